@@ -1,0 +1,99 @@
+/* Images: datasets, the order in which they are seen, augmentation, and the threads that prepare batches ahead.
+ *
+ * Local. Which image comes when, and how it is cropped and flipped, are pure functions of (seed, epoch, sample): nothing depends
+ * on the number of ranks or worker threads, or on where a run was resumed.
+ */
+#ifndef SDTRAIN_DATA_H
+#define SDTRAIN_DATA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sdtrain/config.h"
+#include "sdtrain/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { SD_CHANNELS = 3 };
+
+typedef enum sd_split { SD_SPLIT_TRAIN, SD_SPLIT_VALIDATION } sd_split;
+
+typedef struct sd_dataset sd_dataset;
+
+/* Opens what [data] names, reads and checks its files whole, and splits off the validation images. SD_ERR_NOINPUT,
+ * SD_ERR_DATA (file and record), SD_ERR_CONFIG (a request the dataset cannot meet). */
+sd_status sd_dataset_open(const sd_config *config, sd_dataset **dataset);
+void sd_dataset_close(sd_dataset **dataset);
+
+int sd_dataset_classes(const sd_dataset *dataset);
+int sd_dataset_image_size(const sd_dataset *dataset);
+uint32_t sd_dataset_images(const sd_dataset *dataset, sd_split split);
+size_t sd_dataset_bytes(const sd_dataset *dataset); /* of images held in memory */
+
+/* Per-channel mean and standard deviation of the training images, of pixels in 0..1: [SD_CHANNELS] each. Synthetic images:
+ * 0.5 and 0.25 by definition. An evaluation replaces them by those of the checkpoint's training. */
+const float *sd_dataset_mean(const sd_dataset *dataset);
+const float *sd_dataset_deviation(const sd_dataset *dataset);
+void sd_dataset_set_normalisation(sd_dataset *dataset, const float *mean, const float *deviation);
+
+/* One image as bytes, [size, size, 3] NHWC, and its label. Thread-safe. */
+int32_t sd_dataset_read(const sd_dataset *dataset, sd_split split, uint32_t index, uint8_t *pixels);
+
+/* The same, normalised: x: [size, size, 3] f32. epoch > 0 with augmentation: the crop and flip that (seed, epoch, index) has. */
+int32_t sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t index, sd_augment augment, uint32_t seed,
+                           uint64_t epoch, uint8_t *pixels, float *x);
+
+/* The part of n items that is a rank's: contiguous, shares differ by at most one. */
+typedef struct sd_range {
+    uint64_t first, count;
+} sd_range;
+sd_range sd_range_share(uint64_t n, int rank, int ranks);
+
+/* How training images become steps. */
+typedef struct sd_epoch_plan {
+    uint64_t images, batch_size, full_batches;
+    uint64_t last_images; /* images of a short last batch that is trained, else 0 */
+    uint64_t steps;       /* an epoch */
+} sd_epoch_plan;
+
+/* keep: train a short last batch, unless a rank would get fewer than min_rank_images of it. */
+sd_epoch_plan sd_epoch_plan_make(uint64_t images, uint64_t batch_size, sd_last_batch last, int ranks,
+                                 uint64_t min_rank_images);
+/* Images of batch b (from 0), over all ranks. */
+uint64_t sd_epoch_plan_batch_images(const sd_epoch_plan *plan, uint64_t b);
+
+typedef struct sd_loader sd_loader;
+
+/* What a pass over images delivers: batch b of n_batches is order[ranges[b]]. */
+typedef struct sd_loader_pass {
+    sd_split split;
+    sd_augment augment;
+    uint32_t seed;
+    uint64_t epoch;
+    const uint32_t *order; /* indices in the split; NULL: 0, 1, 2, ... Must live until end */
+    const sd_range *ranges;
+    uint64_t n_batches;
+} sd_loader_pass;
+
+typedef struct sd_batch {
+    int images;
+    const float *x;        /* [images, size, size, 3] */
+    const int32_t *labels; /* [images] */
+} sd_batch;
+
+/* workers threads prepare up to workers + 1 batches of at most max_images ahead. */
+sd_status sd_loader_create(const sd_dataset *dataset, int max_images, int workers, sd_loader **loader);
+void sd_loader_destroy(sd_loader **loader);
+
+/* begin, then next for each batch in order, then end; end may come early. A batch is valid until the next next or end. */
+void sd_loader_begin(sd_loader *loader, const sd_loader_pass *pass);
+sd_batch sd_loader_next(sd_loader *loader);
+void sd_loader_end(sd_loader *loader);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

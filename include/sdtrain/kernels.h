@@ -1,0 +1,134 @@
+/* The numerical kernels: pure functions on float arrays, one table of them for each instruction set.
+ *
+ * Local. Images are NHWC and contiguous, x[n][h][w][c]; token sequences x[b][t][c] are the same with rows = b*t. A matrix
+ * is row-major. "rows x c" below means any leading shape flattened. Outputs are written, never accumulated into, unless
+ * said otherwise; outputs do not overlap inputs unless "may be" is said.
+ *
+ * Determinism: work is cut into chunks by shape alone and partial sums are added in a fixed order, so the bits of a
+ * result depend on shape and table only, not on the number of threads (omp_get_max_threads()).
+ *
+ * No kernel can fail: shapes are checked once, when a network is built.
+ */
+#ifndef SDTRAIN_KERNELS_H
+#define SDTRAIN_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sdtrain/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A two-dimensional convolution (cross-correlation, as in PyTorch) without bias:
+ *     x: [images, h, w, c]   w: [r, s, c, k] (HWIO)   y: [images, oh, ow, k]
+ *     y[n][p][q][o] = sum over i, j, ch of x[n][p*stride + i - pad][q*stride + j - pad][ch] * w[i][j][ch][o] */
+typedef struct sd_conv2d {
+    int images, h, w, c;
+    int k, r, s;
+    int stride, pad;
+} sd_conv2d;
+
+enum { SD_CONV2D_MAX_TAPS = 1024 }; /* r * s */
+
+int sd_conv2d_out_h(const sd_conv2d *conv);
+int sd_conv2d_out_w(const sd_conv2d *conv);
+
+/* Floats of scratch that the three convolution passes need with the current number of threads. */
+size_t sd_conv2d_scratch_elems(const sd_conv2d *conv);
+
+/* Floats of scratch that the batch and layer normalisation kernels and column sums need for [rows, c]. */
+size_t sd_norm_scratch_elems(size_t rows, int c);
+
+typedef struct sd_kernels {
+    const char *name; /* "ref", "vec128", "avx2", "avx512" */
+
+    /* Convolution. dx, dw are the gradients of x, w given dy of y's shape. */
+    void (*conv2d_forward)(const sd_conv2d *conv, const float *x, const float *w, float *y, float *scratch);
+    void (*conv2d_backward_data)(const sd_conv2d *conv, const float *dy, const float *w, float *dx, float *scratch);
+    void (*conv2d_backward_weights)(const sd_conv2d *conv, const float *x, const float *dy, float *dw, float *scratch);
+
+    /* Batch normalisation over rows (Ioffe & Szegedy 2015). mean, variance: [c]; the variance is the biased one. */
+    void (*batchnorm_statistics)(size_t rows, int c, const float *x, float *mean, float *variance, float *scratch);
+    /* y = (x - mean) / sqrt(variance + epsilon) * gamma + beta, then max(., 0) if relu. y may be x. */
+    void (*batchnorm_apply)(size_t rows, int c, const float *x, const float *mean, const float *variance, float epsilon,
+                            const float *gamma, const float *beta, bool relu, float *y);
+    /* Gradient through both functions above, the statistics included. y is the output, read for the ReLU's mask (y > 0);
+     * NULL if there was no ReLU. dgamma, dbeta: [c]. dx may be dy. */
+    void (*batchnorm_backward)(size_t rows, int c, const float *x, const float *y, const float *dy, const float *mean,
+                               const float *variance, float epsilon, const float *gamma, float *dx, float *dgamma,
+                               float *dbeta, float *scratch);
+
+    /* Layer normalisation of each row (Ba et al. 2016). mean, rstd: [rows], kept for the backward pass. */
+    void (*layernorm_forward)(size_t rows, int c, const float *x, const float *gamma, const float *beta, float epsilon,
+                              float *y, float *mean, float *rstd);
+    void (*layernorm_backward)(size_t rows, int c, const float *x, const float *dy, const float *gamma,
+                               const float *mean, const float *rstd, float *dx, float *dgamma, float *dbeta,
+                               float *scratch);
+
+    /* y = shortcut + scale * branch, then max(., 0) if relu. y may be shortcut or branch. */
+    void (*residual_add)(size_t elems, const float *shortcut, const float *branch, float scale, bool relu, float *y);
+    /* dy = y > 0 ? dy : 0, in place: back through a ReLU whose output is y. */
+    void (*relu_backward)(size_t elems, const float *y, float *dy);
+    /* y = scale * x. y may be x. */
+    void (*scale)(size_t elems, float scale, const float *x, float *y);
+    /* y += x. */
+    void (*accumulate)(size_t elems, const float *x, float *y);
+
+    /* GELU with the exact error function: y = x/2 (1 + erf(x / sqrt 2)) (Hendrycks & Gimpel 2016; erf to 1.5e-7,
+     * Abramowitz & Stegun 7.1.26). dx may be dy. */
+    void (*gelu_forward)(size_t elems, const float *x, float *y);
+    void (*gelu_backward)(size_t elems, const float *x, const float *dy, float *dx);
+
+    /* Linear layer, PyTorch's convention: x: [rows, in], w: [out, in], bias: [out], y = x w^T + bias. */
+    void (*linear_forward)(size_t rows, int in, int out, const float *x, const float *w, const float *bias, float *y);
+    void (*linear_backward_data)(size_t rows, int in, int out, const float *dy, const float *w, float *dx);
+    void (*linear_backward_weights)(size_t rows, int in, int out, const float *x, const float *dy, float *dw,
+                                    float *dbias, float *scratch);
+
+    /* Multi-head self-attention (Vaswani et al. 2017). qkv: [images, tokens, 3, heads, head_dim] as timm lays it out;
+     * probabilities: [images, heads, tokens, tokens], kept for the backward pass; y: [images, tokens, heads * head_dim]. */
+    void (*attention_forward)(int images, int tokens, int heads, int head_dim, const float *qkv, float *probabilities,
+                              float *y);
+    /* dprobabilities: scratch of the shape of probabilities. */
+    void (*attention_backward)(int images, int tokens, int heads, int head_dim, const float *qkv,
+                               const float *probabilities, const float *dy, float *dprobabilities, float *dqkv);
+
+    /* 3x3 max pooling, stride 2, padding 1: x: [images, h, w, c] -> [images, (h+1)/2, (w+1)/2, c]. The gradient goes to the
+     * first maximum in row order, as in PyTorch. */
+    void (*maxpool_forward)(int images, int h, int w, int c, const float *x, float *y);
+    void (*maxpool_backward)(int images, int h, int w, int c, const float *x, const float *dy, float *dx);
+    /* Mean over all pixels: [images, pixels, c] -> [images, c]. */
+    void (*avgpool_forward)(int images, int pixels, int c, const float *x, float *y);
+    void (*avgpool_backward)(int images, int pixels, int c, const float *dy, float *dx);
+    /* Parameter-free shortcut (He et al. 2016, option A): every stride-th pixel, zero channels appended:
+     * [images, h, w, c] -> [images, ceil(h/stride), ceil(w/stride), k], k >= c. */
+    void (*subsample_forward)(int images, int h, int w, int c, int stride, int k, const float *x, float *y);
+    void (*subsample_backward)(int images, int h, int w, int c, int stride, int k, const float *dy, float *dx);
+
+    /* Softmax cross entropy with label smoothing, as torch.nn.functional.cross_entropy. logits: [rows, classes];
+     * loss: [rows]; rank: [rows], how many classes score higher than the label's (0: top-1 correct); an equal score of a
+     * class before the label counts as higher, and a logit that is not finite makes the row wrong. */
+    void (*cross_entropy_forward)(size_t rows, int classes, const float *logits, const int32_t *labels, float smoothing,
+                                  float *loss, int32_t *rank);
+    /* dlogits = scale * d(loss)/d(logits). */
+    void (*cross_entropy_backward)(size_t rows, int classes, const float *logits, const int32_t *labels,
+                                   float smoothing, float scale, float *dlogits);
+} sd_kernels;
+
+/* The table for an instruction set by name; NULL asks for the best this processor has, or what the environment variable
+ * SD_ISA names. SD_ERR_CONFIG if it is unknown or this processor lacks it. */
+sd_status sd_kernels_select(const char *isa, const sd_kernels **kernels);
+
+/* The tables in rising order of preference ("ref" first), as a rank sees them: NULL past the last this processor has. */
+const sd_kernels *sd_kernels_at(int index);
+
+/* Fixes the threads of this rank's kernels, and OpenBLAS to one inside each. */
+void sd_kernels_set_threads(int threads);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,39 @@
+/* The models, by name, built out of nn with the parameter names of torchvision (ResNet) and timm (ViT).
+ *
+ *     resnet20, 32, 44, 56, 110, ..., 1202   CIFAR ResNets of depth 6n+2 (He et al. 2016, section 4.2): 3x3 stem, 16/32/64
+ *                                            filters, basic blocks, parameter-free shortcuts
+ *     resnet18, 34, 50, 101, 152             ImageNet ResNets as torchvision's (v1.5: a bottleneck strides in its 3x3
+ *                                            convolution); these names win over 6n+2
+ *     vit_tiny, vit_small, vit_base          as timm's vit_*_patch16_224, any patch size
+ */
+#ifndef SDTRAIN_MODELS_H
+#define SDTRAIN_MODELS_H
+
+#include "sdtrain/config.h"
+#include "sdtrain/nn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sd_model_spec {
+    const char *name;
+    int image_size; /* height and width; 3 channels */
+    int classes;
+    sd_stem_choice stem; /* resnet18 ... 152; auto: the CIFAR stem (3x3, no pooling) up to 64 pixels */
+    int patch_size;      /* ViT: divides image_size */
+    double dropout;      /* before the classifier */
+    bool zero_init_residual;
+    sd_unit_choice unit; /* whether both branches of a transformer block are decided together */
+} sd_model_spec;
+
+/* Builds a network for at most max_images images a pass; its values are zeros. SD_ERR_CONFIG names the key that is wrong. */
+sd_status sd_model_create(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network);
+
+/* SD_OK if there is a model of that name. */
+sd_status sd_model_check_name(const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

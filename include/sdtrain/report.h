@@ -1,0 +1,93 @@
+/* What a run tells: CSV logs, the progress line, summary.json, and the description that --check prints.
+ *
+ * Local; rank 0 calls it. Errors: SD_ERR_IO with the file's path. */
+#ifndef SDTRAIN_REPORT_H
+#define SDTRAIN_REPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "sdtrain/config.h"
+#include "sdtrain/drop.h"
+#include "sdtrain/nn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A CSV file: a header line, then rows. */
+typedef struct sd_csv {
+    FILE *file;
+    char path[1024];
+} sd_csv;
+
+/* keep_bytes = 0: a new file. Else the file is cut to its first keep_bytes and goes on there; if it is missing or shorter, a
+ * warning is given and it goes on at its end. */
+sd_status sd_csv_open(sd_csv *csv, const char *folder, const char *name, const char *header, uint64_t keep_bytes);
+/* One row, with its newline; reaches the operating system at once. */
+sd_status sd_csv_row(sd_csv *csv, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* To the disk; *bytes: the length so far. A csv that is not open has length 0. */
+sd_status sd_csv_sync(sd_csv *csv, uint64_t *bytes);
+void sd_csv_close(sd_csv *csv);
+
+/* A number as a CSV field: "" for NAN, else 9 significant digits. Returns text. */
+const char *sd_csv_number(double value, char text[32]);
+
+/* The line that shows where a run is: rewritten in place on a terminal, else a plain line now and then. */
+typedef struct sd_console {
+    bool rewrite;
+    double last_seconds; /* when something was shown */
+    int shown_bytes;
+} sd_console;
+
+void sd_console_init(sd_console *console, sd_display display);
+/* Shown if it is due (terminal: 5 times a second; else once a minute). */
+void sd_console_progress(sd_console *console, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Always shown, on a line of its own. */
+void sd_console_line(sd_console *console, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* What dropping saves in expectation: fractions of the whole network. */
+typedef struct sd_savings {
+    double branches; /* of decision units */
+    double flops;
+    double bytes; /* of gradients */
+} sd_savings;
+sd_savings sd_savings_expected(sd_network *network, const sd_drop_law *law);
+
+/* schedule.csv: branch,name,depth,drop_rate,parameters,flops. */
+sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_drop_law *law);
+
+/* The text of --check on standard output. */
+typedef struct sd_description {
+    const sd_config *config;
+    sd_network *network;
+    const sd_drop_law *law;
+    const char *isa;
+    int ranks, threads, image_size;
+    uint64_t train_images, validation_images, steps_per_epoch, total_steps;
+    uint64_t rank_images; /* the largest share of a batch */
+    size_t state_bytes, activation_bytes,
+        data_bytes; /* a rank: parameters, gradients, optimizer; activations; images */
+} sd_description;
+void sd_description_print(const sd_description *description);
+
+/* summary.json. Text members end up as strings, numbers that are NAN as null. */
+typedef struct sd_summary {
+    const char *run_folder, *host, *mpi, *isa, *status; /* status: "complete", "stopped" */
+    int ranks, threads;
+    uint64_t step, epoch, images, bytes_reduced, bytes_full;
+    double seconds, kept_fraction;
+    double train_loss, train_accuracy, val_loss, val_accuracy, val_top5_accuracy, train_eval_accuracy, gap;
+    double best_accuracy;
+    uint64_t best_step;
+    uint64_t parameters;
+} sd_summary;
+sd_status sd_summary_write(const char *folder, const sd_summary *summary);
+/* The same for a person, on standard output. */
+void sd_summary_print(const sd_summary *summary);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

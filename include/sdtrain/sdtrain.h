@@ -1,0 +1,21 @@
+/* All of libsdtrain. */
+#ifndef SDTRAIN_SDTRAIN_H
+#define SDTRAIN_SDTRAIN_H
+
+#include "sdtrain/arena.h"
+#include "sdtrain/checkpoint.h"
+#include "sdtrain/clock.h"
+#include "sdtrain/config.h"
+#include "sdtrain/data.h"
+#include "sdtrain/dist.h"
+#include "sdtrain/drop.h"
+#include "sdtrain/kernels.h"
+#include "sdtrain/models.h"
+#include "sdtrain/nn.h"
+#include "sdtrain/optim.h"
+#include "sdtrain/random.h"
+#include "sdtrain/report.h"
+#include "sdtrain/status.h"
+#include "sdtrain/train.h"
+
+#endif

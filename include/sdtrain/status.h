@@ -1,0 +1,80 @@
+/* Status codes and the error message that goes with them.
+ *
+ * Local. Every fallible function of the library returns an sd_status; on failure it has put one sentence for the user
+ * into the calling thread's error context with sd_fail(). The library never ends the process: main() prints the sentence
+ * and exits with sd_status_exit_code(). The codes follow sysexits(3).
+ */
+#ifndef SDTRAIN_STATUS_H
+#define SDTRAIN_STATUS_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* X(name, exit code, what it means) */
+#define SD_STATUS_LIST(X)                                                                                              \
+    X(SD_OK, 0, "success")                                                                                             \
+    X(SD_ERR_USAGE, 64, "wrong use of the command line")                                                               \
+    X(SD_ERR_DATA, 65, "input data is damaged or not what it should be")                                               \
+    X(SD_ERR_NOINPUT, 66, "input is missing or cannot be read")                                                        \
+    X(SD_ERR_INTERNAL, 70, "internal error, or ranks disagree")                                                        \
+    X(SD_ERR_DIVERGED, 70, "training diverged")                                                                        \
+    X(SD_ERR_MEMORY, 70, "out of memory")                                                                              \
+    X(SD_ERR_IO, 74, "input or output failed")                                                                         \
+    X(SD_STOPPED, 75, "stopped by a signal, a checkpoint was written")                                                 \
+    X(SD_ERR_CONFIG, 78, "bad configuration")
+
+typedef enum sd_status {
+#define SD_STATUS_ENUM(name, code, text) name,
+    SD_STATUS_LIST(SD_STATUS_ENUM)
+#undef SD_STATUS_ENUM
+} sd_status;
+
+/* The process exit code of a status, and its meaning in words (static text). */
+int sd_status_exit_code(sd_status status);
+const char *sd_status_text(sd_status status);
+
+/* Records a formatted sentence (no trailing newline) as this thread's error and returns status, so that
+ * `return sd_fail(SD_ERR_IO, "%s: ...", path)` is the way to fail. A later failure replaces an earlier one. */
+sd_status sd_fail_at(const char *file, int line, sd_status status, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+#define sd_fail(...) sd_fail_at(__FILE__, __LINE__, __VA_ARGS__)
+
+/* This thread's last error sentence ("" if none), and where in the source it and its callers stood ("file:line < ..."). */
+const char *sd_error_message(void);
+const char *sd_error_trace(void);
+void sd_error_clear(void);
+
+/* Adds a caller's place to the trace; used by SD_TRY. */
+void sd_error_push(const char *file, int line);
+
+/* Returns from the calling function if the call fails. */
+#define SD_TRY(call)                                                                                                   \
+    do {                                                                                                               \
+        sd_status sd_try_status_ = (call);                                                                             \
+        if (sd_try_status_ != SD_OK) {                                                                                 \
+            sd_error_push(__FILE__, __LINE__);                                                                         \
+            return sd_try_status_;                                                                                     \
+        }                                                                                                              \
+    } while (0)
+
+/* The same for functions that hold something: sets `status` and jumps to `cleanup`. */
+#define SD_TRY_CLEANUP(call)                                                                                           \
+    do {                                                                                                               \
+        status = (call);                                                                                               \
+        if (status != SD_OK) {                                                                                         \
+            sd_error_push(__FILE__, __LINE__);                                                                         \
+            goto cleanup;                                                                                              \
+        }                                                                                                              \
+    } while (0)
+
+/* Messages for the user on stderr, one line each, prefixed "sdtrain-mpi: ". Only the rank that is not muted speaks
+ * (sd_log_mute(true) on all ranks but the first). Errors are printed by main() alone, muted or not. */
+void sd_log_mute(int muted);
+void sd_log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void sd_log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#ifdef __cplusplus
+}
+#endif
+#endif

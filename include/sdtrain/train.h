@@ -1,0 +1,29 @@
+/* A run: everything bound together. */
+#ifndef SDTRAIN_TRAIN_H
+#define SDTRAIN_TRAIN_H
+
+#include "sdtrain/config.h"
+#include "sdtrain/dist.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Trains as configured, from the start or from a checkpoint, and writes OUTPUT/NAME/. Collective; config (checked) must be
+ * equal on all ranks. SD_STOPPED if a signal ended it and a checkpoint was written. */
+sd_status sd_train(sd_comm *comm, const sd_config *config);
+
+/* Prints what sd_train() would do, on rank 0, and writes nothing. Collective. */
+sd_status sd_train_check(sd_comm *comm, const sd_config *config);
+
+/* Scores a checkpoint on the validation images and prints one line on rank 0: evaluate loss=L top1=A top5=B images=N.
+ * Its normalisation and stochastic depth are the checkpoint's. Collective. */
+sd_status sd_train_evaluate(sd_comm *comm, const sd_config *config, const char *checkpoint);
+
+/* SIGTERM, SIGINT and SIGUSR1 ask a run to stop after the step under way; a second SIGINT ends the process. Local. */
+void sd_train_catch_signals(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

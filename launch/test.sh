@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test.
+#
+#   launch/test.sh [OPTION FOR ctest]...        for example: -L unit, or -R checkpoint
+#
+# With CI=true, warnings are errors.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+launch/install-deps.sh
+launch/build.sh
+# shellcheck source=launch/mpi-env.sh
+source launch/mpi-env.sh
+echo "test: ctest --test-dir build $*"
+ctest --test-dir build --output-on-failure --no-tests=error "$@"

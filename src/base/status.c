@@ -1,0 +1,67 @@
+#include "sdtrain/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static _Thread_local char error_message[1024];
+static _Thread_local char error_trace[512];
+static int log_muted;
+
+static const struct {
+    int exit_code;
+    const char *text;
+} status_table[] = {
+#define STATUS_ROW(name, code, text) {code, text},
+    SD_STATUS_LIST(STATUS_ROW)
+#undef STATUS_ROW
+};
+
+int sd_status_exit_code(sd_status status) { return status_table[status].exit_code; }
+
+const char *sd_status_text(sd_status status) { return status_table[status].text; }
+
+const char *sd_error_message(void) { return error_message; }
+
+const char *sd_error_trace(void) { return error_trace; }
+
+void sd_error_clear(void) { error_message[0] = error_trace[0] = '\0'; }
+
+void sd_error_push(const char *file, int line) {
+    size_t used = strlen(error_trace);
+    snprintf(error_trace + used, sizeof error_trace - used, "%s%s:%d", used ? " < " : "", file, line);
+}
+
+sd_status sd_fail_at(const char *file, int line, sd_status status, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(error_message, sizeof error_message, format, arguments);
+    va_end(arguments);
+    error_trace[0] = '\0';
+    sd_error_push(file, line);
+    return status;
+}
+
+void sd_log_mute(int muted) { log_muted = muted; }
+
+static void log_line(const char *prefix, const char *format, va_list arguments) {
+    if (log_muted)
+        return;
+    char line[1024];
+    vsnprintf(line, sizeof line, format, arguments);
+    fprintf(stderr, "sdtrain-mpi: %s%s\n", prefix, line);
+}
+
+void sd_log_info(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    log_line("", format, arguments);
+    va_end(arguments);
+}
+
+void sd_log_warn(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    log_line("warning: ", format, arguments);
+    va_end(arguments);
+}

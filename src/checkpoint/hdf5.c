@@ -1,0 +1,379 @@
+/* What is in a checkpoint, as HDF5. All HDF5 calls are here, behind one mutex; HDF5 sees memory only. */
+#include <hdf5.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sdtrain/arena.h"
+#include "sdtrain/checkpoint.h"
+#include "seal.h"
+
+enum { FORMAT_VERSION = 1, IMAGE_STEP_BYTES = 1 << 20, MAX_PATH_BYTES = 192 };
+
+static pthread_mutex_t hdf5_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+struct sd_checkpoint_file {
+    char *path;
+    unsigned char *bytes;
+    hid_t file;
+};
+
+/* ---- writing ---- */
+
+/* Writes one dataset; creates the groups on the way. False on failure. */
+static bool write_array(hid_t file, const char *path, hid_t type, int dims, const int *shape, const void *data) {
+    hsize_t extent[4];
+    for (int i = 0; i < dims; i++)
+        extent[i] = (hsize_t)shape[i];
+    hid_t space = dims > 0 ? H5Screate_simple(dims, extent, NULL) : H5Screate(H5S_SCALAR);
+    hid_t create_groups = H5Pcreate(H5P_LINK_CREATE);
+    H5Pset_create_intermediate_group(create_groups, 1);
+    hid_t dataset = H5Dcreate2(file, path, type, space, create_groups, H5P_DEFAULT, H5P_DEFAULT);
+    bool good = dataset >= 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
+    if (dataset >= 0)
+        H5Dclose(dataset);
+    H5Pclose(create_groups);
+    H5Sclose(space);
+    return good;
+}
+
+static hid_t text_type(size_t bytes) {
+    hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, bytes);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    return type;
+}
+
+static bool write_text(hid_t file, const char *path, const char *text) {
+    hid_t type = text_type(strlen(text) + 1);
+    bool good = write_array(file, path, type, 0, NULL, text);
+    H5Tclose(type);
+    return good;
+}
+
+static bool write_attribute(hid_t file, const char *name, hid_t type, const void *value) {
+    hid_t space = H5Screate(H5S_SCALAR);
+    hid_t attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    bool good = attribute >= 0 && H5Awrite(attribute, type, value) >= 0;
+    if (attribute >= 0)
+        H5Aclose(attribute);
+    H5Sclose(space);
+    return good;
+}
+
+static bool write_text_attribute(hid_t file, const char *name, const char *text) {
+    hid_t type = text_type(strlen(text) + 1);
+    bool good = write_attribute(file, name, type, text);
+    H5Tclose(type);
+    return good;
+}
+
+/* One tensor of a buffer laid out like the network's, in PyTorch's layout. scratch: room for any tensor. */
+static bool write_tensor(hid_t file, const char *group, const sd_tensor *tensor, const float *buffer, float *scratch) {
+    char path[2 * MAX_PATH_BYTES];
+    snprintf(path, sizeof path, "%s/%s", group, tensor->name);
+    sd_tensor_export(tensor, buffer + tensor->offset_elems, scratch);
+    return write_array(file, path, H5T_NATIVE_FLOAT, tensor->dims, tensor->shape, scratch);
+}
+
+static bool ends_with(const char *text, const char *end) {
+    size_t a = strlen(text), b = strlen(end);
+    return a >= b && !strcmp(text + a - b, end);
+}
+
+/* A batch norm also has PyTorch's counter, which stands after its running variance. */
+static bool tracked_path(const sd_tensor *tensor, char *path, size_t path_bytes) {
+    static const char last[] = "running_var";
+    if (!ends_with(tensor->name, last))
+        return false;
+    snprintf(path, path_bytes, "/model/%.*snum_batches_tracked", (int)(strlen(tensor->name) - strlen(last)),
+             tensor->name);
+    return true;
+}
+
+static bool write_model(hid_t file, const sd_checkpoint *checkpoint, float *scratch) {
+    sd_network *network = checkpoint->network;
+    bool good = true;
+    for (int i = 0; good && i < sd_network_n_tensors(network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(network, i);
+        char path[MAX_PATH_BYTES];
+        good = write_tensor(file, "/model", tensor, sd_network_values(network), scratch);
+        if (good && tracked_path(tensor, path, sizeof path))
+            good = write_array(file, path, H5T_NATIVE_INT64, 0, NULL,
+                               &sd_network_segment(network, tensor->segment)->kept_steps);
+    }
+    return good;
+}
+
+static bool write_optimizer(hid_t file, const sd_checkpoint *checkpoint, float *scratch) {
+    sd_network *network = checkpoint->network;
+    bool good = true;
+    for (int s = 0; s < sd_optimizer_n_states(checkpoint->optimizer); s++) {
+        char group[MAX_PATH_BYTES];
+        snprintf(group, sizeof group, "/optimizer/%s", sd_optimizer_state_name(checkpoint->optimizer, s));
+        for (int i = 0; good && i < sd_network_n_tensors(network); i++)
+            if (sd_network_tensor(network, i)->kind == SD_TENSOR_PARAMETER)
+                good = write_tensor(file, group, sd_network_tensor(network, i),
+                                    sd_optimizer_state(checkpoint->optimizer, s), scratch);
+    }
+    const int segments = sd_network_n_segments(network);
+    int64_t kept_steps[segments];
+    for (int i = 0; i < segments; i++)
+        kept_steps[i] = sd_network_segment(network, i)->kept_steps;
+    return good && write_array(file, "/optimizer/kept_steps", H5T_NATIVE_INT64, 1, &segments, kept_steps);
+}
+
+static hid_t progress_uint64_t(void) { return H5T_NATIVE_UINT64; }
+static hid_t progress_double(void) { return H5T_NATIVE_DOUBLE; }
+
+static bool write_rest(hid_t file, const sd_checkpoint *checkpoint) {
+    const sd_progress *progress = &checkpoint->progress;
+    const int version = FORMAT_VERSION, three = 3, timing_shape[2] = {checkpoint->ranks, checkpoint->n_phases};
+    bool good = true;
+#define WRITE_MEMBER(type, member)                                                                                     \
+    good = good && write_array(file, "/progress/" #member, progress_##type(), 0, NULL, &progress->member);
+    SD_PROGRESS_LIST(WRITE_MEMBER)
+#undef WRITE_MEMBER
+    return good && write_array(file, "/progress/timing", H5T_NATIVE_DOUBLE, 2, timing_shape, checkpoint->timing) &&
+           write_array(file, "/data/mean", H5T_NATIVE_FLOAT, 1, &three, checkpoint->mean) &&
+           write_array(file, "/data/deviation", H5T_NATIVE_FLOAT, 1, &three, checkpoint->deviation) &&
+           write_text(file, "/config", checkpoint->config) &&
+           write_attribute(file, "format_version", H5T_NATIVE_INT, &version) &&
+           write_attribute(file, "seed", H5T_NATIVE_UINT32, &checkpoint->seed) &&
+           write_attribute(file, "ranks", H5T_NATIVE_INT, &checkpoint->ranks) &&
+           write_attribute(file, "threads", H5T_NATIVE_INT, &checkpoint->threads) &&
+           write_text_attribute(file, "isa", checkpoint->isa) && write_text_attribute(file, "scale", checkpoint->scale);
+}
+
+static size_t largest_tensor(const sd_network *network) {
+    size_t most = 0;
+    for (int i = 0; i < sd_network_n_tensors(network); i++)
+        if (sd_network_tensor(network, i)->elems > most)
+            most = sd_network_tensor(network, i)->elems;
+    return most;
+}
+
+/* The whole HDF5 file as bytes, behind room for the seal. (HDF5 looks for a file's start at 0, 512, 1024, ...: bytes put in
+ * front of a finished file are a user block.) */
+static bool make_image(const sd_checkpoint *checkpoint, float *scratch, unsigned char **image, size_t *image_bytes) {
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    hid_t in_memory = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_fapl_core(in_memory, IMAGE_STEP_BYTES, 0);
+    hid_t file = H5Fcreate("checkpoint", H5F_ACC_TRUNC, H5P_DEFAULT, in_memory);
+    bool good = file >= 0 && write_model(file, checkpoint, scratch) && write_optimizer(file, checkpoint, scratch) &&
+                write_rest(file, checkpoint) && H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0;
+    ssize_t bytes = good ? H5Fget_file_image(file, NULL, 0) : -1;
+    *image_bytes = SD_SEAL_BYTES + (size_t)bytes;
+    *image = bytes > 0 ? malloc(*image_bytes) : NULL;
+    good = *image && H5Fget_file_image(file, *image + SD_SEAL_BYTES, (size_t)bytes) == bytes;
+    if (file >= 0)
+        H5Fclose(file);
+    H5Pclose(in_memory);
+    return good;
+}
+
+sd_status sd_checkpoint_save(const char *path, const sd_checkpoint *checkpoint) {
+    float *scratch;
+    unsigned char *image = NULL;
+    size_t image_bytes = 0;
+    SD_TRY(sd_alloc_floats(&scratch, largest_tensor(checkpoint->network)));
+    pthread_mutex_lock(&hdf5_mutex);
+    bool good = make_image(checkpoint, scratch, &image, &image_bytes);
+    pthread_mutex_unlock(&hdf5_mutex);
+    free(scratch);
+    sd_status status;
+    if (good) {
+        sd_seal_make(image, image_bytes);
+        status = sd_file_write(path, image, image_bytes);
+    } else {
+        status = sd_fail(SD_ERR_MEMORY, "%s: HDF5 could not build the checkpoint in memory", path);
+    }
+    free(image);
+    return status;
+}
+
+/* ---- reading ---- */
+
+/* Reads a dataset whose shape must be this; converts numbers. */
+static sd_status read_array(const sd_checkpoint_file *from, const char *path, hid_t type, int dims, const int *shape,
+                            void *data) {
+    sd_status status = SD_OK;
+    hid_t dataset = H5Dopen2(from->file, path, H5P_DEFAULT);
+    if (dataset < 0)
+        return sd_fail(SD_ERR_DATA, "%s: is of another model: it has no %s", from->path, path);
+    hid_t space = H5Dget_space(dataset);
+    hsize_t extent[H5S_MAX_RANK] = {0};
+    bool fits = H5Sget_simple_extent_dims(space, extent, NULL) == dims;
+    for (int i = 0; fits && i < dims; i++)
+        fits = extent[i] == (hsize_t)shape[i];
+    if (!fits) {
+        int have = H5Sget_simple_extent_ndims(space);
+        status = sd_fail(SD_ERR_DATA,
+                         "%s: is of another model: %s has %d dimensions [%llu, %llu, ...], where [%d, %d, ...] of %d "
+                         "are expected",
+                         from->path, path, have, (unsigned long long)extent[0], (unsigned long long)extent[1],
+                         dims > 0 ? shape[0] : 0, dims > 1 ? shape[1] : 0, dims);
+    } else if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
+        status = sd_fail(SD_ERR_DATA, "%s: %s cannot be read", from->path, path);
+    }
+    H5Sclose(space);
+    H5Dclose(dataset);
+    return status;
+}
+
+static sd_status read_attribute(const sd_checkpoint_file *from, const char *name, hid_t type, void *value) {
+    hid_t attribute = H5Aopen(from->file, name, H5P_DEFAULT);
+    bool good = attribute >= 0 && H5Aread(attribute, type, value) >= 0;
+    if (attribute >= 0)
+        H5Aclose(attribute);
+    return good ? SD_OK : sd_fail(SD_ERR_DATA, "%s: the attribute %s is missing", from->path, name);
+}
+
+static sd_status read_text_attribute(const sd_checkpoint_file *from, const char *name, char *text, size_t text_bytes) {
+    hid_t type = text_type(text_bytes);
+    sd_status status = read_attribute(from, name, type, text);
+    text[text_bytes - 1] = '\0';
+    H5Tclose(type);
+    return status;
+}
+
+static sd_status read_config(const sd_checkpoint_file *from, char **text) {
+    hid_t dataset = H5Dopen2(from->file, "/config", H5P_DEFAULT);
+    if (dataset < 0)
+        return sd_fail(SD_ERR_DATA, "%s: /config is missing", from->path);
+    hid_t stored = H5Dget_type(dataset);
+    size_t bytes = H5Tget_size(stored) + 1;
+    hid_t type = text_type(bytes);
+    sd_status status = sd_alloc(text, bytes, 1);
+    if (status == SD_OK && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *text) < 0)
+        status = sd_fail(SD_ERR_DATA, "%s: /config cannot be read", from->path);
+    H5Tclose(type);
+    H5Tclose(stored);
+    H5Dclose(dataset);
+    return status;
+}
+
+static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *described) {
+    int version;
+    const int three = 3;
+    SD_TRY(read_attribute(from, "format_version", H5T_NATIVE_INT, &version));
+    if (version != FORMAT_VERSION)
+        return sd_fail(SD_ERR_DATA, "%s: was written by another version (format %d, this version reads %d)", from->path,
+                       version, FORMAT_VERSION);
+    SD_TRY(read_attribute(from, "seed", H5T_NATIVE_UINT32, &described->seed));
+    SD_TRY(read_attribute(from, "ranks", H5T_NATIVE_INT, &described->ranks));
+    SD_TRY(read_attribute(from, "threads", H5T_NATIVE_INT, &described->threads));
+    SD_TRY(read_text_attribute(from, "isa", described->isa, sizeof described->isa));
+    SD_TRY(read_text_attribute(from, "scale", described->scale, sizeof described->scale));
+    SD_TRY(read_array(from, "/data/mean", H5T_NATIVE_FLOAT, 1, &three, described->mean));
+    SD_TRY(read_array(from, "/data/deviation", H5T_NATIVE_FLOAT, 1, &three, described->deviation));
+#define READ_MEMBER(type, member)                                                                                      \
+    SD_TRY(read_array(from, "/progress/" #member, progress_##type(), 0, NULL, &described->progress.member));
+    SD_PROGRESS_LIST(READ_MEMBER)
+#undef READ_MEMBER
+    const int timing_shape[2] = {described->ranks, described->n_phases};
+    if (described->ranks < 1 || described->ranks > 1 << 20)
+        return sd_fail(SD_ERR_DATA, "%s: %d ranks cannot be", from->path, described->ranks);
+    if (described->n_phases > 0) {
+        SD_TRY(sd_alloc(&described->timing, (size_t)described->ranks * (size_t)described->n_phases, sizeof(double)));
+        SD_TRY(read_array(from, "/progress/timing", H5T_NATIVE_DOUBLE, 2, timing_shape, described->timing));
+    }
+    return read_config(from, &described->config);
+}
+
+static sd_status open_image(sd_checkpoint_file *file, size_t bytes) {
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    hid_t in_memory = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_fapl_core(in_memory, IMAGE_STEP_BYTES, 0);
+    H5Pset_file_image(in_memory, file->bytes + SD_SEAL_BYTES, bytes - SD_SEAL_BYTES);
+    file->file = H5Fopen("checkpoint", H5F_ACC_RDONLY, in_memory);
+    H5Pclose(in_memory);
+    return file->file >= 0 ? SD_OK : sd_fail(SD_ERR_DATA, "%s: HDF5 cannot read it", file->path);
+}
+
+sd_status sd_checkpoint_open(const char *path, sd_checkpoint_file **place, sd_checkpoint *described) {
+    size_t bytes;
+    SD_TRY(sd_alloc(place, 1, sizeof **place));
+    sd_checkpoint_file *file = *place;
+    file->file = H5I_INVALID_HID;
+    file->path = strdup(path);
+    sd_status status = sd_file_read(path, &file->bytes, &bytes);
+    if (status == SD_OK)
+        status = sd_seal_check(path, file->bytes, bytes);
+    if (status == SD_OK) {
+        pthread_mutex_lock(&hdf5_mutex);
+        status = open_image(file, bytes);
+        if (status == SD_OK)
+            status = describe(file, described);
+        pthread_mutex_unlock(&hdf5_mutex);
+    }
+    if (status != SD_OK)
+        sd_checkpoint_close(place);
+    return status;
+}
+
+void sd_checkpoint_close(sd_checkpoint_file **place) {
+    if (!*place)
+        return;
+    pthread_mutex_lock(&hdf5_mutex);
+    if ((*place)->file >= 0)
+        H5Fclose((*place)->file);
+    pthread_mutex_unlock(&hdf5_mutex);
+    free((*place)->bytes);
+    free((*place)->path);
+    free(*place);
+    *place = NULL;
+}
+
+static sd_status read_tensor(const sd_checkpoint_file *from, const char *group, const sd_tensor *tensor, float *buffer,
+                             float *scratch) {
+    char path[2 * MAX_PATH_BYTES];
+    snprintf(path, sizeof path, "%s/%s", group, tensor->name);
+    SD_TRY(read_array(from, path, H5T_NATIVE_FLOAT, tensor->dims, tensor->shape, scratch));
+    sd_tensor_import(tensor, scratch, buffer + tensor->offset_elems);
+    return SD_OK;
+}
+
+static sd_status apply(const sd_checkpoint_file *from, sd_checkpoint *checkpoint, float *scratch) {
+    sd_network *network = checkpoint->network;
+    const int tensors = sd_network_n_tensors(network), segments = sd_network_n_segments(network);
+    hsize_t stored = 0, expected = 0;
+    for (int i = 0; i < tensors; i++) {
+        const sd_tensor *tensor = sd_network_tensor(network, i);
+        char path[MAX_PATH_BYTES];
+        SD_TRY(read_tensor(from, "/model", tensor, sd_network_values(network), scratch));
+        expected += 1 + (hsize_t)tracked_path(tensor, path, sizeof path);
+    }
+    hid_t group = H5Gopen2(from->file, "/model", H5P_DEFAULT);
+    H5G_info_t info;
+    if (group >= 0 && H5Gget_info(group, &info) >= 0)
+        stored = info.nlinks;
+    if (group >= 0)
+        H5Gclose(group);
+    if (stored != expected)
+        return sd_fail(SD_ERR_DATA, "%s: is of another model: it has %llu tensors, where %llu are expected", from->path,
+                       (unsigned long long)stored, (unsigned long long)expected);
+    int64_t kept_steps[segments];
+    SD_TRY(read_array(from, "/optimizer/kept_steps", H5T_NATIVE_INT64, 1, &segments, kept_steps));
+    for (int i = 0; i < segments; i++)
+        sd_network_segment(network, i)->kept_steps = kept_steps[i];
+    for (int s = 0; checkpoint->optimizer && s < sd_optimizer_n_states(checkpoint->optimizer); s++) {
+        char name[MAX_PATH_BYTES];
+        snprintf(name, sizeof name, "/optimizer/%s", sd_optimizer_state_name(checkpoint->optimizer, s));
+        for (int i = 0; i < tensors; i++)
+            if (sd_network_tensor(network, i)->kind == SD_TENSOR_PARAMETER)
+                SD_TRY(read_tensor(from, name, sd_network_tensor(network, i),
+                                   sd_optimizer_state(checkpoint->optimizer, s), scratch));
+    }
+    return SD_OK;
+}
+
+sd_status sd_checkpoint_apply(sd_checkpoint_file *file, sd_checkpoint *checkpoint) {
+    float *scratch;
+    SD_TRY(sd_alloc_floats(&scratch, largest_tensor(checkpoint->network)));
+    pthread_mutex_lock(&hdf5_mutex);
+    sd_status status = apply(file, checkpoint, scratch);
+    pthread_mutex_unlock(&hdf5_mutex);
+    free(scratch);
+    return status;
+}

@@ -1,0 +1,50 @@
+#include "seal.h"
+
+#include <stdint.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum { MAGIC_BYTES = 8, VERSION_AT = 8, LENGTH_AT = 16, DIGEST_AT = 24, VERSION = 1 };
+static const char MAGIC[MAGIC_BYTES] = {'S', 'D', 'T', 'R', 'A', 'I', 'N', '\n'};
+
+static void put(unsigned char *to, uint64_t number) {
+    for (int i = 0; i < 8; i++)
+        to[i] = (unsigned char)(number >> (8 * i));
+}
+
+static uint64_t get(const unsigned char *from) {
+    uint64_t number = 0;
+    for (int i = 0; i < 8; i++)
+        number |= (uint64_t)from[i] << (8 * i);
+    return number;
+}
+
+void sd_seal_make(unsigned char *file, size_t bytes) {
+    XXH128_canonical_t digest;
+    memset(file, 0, SD_SEAL_BYTES);
+    memcpy(file, MAGIC, MAGIC_BYTES);
+    put(file + VERSION_AT, VERSION);
+    put(file + LENGTH_AT, bytes);
+    XXH128_canonicalFromHash(&digest, XXH3_128bits(file, bytes));
+    memcpy(file + DIGEST_AT, digest.digest, sizeof digest.digest);
+}
+
+sd_status sd_seal_check(const char *path, unsigned char *file, size_t bytes) {
+    if (bytes < SD_SEAL_BYTES || memcmp(file, MAGIC, MAGIC_BYTES) != 0)
+        return sd_fail(SD_ERR_DATA,
+                       "%s: is not a checkpoint of sdtrain-mpi (its first bytes are others, or it is empty)", path);
+    if (get(file + VERSION_AT) != VERSION)
+        return sd_fail(SD_ERR_DATA, "%s: was written by another version (seal version %llu, this version reads %d)",
+                       path, (unsigned long long)get(file + VERSION_AT), VERSION);
+    if (get(file + LENGTH_AT) != bytes)
+        return sd_fail(SD_ERR_DATA, "%s: is cut: it has %zu bytes, and was written with %llu", path, bytes,
+                       (unsigned long long)get(file + LENGTH_AT));
+    XXH128_canonical_t stored, digest;
+    memcpy(stored.digest, file + DIGEST_AT, sizeof stored.digest);
+    memset(file + DIGEST_AT, 0, sizeof stored.digest);
+    XXH128_canonicalFromHash(&digest, XXH3_128bits(file, bytes));
+    memcpy(file + DIGEST_AT, stored.digest, sizeof stored.digest);
+    if (memcmp(stored.digest, digest.digest, sizeof digest.digest) != 0)
+        return sd_fail(SD_ERR_DATA, "%s: is altered: its XXH3-128 is not the one it was sealed with", path);
+    return SD_OK;
+}

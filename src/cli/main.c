@@ -1,0 +1,166 @@
+/* sdtrain-mpi: training. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "sdtrain/sdtrain.h"
+
+enum { MAX_SETTINGS = 256, MAX_CONFIG_BYTES = 1 << 20 };
+
+typedef struct options {
+    const char *config, *evaluate, *resume;
+    const char *settings[MAX_SETTINGS];
+    int n_settings;
+    bool check, help, version;
+} options;
+
+static const char usage[] =
+    "usage: mpirun -np RANKS sdtrain-mpi CONFIG.ini [--set section.key=value ...] [--resume auto|never|FILE]\n"
+    "                                    [--check] [--evaluate CHECKPOINT] [--help] [--version]\n";
+
+static sd_status parse_options(int argc, char **argv, options *o) {
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
+        if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
+            o->help = true;
+        } else if (!strcmp(word, "--version")) {
+            o->version = true;
+        } else if (!strcmp(word, "--check")) {
+            o->check = true;
+        } else if (!strcmp(word, "--set") || !strcmp(word, "--resume") || !strcmp(word, "--evaluate")) {
+            if (!value)
+                return sd_fail(SD_ERR_USAGE, "%s needs a value (--help shows how)", word);
+            if (!strcmp(word, "--resume"))
+                o->resume = value;
+            else if (!strcmp(word, "--evaluate"))
+                o->evaluate = value;
+            else if (o->n_settings == MAX_SETTINGS)
+                return sd_fail(SD_ERR_USAGE, "more than %d --set", MAX_SETTINGS);
+            else
+                o->settings[o->n_settings++] = value;
+            i++;
+        } else if (word[0] == '-') {
+            return sd_fail(SD_ERR_USAGE, "unknown option %s (--help lists all)", word);
+        } else if (o->config) {
+            return sd_fail(SD_ERR_USAGE, "two configuration files are given, %s and %s; one is expected", o->config,
+                           word);
+        } else {
+            o->config = word;
+        }
+    }
+    if (!o->config && !o->help && !o->version)
+        return sd_fail(SD_ERR_USAGE, "a configuration file is expected (--help shows how)");
+    if (o->check && o->evaluate)
+        return sd_fail(SD_ERR_USAGE, "--check and --evaluate exclude each other");
+    return SD_OK;
+}
+
+static void print_help(void) {
+    fputs(usage, stdout);
+    fputs(
+        "\nTrains a ResNet or ViT with stochastic depth, data-parallel over MPI ranks, as CONFIG.ini says.\n\n"
+        "  --set section.key=value   overrides a key of the file; may be given often\n"
+        "  --resume auto|never|FILE  overrides checkpoint.resume\n"
+        "  --check                   validates everything and prints model, drop rates, savings and memory; trains nothing\n"
+        "  --evaluate CHECKPOINT     scores a checkpoint on the validation images and prints one line; writes nothing\n"
+        "  --version                 prints version and libraries\n\n"
+        "exit codes: 0 finished; 64 usage; 65 bad data; 66 missing input; 70 internal, ranks disagree, or training diverged;\n"
+        "            74 input/output; 75 stopped by a signal with a checkpoint written; 78 bad configuration\n\n"
+        "keys of a configuration file, with their defaults (the first of several choices):\n",
+        stdout);
+    sd_config_help(stdout);
+}
+
+/* Reads the file on rank 0. */
+static sd_status read_config(const char *path, char **text, size_t *bytes) {
+    struct stat info;
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return sd_fail(SD_ERR_NOINPUT, "%s: %s", path, strerror(errno));
+    sd_status status = SD_OK;
+    if (fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > MAX_CONFIG_BYTES)
+        status = sd_fail(SD_ERR_CONFIG, "%s: is not a configuration file (a text file of at most %d bytes)", path,
+                         MAX_CONFIG_BYTES);
+    if (status == SD_OK)
+        status = sd_alloc(text, (size_t)info.st_size + 1, 1);
+    if (status == SD_OK) {
+        *bytes = fread(*text, 1, (size_t)info.st_size, file);
+        if (ferror(file))
+            status = sd_fail(SD_ERR_NOINPUT, "%s: cannot be read: %s", path, strerror(errno));
+        else if (memchr(*text, '\0', *bytes))
+            status = sd_fail(SD_ERR_CONFIG, "%s: is not a text file (it holds a zero byte)", path);
+    }
+    fclose(file);
+    return status;
+}
+
+/* Every rank parses the text that rank 0 has read. Collective. */
+static sd_status load_config(sd_comm *comm, const options *o, sd_config *config) {
+    char *text = NULL;
+    size_t bytes = 0;
+    const bool root = sd_comm_rank(comm) == 0;
+    sd_status status = root ? read_config(o->config, &text, &bytes) : SD_OK;
+    SD_TRY(sd_comm_agree(comm, status));
+    SD_TRY(sd_comm_broadcast(comm, &bytes, sizeof bytes));
+    if (!root)
+        status = sd_alloc(&text, bytes + 1, 1);
+    SD_TRY(sd_comm_agree(comm, status));
+    SD_TRY(sd_comm_broadcast(comm, text, bytes));
+    sd_config_init(config);
+    status = sd_config_parse(config, text, o->config);
+    free(text);
+    for (int i = 0; status == SD_OK && i < o->n_settings; i++)
+        status = sd_config_set(config, o->settings[i]);
+    if (status == SD_OK && o->resume) {
+        char setting[SD_CONFIG_TEXT + 32];
+        snprintf(setting, sizeof setting, "checkpoint.resume=%s", o->resume);
+        status = sd_config_set(config, setting);
+    }
+    if (status == SD_OK)
+        status = sd_config_check(config, sd_comm_size(comm));
+    return sd_comm_agree(comm, status);
+}
+
+static sd_status run(sd_comm *comm, const options *o) {
+    static sd_config config; /* large */
+    SD_TRY(load_config(comm, o, &config));
+    if (o->check)
+        return sd_train_check(comm, &config);
+    if (o->evaluate)
+        return sd_train_evaluate(comm, &config, o->evaluate);
+    sd_train_catch_signals();
+    return sd_train(comm, &config);
+}
+
+int main(int argc, char **argv) {
+    options o = {0};
+    sd_comm *comm = NULL;
+    sd_status status = sd_comm_start(&argc, &argv, &comm);
+    if (status != SD_OK) {
+        fprintf(stderr, "sdtrain-mpi: error: %s\n", sd_error_message());
+        return sd_status_exit_code(status);
+    }
+    const bool root = sd_comm_rank(comm) == 0;
+    sd_log_mute(!root);
+    status = sd_comm_agree(comm, parse_options(argc, argv, &o));
+    if (status == SD_OK && o.help && root)
+        print_help();
+    else if (status == SD_OK && o.version && root)
+        printf("sdtrain-mpi %s (%s, compiled by %s)\n", SD_VERSION, sd_comm_library(), __VERSION__);
+    if (status == SD_OK && !o.help && !o.version)
+        status = run(comm, &o);
+
+    const int exit_code = sd_status_exit_code(status);
+    if (status == SD_STOPPED && sd_error_message()[0])
+        fprintf(stderr, "sdtrain-mpi: %s\n", sd_error_message());
+    else if (status != SD_OK && sd_error_message()[0])
+        fprintf(stderr, "sdtrain-mpi: error: %s%s%s%s\n", sd_error_message(), getenv("SD_TRACE") ? " [" : "",
+                getenv("SD_TRACE") ? sd_error_trace() : "", getenv("SD_TRACE") ? "]" : "");
+    fflush(NULL);
+    if (status != SD_OK && !sd_comm_failed_together(comm))
+        sd_comm_abort(comm, exit_code);
+    sd_comm_finish(&comm);
+    return exit_code;
+}

@@ -1,0 +1,197 @@
+/* Every key of a configuration file: its type, range, default and meaning. --help, config.ini, --set, the checks of a
+ * resume and all error messages come from this table. */
+#include "keys.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(section, name) offsetof(sd_config, section.name)
+#define TEXT(s, n, initial, results, help)                                                                             \
+    { #s, #n, KEY_TEXT, AT(s, n), initial, 0, 0, NULL, NULL, results, help }
+#define WHOLE(s, n, initial, low, high, results, help)                                                                 \
+    { #s, #n, KEY_WHOLE, AT(s, n), initial, low, high, NULL, NULL, results, help }
+#define REAL(s, n, initial, low, high, results, help)                                                                  \
+    { #s, #n, KEY_REAL, AT(s, n), initial, low, high, NULL, NULL, results, help }
+#define SWITCH(s, n, initial, results, help)                                                                           \
+    { #s, #n, KEY_SWITCH, AT(s, n), initial, 0, 0, NULL, NULL, results, help }
+#define CHOICE(s, n, initial, choices, later, results, help)                                                           \
+    { #s, #n, KEY_CHOICE, AT(s, n), initial, 0, 0, choices, later, results, help }
+#define LIST(s, n, low, high, results, help)                                                                           \
+    { #s, #n, KEY_LIST, AT(s, n), "", low, high, NULL, NULL, results, help }
+
+#define SAMPLES 4294967295.0
+#define MANY 9007199254740992.0 /* 2^53 */
+
+const key sd_keys[] = {
+    TEXT(run, name, "", false, "name of the run's folder in output; empty: the name of the configuration file"),
+    TEXT(run, output, "runs", false, "folder in which runs have their folders"),
+    WHOLE(run, seed, "1", 0, 4294967295.0, true,
+          "seed of everything random: weights, order, augmentation, drop decisions"),
+    WHOLE(run, threads, "0", 0, 1024, false,
+          "OpenMP threads a rank; 0: OMP_NUM_THREADS, else this rank's share of the processors it may run on"),
+    CHOICE(run, convolution, "auto", "auto|direct", NULL, false,
+           "algorithm of convolutions; auto may choose a faster one where it is exact to about 1e-5"),
+
+    CHOICE(data, dataset, "synthetic", "synthetic|cifar10|cifar100", "folder|hdf5", true,
+           "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files"),
+    TEXT(data, path, "", false, "folder of the dataset's files, or its parent"),
+    WHOLE(data, image_size, "0", 0, 4096, true,
+          "height and width of images in pixels; 0: the dataset's own (synthetic: 32)"),
+    WHOLE(data, train_samples, "0", 0, SAMPLES, true, "use the first N training images; 0: all (synthetic: 2000)"),
+    WHOLE(data, val_samples, "0", 0, SAMPLES, true, "use the first N validation images; 0: all (synthetic: 1000)"),
+    {"data", "validation", KEY_WHOLE, AT(data, validation), "test", 1, SAMPLES, "test", NULL, true,
+     "what is scored as validation: the test set, or N images held out of training, drawn by the seed"},
+    CHOICE(data, augment, "none", "none|crop_flip", NULL, true,
+           "crop_flip: zero padding of 4, random crop, random horizontal flip"),
+    CHOICE(data, last_batch, "drop", "drop|keep", NULL, true, "what becomes of a last batch that is not full"),
+    WHOLE(data, workers, "1", 1, 64, false, "threads a rank that prepare batches ahead"),
+
+    TEXT(
+        model, name, "resnet20", true,
+        "resnet20, 32, 44, 56, 110, ... 1202 (CIFAR, depth 6n+2); resnet18, 34, 50, 101, 152; vit_tiny, vit_small, vit_base"),
+    WHOLE(model, classes, "0", 0, 100000, true, "number of classes; 0: the dataset's (synthetic: 10)"),
+    CHOICE(
+        model, stem, "auto", "auto|cifar|imagenet", NULL, true,
+        "resnet18 to 152: cifar = 3x3 without pooling, imagenet = 7x7 stride 2 and max pooling; auto: cifar up to 64 pixels"),
+    WHOLE(model, patch_size, "16", 1, 32, true, "side of a ViT patch in pixels; divides the image"),
+    REAL(model, dropout, "0", 0, 0.99, true, "dropout probability in front of the classifier"),
+    SWITCH(model, zero_init_residual, "false", true, "start the last batch norm weight of every residual branch at 0"),
+
+    REAL(stochastic_depth, rate, "0", 0, 1, true,
+         "drop probability of the last block (the schedule spreads it over depth)"),
+    REAL(stochastic_depth, survival_prob, "1", 0, 1, false, "the same as rate = 1 - survival_prob; never give both"),
+    CHOICE(
+        stochastic_depth, schedule, "linear", "linear|linspace|zero_based|constant|list", NULL, true,
+        "rate of block l of L: linear l/L (Huang et al.), linspace (l-1)/(L-1) (timm), zero_based (l-1)/L, constant, or rates"),
+    LIST(stochastic_depth, rates, 0, 1, true, "schedule = list: the drop rate of every block, separated by commas"),
+    CHOICE(stochastic_depth, scope, "global", "global", "rank|sample", true,
+           "who shares a decision: global = the whole batch"),
+    CHOICE(stochastic_depth, scale, "inference", "inference|training", NULL, true,
+           "inference: branches times 1-p at evaluation (Huang et al.); training: kept ones times 1/(1-p) (timm)"),
+    CHOICE(stochastic_depth, unit, "branch", "branch|block", NULL, true,
+           "whether attention and MLP of a transformer block are decided apart or together"),
+    CHOICE(stochastic_depth, dropped_update, "decay_and_momentum", "decay_and_momentum|freeze", NULL, true,
+           "a dropped branch's weights: zero gradient (momentum and decay act), or no update at all"),
+
+    CHOICE(optimizer, name, "sgd", "sgd|adamw", NULL, true, "PyTorch's SGD or AdamW"),
+    REAL(optimizer, momentum, "0.9", 0, 0.9999, true, "sgd: momentum"),
+    SWITCH(optimizer, nesterov, "false", true, "sgd: Nesterov momentum"),
+    REAL(optimizer, weight_decay, "0.0001", 0, 10, true, "weight decay (sgd: added to the gradient; adamw: decoupled)"),
+    CHOICE(optimizer, decay, "all", "all|matrices", NULL, true,
+           "what decays; matrices: no norms, biases, position or class embeddings"),
+    REAL(optimizer, beta1, "0.9", 0, 0.999999, true, "adamw: decay of the first moment"),
+    REAL(optimizer, beta2, "0.999", 0, 0.999999, true, "adamw: decay of the second moment"),
+    REAL(optimizer, epsilon, "1e-08", 1e-30, 1, true, "adamw: added to the root of the second moment"),
+    REAL(optimizer, clip_norm, "0", 0, 1e30, true, "largest L2 norm of the whole gradient; 0: no clipping"),
+
+    CHOICE(lr, schedule, "step", "step|cosine|constant|onecycle", NULL, true,
+           "shape of the learning rate over the epochs"),
+    REAL(lr, base, "0.1", 0, 1e6, true, "learning rate (onecycle: its peak)"),
+    REAL(lr, warmup_epochs, "0", 0, 1e6, true, "epochs over which the rate rises linearly to what the schedule says"),
+    LIST(lr, milestones, 0, 1e9, true, "step: completed epochs after which the rate is multiplied by gamma, rising"),
+    REAL(lr, gamma, "0.1", 0, 1, true, "step: factor at each milestone"),
+    REAL(lr, minimum, "0", 0, 1e6, true, "cosine: where it ends"),
+
+    WHOLE(train, epochs, "10", 1, 1e6, true, "passes over the training images"),
+    WHOLE(train, max_steps, "0", 0, MANY, false, "stop after this many steps from the start of training; 0: never"),
+    WHOLE(train, batch_size, "128", 1, SAMPLES, true, "images a step, over all ranks"),
+    REAL(train, label_smoothing, "0", 0, 0.999, true, "label smoothing of the training loss"),
+
+    WHOLE(eval, every_epochs, "1", 0, 1e6, false, "score the validation images every so many epochs; 0: never"),
+    WHOLE(eval, train_samples, "0", 0, SAMPLES, false, "also score the first N training images, without augmentation"),
+
+    WHOLE(checkpoint, every_steps, "0", 0, MANY, false, "write a checkpoint every so many steps; 0: never"),
+    WHOLE(checkpoint, every_epochs, "1", 0, 1e6, false, "write a checkpoint every so many epochs; 0: never"),
+    WHOLE(checkpoint, keep, "3", 1, 1e6, false, "newest checkpoints to keep, beside the best"),
+    TEXT(checkpoint, resume, "auto", false,
+         "auto: go on from the newest good checkpoint, if any; never; or a checkpoint file"),
+
+    WHOLE(communication, bucket_bytes, "26214400", 4096, 2147483648.0, false, "most gradient bytes in one reduction"),
+    SWITCH(communication, skip_dropped, "true", false, "do not send the gradients of dropped branches"),
+    CHOICE(communication, reduction, "fast", "fast", "reproducible", true, "fast: the MPI library's allreduce"),
+    WHOLE(communication, check_every, "100", 0, MANY, false,
+          "compare the weights of all ranks every so many steps, and at the start; 0: never"),
+
+    WHOLE(log, every_steps, "10", 0, MANY, false, "write a row of steps.csv every so many steps; 0: never"),
+    SWITCH(log, decisions, "false", false,
+           "gather every rank's own drop plan each step, compare, and write decisions.csv"),
+    CHOICE(log, progress, "auto", "auto|on|off", NULL, false,
+           "a progress line that rewrites itself; auto: on a terminal"),
+};
+
+const int sd_n_keys = sizeof sd_keys / sizeof sd_keys[0];
+_Static_assert(sizeof sd_keys / sizeof sd_keys[0] <= SD_CONFIG_MAX_KEYS, "raise SD_CONFIG_MAX_KEYS");
+
+const char *const sd_keys_later[] = {"model.init", "communication.shards", "log.tensorboard", NULL};
+
+const key *sd_key_find(const char *section, const char *name) {
+    for (int i = 0; i < sd_n_keys; i++)
+        if (!strcmp(sd_keys[i].section, section) && !strcmp(sd_keys[i].name, name))
+            return &sd_keys[i];
+    return NULL;
+}
+
+int sd_choice_find(const char *choices, const char *word) {
+    size_t length = strlen(word);
+    for (int i = 0; choices; i++) {
+        const char *end = strchr(choices, '|');
+        size_t this_length = end ? (size_t)(end - choices) : strlen(choices);
+        if (this_length == length && !strncmp(choices, word, length))
+            return i;
+        choices = end ? end + 1 : NULL;
+    }
+    return -1;
+}
+
+void sd_choice_name(const char *choices, int i, char *word, size_t word_bytes) {
+    for (; i > 0; i--)
+        choices = strchr(choices, '|') + 1;
+    snprintf(word, word_bytes, "%.*s", (int)strcspn(choices, "|"), choices);
+}
+
+/* The shortest decimal that reads back as the same double. */
+static void print_real(double value, char *text, size_t text_bytes) {
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, text_bytes, "%.*g", digits, value);
+        if (strtod(text, NULL) == value)
+            return;
+    }
+}
+
+void sd_key_print(const key *k, const sd_config *config, char *text, size_t text_bytes) {
+    const void *value = sd_key_value(k, config);
+    switch (k->type) {
+    case KEY_TEXT:
+        snprintf(text, text_bytes, "%s", (const char *)value);
+        break;
+    case KEY_WHOLE:
+        if (k->choices && *(const int64_t *)value == 0)
+            snprintf(text, text_bytes, "%s", k->choices);
+        else
+            snprintf(text, text_bytes, "%lld", (long long)*(const int64_t *)value);
+        break;
+    case KEY_REAL:
+        print_real(*(const double *)value, text, text_bytes);
+        break;
+    case KEY_SWITCH:
+        snprintf(text, text_bytes, "%s", *(const bool *)value ? "true" : "false");
+        break;
+    case KEY_CHOICE:
+        sd_choice_name(k->choices, *(const int *)value, text, text_bytes);
+        break;
+    case KEY_LIST: {
+        const sd_list *list = value;
+        size_t used = 0, line = 0;
+        text[0] = '\0';
+        for (int i = 0; i < list->n && used + 40 < text_bytes; i++) {
+            char number[32];
+            print_real(list->value[i], number, sizeof number);
+            const char *joint = i == 0 ? "" : line > 100 ? ",\n    " : ", "; /* continues in an indented line */
+            int written = snprintf(text + used, text_bytes - used, "%s%s", joint, number);
+            line = joint[0] == ',' && joint[1] == '\n' ? strlen(number) : line + (size_t)written;
+            used += (size_t)written;
+        }
+        break;
+    }
+    }
+}

@@ -1,0 +1,38 @@
+/* Private to config/: the table of keys. */
+#ifndef SDTRAIN_CONFIG_KEYS_H
+#define SDTRAIN_CONFIG_KEYS_H
+
+#include "sdtrain/config.h"
+
+typedef enum key_type { KEY_TEXT, KEY_WHOLE, KEY_REAL, KEY_SWITCH, KEY_CHOICE, KEY_LIST } key_type;
+
+typedef struct key {
+    const char *section, *name;
+    key_type type;
+    size_t offset; /* in sd_config */
+    const char *initial;
+    double low, high;    /* KEY_WHOLE, KEY_REAL and the values of KEY_LIST; both ends allowed */
+    const char *choices; /* KEY_CHOICE: "first|second"; KEY_WHOLE: a word that stands for 0, or NULL */
+    const char *later;   /* choices that are known but not in this version, "a|b", or NULL */
+    bool results;        /* a run with another value is another run: a resume refuses it */
+    const char *help;
+} key;
+
+extern const key sd_keys[];
+extern const int sd_n_keys;
+
+/* Keys that are known but not in this version, "section.name". */
+extern const char *const sd_keys_later[];
+
+const key *sd_key_find(const char *section, const char *name);
+static inline void *sd_key_value(const key *k, const sd_config *config) { return (char *)config + k->offset; }
+
+/* Place of word in "a|b|c", or -1. */
+int sd_choice_find(const char *choices, const char *word);
+/* Word number i of "a|b|c" into word. */
+void sd_choice_name(const char *choices, int i, char *word, size_t word_bytes);
+
+/* A value as text, as it would stand in a file. */
+void sd_key_print(const key *k, const sd_config *config, char *text, size_t text_bytes);
+
+#endif

@@ -1,0 +1,283 @@
+#include <ctype.h>
+#include <errno.h>
+#include <ini.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "keys.h"
+
+enum { COMMAND_LINE = -1, LINE_BYTES = 200 /* the inih of some distributions cuts longer lines in silence */ };
+
+static void format_place(const sd_config *config, int line, char *place, size_t place_bytes) {
+    if (line == COMMAND_LINE)
+        snprintf(place, place_bytes, "command line: ");
+    else if (line > 0)
+        snprintf(place, place_bytes, "%s:%d: ", config->file, line);
+    else
+        snprintf(place, place_bytes, "%s%s", config->file, config->file[0] ? ": " : "");
+}
+
+/* ---- one value ---- */
+
+static void describe_allowed(const key *k, char *text, size_t text_bytes) {
+    switch (k->type) {
+    case KEY_TEXT:
+        snprintf(text, text_bytes, "text of at most %d bytes", SD_CONFIG_TEXT - 1);
+        break;
+    case KEY_WHOLE:
+        snprintf(text, text_bytes, "%s%sa whole number from %.0f to %.0f", k->choices ? k->choices : "",
+                 k->choices ? " or " : "", k->low, k->high);
+        break;
+    case KEY_REAL:
+        snprintf(text, text_bytes, "a number from %g to %g", k->low, k->high);
+        break;
+    case KEY_SWITCH:
+        snprintf(text, text_bytes, "true or false");
+        break;
+    case KEY_CHOICE:
+        snprintf(text, text_bytes, "%s", k->choices);
+        for (char *bar = text; (bar = strchr(bar, '|'));)
+            *bar = ' ';
+        break;
+    case KEY_LIST:
+        snprintf(text, text_bytes, "numbers from %g to %g separated by commas, at most %d", k->low, k->high,
+                 SD_CONFIG_LIST);
+        break;
+    }
+}
+
+static bool read_number(const char *text, double low, double high, double *number) {
+    char *end;
+    errno = 0;
+    *number = strtod(text, &end);
+    while (isspace((unsigned char)*end))
+        end++;
+    return end != text && *end == '\0' && isfinite(*number) && *number >= low && *number <= high;
+}
+
+static bool read_list(const char *text, const key *k, sd_list *list) {
+    char copy[LINE_BYTES * 64];
+    if (strlen(text) >= sizeof copy)
+        return false;
+    strcpy(copy, text);
+    char *rest = NULL;
+    for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
+        if (word[strspn(word, " \t")] == '\0')
+            continue; /* a comma at the end of a line */
+        if (list->n == SD_CONFIG_LIST || !read_number(word, k->low, k->high, &list->value[list->n]))
+            return false;
+        list->n++;
+    }
+    return true;
+}
+
+/* Puts text into the key's member; false if it is not allowed. */
+static bool assign(const key *k, sd_config *config, const char *text) {
+    void *value = sd_key_value(k, config);
+    double number;
+    switch (k->type) {
+    case KEY_TEXT:
+        if (strlen(text) >= SD_CONFIG_TEXT)
+            return false;
+        strcpy(value, text);
+        return true;
+    case KEY_WHOLE:
+        if (k->choices && !strcmp(text, k->choices)) {
+            *(int64_t *)value = 0;
+            return true;
+        }
+        if (!read_number(text, k->low, k->high, &number) || number != floor(number))
+            return false;
+        *(int64_t *)value = (int64_t)number;
+        return true;
+    case KEY_REAL:
+        return read_number(text, k->low, k->high, (double *)value);
+    case KEY_SWITCH:
+        *(bool *)value = !strcmp(text, "true");
+        return !strcmp(text, "true") || !strcmp(text, "false");
+    case KEY_CHOICE: {
+        int choice = sd_choice_find(k->choices, text);
+        if (choice >= 0)
+            *(int *)value = choice;
+        return choice >= 0;
+    }
+    case KEY_LIST:
+        return read_list(text, k, value);
+    }
+    return false;
+}
+
+/* ---- finding the key ---- */
+
+/* Edits that turn a into b (Levenshtein). */
+static int distance(const char *a, const char *b) {
+    enum { LONGEST = 63 };
+    int row[LONGEST + 1];
+    size_t a_bytes = strlen(a), b_bytes = strlen(b);
+    if (a_bytes > LONGEST || b_bytes > LONGEST)
+        return LONGEST;
+    for (size_t j = 0; j <= b_bytes; j++)
+        row[j] = (int)j;
+    for (size_t i = 1; i <= a_bytes; i++) {
+        int diagonal = row[0];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= b_bytes; j++) {
+            int above = row[j], best = diagonal + (a[i - 1] != b[j - 1]);
+            best = above + 1 < best ? above + 1 : best;
+            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            diagonal = above;
+            row[j] = best;
+        }
+    }
+    return row[b_bytes];
+}
+
+static sd_status unknown_key(const char *place, const char *section, const char *name) {
+    const key *nearest = NULL;
+    int least = 1000;
+    bool known_section = false;
+    for (int i = 0; i < sd_n_keys; i++) {
+        int d = distance(name, sd_keys[i].name) * 4 + distance(section, sd_keys[i].section);
+        known_section |= !strcmp(section, sd_keys[i].section);
+        if (d < least) {
+            least = d;
+            nearest = &sd_keys[i];
+        }
+    }
+    for (int i = 0; sd_keys_later[i]; i++) {
+        char full[128];
+        snprintf(full, sizeof full, "%s.%s", section, name);
+        if (!strcmp(full, sd_keys_later[i]))
+            return sd_fail(SD_ERR_CONFIG, "%s%s is not in this version", place, full);
+    }
+    return sd_fail(SD_ERR_CONFIG, "%sunknown %s '%s%s%s'; the nearest known key is %s.%s (--help lists all)", place,
+                   known_section ? "key" : "section or key", section, *section ? "." : "", name, nearest->section,
+                   nearest->name);
+}
+
+/* Assigns one value that came from a line (or COMMAND_LINE); more: it continues the value before. */
+static sd_status set_key(sd_config *config, const char *section, const char *name, const char *text, int line,
+                         bool more) {
+    char place[SD_CONFIG_TEXT + 32], allowed[256];
+    format_place(config, line, place, sizeof place);
+    const key *k = sd_key_find(section, name);
+    if (!k)
+        return unknown_key(place, section, name);
+    int *known_line = &config->line[k - sd_keys];
+    if (line != COMMAND_LINE && *known_line > 0 && !(more && k->type == KEY_LIST))
+        return sd_fail(SD_ERR_CONFIG, "%s%s.%s is given a second time (first in line %d)", place, section, name,
+                       *known_line);
+    if (k->type == KEY_LIST && !more)
+        ((sd_list *)sd_key_value(k, config))->n = 0;
+    if (k->later && sd_choice_find(k->later, text) >= 0)
+        return sd_fail(SD_ERR_CONFIG, "%s%s.%s = %s is not in this version", place, section, name, text);
+    if (!assign(k, config, text)) {
+        describe_allowed(k, allowed, sizeof allowed);
+        return sd_fail(SD_ERR_CONFIG, "%s%s.%s = %s is not allowed; allowed: %s", place, section, name, text, allowed);
+    }
+    *known_line = line;
+    return SD_OK;
+}
+
+void sd_config_init(sd_config *config) {
+    memset(config, 0, sizeof *config);
+    for (int i = 0; i < sd_n_keys; i++)
+        assign(&sd_keys[i], config, sd_keys[i].initial);
+}
+
+/* ---- the text ---- */
+
+typedef struct reader {
+    sd_config *config;
+    const char *rest;
+    int line;      /* of the line handed out last */
+    bool indented; /* it begins with white space: a continuation */
+    int long_line; /* the first line that is too long, or 0 */
+    sd_status status;
+} reader;
+
+/* inih's reader: hands out one line, and counts it, which inih does not tell its handler. */
+static char *next_line(char *buffer, int buffer_bytes, void *context) {
+    reader *r = context;
+    if (*r->rest == '\0' || r->status != SD_OK)
+        return NULL;
+    size_t bytes = strcspn(r->rest, "\n");
+    bytes += r->rest[bytes] == '\n';
+    r->line++;
+    r->indented = isspace((unsigned char)r->rest[0]);
+    if (bytes >= LINE_BYTES - 1 || bytes >= (size_t)buffer_bytes) {
+        r->status = sd_fail(SD_ERR_CONFIG,
+                            "%s:%d: the line has %zu bytes; at most %d are allowed (a list may go on in "
+                            "indented lines)",
+                            r->config->file, r->line, bytes, LINE_BYTES - 2);
+        return NULL;
+    }
+    memcpy(buffer, r->rest, bytes);
+    buffer[bytes] = '\0';
+    r->rest += bytes;
+    return buffer;
+}
+
+static int handle(void *context, const char *section, const char *name, const char *value) {
+    reader *r = context;
+    if (r->status == SD_OK)
+        r->status = set_key(r->config, section, name, value, r->line, r->indented);
+    return r->status == SD_OK;
+}
+
+sd_status sd_config_parse(sd_config *config, const char *text, const char *file) {
+    snprintf(config->file, sizeof config->file, "%s", file);
+    reader r = {.config = config, .rest = text};
+    /* inih hands its handler and its reader the same kind of pointer, but each its own. */
+    int error_line = ini_parse_stream(next_line, &r, handle, &r);
+    if (r.status != SD_OK)
+        return r.status;
+    if (error_line != 0)
+        return sd_fail(SD_ERR_CONFIG, "%s:%d: expected [section], key = value, or a comment (; or #)", file,
+                       error_line);
+    return SD_OK;
+}
+
+sd_status sd_config_set(sd_config *config, const char *assignment) {
+    char section[64], name[64];
+    int end = 0;
+    if (sscanf(assignment, "%63[^.=].%63[^.= ] = %n", section, name, &end) != 2 || end == 0)
+        return sd_fail(SD_ERR_USAGE, "--set %s: expected section.key=value", assignment);
+    return set_key(config, section, name, assignment + end, COMMAND_LINE, false);
+}
+
+/* ---- messages ---- */
+
+static const key *find_full(const char *full, size_t bytes) {
+    char section[64];
+    size_t dot = strcspn(full, ".");
+    if (dot >= bytes || dot >= sizeof section || bytes - dot - 1 >= sizeof section)
+        return NULL;
+    char name[64];
+    snprintf(section, sizeof section, "%.*s", (int)dot, full);
+    snprintf(name, sizeof name, "%.*s", (int)(bytes - dot - 1), full + dot + 1);
+    return sd_key_find(section, name);
+}
+
+sd_status sd_config_fail(const sd_config *config, const char *full, const char *format, ...) {
+    char place[SD_CONFIG_TEXT + 32], message[768];
+    const key *k = find_full(full, strlen(full));
+    format_place(config, k ? config->line[k - sd_keys] : 0, place, sizeof place);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    return sd_fail(SD_ERR_CONFIG, "%s%s: %s", place, full, message);
+}
+
+sd_status sd_config_locate(const sd_config *config, sd_status status) {
+    char message[1024];
+    snprintf(message, sizeof message, "%s", sd_error_message());
+    size_t bytes = strcspn(message, ": ");
+    if (status != SD_ERR_CONFIG || message[bytes] != ':' || !find_full(message, bytes))
+        return status;
+    message[bytes] = '\0';
+    return sd_config_fail(config, message, "%s", message + bytes + 2);
+}

@@ -1,0 +1,127 @@
+/* CIFAR-10 and CIFAR-100 in their official binary layout (Krizhevsky 2009): records of one label byte (CIFAR-100: coarse and
+ * fine label) and three planes of 32 x 32 bytes, red, green, blue. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "sdtrain/arena.h"
+#include "source.h"
+
+enum {
+    SIDE = 32,
+    PLANE = SIDE * SIDE,
+    IMAGE_BYTES = PLANE * SD_CHANNELS,
+    MAX_FILES = 5,
+    PATH_BYTES = 2 * SD_CONFIG_TEXT
+};
+
+typedef struct cifar {
+    sd_source source;
+    size_t label_bytes;    /* in front of a record's image; the last one counts */
+    uint8_t *train, *test; /* records */
+} cifar;
+
+typedef struct cifar_kind {
+    const char *folder, *train_files[MAX_FILES], *test_file;
+    int n_train_files, classes;
+    size_t label_bytes;
+} cifar_kind;
+
+static const cifar_kind cifar10 = {
+    "cifar-10-batches-bin",
+    {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"},
+    "test_batch.bin",
+    5,
+    10,
+    1};
+static const cifar_kind cifar100 = {"cifar-100-binary", {"train.bin"}, "test.bin", 1, 100, 2};
+
+static int32_t read_image(const sd_source *source, bool test, uint32_t index, uint8_t *pixels) {
+    const cifar *data = (const cifar *)source;
+    const uint8_t *record = (test ? data->test : data->train) + (size_t)index * (data->label_bytes + IMAGE_BYTES);
+    const uint8_t *image = record + data->label_bytes;
+    for (int i = 0; i < PLANE; i++)
+        for (int c = 0; c < SD_CHANNELS; c++)
+            *pixels++ = image[c * PLANE + i];
+    return record[data->label_bytes - 1];
+}
+
+static void close_cifar(sd_source *source) {
+    cifar *data = (cifar *)source;
+    free(data->train);
+    free(data->test);
+    free(data);
+}
+
+/* Appends the records of one file; checks its size and every label. */
+static sd_status load_file(const char *path, const cifar_kind *kind, uint8_t **records, uint32_t *n) {
+    const size_t record_bytes = kind->label_bytes + IMAGE_BYTES;
+    struct stat info;
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return sd_fail(SD_ERR_NOINPUT,
+                       "%s: %s; launch/get-data.sh downloads the dataset, and data.path names its folder", path,
+                       strerror(errno));
+    sd_status status = SD_OK;
+    if (fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode) || info.st_size <= 0 ||
+        (size_t)info.st_size % record_bytes != 0) {
+        status = sd_fail(SD_ERR_DATA,
+                         "%s: has %lld bytes, which is not a whole number of records of %zu bytes; get the file "
+                         "again",
+                         path, (long long)info.st_size, record_bytes);
+    } else {
+        const size_t bytes = (size_t)info.st_size, before = *n * record_bytes;
+        uint8_t *grown = realloc(*records, before + bytes);
+        if (!grown) {
+            status = sd_fail(SD_ERR_MEMORY, "%s: out of memory: %zu bytes were needed", path, before + bytes);
+        } else {
+            *records = grown;
+            if (fread(grown + before, 1, bytes, file) != bytes)
+                status = sd_fail(SD_ERR_NOINPUT, "%s: cannot be read: %s", path,
+                                 ferror(file) ? strerror(errno) : "it ends early");
+        }
+        for (size_t i = 0; status == SD_OK && i < bytes / record_bytes; i++) {
+            const uint8_t *record = *records + before + i * record_bytes;
+            if (record[kind->label_bytes - 1] >= kind->classes)
+                status = sd_fail(SD_ERR_DATA,
+                                 "%s: record %zu (byte %zu) has label %d; labels are 0 to %d; get the file again", path,
+                                 i, i * record_bytes, record[kind->label_bytes - 1], kind->classes - 1);
+        }
+        *n += (uint32_t)(bytes / record_bytes);
+    }
+    fclose(file);
+    return status;
+}
+
+static sd_status load_files(const char *folder, const cifar_kind *kind, cifar *data) {
+    char path[PATH_BYTES + 32];
+    for (int i = 0; i < kind->n_train_files; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, kind->train_files[i]);
+        SD_TRY(load_file(path, kind, &data->train, &data->source.n_train));
+    }
+    snprintf(path, sizeof path, "%s/%s", folder, kind->test_file);
+    return load_file(path, kind, &data->test, &data->source.n_test);
+}
+
+sd_status sd_cifar_open(const sd_config *config, sd_source **source) {
+    const cifar_kind *kind = config->data.dataset == SD_DATASET_CIFAR10 ? &cifar10 : &cifar100;
+    cifar *data;
+    SD_TRY(sd_alloc(&data, 1, sizeof *data));
+    data->source = (sd_source){.classes = kind->classes, .image_size = SIDE, .read = read_image, .close = close_cifar};
+    data->label_bytes = kind->label_bytes;
+
+    char folder[PATH_BYTES];
+    struct stat info;
+    snprintf(folder, sizeof folder, "%s/%s", config->data.path, kind->folder);
+    if (stat(folder, &info) != 0) /* path is the folder itself, not its parent */
+        snprintf(folder, sizeof folder, "%s", config->data.path);
+    sd_status status = load_files(folder, kind, data);
+    data->source.bytes = ((size_t)data->source.n_train + data->source.n_test) * (kind->label_bytes + IMAGE_BYTES);
+    if (status != SD_OK)
+        close_cifar(&data->source);
+    else
+        *source = &data->source;
+    return status;
+}

@@ -1,0 +1,195 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sdtrain/arena.h"
+#include "sdtrain/random.h"
+#include "source.h"
+
+enum { PADDING = 4 };
+
+struct sd_dataset {
+    sd_source *source;
+    uint32_t *train; /* indices of the training part that are trained on, rising */
+    uint32_t n_train;
+    uint32_t *held_out; /* validation = N: the others; else NULL */
+    uint32_t n_validation;
+    float mean[SD_CHANNELS], deviation[SD_CHANNELS];
+    float value[SD_CHANNELS][256]; /* what a byte becomes */
+};
+
+/* ---- opening ---- */
+
+/* Draws N of the training images by the seed; both parts stay in file order. */
+static sd_status hold_out(sd_dataset *dataset, uint32_t n, uint32_t seed) {
+    const uint32_t all = dataset->source->n_train;
+    uint32_t *shuffled;
+    unsigned char *is_held;
+    SD_TRY(sd_alloc(&shuffled, all, sizeof *shuffled));
+    SD_TRY(sd_alloc(&is_held, all, 1));
+    SD_TRY(sd_alloc(&dataset->held_out, n, sizeof *dataset->held_out));
+    sd_random_permutation(seed, SD_STREAM_SPLIT, 0, shuffled, all);
+    for (uint32_t i = 0; i < n; i++)
+        is_held[shuffled[i]] = 1;
+    for (uint32_t i = 0; i < all; i++) {
+        if (is_held[i])
+            dataset->held_out[dataset->n_validation++] = i;
+        else
+            dataset->train[dataset->n_train++] = i;
+    }
+    free(shuffled);
+    free(is_held);
+    return SD_OK;
+}
+
+static sd_status split(sd_dataset *dataset, const sd_config *config) {
+    const sd_source *source = dataset->source;
+    SD_TRY(sd_alloc(&dataset->train, source->n_train, sizeof *dataset->train));
+    if (config->data.validation > 0) {
+        if (config->data.validation >= source->n_train)
+            return sd_config_fail(config, "data.validation", "%lld images cannot be held out of %u training images",
+                                  (long long)config->data.validation, source->n_train);
+        SD_TRY(hold_out(dataset, (uint32_t)config->data.validation, (uint32_t)config->run.seed));
+    } else {
+        for (; dataset->n_train < source->n_train; dataset->n_train++)
+            dataset->train[dataset->n_train] = dataset->n_train;
+        dataset->n_validation = source->n_test;
+    }
+    if (config->data.train_samples > dataset->n_train)
+        return sd_config_fail(config, "data.train_samples", "%lld is more than the %u training images there are",
+                              (long long)config->data.train_samples, dataset->n_train);
+    if (config->data.val_samples > dataset->n_validation)
+        return sd_config_fail(config, "data.val_samples", "%lld is more than the %u validation images there are",
+                              (long long)config->data.val_samples, dataset->n_validation);
+    if (config->data.train_samples > 0)
+        dataset->n_train = (uint32_t)config->data.train_samples;
+    if (config->data.val_samples > 0)
+        dataset->n_validation = (uint32_t)config->data.val_samples;
+    if (config->eval.train_samples > dataset->n_train)
+        return sd_config_fail(config, "eval.train_samples", "%lld is more than the %u training images there are",
+                              (long long)config->eval.train_samples, dataset->n_train);
+    return SD_OK;
+}
+
+/* Exact: sums of bytes and their squares are whole numbers. */
+static sd_status measure(sd_dataset *dataset) {
+    const size_t pixels = (size_t)dataset->source->image_size * (size_t)dataset->source->image_size;
+    uint64_t sum[SD_CHANNELS] = {0}, square[SD_CHANNELS] = {0};
+    uint8_t *image;
+    SD_TRY(sd_alloc(&image, pixels, SD_CHANNELS));
+    for (uint32_t n = 0; n < dataset->n_train; n++) {
+        dataset->source->read(dataset->source, false, dataset->train[n], image);
+        for (size_t i = 0; i < pixels * SD_CHANNELS; i++) {
+            sum[i % SD_CHANNELS] += image[i];
+            square[i % SD_CHANNELS] += (uint64_t)image[i] * image[i];
+        }
+    }
+    free(image);
+    double count = (double)dataset->n_train * (double)pixels;
+    float channel_mean[SD_CHANNELS], deviation[SD_CHANNELS];
+    for (int c = 0; c < SD_CHANNELS; c++) {
+        double mean = (double)sum[c] / count, variance = (double)square[c] / count - mean * mean;
+        channel_mean[c] = (float)(mean / 255);
+        deviation[c] = variance > 0 ? (float)(sqrt(variance) / 255) : 1.0f;
+    }
+    sd_dataset_set_normalisation(dataset, channel_mean, deviation);
+    return SD_OK;
+}
+
+static sd_status open_dataset(const sd_config *config, sd_dataset *dataset) {
+    if (config->data.dataset == SD_DATASET_SYNTHETIC)
+        SD_TRY(sd_synthetic_open(config, &dataset->source));
+    else
+        SD_TRY(sd_cifar_open(config, &dataset->source));
+    const sd_source *source = dataset->source;
+    if (config->model.classes > 0 && config->model.classes != source->classes)
+        return sd_config_fail(config, "model.classes",
+                              "%lld does not fit this dataset, which has %d classes (0 takes them)",
+                              (long long)config->model.classes, source->classes);
+    if (config->data.image_size > 0 && config->data.image_size != source->image_size)
+        return sd_config_fail(config, "data.image_size",
+                              "%lld does not fit this dataset, whose images have %d pixels (0 takes "
+                              "them; resizing is not in this version)",
+                              (long long)config->data.image_size, source->image_size);
+    SD_TRY(split(dataset, config));
+    if (!source->mean)
+        return measure(dataset);
+    sd_dataset_set_normalisation(dataset, source->mean, source->deviation);
+    return SD_OK;
+}
+
+sd_status sd_dataset_open(const sd_config *config, sd_dataset **dataset) {
+    SD_TRY(sd_alloc(dataset, 1, sizeof **dataset));
+    sd_status status = open_dataset(config, *dataset);
+    if (status != SD_OK)
+        sd_dataset_close(dataset);
+    return status;
+}
+
+void sd_dataset_close(sd_dataset **place) {
+    sd_dataset *dataset = *place;
+    if (!dataset)
+        return;
+    if (dataset->source)
+        dataset->source->close(dataset->source);
+    free(dataset->train);
+    free(dataset->held_out);
+    free(dataset);
+    *place = NULL;
+}
+
+int sd_dataset_classes(const sd_dataset *dataset) { return dataset->source->classes; }
+int sd_dataset_image_size(const sd_dataset *dataset) { return dataset->source->image_size; }
+size_t sd_dataset_bytes(const sd_dataset *dataset) { return dataset->source->bytes; }
+const float *sd_dataset_mean(const sd_dataset *dataset) { return dataset->mean; }
+const float *sd_dataset_deviation(const sd_dataset *dataset) { return dataset->deviation; }
+
+uint32_t sd_dataset_images(const sd_dataset *dataset, sd_split split) {
+    return split == SD_SPLIT_TRAIN ? dataset->n_train : dataset->n_validation;
+}
+
+void sd_dataset_set_normalisation(sd_dataset *dataset, const float *mean, const float *deviation) {
+    memcpy(dataset->mean, mean, sizeof dataset->mean);
+    memcpy(dataset->deviation, deviation, sizeof dataset->deviation);
+    for (int c = 0; c < SD_CHANNELS; c++)
+        for (int byte = 0; byte < 256; byte++)
+            dataset->value[c][byte] = ((float)byte / 255.0f - mean[c]) / deviation[c];
+}
+
+/* ---- one image ---- */
+
+/* The place of an image of a split in the source. */
+static uint32_t source_index(const sd_dataset *dataset, sd_split split, uint32_t index) {
+    if (split == SD_SPLIT_TRAIN)
+        return dataset->train[index];
+    return dataset->held_out ? dataset->held_out[index] : index;
+}
+
+int32_t sd_dataset_read(const sd_dataset *dataset, sd_split split, uint32_t index, uint8_t *pixels) {
+    bool test = split == SD_SPLIT_VALIDATION && !dataset->held_out;
+    return dataset->source->read(dataset->source, test, source_index(dataset, split, index), pixels);
+}
+
+int32_t sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t index, sd_augment augment, uint32_t seed,
+                           uint64_t epoch, uint8_t *pixels, float *x) {
+    const int size = dataset->source->image_size;
+    int32_t label = sd_dataset_read(dataset, split, index, pixels);
+    int top = 0, left = 0;
+    bool flip = false;
+    if (augment == SD_AUGMENT_CROP_FLIP) {
+        sd_random random = sd_random_at(seed, SD_STREAM_AUGMENT, source_index(dataset, split, index), epoch);
+        top = (int)sd_random_index(random.word[0], 2 * PADDING + 1) - PADDING;
+        left = (int)sd_random_index(random.word[1], 2 * PADDING + 1) - PADDING;
+        flip = random.word[2] & 1;
+    }
+    for (int i = 0; i < size; i++)
+        for (int j = 0; j < size; j++) {
+            int h = i + top,
+                w = (flip ? size - 1 - j : j) + left; /* the padding is black, as in torchvision's RandomCrop */
+            bool inside = h >= 0 && h < size && w >= 0 && w < size;
+            const uint8_t *pixel = pixels + (inside ? (size_t)(h * size + w) * SD_CHANNELS : 0);
+            for (int c = 0; c < SD_CHANNELS; c++)
+                *x++ = dataset->value[c][inside ? pixel[c] : 0];
+        }
+    return label;
+}

@@ -1,0 +1,78 @@
+/* He et al. 2016, "Deep residual learning for image recognition". Names as torchvision's resnet.py. */
+#include <stdio.h>
+#include <string.h>
+
+#include "model.h"
+
+enum { STAGES = 4, CIFAR_STAGES = 3, EXPANSION = 4, CIFAR_STEM_UP_TO = 64 };
+
+typedef struct resnet {
+    bool cifar, bottleneck;              /* cifar: the 6n+2 family */
+    int stages, blocks[STAGES], filters; /* filters of the first stage */
+} resnet;
+
+static bool find(const char *name, resnet *net) {
+    static const struct {
+        int depth;
+        bool bottleneck;
+        int blocks[STAGES];
+    } imagenet[] = {{18, false, {2, 2, 2, 2}},
+                    {34, false, {3, 4, 6, 3}},
+                    {50, true, {3, 4, 6, 3}},
+                    {101, true, {3, 4, 23, 3}},
+                    {152, true, {3, 8, 36, 3}}};
+    int depth, end = 0;
+    if (sscanf(name, "resnet%5d%n", &depth, &end) != 1 || name[end] != '\0' || name[strlen("resnet")] == '0')
+        return false;
+    for (size_t i = 0; i < sizeof imagenet / sizeof imagenet[0]; i++)
+        if (depth == imagenet[i].depth) {
+            *net = (resnet){.bottleneck = imagenet[i].bottleneck, .stages = STAGES, .filters = 64};
+            memcpy(net->blocks, imagenet[i].blocks, sizeof net->blocks);
+            return true;
+        }
+    int n = (depth - 2) / 6;
+    if (depth < 20 || depth > 1202 || 6 * n + 2 != depth)
+        return false;
+    *net = (resnet){.cifar = true, .stages = CIFAR_STAGES, .blocks = {n, n, n}, .filters = 16};
+    return true;
+}
+
+static sd_status add_block(const sd_model_spec *spec, const resnet *net, sd_network *network, const char *name,
+                           int depth, int filters, int stride) {
+    const sd_shape in = sd_network_shape(network);
+    const sd_conv_spec basic[] = {{filters, 3, stride}, {filters, 3, 1}};
+    const sd_conv_spec bottleneck[] = {{filters, 1, 1}, {filters, 3, stride}, {filters * EXPANSION, 1, 1}};
+    const int out_channels = net->bottleneck ? filters * EXPANSION : filters;
+    sd_residual_spec residual_spec = {.depth = depth, .stride = stride, .relu = true};
+    if (stride != 1 || in.c != out_channels)
+        residual_spec.shortcut = net->cifar ? SD_SHORTCUT_SUBSAMPLE : SD_SHORTCUT_PROJECTION;
+    sd_residual *residual;
+    sd_shape out;
+    SD_TRY(sd_network_add_unit(network, name, depth, &residual_spec.unit));
+    SD_TRY(sd_network_open_residual(network, residual_spec, &residual));
+    SD_TRY(sd_conv_branch_init(network, &residual->branch, name, in, net->bottleneck ? 3 : 2,
+                               net->bottleneck ? bottleneck : basic, spec->zero_init_residual, &out));
+    return sd_network_close_residual(network, residual, name, out);
+}
+
+sd_status sd_resnet_build(const sd_model_spec *spec, sd_network *network, bool *found) {
+    resnet net;
+    *found = find(spec->name, &net);
+    if (!*found || !network)
+        return SD_OK;
+    if (net.cifar && spec->stem == SD_STEM_IMAGENET)
+        return sd_fail(SD_ERR_CONFIG, "model.stem: %s is a CIFAR network and has the cifar stem; use auto or cifar",
+                       spec->name);
+    const sd_shape image = {spec->image_size, spec->image_size, 3};
+    bool small = net.cifar || spec->stem == SD_STEM_CIFAR ||
+                 (spec->stem == SD_STEM_AUTO && spec->image_size <= CIFAR_STEM_UP_TO);
+    SD_TRY(sd_network_stem_conv(network, image, net.filters, small ? 3 : 7, small ? 1 : 2, !small));
+    int depth = 1, filters = net.filters;
+    for (int stage = 0; stage < net.stages; stage++, filters *= 2)
+        for (int block = 0; block < net.blocks[stage]; block++, depth++) {
+            char name[32];
+            snprintf(name, sizeof name, "layer%d.%d", stage + 1, block);
+            SD_TRY(add_block(spec, &net, network, name, depth, filters, stage > 0 && block == 0 ? 2 : 1));
+        }
+    return sd_network_head_pool(network, spec->dropout);
+}

@@ -1,0 +1,47 @@
+/* Basic block (two 3x3 convolutions) and bottleneck (1x1, 3x3, 1x1): F(x) = bn(conv(... relu(bn(conv(x))))). */
+#include <stdio.h>
+
+#include "network.h"
+
+static void conv_forward(sd_branch *branch, const sd_context *context, const float *x, float *z) {
+    for (int i = 0; i < branch->conv.n; i++) {
+        bool last = i + 1 == branch->conv.n;
+        float *y = last ? z : branch->conv.hidden[i];
+        sd_conv_bn_forward(&branch->conv.layer[i], context, x, !last, y);
+        x = y;
+    }
+}
+
+static void conv_backward(sd_branch *branch, const sd_context *context, const float *x, float *dz, float *dx) {
+    float *dy = dz;
+    for (int i = branch->conv.n - 1; i >= 0; i--) {
+        bool last = i + 1 == branch->conv.n;
+        float *din = i > 0 ? context->work[i % 2] : dx;
+        sd_conv_bn_backward(&branch->conv.layer[i], context, i > 0 ? branch->conv.hidden[i - 1] : x,
+                            last ? NULL : branch->conv.hidden[i], dy, din);
+        dy = din;
+    }
+}
+
+static const sd_branch_kind conv_kind = {conv_forward, conv_backward};
+
+sd_status sd_conv_branch_init(sd_network *network, sd_branch *branch, const char *name, sd_shape in, int n,
+                              const sd_conv_spec *spec, bool zero_init, sd_shape *out) {
+    branch->kind = &conv_kind;
+    branch->conv.n = n;
+    for (int i = 0; i < n; i++) {
+        sd_conv_bn *layer = &branch->conv.layer[i];
+        char conv[48], norm[48];
+        snprintf(conv, sizeof conv, "%s.conv%d", name, i + 1);
+        snprintf(norm, sizeof norm, "%s.bn%d", name, i + 1);
+        SD_TRY(sd_conv_bn_init(network, layer, conv, norm, in, spec[i].filters, spec[i].kernel, spec[i].stride, out));
+        branch->flops += sd_conv_bn_flops(layer);
+        if (i + 1 < n)
+            SD_TRY(sd_arena_reserve(&network->arena, &branch->conv.hidden[i],
+                                    sd_shape_elems(*out) * (size_t)network->max_images));
+        else if (zero_init)
+            layer->gamma->init_mean = 0;
+        in = *out;
+    }
+    return SD_OK;
+}

@@ -1,0 +1,100 @@
+/* The two branches of a pre-norm transformer block (Dosovitskiy et al. 2021; names as timm's Block). */
+#include <stdio.h>
+
+#include "network.h"
+
+static const float INIT_DEVIATION = 0.02f; /* timm's init_weights_vit_timm */
+
+static size_t rows_of(const sd_context *context, int tokens) { return (size_t)context->pass->images * (size_t)tokens; }
+
+static void attention_forward(sd_branch *branch, const sd_context *context, const float *x, float *z) {
+    const size_t rows = rows_of(context, branch->attention.tokens);
+    sd_layernorm_forward(&branch->attention.norm, context, rows, x, branch->attention.normed);
+    sd_linear_forward(&branch->attention.qkv, context, rows, branch->attention.normed,
+                      branch->attention.queries_keys_values);
+    context->k->attention_forward(context->pass->images, branch->attention.tokens, branch->attention.heads,
+                                  branch->attention.head_dim, branch->attention.queries_keys_values,
+                                  branch->attention.probabilities, branch->attention.mixed);
+    sd_linear_forward(&branch->attention.projection, context, rows, branch->attention.mixed, z);
+}
+
+static void attention_backward(sd_branch *branch, const sd_context *context, const float *x, float *dz, float *dx) {
+    const size_t rows = rows_of(context, branch->attention.tokens);
+    float *dmixed = context->work[0], *dprobabilities = context->work[1], *dqkv = context->work[2];
+    float *dnormed = context->work[1];
+    sd_linear_backward(&branch->attention.projection, context, rows, branch->attention.mixed, dz, dmixed);
+    context->k->attention_backward(context->pass->images, branch->attention.tokens, branch->attention.heads,
+                                   branch->attention.head_dim, branch->attention.queries_keys_values,
+                                   branch->attention.probabilities, dmixed, dprobabilities, dqkv);
+    sd_linear_backward(&branch->attention.qkv, context, rows, branch->attention.normed, dqkv, dnormed);
+    sd_layernorm_backward(&branch->attention.norm, context, rows, x, dnormed, dx);
+}
+
+static void mlp_forward(sd_branch *branch, const sd_context *context, const float *x, float *z) {
+    const size_t rows = rows_of(context, branch->mlp.tokens);
+    sd_layernorm_forward(&branch->mlp.norm, context, rows, x, branch->mlp.normed);
+    sd_linear_forward(&branch->mlp.fc1, context, rows, branch->mlp.normed, branch->mlp.hidden);
+    context->k->gelu_forward(rows * (size_t)branch->mlp.fc1.out, branch->mlp.hidden, branch->mlp.activated);
+    sd_linear_forward(&branch->mlp.fc2, context, rows, branch->mlp.activated, z);
+}
+
+static void mlp_backward(sd_branch *branch, const sd_context *context, const float *x, float *dz, float *dx) {
+    const size_t rows = rows_of(context, branch->mlp.tokens);
+    float *dhidden = context->work[0], *dnormed = context->work[1];
+    sd_linear_backward(&branch->mlp.fc2, context, rows, branch->mlp.activated, dz, dhidden);
+    context->k->gelu_backward(rows * (size_t)branch->mlp.fc1.out, branch->mlp.hidden, dhidden, dhidden);
+    sd_linear_backward(&branch->mlp.fc1, context, rows, branch->mlp.normed, dhidden, dnormed);
+    sd_layernorm_backward(&branch->mlp.norm, context, rows, x, dnormed, dx);
+}
+
+static const sd_branch_kind attention_kind = {attention_forward, attention_backward};
+static const sd_branch_kind mlp_kind = {mlp_forward, mlp_backward};
+
+/* Plans an activation of elems floats an image, whose gradient needs working memory too. */
+static sd_status plan(sd_network *network, float **place, size_t elems) {
+    sd_network_want_work(network, elems);
+    return sd_arena_reserve(&network->arena, place, elems * (size_t)network->max_images);
+}
+
+static sd_status linear_init(sd_network *network, sd_branch *branch, sd_linear *layer, const char *block,
+                             const char *name, int tokens, int in, int out) {
+    char full[48];
+    snprintf(full, sizeof full, "%s.%s", block, name);
+    branch->flops += 2.0 * tokens * in * out;
+    sd_network_want_scratch(network, sd_norm_scratch_elems((size_t)tokens * (size_t)network->max_images, out));
+    return sd_linear_init(network, layer, full, in, out, INIT_DEVIATION);
+}
+
+static sd_status norm_init(sd_network *network, sd_layernorm *layer, const char *block, const char *name, sd_shape in) {
+    char full[48];
+    snprintf(full, sizeof full, "%s.%s", block, name);
+    return sd_layernorm_init(network, layer, full, (size_t)in.h, in.c);
+}
+
+sd_status sd_attention_branch_init(sd_network *network, sd_branch *branch, const char *name, sd_shape in, int heads) {
+    const size_t tokens = (size_t)in.h, width = (size_t)in.c;
+    branch->kind = &attention_kind;
+    branch->attention.tokens = in.h;
+    branch->attention.heads = heads;
+    branch->attention.head_dim = in.c / heads;
+    SD_TRY(norm_init(network, &branch->attention.norm, name, "norm1", in));
+    SD_TRY(linear_init(network, branch, &branch->attention.qkv, name, "attn.qkv", in.h, in.c, 3 * in.c));
+    SD_TRY(linear_init(network, branch, &branch->attention.projection, name, "attn.proj", in.h, in.c, in.c));
+    branch->flops += 2 * 2.0 * in.h * in.h * in.c; /* Q K^T and P V */
+    SD_TRY(plan(network, &branch->attention.normed, tokens * width));
+    SD_TRY(plan(network, &branch->attention.queries_keys_values, tokens * 3 * width));
+    SD_TRY(plan(network, &branch->attention.probabilities, (size_t)heads * tokens * tokens));
+    return plan(network, &branch->attention.mixed, tokens * width);
+}
+
+sd_status sd_mlp_branch_init(sd_network *network, sd_branch *branch, const char *name, sd_shape in, int hidden) {
+    const size_t tokens = (size_t)in.h;
+    branch->kind = &mlp_kind;
+    branch->mlp.tokens = in.h;
+    SD_TRY(norm_init(network, &branch->mlp.norm, name, "norm2", in));
+    SD_TRY(linear_init(network, branch, &branch->mlp.fc1, name, "mlp.fc1", in.h, in.c, hidden));
+    SD_TRY(linear_init(network, branch, &branch->mlp.fc2, name, "mlp.fc2", in.h, hidden, in.c));
+    SD_TRY(plan(network, &branch->mlp.normed, tokens * (size_t)in.c));
+    SD_TRY(plan(network, &branch->mlp.hidden, tokens * (size_t)hidden));
+    return plan(network, &branch->mlp.activated, tokens * (size_t)hidden);
+}

@@ -1,0 +1,68 @@
+/* Private: the layers that branches, stems and heads are written with. Each is a short forward and backward over kernels.
+ *
+ * Constructors add their tensors to the network's table under PyTorch's names and plan their activations in its arena;
+ * both have addresses only after sd_network_finish(). */
+#ifndef SDTRAIN_NN_LAYER_H
+#define SDTRAIN_NN_LAYER_H
+
+#include "sdtrain/nn.h"
+
+/* The shape of an activation of one image; token sequences are [tokens, 1, c]. */
+typedef struct sd_shape {
+    int h, w, c;
+} sd_shape;
+
+static inline size_t sd_shape_elems(sd_shape shape) { return (size_t)shape.h * (size_t)shape.w * (size_t)shape.c; }
+
+/* Floats of working memory that a pass hands to layers; each holds the largest activation (or its gradient) of the network. */
+enum { SD_WORK_BUFFERS = 3 };
+
+/* A pass as layers see it. */
+typedef struct sd_context {
+    const sd_pass *pass;
+    const sd_kernels *k;
+    float *scratch;               /* for kernels */
+    float *work[SD_WORK_BUFFERS]; /* for a branch's or a stem's own gradients */
+} sd_context;
+
+/* Convolution without bias, batch norm, and perhaps a ReLU (which the caller asks for at each call). */
+typedef struct sd_conv_bn {
+    sd_conv2d conv;
+    sd_tensor *weight, *gamma, *beta, *running_mean, *running_variance;
+    float *product; /* the convolution's output */
+    float *mean, *variance;
+} sd_conv_bn;
+
+sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *conv_name, const char *norm_name,
+                          sd_shape in, int filters, int kernel, int stride, sd_shape *out);
+void sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const float *x, bool relu, float *y);
+/* y: the output if there was a ReLU, else NULL. dy is overwritten. dx may be NULL. */
+void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const float *x, const float *y, float *dy,
+                         float *dx);
+double sd_conv_bn_flops(const sd_conv_bn *layer);
+
+typedef struct sd_linear {
+    int in, out;
+    sd_tensor *weight, *bias;
+} sd_linear;
+
+/* init_deviation > 0: normal weights, zero bias (timm); 0: PyTorch's default, uniform in +-1/sqrt(in) for both. */
+sd_status sd_linear_init(sd_network *network, sd_linear *layer, const char *name, int in, int out,
+                         float init_deviation);
+void sd_linear_forward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x, float *y);
+void sd_linear_backward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x, const float *dy,
+                        float *dx);
+
+typedef struct sd_layernorm {
+    int c;
+    sd_tensor *gamma, *beta;
+    float *mean, *rstd;
+} sd_layernorm;
+
+/* rows: of one image. */
+sd_status sd_layernorm_init(sd_network *network, sd_layernorm *layer, const char *name, size_t rows, int c);
+void sd_layernorm_forward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x, float *y);
+void sd_layernorm_backward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x, const float *dy,
+                           float *dx);
+
+#endif

@@ -1,0 +1,35 @@
+#include <math.h>
+
+#include "sdtrain/optim.h"
+
+/* From a to b along half a cosine as x goes from 0 to 1. */
+static double half_cosine(double a, double b, double x) { return b + (a - b) * (1 + cos(M_PI * x)) / 2; }
+
+static double one_cycle(double base, double t, double T) {
+    const double start = base / 25, end = start / 1e4, peak = 0.3 * T - 1;
+    if (t <= peak)
+        return half_cosine(start, base, peak > 0 ? t / peak : 1);
+    return half_cosine(base, end, (t - peak) / (T - 1 - peak));
+}
+
+double sd_lr_at(const sd_config *config, uint64_t t, uint64_t steps_per_epoch) {
+    const double T = (double)config->train.epochs * (double)steps_per_epoch;
+    const double warmup = config->lr.warmup_epochs * (double)steps_per_epoch;
+    double lr = config->lr.base;
+    switch (config->lr.schedule) {
+    case SD_LR_STEP:
+        for (int i = 0; i < config->lr.milestones.n; i++)
+            if ((double)(t / steps_per_epoch) >= config->lr.milestones.value[i])
+                lr *= config->lr.gamma;
+        break;
+    case SD_LR_COSINE:
+        lr = half_cosine(config->lr.base, config->lr.minimum, (double)t / T);
+        break;
+    case SD_LR_ONECYCLE:
+        lr = one_cycle(config->lr.base, (double)t, T);
+        break;
+    case SD_LR_CONSTANT:
+        break;
+    }
+    return (double)t < warmup ? lr * ((double)t + 1) / warmup : lr;
+}

@@ -1,0 +1,45 @@
+#include <stdarg.h>
+#include <unistd.h>
+
+#include "sdtrain/clock.h"
+#include "sdtrain/report.h"
+
+static const double TERMINAL_SECONDS = 0.2, BATCH_SECONDS = 60;
+
+void sd_console_init(sd_console *console, sd_display display) {
+    *console =
+        (sd_console){.rewrite = display == SD_DISPLAY_ON || (display == SD_DISPLAY_AUTO && isatty(STDERR_FILENO)),
+                     .last_seconds = sd_clock_seconds()};
+}
+
+void sd_console_progress(sd_console *console, const char *format, ...) {
+    double now = sd_clock_seconds();
+    if (now - console->last_seconds < (console->rewrite ? TERMINAL_SECONDS : BATCH_SECONDS))
+        return;
+    console->last_seconds = now;
+    va_list arguments;
+    va_start(arguments, format);
+    if (console->rewrite)
+        fputc('\r', stderr);
+    int bytes = vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    if (console->rewrite)
+        fprintf(stderr, "%*s", console->shown_bytes > bytes ? console->shown_bytes - bytes : 0,
+                ""); /* wipes a longer line */
+    else
+        fputc('\n', stderr);
+    console->shown_bytes = bytes;
+    fflush(stderr);
+}
+
+void sd_console_line(sd_console *console, const char *format, ...) {
+    if (console->rewrite && console->shown_bytes > 0)
+        fprintf(stderr, "\r%*s\r", console->shown_bytes, "");
+    console->shown_bytes = 0;
+    console->last_seconds = sd_clock_seconds();
+    va_list arguments;
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+}

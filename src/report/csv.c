@@ -1,0 +1,61 @@
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sdtrain/report.h"
+
+static sd_status failed(const sd_csv *csv) {
+    return sd_fail(SD_ERR_IO, "%s: cannot be written: %s", csv->path, strerror(errno));
+}
+
+sd_status sd_csv_open(sd_csv *csv, const char *folder, const char *name, const char *header, uint64_t keep_bytes) {
+    struct stat info;
+    snprintf(csv->path, sizeof csv->path, "%s/%s", folder, name);
+    if (keep_bytes > 0 && (stat(csv->path, &info) != 0 || (uint64_t)info.st_size < keep_bytes)) {
+        sd_log_warn("%s: is missing or shorter than when the checkpoint was written; rows before this point are lost",
+                    csv->path);
+        keep_bytes = stat(csv->path, &info) == 0 ? (uint64_t)info.st_size : 0;
+    }
+    if (keep_bytes > 0 && truncate(csv->path, (off_t)keep_bytes) != 0)
+        return failed(csv);
+    csv->file = fopen(csv->path, keep_bytes > 0 ? "a" : "w");
+    if (!csv->file)
+        return failed(csv);
+    return keep_bytes > 0 ? SD_OK : sd_csv_row(csv, "%s\n", header);
+}
+
+sd_status sd_csv_row(sd_csv *csv, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int written = vfprintf(csv->file, format, arguments);
+    va_end(arguments);
+    return written >= 0 && fflush(csv->file) == 0 ? SD_OK : failed(csv);
+}
+
+sd_status sd_csv_sync(sd_csv *csv, uint64_t *bytes) {
+    *bytes = 0;
+    if (!csv->file)
+        return SD_OK;
+    long at = fsync(fileno(csv->file)) == 0 && fseek(csv->file, 0, SEEK_END) == 0 ? ftell(csv->file) : -1;
+    if (at < 0)
+        return failed(csv);
+    *bytes = (uint64_t)at;
+    return SD_OK;
+}
+
+void sd_csv_close(sd_csv *csv) {
+    if (csv->file)
+        fclose(csv->file);
+    csv->file = NULL;
+}
+
+const char *sd_csv_number(double value, char text[32]) {
+    if (isnan(value))
+        text[0] = '\0';
+    else
+        snprintf(text, 32, "%.9g", value);
+    return text;
+}

@@ -1,0 +1,63 @@
+#include "sdtrain/report.h"
+
+sd_savings sd_savings_expected(sd_network *network, const sd_drop_law *law) {
+    sd_savings savings = {0};
+    const int units = sd_network_n_units(network);
+    for (int i = 0; i < units; i++) {
+        const sd_unit *unit = sd_network_unit(network, i);
+        savings.branches += law->rate[i] / units;
+        savings.flops += law->rate[i] * unit->flops / sd_network_flops(network);
+        savings.bytes += law->rate[i] * (double)unit->parameters / (double)sd_network_parameters(network);
+    }
+    return savings;
+}
+
+sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_drop_law *law) {
+    sd_csv csv = {0};
+    SD_TRY(sd_csv_open(&csv, folder, "schedule.csv", "branch,name,depth,drop_rate,parameters,flops", 0));
+    sd_status status = SD_OK;
+    for (int i = 0; status == SD_OK && i < law->units; i++) {
+        const sd_unit *unit = sd_network_unit(network, i);
+        status = sd_csv_row(&csv, "%d,%s,%d,%.17g,%zu,%.0f\n", i + 1, unit->name, unit->depth, law->rate[i],
+                            unit->parameters, unit->flops);
+    }
+    sd_csv_close(&csv);
+    return status;
+}
+
+static double mebibytes(size_t bytes) { return (double)bytes / (1 << 20); }
+
+void sd_description_print(const sd_description *d) {
+    const sd_savings savings = sd_savings_expected(d->network, d->law);
+    const double forward = sd_network_flops(d->network), full_bytes = 4.0 * (double)sd_network_parameters(d->network);
+    printf("model      %s, %d classes, %d x %d pixels: %zu parameters, %.4g MFLOP forward an image\n",
+           d->config->model.name, sd_network_classes(d->network), d->image_size, d->image_size,
+           sd_network_parameters(d->network), forward * 1e-6);
+    printf("data       %llu training and %llu validation images\n", (unsigned long long)d->train_images,
+           (unsigned long long)d->validation_images);
+    printf("training   %lld epochs of %llu steps, %llu steps in all; %lld images a step, at most %llu a rank\n",
+           (long long)d->config->train.epochs, (unsigned long long)d->steps_per_epoch,
+           (unsigned long long)d->total_steps, (long long)d->config->train.batch_size,
+           (unsigned long long)d->rank_images);
+    printf("ranks      %d with %d thread%s each, %s kernels\n", d->ranks, d->threads, d->threads == 1 ? "" : "s",
+           d->isa);
+    printf("memory     %.1f MiB a rank: %.1f parameters, gradients and optimizer; %.1f activations; %.1f images\n",
+           mebibytes(d->state_bytes + d->activation_bytes + d->data_bytes), mebibytes(d->state_bytes),
+           mebibytes(d->activation_bytes), mebibytes(d->data_bytes));
+    printf("\nbranch  name                depth  drop rate  parameters      MFLOP\n");
+    for (int i = 0; i < d->law->units; i++) {
+        const sd_unit *unit = sd_network_unit(d->network, i);
+        printf("%6d  %-18s  %5d  %9.6f  %10zu  %9.3f\n", i + 1, unit->name, unit->depth, d->law->rate[i],
+               unit->parameters, unit->flops * 1e-6);
+    }
+    printf("\nexpected of a step, of the whole network:\n");
+    printf("  branches skipped        %6.2f %%   (%.2f of %d kept)\n", 100 * savings.branches,
+           d->law->units * (1 - savings.branches), d->law->units);
+    printf("  FLOPs skipped           %6.2f %%   (forward %.4g of %.4g MFLOP an image)\n", 100 * savings.flops,
+           forward * (1 - savings.flops) * 1e-6, forward * 1e-6);
+    if (d->config->communication.skip_dropped)
+        printf("  gradient bytes skipped  %6.2f %%   (%.0f of %.0f bytes a rank%s)\n", 100 * savings.bytes,
+               full_bytes * (1 - savings.bytes), full_bytes, d->ranks == 1 ? "; with one rank nothing is sent" : "");
+    else
+        printf("  gradient bytes skipped    0.00 %%   (communication.skip_dropped = false)\n");
+}

@@ -1,0 +1,66 @@
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sdtrain/report.h"
+
+static void add_number(cJSON *object, const char *name, double value) {
+    if (isfinite(value))
+        cJSON_AddNumberToObject(object, name, value);
+    else
+        cJSON_AddNullToObject(object, name);
+}
+
+static cJSON *to_json(const sd_summary *s) {
+    cJSON *object = cJSON_CreateObject();
+#define TEXT(member) cJSON_AddStringToObject(object, #member, s->member);
+#define NUMBER(member) add_number(object, #member, (double)s->member);
+    TEXT(status)
+    TEXT(run_folder) NUMBER(step) NUMBER(epoch) NUMBER(images) NUMBER(seconds) NUMBER(train_loss) NUMBER(train_accuracy)
+        NUMBER(val_loss) NUMBER(val_accuracy) NUMBER(val_top5_accuracy) NUMBER(train_eval_accuracy) NUMBER(gap)
+            NUMBER(best_accuracy) NUMBER(best_step) NUMBER(kept_fraction) NUMBER(bytes_reduced) NUMBER(bytes_full)
+                NUMBER(parameters) NUMBER(ranks) NUMBER(threads) TEXT(isa) TEXT(host) TEXT(mpi)
+#undef TEXT
+#undef NUMBER
+                    cJSON_AddStringToObject(object, "version", SD_VERSION);
+    cJSON_AddStringToObject(object, "compiler", __VERSION__);
+    return object;
+}
+
+sd_status sd_summary_write(const char *folder, const sd_summary *summary) {
+    char path[1024];
+    snprintf(path, sizeof path, "%s/summary.json", folder);
+    cJSON *object = to_json(summary);
+    char *text = cJSON_Print(object);
+    cJSON_Delete(object);
+    FILE *file = text ? fopen(path, "w") : NULL;
+    bool good = file && fprintf(file, "%s\n", text) > 0;
+    good = file && fclose(file) == 0 && good;
+    free(text);
+    return good ? SD_OK : sd_fail(SD_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+}
+
+static void print_percent(const char *name, double fraction) {
+    if (!isnan(fraction))
+        printf("  %-26s %6.2f %%\n", name, 100 * fraction);
+}
+
+void sd_summary_print(const sd_summary *s) {
+    printf("\n%s after %llu steps (%llu epochs), %.1f s of training on %d rank%s x %d thread%s (%s)\n", s->status,
+           (unsigned long long)s->step, (unsigned long long)s->epoch, s->seconds, s->ranks, s->ranks == 1 ? "" : "s",
+           s->threads, s->threads == 1 ? "" : "s", s->isa);
+    print_percent("validation accuracy", s->val_accuracy);
+    print_percent("validation top-5 accuracy", s->val_top5_accuracy);
+    print_percent("best validation accuracy", s->best_accuracy);
+    print_percent("training accuracy", isnan(s->train_eval_accuracy) ? s->train_accuracy : s->train_eval_accuracy);
+    print_percent("train-validation gap", s->gap);
+    print_percent("branches skipped", 1 - s->kept_fraction);
+    if (s->bytes_full > 0)
+        print_percent("gradient bytes not sent", 1 - (double)s->bytes_reduced / (double)s->bytes_full);
+    if (s->seconds > 0)
+        printf("  %-26s %6.1f\n", "images per second", (double)s->images / s->seconds);
+    printf("  %-26s %s\n", "files", s->run_folder);
+    fflush(stdout);
+}

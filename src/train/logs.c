@@ -1,0 +1,181 @@
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "run.h"
+#include "sdtrain/arena.h"
+#include "sdtrain/clock.h"
+
+/* mkdir -p */
+static sd_status make_folders(const char *path) {
+    char part[SD_FOLDER_BYTES + 16];
+    for (size_t i = 1; i <= strlen(path); i++)
+        if (path[i] == '/' || path[i] == '\0') {
+            snprintf(part, sizeof part, "%.*s", (int)i, path);
+            if (mkdir(part, 0777) != 0 && errno != EEXIST)
+                return sd_fail(SD_ERR_IO, "%s: the folder cannot be made: %s", part, strerror(errno));
+        }
+    return SD_OK;
+}
+
+static sd_status write_config(const sd_run *run) {
+    char path[SD_FOLDER_BYTES + 16], *text;
+    snprintf(path, sizeof path, "%s/config.ini", run->folder);
+    SD_TRY(sd_config_text(run->config, &text));
+    FILE *file = fopen(path, "w");
+    bool good = file && fputs(text, file) >= 0;
+    good = file && fclose(file) == 0 && good;
+    free(text);
+    return good ? SD_OK : sd_fail(SD_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+}
+
+static sd_status open_logs(sd_run *run) {
+    const sd_progress *p = &run->progress;
+    SD_TRY(make_folders(run->checkpoints));
+    SD_TRY(write_config(run));
+    SD_TRY(sd_schedule_write(run->folder, run->network, &run->law));
+    SD_TRY(sd_csv_open(&run->steps_csv, run->folder, "steps.csv",
+                       "step,epoch,lr,loss,accuracy,branches,kept,bytes_reduced,bytes_full,seconds,images_per_second",
+                       p->steps_csv_bytes));
+    SD_TRY(sd_csv_open(
+        &run->epochs_csv, run->folder, "epochs.csv",
+        "epoch,step,lr,train_loss,train_accuracy,val_loss,val_accuracy,val_top5_accuracy,train_eval_accuracy,"
+        "gap,kept_fraction,seconds,images_per_second",
+        p->epochs_csv_bytes));
+    SD_TRY(
+        sd_csv_open(&run->timing_csv, run->folder, "timing.csv",
+                    "epoch,rank,host,data,forward,backward,communication,optimizer,evaluation,checkpoint,other,total",
+                    p->timing_csv_bytes));
+    if (run->config->log.decisions)
+        SD_TRY(sd_csv_open(&run->decisions_csv, run->folder, "decisions.csv", "step,kept", p->decisions_csv_bytes));
+    return SD_OK;
+}
+
+sd_status sd_run_open_logs(sd_run *run) {
+    return sd_comm_agree(run->comm, sd_comm_rank(run->comm) == 0 ? open_logs(run) : SD_OK);
+}
+
+/* ---- the end of an epoch ---- */
+
+typedef struct rank_timing {
+    char host[64];
+    double seconds[SD_PHASES];
+} rank_timing;
+
+/* Rows of timing.csv. Collective. */
+static sd_status write_timing(sd_run *run) {
+    const int ranks = sd_comm_size(run->comm);
+    const bool root = sd_comm_rank(run->comm) == 0;
+    rank_timing mine, *all = NULL;
+    run->timing[SD_PHASE_TOTAL] += sd_clock_seconds() - run->timed_until;
+    run->timed_until = sd_clock_seconds();
+    snprintf(mine.host, sizeof mine.host, "%s", sd_comm_host(run->comm));
+    memcpy(mine.seconds, run->timing, sizeof mine.seconds);
+    memset(run->timing, 0, sizeof run->timing);
+    sd_status status = root ? sd_alloc(&all, (size_t)ranks, sizeof *all) : SD_OK;
+    SD_TRY(sd_comm_agree(run->comm, status));
+    SD_TRY(sd_comm_gather(run->comm, &mine, sizeof mine, all));
+    for (int r = 0; root && status == SD_OK && r < ranks; r++) {
+        char fields[SD_PHASES * 24] = "";
+        double other = all[r].seconds[SD_PHASE_TOTAL];
+        for (int phase = 0; phase < SD_PHASE_TOTAL; phase++) {
+            snprintf(fields + strlen(fields), sizeof fields - strlen(fields), "%.6f,", all[r].seconds[phase]);
+            other -= all[r].seconds[phase];
+        }
+        status = sd_csv_row(&run->timing_csv, "%llu,%d,%s,%s%.6f,%.6f\n", (unsigned long long)run->progress.epoch, r,
+                            all[r].host, fields, other > 0 ? other : 0, all[r].seconds[SD_PHASE_TOTAL]);
+    }
+    free(all);
+    return status;
+}
+
+static sd_status write_epoch(sd_run *run, double lr, double gap) {
+    const sd_progress *p = &run->progress;
+    char n[6][32];
+    return sd_csv_row(&run->epochs_csv, "%llu,%llu,%.9g,%.9g,%.9g,%s,%s,%s,%s,%s,%.9g,%.6f,%.3f\n",
+                      (unsigned long long)p->epoch, (unsigned long long)p->step, lr, p->train_loss, p->train_accuracy,
+                      sd_csv_number(p->val_loss, n[0]), sd_csv_number(p->val_accuracy, n[1]),
+                      sd_csv_number(p->val_top5_accuracy, n[2]), sd_csv_number(p->train_eval_accuracy, n[3]),
+                      sd_csv_number(gap, n[4]), (double)p->epoch_kept / (double)p->epoch_decisions, p->epoch_seconds,
+                      (double)p->epoch_images / p->epoch_seconds);
+}
+
+static void show_epoch(sd_run *run, double lr) {
+    const sd_progress *p = &run->progress;
+    char validation[64] = "";
+    if (!isnan(p->val_accuracy))
+        snprintf(validation, sizeof validation, "  val loss %.4f accuracy %.2f %%", p->val_loss, 100 * p->val_accuracy);
+    sd_console_line(
+        &run->console,
+        "epoch %llu/%lld  step %llu  lr %.4g  train loss %.4f accuracy %.2f %%%s  kept %.1f %%  %.0f images/s"
+        "  %.1f s",
+        (unsigned long long)p->epoch, (long long)run->config->train.epochs, (unsigned long long)p->step, lr,
+        p->train_loss, 100 * p->train_accuracy, validation, 100 * (double)p->epoch_kept / (double)p->epoch_decisions,
+        (double)p->epoch_images / p->epoch_seconds, p->epoch_seconds);
+}
+
+sd_status sd_run_end_epoch(sd_run *run) {
+    const sd_config *config = run->config;
+    sd_progress *p = &run->progress;
+    const double lr = sd_lr_at(config, p->step - 1, run->epoch_plan.steps);
+    p->epoch++;
+    p->train_loss = p->epoch_loss / (double)p->epoch_images;
+    p->train_accuracy = (double)p->epoch_correct / (double)p->epoch_images;
+    p->val_loss = p->val_accuracy = p->val_top5_accuracy = p->train_eval_accuracy = NAN;
+    if (config->eval.every_epochs > 0 &&
+        (p->epoch % (uint64_t)config->eval.every_epochs == 0 || p->step == run->total_steps)) {
+        sd_score score;
+        SD_TRY(sd_run_score(run, SD_SPLIT_VALIDATION, sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION), &score));
+        p->val_loss = score.loss;
+        p->val_accuracy = score.top1;
+        p->val_top5_accuracy = score.top5;
+        if (config->eval.train_samples > 0) {
+            SD_TRY(sd_run_score(run, SD_SPLIT_TRAIN, (uint64_t)config->eval.train_samples, &score));
+            p->train_eval_accuracy = score.top1;
+        }
+    }
+    sd_status status = write_timing(run);
+    if (status == SD_OK && sd_comm_rank(run->comm) == 0) {
+        status = write_epoch(run, lr, p->train_eval_accuracy - p->val_accuracy);
+        show_epoch(run, lr);
+    }
+    p->batch = p->epoch_images = p->epoch_correct = p->epoch_kept = p->epoch_decisions = 0;
+    p->epoch_loss = p->epoch_seconds = 0;
+    return sd_comm_agree(run->comm, status);
+}
+
+sd_status sd_run_summarise(sd_run *run, const char *state) {
+    const sd_progress *p = &run->progress;
+    if (sd_comm_rank(run->comm) != 0)
+        return sd_comm_agree(run->comm, SD_OK);
+    const sd_summary summary = {.run_folder = run->folder,
+                                .host = sd_comm_host(run->comm),
+                                .mpi = sd_comm_library(),
+                                .isa = run->kernels->name,
+                                .status = state,
+                                .ranks = sd_comm_size(run->comm),
+                                .threads = run->threads,
+                                .step = p->step,
+                                .epoch = p->epoch,
+                                .images = p->images,
+                                .bytes_reduced = p->bytes_reduced,
+                                .bytes_full = p->bytes_full,
+                                .seconds = p->seconds,
+                                .kept_fraction = p->decisions ? (double)p->kept / (double)p->decisions : NAN,
+                                .train_loss = p->train_loss,
+                                .train_accuracy = p->train_accuracy,
+                                .val_loss = p->val_loss,
+                                .val_accuracy = p->val_accuracy,
+                                .val_top5_accuracy = p->val_top5_accuracy,
+                                .train_eval_accuracy = p->train_eval_accuracy,
+                                .gap = p->train_eval_accuracy - p->val_accuracy,
+                                .best_accuracy = p->best_accuracy,
+                                .best_step = p->best_step,
+                                .parameters = sd_network_parameters(run->network)};
+    sd_status status = sd_summary_write(run->folder, &summary);
+    sd_summary_print(&summary);
+    return sd_comm_agree(run->comm, status);
+}

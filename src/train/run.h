@@ -1,0 +1,113 @@
+/* Private to train/: a run and its parts. */
+#ifndef SDTRAIN_TRAIN_RUN_H
+#define SDTRAIN_TRAIN_RUN_H
+
+#include "sdtrain/checkpoint.h"
+#include "sdtrain/config.h"
+#include "sdtrain/data.h"
+#include "sdtrain/dist.h"
+#include "sdtrain/drop.h"
+#include "sdtrain/nn.h"
+#include "sdtrain/optim.h"
+#include "sdtrain/report.h"
+
+/* What a rank spends its time on, in the order of timing.csv; `other` and `total` follow there. */
+#define SD_PHASE_LIST(X)                                                                                               \
+    X(DATA, data)                                                                                                      \
+    X(FORWARD, forward) X(BACKWARD, backward) X(COMMUNICATION, communication) X(OPTIMIZER, optimizer)                  \
+        X(EVALUATION, evaluation) X(CHECKPOINT, checkpoint)
+
+typedef enum sd_phase {
+#define SD_PHASE_ENUM(upper, lower) SD_PHASE_##upper,
+    SD_PHASE_LIST(SD_PHASE_ENUM)
+#undef SD_PHASE_ENUM
+        SD_PHASE_TOTAL, /* wall time, kept beside the phases */
+    SD_PHASES
+} sd_phase;
+
+enum { SD_FOLDER_BYTES = 2 * SD_CONFIG_TEXT + 16 };
+
+typedef struct sd_run {
+    sd_comm *comm;
+    const sd_config *config;
+    const sd_kernels *kernels;
+    int threads;
+    char folder[SD_FOLDER_BYTES], checkpoints[SD_FOLDER_BYTES + 16];
+
+    sd_dataset *dataset;
+    sd_network *network;
+    sd_optimizer *optimizer;
+    sd_loader *loader;
+    sd_reducer reducer;
+    sd_drop_law law;
+    sd_drop_plan plan, evaluation_plan; /* of the step under way; of an evaluation */
+    sd_epoch_plan epoch_plan;
+    uint64_t total_steps;     /* the run ends after this one */
+    uint64_t min_rank_images; /* batch norm and fairness need so many a rank */
+
+    uint32_t *order;  /* of the training images in the epoch under way */
+    sd_range *ranges; /* this rank's part of each batch */
+    float *dlogits, *losses;
+    int32_t *label_ranks;
+
+    sd_progress progress;
+    double timing[SD_PHASES];                                /* seconds of the epoch under way */
+    double timed_until;                                      /* clock: what is before it is in timing[TOTAL] */
+    double step_begin;                                       /* clock: end of the step before */
+    sd_csv steps_csv, epochs_csv, timing_csv, decisions_csv; /* rank 0 */
+    sd_console console;
+} sd_run;
+
+/* Brings up all parts of a run on all ranks. isa: the instruction set a checkpoint wants, or NULL. Collective. */
+sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const char *isa);
+void sd_run_close(sd_run *run);
+
+/* Largest number of images a rank sees in a pass. */
+int sd_run_max_images(const sd_run *run);
+
+/* One training step on the loader's next batch. Collective. *stop: a signal has asked some rank to stop. */
+sd_status sd_run_step(sd_run *run, bool *stop);
+
+/* Mean loss (without label smoothing) and accuracies of the first n images of a split, without augmentation. Collective. */
+typedef struct sd_score {
+    double loss, top1, top5;
+    uint64_t images;
+} sd_score;
+sd_status sd_run_score(sd_run *run, sd_split split, uint64_t n, sd_score *score);
+
+/* The folder and its logs on rank 0, cut to where progress says. Collective. */
+sd_status sd_run_open_logs(sd_run *run);
+/* The rows of a finished epoch; resets its partial sums. Collective. */
+sd_status sd_run_end_epoch(sd_run *run);
+/* summary.json and the closing words. Collective. */
+sd_status sd_run_summarise(sd_run *run, const char *status);
+
+/* Writes a checkpoint of the state as it is. Collective. */
+sd_status sd_run_save(sd_run *run);
+
+/* A checkpoint found to go on from, on rank 0; described on all ranks. */
+typedef struct sd_resume {
+    bool found;
+    char path[SD_FOLDER_BYTES + 64];
+    sd_checkpoint_file *file; /* rank 0 */
+    sd_checkpoint described;  /* its texts and timing on rank 0 only */
+} sd_resume;
+/* What [checkpoint] resume asks for. Collective. */
+sd_status sd_resume_find(sd_comm *comm, const sd_config *config, sd_resume *resume);
+/* Opens one file. Collective. */
+sd_status sd_resume_open(sd_comm *comm, const char *path, sd_resume *resume);
+/* Copies its tensors, and with_optimizer the optimizer's state and progress, to all ranks. Collective. */
+sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer);
+void sd_resume_close(sd_resume *resume);
+
+/* Folders of a run, from its configuration. */
+void sd_run_folders(const sd_config *config, char *folder, size_t folder_bytes, char *checkpoints,
+                    size_t checkpoints_bytes);
+
+/* Adds the seconds since begin to a phase; returns now. */
+double sd_run_charge(sd_run *run, sd_phase phase, double begin);
+
+/* Whether a signal has asked this process to stop. */
+bool sd_stop_requested(void);
+
+#endif

@@ -1,0 +1,190 @@
+#include <math.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "run.h"
+#include "sdtrain/arena.h"
+#include "sdtrain/clock.h"
+#include "sdtrain/models.h"
+
+/* run.threads, else OMP_NUM_THREADS, else this rank's share of the processors it may run on: the ranks of a host that are
+ * bound to the same processors share them evenly. */
+static int choose_threads(const sd_comm *comm, const sd_config *config) {
+    const char *environment = getenv("OMP_NUM_THREADS");
+    if (config->run.threads > 0)
+        return (int)config->run.threads;
+    if (environment && atoi(environment) > 0)
+        return atoi(environment);
+    cpu_set_t mask;
+    if (sched_getaffinity(0, sizeof mask, &mask) != 0)
+        return 1;
+    const int mine = CPU_COUNT(&mask);
+    const long all = sysconf(_SC_NPROCESSORS_ONLN);
+    int sharing = (int)lround((double)sd_comm_local_size(comm) * mine / (double)(all > mine ? all : mine));
+    int threads = mine / (sharing > 0 ? sharing : 1);
+    return threads > 0 ? threads : 1;
+}
+
+/* The best instruction set that all ranks have, or the one a checkpoint was trained with, if all have it and the environment
+ * does not say otherwise. */
+static sd_status choose_kernels(sd_run *run, const char *isa) {
+    const char *forced = getenv("SD_ISA");
+    SD_TRY(sd_comm_agree(run->comm, sd_kernels_select(NULL, &run->kernels)));
+    int mine = 0;
+    while (sd_kernels_at(mine) != run->kernels)
+        mine++;
+    double lowest = -mine;
+    SD_TRY(sd_comm_max(run->comm, &lowest, 1));
+    run->kernels = sd_kernels_at((int)-lowest);
+    if (!isa || !strcmp(isa, run->kernels->name))
+        return SD_OK;
+    const sd_kernels *wanted;
+    double missing = sd_kernels_select(isa, &wanted) != SD_OK;
+    sd_error_clear();
+    SD_TRY(sd_comm_max(run->comm, &missing, 1));
+    if (missing == 0 && !(forced && *forced)) {
+        run->kernels = wanted;
+        return SD_OK;
+    }
+    sd_log_warn(
+        "the checkpoint was trained with %s kernels and goes on with %s: results stay right, but not bit for bit", isa,
+        run->kernels->name);
+    return SD_OK;
+}
+
+static sd_status build_network(sd_run *run) {
+    const sd_config *config = run->config;
+    const sd_model_spec spec = {.name = config->model.name,
+                                .image_size = sd_dataset_image_size(run->dataset),
+                                .classes = sd_dataset_classes(run->dataset),
+                                .stem = (sd_stem_choice)config->model.stem,
+                                .patch_size = (int)config->model.patch_size,
+                                .dropout = config->model.dropout,
+                                .zero_init_residual = config->model.zero_init_residual,
+                                .unit = (sd_unit_choice)config->stochastic_depth.unit};
+    return sd_config_locate(config, sd_model_create(&spec, run->kernels, sd_run_max_images(run), &run->network));
+}
+
+/* Each unit's rate by the depth of its block. */
+static sd_status build_law(sd_run *run) {
+    const sd_config *config = run->config;
+    const int blocks = sd_network_blocks(run->network), units = sd_network_n_units(run->network);
+    const bool is_list = config->stochastic_depth.schedule == SD_DROP_LIST;
+    run->law = (sd_drop_law){
+        .seed = (uint32_t)config->run.seed, .scale = (sd_drop_scale)config->stochastic_depth.scale, .units = units};
+    if (is_list && config->stochastic_depth.rates.n != blocks)
+        return sd_config_fail(config, "stochastic_depth.rates", "%d rates are given, but %s has %d blocks",
+                              config->stochastic_depth.rates.n, config->model.name, blocks);
+    SD_TRY(sd_alloc(&run->law.rate, (size_t)units, sizeof *run->law.rate));
+    for (int i = 0; i < units; i++) {
+        int depth = sd_network_unit(run->network, i)->depth;
+        run->law.rate[i] = is_list ? config->stochastic_depth.rates.value[depth - 1]
+                                   : sd_drop_rate((sd_drop_schedule)config->stochastic_depth.schedule,
+                                                  config->stochastic_depth.rate, depth, blocks);
+    }
+    SD_TRY(sd_drop_plan_create(units, &run->plan));
+    SD_TRY(sd_drop_plan_create(units, &run->evaluation_plan));
+    sd_drop_plan_evaluation(&run->law, &run->evaluation_plan);
+    return SD_OK;
+}
+
+static sd_status plan_steps(sd_run *run) {
+    const sd_config *config = run->config;
+    const int ranks = sd_comm_size(run->comm);
+    const uint64_t batch = (uint64_t)config->train.batch_size, images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN);
+    run->min_rank_images = sd_network_batchnorm_values(run->network) == 1 ? 2 : 1;
+    if (batch / (uint64_t)ranks < run->min_rank_images)
+        return sd_config_fail(config, "train.batch_size",
+                              "%llu images over %d ranks leave batch norm one value a channel on a "
+                              "rank; at least %llu images are needed",
+                              (unsigned long long)batch, ranks,
+                              (unsigned long long)run->min_rank_images * (unsigned long long)ranks);
+    run->epoch_plan =
+        sd_epoch_plan_make(images, batch, (sd_last_batch)config->data.last_batch, ranks, run->min_rank_images);
+    if (run->epoch_plan.steps == 0)
+        return sd_config_fail(config, "train.batch_size",
+                              "%llu is more than the %llu training images; no step is possible",
+                              (unsigned long long)batch, (unsigned long long)images);
+    run->total_steps = (uint64_t)config->train.epochs * run->epoch_plan.steps;
+    if (config->train.max_steps > 0 && (uint64_t)config->train.max_steps < run->total_steps)
+        run->total_steps = (uint64_t)config->train.max_steps;
+    return SD_OK;
+}
+
+static sd_status allocate(sd_run *run) {
+    const size_t images = (size_t)sd_run_max_images(run);
+    const uint64_t score_batches = (uint64_t)sd_dataset_images(run->dataset, SD_SPLIT_TRAIN) / images +
+                                   (uint64_t)sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION) / images + 2;
+    const uint64_t ranges = run->epoch_plan.steps > score_batches ? run->epoch_plan.steps : score_batches;
+    SD_TRY(sd_alloc(&run->order, sd_dataset_images(run->dataset, SD_SPLIT_TRAIN), sizeof *run->order));
+    SD_TRY(sd_alloc(&run->ranges, ranges, sizeof *run->ranges));
+    SD_TRY(sd_alloc_floats(&run->dlogits, images * (size_t)sd_network_classes(run->network)));
+    SD_TRY(sd_alloc_floats(&run->losses, images));
+    return sd_alloc(&run->label_ranks, images, sizeof *run->label_ranks);
+}
+
+static sd_status open_parts(sd_run *run) {
+    const sd_config *config = run->config;
+    SD_TRY(sd_dataset_open(config, &run->dataset));
+    SD_TRY(build_network(run));
+    SD_TRY(build_law(run));
+    SD_TRY(plan_steps(run));
+    SD_TRY(allocate(run));
+    SD_TRY(sd_optimizer_create(config, run->network, &run->optimizer));
+    return sd_loader_create(run->dataset, sd_run_max_images(run), (int)config->data.workers, &run->loader);
+}
+
+sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const char *isa) {
+    *run = (sd_run){.comm = comm, .config = config};
+    sd_run_folders(config, run->folder, sizeof run->folder, run->checkpoints, sizeof run->checkpoints);
+    sd_console_init(&run->console, (sd_display)config->log.progress);
+    run->threads = choose_threads(comm, config);
+    sd_kernels_set_threads(run->threads);
+    SD_TRY(choose_kernels(run, isa));
+    SD_TRY(sd_comm_agree(comm, open_parts(run)));
+    sd_reducer_init(&run->reducer, comm, run->network, (size_t)config->communication.bucket_bytes,
+                    config->communication.skip_dropped);
+    sd_network_initialise(run->network, (uint32_t)config->run.seed);
+    run->progress.train_loss = run->progress.train_accuracy = run->progress.val_loss = run->progress.val_accuracy =
+        run->progress.val_top5_accuracy = run->progress.train_eval_accuracy = run->progress.best_accuracy = NAN;
+    run->timed_until = run->step_begin = sd_clock_seconds();
+    return SD_OK;
+}
+
+void sd_run_close(sd_run *run) {
+    sd_loader_destroy(&run->loader);
+    sd_optimizer_destroy(&run->optimizer);
+    sd_network_destroy(&run->network);
+    sd_dataset_close(&run->dataset);
+    sd_drop_plan_free(&run->plan);
+    sd_drop_plan_free(&run->evaluation_plan);
+    free(run->law.rate);
+    free(run->order);
+    free(run->ranges);
+    free(run->dlogits);
+    free(run->losses);
+    free(run->label_ranks);
+    sd_csv_close(&run->steps_csv);
+    sd_csv_close(&run->epochs_csv);
+    sd_csv_close(&run->timing_csv);
+    sd_csv_close(&run->decisions_csv);
+}
+
+int sd_run_max_images(const sd_run *run) {
+    const uint64_t ranks = (uint64_t)sd_comm_size(run->comm);
+    return (int)(((uint64_t)run->config->train.batch_size + ranks - 1) / ranks);
+}
+
+void sd_run_folders(const sd_config *config, char *folder, size_t folder_bytes, char *checkpoints,
+                    size_t checkpoints_bytes) {
+    snprintf(folder, folder_bytes, "%s/%s", config->run.output, config->run.name);
+    snprintf(checkpoints, checkpoints_bytes, "%s/checkpoints", folder);
+}
+
+double sd_run_charge(sd_run *run, sd_phase phase, double begin) {
+    double now = sd_clock_seconds();
+    run->timing[phase] += now - begin;
+    return now;
+}

@@ -1,0 +1,212 @@
+/* Between a run and its checkpoint files. Rank 0 reads and writes; the others hear of it. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "run.h"
+#include "sdtrain/arena.h"
+#include "sdtrain/clock.h"
+
+/* ---- saving ---- */
+
+static const char *scale_name(const sd_run *run) {
+    return run->law.scale == SD_DROP_SCALE_INFERENCE ? "inference" : "training";
+}
+
+/* Rank 0's part: logs to the disk, the file, the links, and fewer old files. */
+static sd_status save(sd_run *run, double *timing) {
+    sd_progress *p = &run->progress;
+    char path[SD_FOLDER_BYTES + 64];
+    sd_checkpoint checkpoint = {.network = run->network,
+                                .optimizer = run->optimizer,
+                                .seed = run->law.seed,
+                                .ranks = sd_comm_size(run->comm),
+                                .threads = run->threads,
+                                .timing = timing,
+                                .n_phases = SD_PHASES};
+    SD_TRY(sd_csv_sync(&run->steps_csv, &p->steps_csv_bytes));
+    SD_TRY(sd_csv_sync(&run->epochs_csv, &p->epochs_csv_bytes));
+    SD_TRY(sd_csv_sync(&run->timing_csv, &p->timing_csv_bytes));
+    SD_TRY(sd_csv_sync(&run->decisions_csv, &p->decisions_csv_bytes));
+    checkpoint.progress = *p;
+    memcpy(checkpoint.mean, sd_dataset_mean(run->dataset), sizeof checkpoint.mean);
+    memcpy(checkpoint.deviation, sd_dataset_deviation(run->dataset), sizeof checkpoint.deviation);
+    snprintf(checkpoint.isa, sizeof checkpoint.isa, "%s", run->kernels->name);
+    snprintf(checkpoint.scale, sizeof checkpoint.scale, "%s", scale_name(run));
+    sd_checkpoint_path(run->checkpoints, p->step, path, sizeof path);
+    SD_TRY(sd_config_text(run->config, &checkpoint.config));
+    sd_status status = sd_checkpoint_save(path, &checkpoint);
+    free(checkpoint.config);
+    SD_TRY(status);
+    SD_TRY(sd_checkpoint_link(run->checkpoints, "latest", p->step));
+    if (p->best_step == p->step)
+        SD_TRY(sd_checkpoint_link(run->checkpoints, "best", p->step));
+    sd_checkpoint_retain(run->checkpoints, (int)run->config->checkpoint.keep, p->best_step);
+    return SD_OK;
+}
+
+sd_status sd_run_save(sd_run *run) {
+    const double begin = sd_clock_seconds();
+    const bool root = sd_comm_rank(run->comm) == 0;
+    sd_progress *p = &run->progress;
+    double *timing = NULL;
+    run->timing[SD_PHASE_TOTAL] += begin - run->timed_until;
+    run->timed_until = begin;
+    /* A checkpoint is a candidate for the best if the run has just scored this very state. */
+    if (p->batch == 0 && !isnan(p->val_accuracy) && !(p->best_accuracy >= p->val_accuracy)) {
+        p->best_accuracy = p->val_accuracy;
+        p->best_step = p->step;
+    }
+    sd_status status = root ? sd_alloc(&timing, (size_t)sd_comm_size(run->comm) * SD_PHASES, sizeof *timing) : SD_OK;
+    SD_TRY(sd_comm_agree(run->comm, status));
+    SD_TRY(sd_comm_gather(run->comm, run->timing, sizeof run->timing, timing));
+    if (root)
+        status = save(run, timing);
+    free(timing);
+    SD_TRY(sd_comm_agree(run->comm, status));
+    run->step_begin = sd_run_charge(run, SD_PHASE_CHECKPOINT, begin);
+    return SD_OK;
+}
+
+/* ---- finding ---- */
+
+static sd_status open_file(const char *path, sd_resume *resume) {
+    snprintf(resume->path, sizeof resume->path, "%s", path);
+    resume->described.n_phases = SD_PHASES;
+    SD_TRY(sd_checkpoint_open(path, &resume->file, &resume->described));
+    resume->found = true;
+    return SD_OK;
+}
+
+/* The newest file that is whole; those that are not are named and passed over. */
+static sd_status open_newest(const char *checkpoints, sd_resume *resume) {
+    uint64_t *steps;
+    int n;
+    SD_TRY(sd_checkpoint_list(checkpoints, &steps, &n));
+    char path[SD_FOLDER_BYTES + 64];
+    for (int i = 0; i < n && !resume->found; i++) {
+        sd_checkpoint_path(checkpoints, steps[i], path, sizeof path);
+        if (open_file(path, resume) != SD_OK)
+            sd_log_warn("%s%s", sd_error_message(), i + 1 < n ? "; trying the one before" : "");
+        else if (i > 0)
+            sd_log_warn("%s is the newest good checkpoint", path);
+    }
+    free(steps);
+    if (n > 0 && !resume->found)
+        return sd_fail(SD_ERR_DATA,
+                       "%s: none of its %d checkpoints can be used; give the run another run.name, or remove the "
+                       "folder to start anew",
+                       checkpoints, n);
+    sd_error_clear();
+    return SD_OK;
+}
+
+/* Keys that change results must be those the checkpoint was trained with. */
+static sd_status compare_config(const sd_config *config, const sd_resume *resume) {
+    static sd_config stored; /* large */
+    char differences[768];
+    sd_config_init(&stored);
+    SD_TRY(sd_config_parse(&stored, resume->described.config, resume->path));
+    sd_config_differences(config, &stored, differences, sizeof differences);
+    if (differences[0])
+        return sd_fail(SD_ERR_CONFIG,
+                       "%s: was trained with another configuration: %s; change it back, or give the run another "
+                       "run.name",
+                       resume->path, differences);
+    return SD_OK;
+}
+
+static sd_status find(const sd_config *config, sd_resume *resume) {
+    char folder[SD_FOLDER_BYTES], checkpoints[SD_FOLDER_BYTES + 16], steps[SD_FOLDER_BYTES + 16];
+    const char *wish = config->checkpoint.resume;
+    sd_run_folders(config, folder, sizeof folder, checkpoints, sizeof checkpoints);
+    if (!strcmp(wish, "never")) {
+        snprintf(steps, sizeof steps, "%s/steps.csv", folder);
+        if (access(steps, F_OK) == 0 || access(checkpoints, F_OK) == 0)
+            return sd_config_fail(config, "checkpoint.resume",
+                                  "never, but %s holds a run already; give the run another run.name, "
+                                  "or use auto to go on",
+                                  folder);
+        return SD_OK;
+    }
+    if (!strcmp(wish, "auto"))
+        SD_TRY(open_newest(checkpoints, resume));
+    else
+        SD_TRY(open_file(wish, resume));
+    return resume->found ? compare_config(config, resume) : SD_OK;
+}
+
+/* Tells the other ranks what rank 0 has found; its pointers stay rank 0's. */
+static sd_status spread(sd_comm *comm, sd_status status, sd_resume *resume) {
+    sd_resume told = *resume;
+    SD_TRY(sd_comm_agree(comm, status));
+    SD_TRY(sd_comm_broadcast(comm, &told, sizeof told));
+    if (sd_comm_rank(comm) != 0) {
+        told.file = NULL;
+        told.described.config = NULL;
+        told.described.timing = NULL;
+        *resume = told;
+    }
+    return SD_OK;
+}
+
+sd_status sd_resume_find(sd_comm *comm, const sd_config *config, sd_resume *resume) {
+    memset(resume, 0, sizeof *resume);
+    return spread(comm, sd_comm_rank(comm) == 0 ? find(config, resume) : SD_OK, resume);
+}
+
+sd_status sd_resume_open(sd_comm *comm, const char *path, sd_resume *resume) {
+    memset(resume, 0, sizeof *resume);
+    return spread(comm, sd_comm_rank(comm) == 0 ? open_file(path, resume) : SD_OK, resume);
+}
+
+/* ---- going on ---- */
+
+static sd_status broadcast_state(sd_run *run, bool with_optimizer) {
+    const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
+    SD_TRY(sd_comm_broadcast(run->comm, sd_network_values(run->network), buffer_bytes));
+    for (int i = 0; i < sd_network_n_segments(run->network); i++)
+        SD_TRY(sd_comm_broadcast(run->comm, &sd_network_segment(run->network, i)->kept_steps, sizeof(int64_t)));
+    for (int i = 0; with_optimizer && i < sd_optimizer_n_states(run->optimizer); i++)
+        SD_TRY(sd_comm_broadcast(run->comm, sd_optimizer_state(run->optimizer, i), buffer_bytes));
+    return SD_OK;
+}
+
+sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
+    sd_status status = SD_OK;
+    if (sd_comm_rank(run->comm) == 0) {
+        resume->described.network = run->network;
+        resume->described.optimizer = with_optimizer ? run->optimizer : NULL;
+        status = sd_checkpoint_apply(resume->file, &resume->described);
+    }
+    SD_TRY(sd_comm_agree(run->comm, status));
+    SD_TRY(broadcast_state(run, with_optimizer));
+    sd_dataset_set_normalisation(run->dataset, resume->described.mean, resume->described.deviation);
+    if (!with_optimizer)
+        return SD_OK;
+    run->progress = resume->described.progress;
+    const int ranks = sd_comm_size(run->comm);
+    if (resume->described.ranks != ranks) {
+        sd_log_warn("%s was trained on %d ranks and goes on with %d: results stay right, but not bit for bit",
+                    resume->path, resume->described.ranks, ranks);
+        return SD_OK;
+    }
+    /* Every rank's time in the epoch under way. */
+    double *timing = resume->described.timing;
+    status = sd_comm_rank(run->comm) == 0 ? SD_OK : sd_alloc(&timing, (size_t)ranks * SD_PHASES, sizeof *timing);
+    SD_TRY(sd_comm_agree(run->comm, status));
+    SD_TRY(sd_comm_broadcast(run->comm, timing, (size_t)ranks * SD_PHASES * sizeof *timing));
+    memcpy(run->timing, timing + (size_t)sd_comm_rank(run->comm) * SD_PHASES, sizeof run->timing);
+    if (sd_comm_rank(run->comm) != 0)
+        free(timing);
+    return SD_OK;
+}
+
+void sd_resume_close(sd_resume *resume) {
+    sd_checkpoint_close(&resume->file);
+    free(resume->described.config);
+    free(resume->described.timing);
+    memset(resume, 0, sizeof *resume);
+}

@@ -1,0 +1,182 @@
+#include "sdtrain/train.h"
+
+#include <string.h>
+
+#include "run.h"
+#include "sdtrain/clock.h"
+#include "sdtrain/random.h"
+
+static bool due(int64_t every, uint64_t n) { return every > 0 && n % (uint64_t)every == 0; }
+
+static sd_status check_weights(sd_run *run) {
+    return sd_comm_check_same(
+        run->comm, sd_hash(sd_network_values(run->network), sd_network_buffer_elems(run->network) * sizeof(float)),
+        "weights");
+}
+
+/* The order of the epoch under way, and this rank's part of its batches from the one after the last done. */
+static void begin_epoch(sd_run *run) {
+    const sd_progress *p = &run->progress;
+    const uint64_t epoch = p->epoch + 1, batches = run->epoch_plan.steps - p->batch;
+    sd_random_permutation(run->law.seed, SD_STREAM_ORDER, epoch, run->order, (uint32_t)run->epoch_plan.images);
+    for (uint64_t b = 0; b < batches; b++) {
+        run->ranges[b] = sd_range_share(sd_epoch_plan_batch_images(&run->epoch_plan, p->batch + b),
+                                        sd_comm_rank(run->comm), sd_comm_size(run->comm));
+        run->ranges[b].first += (p->batch + b) * run->epoch_plan.batch_size;
+    }
+    sd_loader_begin(run->loader, &(sd_loader_pass){.split = SD_SPLIT_TRAIN,
+                                                   .augment = (sd_augment)run->config->data.augment,
+                                                   .seed = run->law.seed,
+                                                   .epoch = epoch,
+                                                   .order = run->order,
+                                                   .ranges = run->ranges,
+                                                   .n_batches = batches});
+}
+
+/* The rest of the epoch under way. *stop: a signal asks to stop. */
+static sd_status train_epoch(sd_run *run, bool *stop) {
+    const sd_config *config = run->config;
+    const sd_progress *p = &run->progress;
+    begin_epoch(run);
+    while (p->batch < run->epoch_plan.steps && p->step < run->total_steps && !*stop) {
+        SD_TRY(sd_run_step(run, stop));
+        const bool epoch_ends = p->batch == run->epoch_plan.steps;
+        if (due(config->communication.check_every, p->step))
+            SD_TRY(check_weights(run));
+        if (due(config->checkpoint.every_steps, p->step) && !epoch_ends && !*stop && p->step < run->total_steps)
+            SD_TRY(sd_run_save(run));
+    }
+    sd_loader_end(run->loader);
+    return SD_OK;
+}
+
+static sd_status train(sd_run *run) {
+    const sd_config *config = run->config;
+    const sd_progress *p = &run->progress;
+    bool stop = false;
+    if (config->communication.check_every > 0)
+        SD_TRY(check_weights(run));
+    while (p->step < run->total_steps && !stop) {
+        SD_TRY(train_epoch(run, &stop));
+        bool epoch_ends = p->batch == run->epoch_plan.steps;
+        if (epoch_ends)
+            SD_TRY(sd_run_end_epoch(run));
+        if (stop || p->step == run->total_steps || (epoch_ends && due(config->checkpoint.every_epochs, p->epoch)) ||
+            (epoch_ends && due(config->checkpoint.every_steps, p->step)))
+            SD_TRY(sd_run_save(run));
+    }
+    const bool complete = p->step == run->total_steps;
+    SD_TRY(sd_run_summarise(run, complete ? "complete" : "stopped"));
+    if (complete)
+        return SD_OK;
+    return sd_comm_agree(run->comm,
+                         sd_fail(SD_STOPPED,
+                                 "stopped by a signal after step %llu; a checkpoint is written, start it again "
+                                 "to go on",
+                                 (unsigned long long)p->step));
+}
+
+static sd_status run_with(sd_comm *comm, const sd_config *config, sd_resume *resume, sd_run *run) {
+    SD_TRY(sd_run_open(run, comm, config, resume->found ? resume->described.isa : NULL));
+    if (resume->found) {
+        SD_TRY(sd_resume_apply(resume, run, true));
+        if (run->progress.step >= run->total_steps) {
+            sd_log_info("already complete: %s is at step %llu of %llu", resume->path,
+                        (unsigned long long)run->progress.step, (unsigned long long)run->total_steps);
+            return SD_OK;
+        }
+        sd_log_info("going on from %s, step %llu of %llu", resume->path, (unsigned long long)run->progress.step,
+                    (unsigned long long)run->total_steps);
+    }
+    sd_resume_close(resume);
+    SD_TRY(sd_run_open_logs(run));
+    if (run->progress.step == 0)
+        sd_log_info("%s: %zu parameters, %d branches; %d rank%s x %d thread%s, %s kernels; files in %s",
+                    config->model.name, sd_network_parameters(run->network), run->law.units, sd_comm_size(comm),
+                    sd_comm_size(comm) == 1 ? "" : "s", run->threads, run->threads == 1 ? "" : "s", run->kernels->name,
+                    run->folder);
+    run->timed_until = run->step_begin = sd_clock_seconds();
+    return train(run);
+}
+
+sd_status sd_train(sd_comm *comm, const sd_config *config) {
+    sd_resume resume;
+    sd_run run = {0};
+    sd_status status = sd_resume_find(comm, config, &resume);
+    if (status == SD_OK)
+        status = run_with(comm, config, &resume, &run);
+    sd_resume_close(&resume);
+    sd_run_close(&run);
+    return status;
+}
+
+static void print_description(const sd_run *run) {
+    const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
+    const size_t size = (size_t)sd_dataset_image_size(run->dataset);
+    const sd_description description = {
+        .config = run->config,
+        .network = run->network,
+        .law = &run->law,
+        .isa = run->kernels->name,
+        .ranks = sd_comm_size(run->comm),
+        .threads = run->threads,
+        .image_size = (int)size,
+        .train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN),
+        .validation_images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION),
+        .steps_per_epoch = run->epoch_plan.steps,
+        .total_steps = run->total_steps,
+        .rank_images = (uint64_t)sd_run_max_images(run),
+        .state_bytes = buffer_bytes * (2 + (size_t)sd_optimizer_n_states(run->optimizer)),
+        .activation_bytes = sd_network_activation_bytes(run->network),
+        .data_bytes = sd_dataset_bytes(run->dataset) + (size_t)sd_run_max_images(run) * size * size * SD_CHANNELS *
+                                                           sizeof(float) * ((size_t)run->config->data.workers + 1),
+    };
+    sd_description_print(&description);
+}
+
+sd_status sd_train_check(sd_comm *comm, const sd_config *config) {
+    sd_run run = {0};
+    sd_status status = sd_run_open(&run, comm, config, NULL);
+    if (status == SD_OK && sd_comm_rank(comm) == 0)
+        print_description(&run);
+    sd_run_close(&run);
+    return status;
+}
+
+/* The configuration asked for, with the checkpoint's stochastic depth: weights belong to their scale and rates. */
+static sd_status adopt_drop(sd_comm *comm, const sd_resume *resume, sd_config *config) {
+    static sd_config stored; /* large */
+    sd_status status = SD_OK;
+    sd_config_init(&stored);
+    if (sd_comm_rank(comm) == 0)
+        status = sd_config_parse(&stored, resume->described.config, resume->path);
+    SD_TRY(sd_comm_agree(comm, status));
+    SD_TRY(sd_comm_broadcast(comm, &stored.stochastic_depth, sizeof stored.stochastic_depth));
+    config->stochastic_depth = stored.stochastic_depth;
+    return SD_OK;
+}
+
+static sd_status evaluate(sd_comm *comm, const sd_config *asked, sd_resume *resume, sd_run *run) {
+    static sd_config config; /* large */
+    sd_score score;
+    config = *asked;
+    SD_TRY(adopt_drop(comm, resume, &config));
+    SD_TRY(sd_run_open(run, comm, &config, NULL));
+    SD_TRY(sd_resume_apply(resume, run, false));
+    SD_TRY(sd_run_score(run, SD_SPLIT_VALIDATION, sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION), &score));
+    if (sd_comm_rank(comm) == 0)
+        printf("evaluate loss=%.6f top1=%.6f top5=%.6f images=%llu\n", score.loss, score.top1, score.top5,
+               (unsigned long long)score.images);
+    return SD_OK;
+}
+
+sd_status sd_train_evaluate(sd_comm *comm, const sd_config *config, const char *checkpoint) {
+    sd_resume resume;
+    sd_run run = {0};
+    sd_status status = sd_resume_open(comm, checkpoint, &resume);
+    if (status == SD_OK)
+        status = evaluate(comm, config, &resume, &run);
+    sd_resume_close(&resume);
+    sd_run_close(&run);
+    return status;
+}

@@ -1,0 +1,387 @@
+/* The C code against PyTorch: logits, loss, every gradient, batch-norm statistics and ten-step loss curves (README.md here).
+ * A tensor passes if |ours - ref|_2 <= max(1e-4, 4 x the error of PyTorch's own float32) x |ref|_2. */
+#include <check.h>
+#include <hdf5.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sdtrain/sdtrain.h"
+
+enum { STEPS = 10, SKETCH = 1024, MAX_NAME = 160 };
+
+typedef struct golden {
+    hid_t file;
+    const char *model, *scale;
+    uint32_t seed;
+    int batch, image_size, classes, units;
+    double smoothing;
+    unsigned char *plans; /* [STEPS][units] */
+    sd_drop_law law;
+    sd_drop_plan plan;
+    sd_network *network;
+    sd_config *config;
+    float *images, *dlogits, *losses;
+    int32_t *labels, *ranks;
+} golden;
+
+/* ---- the file ---- */
+
+static double read_attribute(hid_t object, const char *name) {
+    double value;
+    hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
+    ck_assert_msg(attribute >= 0 && H5Aread(attribute, H5T_NATIVE_DOUBLE, &value) >= 0, "attribute %s", name);
+    H5Aclose(attribute);
+    return value;
+}
+
+static size_t read_values(hid_t file, const char *path, hid_t type, size_t value_bytes, void *place) {
+    hid_t dataset = H5Dopen2(file, path, H5P_DEFAULT);
+    ck_assert_msg(dataset >= 0, "%s is missing in the golden", path);
+    hid_t space = H5Dget_space(dataset);
+    size_t n = (size_t)H5Sget_simple_extent_npoints(space);
+    void *values = malloc(n * value_bytes);
+    ck_assert_int_ge(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), 0);
+    memcpy(place, &values, sizeof values);
+    H5Sclose(space);
+    H5Dclose(dataset);
+    return n;
+}
+
+/* A reference with its tolerance and the norm that tolerance is relative to. */
+typedef struct reference {
+    double *values, norm, tolerance;
+    size_t n;
+    bool sketched;
+} reference;
+
+static reference read_reference(const golden *g, const char *name, bool gradient) {
+    char path[MAX_NAME];
+    reference r = {0};
+    snprintf(path, sizeof path, "%s/%s", g->scale, name);
+    r.n = read_values(g->file, path, H5T_NATIVE_DOUBLE, sizeof(double), &r.values);
+    hid_t dataset = H5Dopen2(g->file, path, H5P_DEFAULT);
+    r.tolerance = fmax(1e-4, 4 * read_attribute(dataset, "f32_error"));
+    if (gradient) {
+        r.norm = read_attribute(dataset, "norm");
+        r.sketched = read_attribute(dataset, "sketched") != 0;
+    } else {
+        for (size_t i = 0; i < r.n; i++)
+            r.norm += r.values[i] * r.values[i];
+        r.norm = sqrt(r.norm);
+    }
+    H5Dclose(dataset);
+    return r;
+}
+
+/* ---- inputs that both sides make ---- */
+
+static uint32_t stream_of(const char *name) { /* FNV-1a */
+    uint32_t hash = 2166136261u;
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * 16777619u;
+    return hash;
+}
+
+static sd_random word(const golden *g, const char *name, uint32_t c0, uint32_t c1) {
+    return sd_random_at(g->seed, stream_of(name), (uint64_t)c1 << 32 | c0, 0);
+}
+
+static bool ends_with(const char *text, const char *end) {
+    return strlen(text) >= strlen(end) && !strcmp(text + strlen(text) - strlen(end), end);
+}
+
+static void fill_tensor(const golden *g, const sd_tensor *t) {
+    double center = 0, halfwidth = 0.1; /* biases and running means */
+    if (!strcmp(t->name, "pos_embed") || !strcmp(t->name, "cls_token")) {
+        halfwidth = 0.05;
+    } else if (t->dims == 4) {
+        halfwidth = sqrt(6.0 / (t->shape[1] * t->shape[2] * t->shape[3]));
+    } else if (t->dims == 2) {
+        halfwidth = sqrt(3.0 / t->shape[1]);
+    } else if (ends_with(t->name, ".weight") || ends_with(t->name, ".running_var")) {
+        center = 1;
+        halfwidth = 0.25;
+    }
+    float *array = malloc(t->elems * sizeof *array);
+    for (size_t i = 0; i < t->elems; i++)
+        array[i] =
+            (float)(center + halfwidth * (2 * sd_random_uniform(word(g, t->name, (uint32_t)i, 0).word[0]) - 1));
+    sd_tensor_import(t, array, t->value);
+    free(array);
+}
+
+static void reset_weights(golden *g) {
+    for (int i = 0; i < sd_network_n_tensors(g->network); i++)
+        fill_tensor(g, sd_network_tensor(g->network, i));
+    for (int i = 0; i < sd_network_n_segments(g->network); i++)
+        sd_network_segment(g->network, i)->kept_steps = 0;
+}
+
+static void make_batch(golden *g, uint32_t b) {
+    const size_t elems = (size_t)g->batch * (size_t)g->image_size * (size_t)g->image_size * 3;
+    for (size_t i = 0; i < elems; i++)
+        g->images[i] = (float)(sqrt(3.0) * (2 * sd_random_uniform(word(g, "images", (uint32_t)i, b).word[0]) - 1));
+    for (int n = 0; n < g->batch; n++)
+        g->labels[n] = (int32_t)(word(g, "labels", (uint32_t)n, b).word[0] % (uint32_t)g->classes);
+}
+
+/* ---- comparing ---- */
+
+static void expect(const char *what, const reference *r, const double *ours) {
+    double error = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        ck_assert_msg(isfinite(ours[i]), "%s: value %zu is not finite", what, i);
+        error += (ours[i] - r->values[i]) * (ours[i] - r->values[i]);
+    }
+    error = sqrt(error);
+    if (r->norm == 0)
+        ck_assert_msg(error == 0, "%s: must be exactly zero", what);
+    else
+        ck_assert_msg(error <= r->tolerance * r->norm, "%s: relative error %.3g, allowed %.3g", what, error / r->norm,
+                      r->tolerance);
+}
+
+static void expect_floats(const golden *g, const char *name, const float *ours, bool gradient) {
+    reference r = read_reference(g, name, gradient);
+    double *values = malloc(r.n * sizeof *values);
+    for (size_t i = 0; i < r.n; i++)
+        values[i] = ours[i];
+    expect(name, &r, values);
+    free(values);
+    free(r.values);
+}
+
+static void expect_number(const golden *g, const char *name, double ours) {
+    reference r = read_reference(g, name, false);
+    expect(name, &r, &ours);
+    free(r.values);
+}
+
+static void expect_gradient(const golden *g, const sd_tensor *t) {
+    char name[MAX_NAME];
+    snprintf(name, sizeof name, "grad/%s", t->name);
+    reference r = read_reference(g, name, true);
+    float *array = malloc(t->elems * sizeof *array);
+    sd_tensor_export(t, t->gradient, array);
+    if (!r.sketched) {
+        ck_assert_uint_eq(r.n, t->elems);
+        expect_floats(g, name, array, true);
+    } else {
+        double sketch[SKETCH] = {0};
+        for (size_t i = 0; i < t->elems; i++) {
+            sd_random w = word(g, t->name, (uint32_t)i, 1);
+            sketch[w.word[0] % SKETCH] += w.word[1] & 1 ? array[i] : -array[i];
+        }
+        expect(name, &r, sketch);
+    }
+    free(array);
+    free(r.values);
+}
+
+/* ---- running ---- */
+
+static void set_plan(golden *g, int step) {
+    sd_drop_plan_draw(&g->law, 1, &g->plan); /* for the scales */
+    for (int i = 0; i < g->units; i++)
+        g->plan.kept[i] = g->plans[step * g->units + i];
+}
+
+static double mean_loss(golden *g, const float *logits, double smoothing) {
+    double sum = 0;
+    sd_kernels_at(0)->cross_entropy_forward((size_t)g->batch, g->classes, logits, g->labels, (float)smoothing,
+                                            g->losses, g->ranks);
+    for (int n = 0; n < g->batch; n++)
+        sum += g->losses[n];
+    return sum / g->batch;
+}
+
+static void ignore_segment(void *context, int segment) {
+    (void)context;
+    (void)segment;
+}
+
+/* Forward and backward on batch and plan of a step; returns the loss before the update. */
+static double train_pass(golden *g, int step, const float **logits) {
+    make_batch(g, (uint32_t)step);
+    set_plan(g, step);
+    const sd_pass pass = {.images = g->batch, .training = true, .plan = &g->plan, .batch_share = 1};
+    *logits = sd_network_forward(g->network, &pass, g->images);
+    double loss = mean_loss(g, *logits, g->smoothing);
+    sd_kernels_at(0)->cross_entropy_backward((size_t)g->batch, g->classes, *logits, g->labels, (float)g->smoothing,
+                                             1.0f / (float)g->batch, g->dlogits);
+    sd_network_backward(g->network, &pass, g->images, g->dlogits, ignore_segment, NULL);
+    sd_network_update_statistics(g->network, &g->plan);
+    return loss;
+}
+
+static void check_evaluation(golden *g) {
+    reset_weights(g);
+    make_batch(g, 0);
+    sd_drop_plan_evaluation(&g->law, &g->plan);
+    const sd_pass pass = {.images = g->batch, .plan = &g->plan};
+    const float *logits = sd_network_forward(g->network, &pass, g->images);
+    expect_floats(g, "eval_logits", logits, false);
+    expect_number(g, "eval_loss", mean_loss(g, logits, g->smoothing));
+}
+
+static void check_step(golden *g) {
+    const float *logits;
+    char name[MAX_NAME];
+    reset_weights(g);
+    memset(sd_network_gradients(g->network), 0, sd_network_buffer_elems(g->network) * sizeof(float));
+    double loss = train_pass(g, 0, &logits);
+    expect_floats(g, "logits", logits, false);
+    expect_number(g, "loss", loss);
+    for (int i = 0; i < sd_network_n_tensors(g->network); i++) {
+        const sd_tensor *t = sd_network_tensor(g->network, i);
+        if (t->kind == SD_TENSOR_PARAMETER) {
+            expect_gradient(g, t);
+        } else {
+            snprintf(name, sizeof name, "stats/%s", t->name);
+            expect_floats(g, name, t->value, false);
+        }
+    }
+}
+
+static void check_curve(golden *g, const char *name, const char *optimizer_name, const char *dropped_update) {
+    char path[MAX_NAME], setting[64];
+    snprintf(path, sizeof path, "%s/%s", g->scale, name);
+    if (H5Lexists(g->file, path, H5P_DEFAULT) <= 0)
+        return; /* freeze, of resnet50 */
+    const bool adamw = !strcmp(optimizer_name, "adamw");
+    const char *settings[] = {"optimizer.nesterov=true", adamw ? "optimizer.weight_decay=0.05" : "optimizer.weight_decay=5e-4",
+                              adamw ? "optimizer.decay=matrices" : "optimizer.decay=all"};
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
+        ck_assert_int_eq(sd_config_set(g->config, settings[i]), SD_OK);
+    snprintf(setting, sizeof setting, "optimizer.name=%s", optimizer_name);
+    ck_assert_int_eq(sd_config_set(g->config, setting), SD_OK);
+    snprintf(setting, sizeof setting, "stochastic_depth.dropped_update=%s", dropped_update);
+    ck_assert_int_eq(sd_config_set(g->config, setting), SD_OK);
+
+    double *reference_losses, f32_error[STEPS];
+    read_values(g->file, path, H5T_NATIVE_DOUBLE, sizeof(double), &reference_losses);
+    hid_t dataset = H5Dopen2(g->file, path, H5P_DEFAULT), attribute = H5Aopen(dataset, "f32_error", H5P_DEFAULT);
+    H5Aread(attribute, H5T_NATIVE_DOUBLE, f32_error);
+    H5Aclose(attribute);
+    const double lr = read_attribute(dataset, "lr");
+    H5Dclose(dataset);
+
+    sd_optimizer *optimizer;
+    ck_assert_int_eq(sd_optimizer_create(g->config, g->network, &optimizer), SD_OK);
+    reset_weights(g);
+    double worst = 0; /* an error, once made, stays in the weights: the bound of a step is the largest so far */
+    for (int step = 0; step < STEPS; step++) {
+        const float *logits;
+        double loss = train_pass(g, step, &logits);
+        worst = fmax(worst, fmax(1e-4, 4 * f32_error[step]));
+        ck_assert_msg(fabs(loss - reference_losses[step]) <= worst * reference_losses[step],
+                      "%s: loss of step %d is %.7g, PyTorch has %.7g, allowed relative error %.3g", path, step + 1, loss,
+                      reference_losses[step], worst);
+        sd_optimizer_step(optimizer, &g->plan, lr, (uint64_t)step + 1);
+    }
+    sd_optimizer_destroy(&optimizer);
+    free(reference_losses);
+}
+
+static void check_model(const char *model, int patch_size, const sd_kernels *kernels, bool curves) {
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s.h5", SD_GOLDEN_DIR, model);
+    golden g = {.model = model, .file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT)};
+    ck_assert_msg(g.file >= 0, "%s cannot be opened", path);
+    g.seed = (uint32_t)read_attribute(g.file, "seed");
+    g.batch = (int)read_attribute(g.file, "batch");
+    g.image_size = (int)read_attribute(g.file, "image_size");
+    g.classes = (int)read_attribute(g.file, "classes");
+    g.units = (int)read_attribute(g.file, "units");
+    g.smoothing = read_attribute(g.file, "label_smoothing");
+    ck_assert_uint_eq(read_values(g.file, "plans", H5T_NATIVE_UCHAR, 1, &g.plans), (size_t)(STEPS * g.units));
+    read_values(g.file, "rates", H5T_NATIVE_DOUBLE, sizeof(double), &g.law.rate);
+    g.law.units = g.units;
+    const size_t batch = (size_t)g.batch, pixels = (size_t)g.image_size * (size_t)g.image_size;
+    g.images = malloc(batch * pixels * 3 * sizeof(float));
+    g.dlogits = malloc(batch * (size_t)g.classes * sizeof(float));
+    g.losses = malloc(batch * sizeof(float));
+    g.labels = malloc(batch * sizeof(int32_t));
+    g.ranks = malloc(batch * sizeof(int32_t));
+    g.config = malloc(sizeof *g.config);
+    sd_config_init(g.config);
+    /* The goldens' ResNet-50 has the ImageNet stem at 64 pixels. */
+    const sd_model_spec spec = {.name = model,
+                                .image_size = g.image_size,
+                                .classes = g.classes,
+                                .patch_size = patch_size,
+                                .stem = !strcmp(model, "resnet50") ? SD_STEM_IMAGENET : SD_STEM_AUTO};
+    ck_assert_msg(sd_model_create(&spec, kernels, g.batch, &g.network) == SD_OK, "%s", sd_error_message());
+    ck_assert_int_eq(sd_network_n_units(g.network), g.units);
+    for (int i = 0; i < g.units; i++) { /* the rates are l/L of the last */
+        int depth = sd_network_unit(g.network, i)->depth, blocks = sd_network_blocks(g.network);
+        ck_assert_double_eq_tol(sd_drop_rate(SD_DROP_LINEAR, 0.5, depth, blocks), g.law.rate[i], 1e-15);
+    }
+    ck_assert_int_eq(sd_drop_plan_create(g.units, &g.plan), SD_OK);
+    for (int convention = 0; convention < 2; convention++) {
+        g.scale = convention == SD_DROP_SCALE_INFERENCE ? "inference" : "training";
+        g.law.scale = (sd_drop_scale)convention;
+        check_evaluation(&g);
+        check_step(&g);
+        if (!curves)
+            continue;
+        check_curve(&g, "curve_sgd", "sgd", "decay_and_momentum");
+        check_curve(&g, "curve_adamw", "adamw", "decay_and_momentum");
+        check_curve(&g, "curve_sgd_freeze", "sgd", "freeze");
+        check_curve(&g, "curve_adamw_freeze", "adamw", "freeze");
+    }
+    sd_drop_plan_free(&g.plan);
+    sd_network_destroy(&g.network);
+    free(g.plans);
+    free(g.law.rate);
+    free(g.images);
+    free(g.dlogits);
+    free(g.losses);
+    free(g.labels);
+    free(g.ranks);
+    free(g.config);
+    H5Fclose(g.file);
+}
+
+static const sd_kernels *best(void) {
+    const sd_kernels *kernels;
+    ck_assert_int_eq(sd_kernels_select(NULL, &kernels), SD_OK);
+    return kernels;
+}
+
+START_TEST(resnet20_equals_pytorch) { check_model("resnet20", 0, best(), true); }
+END_TEST
+
+START_TEST(resnet50_equals_pytorch) { check_model("resnet50", 0, best(), true); }
+END_TEST
+
+START_TEST(vit_tiny_equals_pytorch) { check_model("vit_tiny", 4, best(), true); }
+END_TEST
+
+START_TEST(every_instruction_set_equals_pytorch) {
+    check_model("resnet20", 0, sd_kernels_at(_i), false);
+    check_model("vit_tiny", 4, sd_kernels_at(_i), false);
+}
+END_TEST
+
+int main(void) {
+    int n_isa = 0;
+    while (sd_kernels_at(n_isa))
+        n_isa++;
+    sd_kernels_set_threads(1);
+    Suite *suite = suite_create("golden");
+    TCase *cases = tcase_create("pytorch");
+    tcase_set_timeout(cases, 600);
+    tcase_add_test(cases, resnet20_equals_pytorch);
+    tcase_add_test(cases, vit_tiny_equals_pytorch);
+    tcase_add_test(cases, resnet50_equals_pytorch);
+    tcase_add_loop_test(cases, every_instruction_set_equals_pytorch, 0, n_isa);
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
