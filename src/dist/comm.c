@@ -46,7 +46,8 @@ void sd_comm_finish(sd_comm **comm) {
 
 void sd_comm_abort(sd_comm *comm, int exit_code) {
     MPI_Abort(comm->mpi, exit_code);
-    _exit(exit_code);
+    for (;;) /* until it has ended this rank too */
+        pause();
 }
 
 int sd_comm_rank(const sd_comm *comm) { return comm->rank; }

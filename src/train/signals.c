@@ -1,15 +1,16 @@
 #include <signal.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "run.h"
 #include "sdtrain/train.h"
 
 static volatile sig_atomic_t requested;
 
-static void on_signal(int signal) {
-    if (signal == SIGINT && requested)
-        _exit(128 + SIGINT);
+static void on_signal(int number) {
+    if (number == SIGINT && requested) {
+        signal(SIGINT, SIG_DFL);
+        raise(SIGINT);
+    }
     requested = 1;
 }
 

@@ -16,6 +16,7 @@ typedef struct golden {
     const char *model, *scale;
     uint32_t seed;
     int batch, image_size, classes, units;
+    uint32_t first_batch; /* number of the images of step 0 */
     double smoothing;
     unsigned char *plans; /* [STEPS][units] */
     sd_drop_law law;
@@ -106,8 +107,7 @@ static void fill_tensor(const golden *g, const sd_tensor *t) {
     }
     float *array = malloc(t->elems * sizeof *array);
     for (size_t i = 0; i < t->elems; i++)
-        array[i] =
-            (float)(center + halfwidth * (2 * sd_random_uniform(word(g, t->name, (uint32_t)i, 0).word[0]) - 1));
+        array[i] = (float)(center + halfwidth * (2 * sd_random_uniform(word(g, t->name, (uint32_t)i, 0).word[0]) - 1));
     sd_tensor_import(t, array, t->value);
     free(array);
 }
@@ -119,7 +119,9 @@ static void reset_weights(golden *g) {
         sd_network_segment(g->network, i)->kept_steps = 0;
 }
 
-static void make_batch(golden *g, uint32_t b) {
+/* Images and labels of a step. */
+static void make_batch(golden *g, int step) {
+    const uint32_t b = g->first_batch + (uint32_t)step;
     const size_t elems = (size_t)g->batch * (size_t)g->image_size * (size_t)g->image_size * 3;
     for (size_t i = 0; i < elems; i++)
         g->images[i] = (float)(sqrt(3.0) * (2 * sd_random_uniform(word(g, "images", (uint32_t)i, b).word[0]) - 1));
@@ -204,7 +206,7 @@ static void ignore_segment(void *context, int segment) {
 
 /* Forward and backward on batch and plan of a step; returns the loss before the update. */
 static double train_pass(golden *g, int step, const float **logits) {
-    make_batch(g, (uint32_t)step);
+    make_batch(g, step);
     set_plan(g, step);
     const sd_pass pass = {.images = g->batch, .training = true, .plan = &g->plan, .batch_share = 1};
     *logits = sd_network_forward(g->network, &pass, g->images);
@@ -245,13 +247,33 @@ static void check_step(golden *g) {
     }
 }
 
+/* Which step of which curve meets a relu mask that rounding flips is chance, so the bound of all curves of a convention comes
+ * from the largest error that PyTorch's own float32 makes in any of them. */
+static double curve_tolerance(const golden *g) {
+    static const char *const curves[] = {"curve_sgd", "curve_adamw", "curve_sgd_freeze", "curve_adamw_freeze"};
+    double tolerance = 1e-4, f32_error[STEPS];
+    for (size_t c = 0; c < sizeof curves / sizeof curves[0]; c++) {
+        char path[MAX_NAME];
+        snprintf(path, sizeof path, "%s/%s", g->scale, curves[c]);
+        if (H5Lexists(g->file, path, H5P_DEFAULT) <= 0)
+            continue;
+        hid_t attribute = H5Aopen_by_name(g->file, path, "f32_error", H5P_DEFAULT, H5P_DEFAULT);
+        ck_assert_int_ge(H5Aread(attribute, H5T_NATIVE_DOUBLE, f32_error), 0);
+        H5Aclose(attribute);
+        for (int step = 0; step < STEPS; step++)
+            tolerance = fmax(tolerance, 4 * f32_error[step]);
+    }
+    return tolerance;
+}
+
 static void check_curve(golden *g, const char *name, const char *optimizer_name, const char *dropped_update) {
     char path[MAX_NAME], setting[64];
     snprintf(path, sizeof path, "%s/%s", g->scale, name);
     if (H5Lexists(g->file, path, H5P_DEFAULT) <= 0)
         return; /* freeze, of resnet50 */
     const bool adamw = !strcmp(optimizer_name, "adamw");
-    const char *settings[] = {"optimizer.nesterov=true", adamw ? "optimizer.weight_decay=0.05" : "optimizer.weight_decay=5e-4",
+    const char *settings[] = {"optimizer.nesterov=true",
+                              adamw ? "optimizer.weight_decay=0.05" : "optimizer.weight_decay=5e-4",
                               adamw ? "optimizer.decay=matrices" : "optimizer.decay=all"};
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
         ck_assert_int_eq(sd_config_set(g->config, settings[i]), SD_OK);
@@ -260,25 +282,21 @@ static void check_curve(golden *g, const char *name, const char *optimizer_name,
     snprintf(setting, sizeof setting, "stochastic_depth.dropped_update=%s", dropped_update);
     ck_assert_int_eq(sd_config_set(g->config, setting), SD_OK);
 
-    double *reference_losses, f32_error[STEPS];
+    double *reference_losses;
     read_values(g->file, path, H5T_NATIVE_DOUBLE, sizeof(double), &reference_losses);
-    hid_t dataset = H5Dopen2(g->file, path, H5P_DEFAULT), attribute = H5Aopen(dataset, "f32_error", H5P_DEFAULT);
-    H5Aread(attribute, H5T_NATIVE_DOUBLE, f32_error);
-    H5Aclose(attribute);
-    const double lr = read_attribute(dataset, "lr");
+    hid_t dataset = H5Dopen2(g->file, path, H5P_DEFAULT);
+    const double lr = read_attribute(dataset, "lr"), tolerance = curve_tolerance(g);
     H5Dclose(dataset);
 
     sd_optimizer *optimizer;
     ck_assert_int_eq(sd_optimizer_create(g->config, g->network, &optimizer), SD_OK);
     reset_weights(g);
-    double worst = 0; /* an error, once made, stays in the weights: the bound of a step is the largest so far */
     for (int step = 0; step < STEPS; step++) {
         const float *logits;
         double loss = train_pass(g, step, &logits);
-        worst = fmax(worst, fmax(1e-4, 4 * f32_error[step]));
-        ck_assert_msg(fabs(loss - reference_losses[step]) <= worst * reference_losses[step],
-                      "%s: loss of step %d is %.7g, PyTorch has %.7g, allowed relative error %.3g", path, step + 1, loss,
-                      reference_losses[step], worst);
+        ck_assert_msg(fabs(loss - reference_losses[step]) <= tolerance * reference_losses[step],
+                      "%s: loss of step %d is %.7g, PyTorch has %.7g, allowed relative error %.3g", path, step + 1,
+                      loss, reference_losses[step], tolerance);
         sd_optimizer_step(optimizer, &g->plan, lr, (uint64_t)step + 1);
     }
     sd_optimizer_destroy(&optimizer);
@@ -291,6 +309,7 @@ static void check_model(const char *model, int patch_size, const sd_kernels *ker
     golden g = {.model = model, .file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT)};
     ck_assert_msg(g.file >= 0, "%s cannot be opened", path);
     g.seed = (uint32_t)read_attribute(g.file, "seed");
+    g.first_batch = (uint32_t)read_attribute(g.file, "first_batch");
     g.batch = (int)read_attribute(g.file, "batch");
     g.image_size = (int)read_attribute(g.file, "image_size");
     g.classes = (int)read_attribute(g.file, "classes");
