@@ -21,12 +21,19 @@ enum { SUPPORT_SEED = 20160730, SUPPORT_PATH_BYTES = 1024 };
 const char *__asan_default_options(void);
 const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
 
+/* ck_assert writes to a file each time it is passed; this one only when it fails, so it may stand in a loop over values. */
+#define expect(condition, ...)                                                                                         \
+    do {                                                                                                               \
+        if (!(condition))                                                                                              \
+            ck_abort_msg(__VA_ARGS__);                                                                                 \
+    } while (0)
+
 /* ---- statuses ---- */
 
 #define expect_ok(call)                                                                                                \
     do {                                                                                                               \
         sd_status expect_ok_ = (call);                                                                                 \
-        ck_assert_msg(expect_ok_ == SD_OK, #call ": %s", sd_error_message());                                          \
+        expect(expect_ok_ == SD_OK, #call ": %s", sd_error_message());                                          \
     } while (0)
 
 /* The last failure was this one, and its message holds every one of these words (a list that ends with NULL). */
@@ -34,14 +41,14 @@ const char *__asan_default_options(void) { return "allocator_may_return_null=1";
     do {                                                                                                               \
         sd_error_clear();                                                                                              \
         sd_status expect_refused_ = (call);                                                                            \
-        ck_assert_msg(expect_refused_ == (code), #call ": got status %d, not %s: %s", (int)expect_refused_, #code,      \
+        expect(expect_refused_ == (code), #call ": got status %d, not %s: %s", (int)expect_refused_, #code,      \
                       sd_error_message());                                                                             \
         expect_words(sd_error_message(), (const char *const[]){__VA_ARGS__});                                          \
     } while (0)
 
 static inline void expect_words(const char *text, const char *const *words) {
     for (; *words; words++)
-        ck_assert_msg(strstr(text, *words) != NULL, "'%s' does not say '%s'", text, *words);
+        expect(strstr(text, *words) != NULL, "'%s' does not say '%s'", text, *words);
 }
 
 /* ---- numbers ---- */
@@ -73,7 +80,7 @@ static inline void expect_close(const char *what, const float *ours, const doubl
     double error = 0, norm = 0, worst = 0;
     size_t where = 0;
     for (size_t i = 0; i < n; i++) {
-        ck_assert_msg(isfinite(ours[i]), "%s: value %zu is %g", what, i, ours[i]);
+        expect(isfinite(ours[i]), "%s: value %zu is %g", what, i, ours[i]);
         double d = ours[i] - reference[i];
         error += d * d;
         norm += reference[i] * reference[i];
@@ -82,7 +89,7 @@ static inline void expect_close(const char *what, const float *ours, const doubl
             where = i;
         }
     }
-    ck_assert_msg(sqrt(error) <= tolerance * sqrt(norm),
+    expect(sqrt(error) <= tolerance * sqrt(norm),
                   "%s: relative error %.3g, allowed %.3g; worst at %zu: %.9g where %.9g is expected", what,
                   sqrt(error / norm), tolerance, where, ours[where], reference[where]);
 }
@@ -99,12 +106,46 @@ static inline void expect_close_floats(const char *what, const float *ours, cons
 static inline void expect_same_bits(const char *what, const void *a, const void *b, size_t bytes) {
     const unsigned char *x = a, *y = b;
     for (size_t i = 0; i < bytes; i++)
-        ck_assert_msg(x[i] == y[i], "%s: byte %zu of %zu differs", what, i, bytes);
+        expect(x[i] == y[i], "%s: byte %zu of %zu differs", what, i, bytes);
 }
 
 static inline void expect_number(const char *what, double ours, double reference, double tolerance) {
-    ck_assert_msg(fabs(ours - reference) <= tolerance, "%s is %.17g, not %.17g within %g", what, ours, reference,
+    expect(fabs(ours - reference) <= tolerance, "%s is %.17g, not %.17g within %g", what, ours, reference,
                   tolerance);
+}
+
+/* Central differences: dx must be the gradient of loss(context) in x, which is changed and put back. Looked at along the
+ * gradient itself, where an error of its size shows, and along random directions, where a wrong part shows. The
+ * difference of the rounded arguments is used, so that only the loss is inexact. Allowed: tolerance |dx|_2. */
+static inline void expect_gradient(const char *what, double (*loss)(void *), void *context, float *x, const float *dx,
+                                   size_t n, double step, double tolerance) {
+    float *origin = new_floats(n);
+    const double norm = sqrt(dot(dx, dx, n));
+    memcpy(origin, x, n * sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        expect(isfinite(dx[i]), "%s: the gradient's value %zu is %g", what, i, dx[i]);
+    for (uint32_t direction = 0; direction < 3; direction++) {
+        float *v = normal_floats(n, 500 + direction, 0, 1);
+        if (direction == 0)
+            memcpy(v, dx, n * sizeof *v);
+        const double v_norm = sqrt(dot(v, v, n));
+        double expected = 0, side[2];
+        for (int sign = 0; sign < 2; sign++) {
+            for (size_t i = 0; i < n; i++)
+                x[i] = (float)(origin[i] + (sign ? -step : step) * v[i] / (v_norm > 0 ? v_norm : 1));
+            side[sign] = loss(context);
+            for (size_t i = 0; i < n; i++)
+                expected += (sign ? -1 : 1) * (double)dx[i] * x[i];
+        }
+        memcpy(x, origin, n * sizeof *x);
+        expected /= 2 * step;
+        double numeric = (side[0] - side[1]) / (2 * step);
+        expect(fabs(numeric - expected) <= tolerance * norm,
+                      "%s, direction %u: the loss rises by %.6g, the gradient (norm %.6g) says %.6g", what, direction,
+                      numeric, norm, expected);
+        free(v);
+    }
+    free(origin);
 }
 
 /* ---- the library ---- */
@@ -165,7 +206,7 @@ static inline sd_drop_plan keep_all(int units) {
 static inline void make_folder(char path[SUPPORT_PATH_BYTES]) {
     const char *parent = getenv("TMPDIR");
     snprintf(path, SUPPORT_PATH_BYTES, "%s/sdtrain-test-XXXXXX", parent && *parent ? parent : "/tmp");
-    ck_assert_msg(mkdtemp(path) != NULL, "%s cannot be made", path);
+    expect(mkdtemp(path) != NULL, "%s cannot be made", path);
 }
 
 static inline int remove_entry(const char *path, const struct stat *info, int type, struct FTW *place) {
@@ -179,7 +220,7 @@ static inline void remove_folder(const char *path) { nftw(path, remove_entry, 8,
 
 static inline void write_bytes(const char *path, const void *bytes, size_t n) {
     FILE *file = fopen(path, "wb");
-    ck_assert_msg(file != NULL, "%s cannot be written", path);
+    expect(file != NULL, "%s cannot be written", path);
     ck_assert_uint_eq(fwrite(bytes, 1, n, file), n);
     fclose(file);
 }
@@ -187,7 +228,7 @@ static inline void write_bytes(const char *path, const void *bytes, size_t n) {
 /* The file's bytes and a zero behind them. Caller frees. */
 static inline char *read_bytes(const char *path, size_t *n) {
     FILE *file = fopen(path, "rb");
-    ck_assert_msg(file != NULL, "%s cannot be read", path);
+    expect(file != NULL, "%s cannot be read", path);
     struct stat info;
     ck_assert_int_eq(fstat(fileno(file), &info), 0);
     char *bytes = calloc((size_t)info.st_size + 1, 1);

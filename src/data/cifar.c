@@ -25,18 +25,24 @@ typedef struct cifar {
 
 typedef struct cifar_kind {
     const char *folder, *train_files[MAX_FILES], *test_file;
-    int n_train_files, classes;
+    int n_train_files;
     size_t label_bytes;
+    int classes[2]; /* of each label byte; the last one counts */
 } cifar_kind;
 
 static const cifar_kind cifar10 = {
-    "cifar-10-batches-bin",
-    {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"},
-    "test_batch.bin",
-    5,
-    10,
-    1};
-static const cifar_kind cifar100 = {"cifar-100-binary", {"train.bin"}, "test.bin", 1, 100, 2};
+    .folder = "cifar-10-batches-bin",
+    .train_files = {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"},
+    .test_file = "test_batch.bin",
+    .n_train_files = 5,
+    .label_bytes = 1,
+    .classes = {10}};
+static const cifar_kind cifar100 = {.folder = "cifar-100-binary",
+                                    .train_files = {"train.bin"},
+                                    .test_file = "test.bin",
+                                    .n_train_files = 1,
+                                    .label_bytes = 2,
+                                    .classes = {20, 100}};
 
 static int32_t read_image(const sd_source *source, bool test, uint32_t index, uint8_t *pixels) {
     const cifar *data = (const cifar *)source;
@@ -53,6 +59,17 @@ static void close_cifar(sd_source *source) {
     free(data->train);
     free(data->test);
     free(data);
+}
+
+static sd_status check_labels(const char *path, const cifar_kind *kind, const uint8_t *records, size_t n) {
+    const size_t record_bytes = kind->label_bytes + IMAGE_BYTES;
+    for (size_t i = 0; i < n; i++)
+        for (size_t l = 0; l < kind->label_bytes; l++)
+            if (records[i * record_bytes + l] >= kind->classes[l])
+                return sd_fail(SD_ERR_DATA,
+                               "%s: record %zu (byte %zu) has label %d; labels are 0 to %d; get the file again", path,
+                               i, i * record_bytes + l, records[i * record_bytes + l], kind->classes[l] - 1);
+    return SD_OK;
 }
 
 /* Appends the records of one file; checks its size and every label. */
@@ -82,13 +99,8 @@ static sd_status load_file(const char *path, const cifar_kind *kind, uint8_t **r
                 status = sd_fail(SD_ERR_NOINPUT, "%s: cannot be read: %s", path,
                                  ferror(file) ? strerror(errno) : "it ends early");
         }
-        for (size_t i = 0; status == SD_OK && i < bytes / record_bytes; i++) {
-            const uint8_t *record = *records + before + i * record_bytes;
-            if (record[kind->label_bytes - 1] >= kind->classes)
-                status = sd_fail(SD_ERR_DATA,
-                                 "%s: record %zu (byte %zu) has label %d; labels are 0 to %d; get the file again", path,
-                                 i, i * record_bytes, record[kind->label_bytes - 1], kind->classes - 1);
-        }
+        if (status == SD_OK)
+            status = check_labels(path, kind, *records + before, bytes / record_bytes);
         *n += (uint32_t)(bytes / record_bytes);
     }
     fclose(file);
@@ -109,7 +121,8 @@ sd_status sd_cifar_open(const sd_config *config, sd_source **source) {
     const cifar_kind *kind = config->data.dataset == SD_DATASET_CIFAR10 ? &cifar10 : &cifar100;
     cifar *data;
     SD_TRY(sd_alloc(&data, 1, sizeof *data));
-    data->source = (sd_source){.classes = kind->classes, .image_size = SIDE, .read = read_image, .close = close_cifar};
+    data->source = (sd_source){
+        .classes = kind->classes[kind->label_bytes - 1], .image_size = SIDE, .read = read_image, .close = close_cifar};
     data->label_bytes = kind->label_bytes;
 
     char folder[PATH_BYTES];

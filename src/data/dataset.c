@@ -66,8 +66,8 @@ static sd_status split(sd_dataset *dataset, const sd_config *config) {
     if (config->data.val_samples > 0)
         dataset->n_validation = (uint32_t)config->data.val_samples;
     if (config->eval.train_samples > dataset->n_train)
-        return sd_config_fail(config, "eval.train_samples", "%lld is more than the %u training images there are",
-                              (long long)config->eval.train_samples, dataset->n_train);
+        sd_log_warn("eval.train_samples = %lld: there are %u training images; all of them are scored",
+                    (long long)config->eval.train_samples, dataset->n_train);
     return SD_OK;
 }
 

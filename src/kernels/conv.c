@@ -73,26 +73,39 @@ static inline __attribute__((always_inline)) void tile_forward(const int vectors
                                                                const float *b, int slices, float *out,
                                                                const size_t *offset, int pixels, size_t columns) {
     vec acc[2 * TILE_PIXELS];
-    UNROLL for (int i = 0; i < vectors * TILE_PIXELS; i++) acc[i] = (vec){0};
+    UNROLL
+    for (int i = 0; i < vectors * TILE_PIXELS; i++)
+        acc[i] = (vec){0};
     for (int slice = 0; slice < slices; slice++, a += slice_elems) {
         for (int value = 0; value < SLICE; value++, b += vectors * VL) {
             vec weight[2];
-            UNROLL for (int v = 0; v < vectors; v++) weight[v] = load(b + v * VL);
-            UNROLL for (int p = 0; p < TILE_PIXELS; p++) {
+            UNROLL
+            for (int v = 0; v < vectors; v++)
+                weight[v] = load(b + v * VL);
+            UNROLL
+            for (int p = 0; p < TILE_PIXELS; p++) {
                 float x = a[p * SLICE + value];
-                UNROLL for (int v = 0; v < vectors; v++) acc[p * vectors + v] += weight[v] * x;
+                UNROLL
+                for (int v = 0; v < vectors; v++)
+                    acc[p * vectors + v] += weight[v] * x;
             }
         }
     }
     if (pixels == TILE_PIXELS && columns == (size_t)(vectors * VL)) {
-        UNROLL for (int p = 0; p < TILE_PIXELS; p++) {
-            UNROLL for (int v = 0; v < vectors; v++) store(out + offset[p] + v * VL, acc[p * vectors + v]);
+        UNROLL
+        for (int p = 0; p < TILE_PIXELS; p++) {
+            UNROLL
+            for (int v = 0; v < vectors; v++)
+                store(out + offset[p] + v * VL, acc[p * vectors + v]);
         }
         return;
     }
     float spill[TILE_PIXELS][2 * VL];
-    UNROLL for (int p = 0; p < TILE_PIXELS; p++) {
-        UNROLL for (int v = 0; v < vectors; v++) store(&spill[p][v * VL], acc[p * vectors + v]);
+    UNROLL
+    for (int p = 0; p < TILE_PIXELS; p++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            store(&spill[p][v * VL], acc[p * vectors + v]);
     }
     for (int p = 0; p < pixels; p++)
         memcpy(out + offset[p], spill[p], columns * sizeof(float));
@@ -113,17 +126,26 @@ static __attribute__((noinline)) void tile_forward_narrow(const float *a, size_t
 static inline __attribute__((always_inline)) void tile_weights(const int lanes, const int vectors, const float *a,
                                                                const float *dy, int pixels, size_t columns, float *dw) {
     vec acc[2 * SLICE];
-    UNROLL for (int i = 0; i < lanes * vectors; i++) acc[i] = (vec){0};
+    UNROLL
+    for (int i = 0; i < lanes * vectors; i++)
+        acc[i] = (vec){0};
     for (int p = 0; p < pixels; p++, a += SLICE, dy += columns) {
         vec d[2];
-        UNROLL for (int v = 0; v < vectors; v++) d[v] = load(dy + v * VL);
-        UNROLL for (int l = 0; l < lanes; l++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            d[v] = load(dy + v * VL);
+        UNROLL
+        for (int l = 0; l < lanes; l++) {
             float x = a[l];
-            UNROLL for (int v = 0; v < vectors; v++) acc[l * vectors + v] += d[v] * x;
+            UNROLL
+            for (int v = 0; v < vectors; v++)
+                acc[l * vectors + v] += d[v] * x;
         }
     }
-    UNROLL for (int l = 0; l < lanes; l++) {
-        UNROLL for (int v = 0; v < vectors; v++) {
+    UNROLL
+    for (int l = 0; l < lanes; l++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++) {
             float *to = dw + (size_t)l * columns + (size_t)(v * VL);
             store(to, load(to) + acc[l * vectors + v]);
         }

@@ -133,7 +133,9 @@ sd_status sd_run_end_epoch(sd_run *run) {
         p->val_accuracy = score.top1;
         p->val_top5_accuracy = score.top5;
         if (config->eval.train_samples > 0) {
-            SD_TRY(sd_run_score(run, SD_SPLIT_TRAIN, (uint64_t)config->eval.train_samples, &score));
+            const uint64_t images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN);
+            const uint64_t wanted = (uint64_t)config->eval.train_samples;
+            SD_TRY(sd_run_score(run, SD_SPLIT_TRAIN, wanted < images ? wanted : images, &score));
             p->train_eval_accuracy = score.top1;
         }
     }

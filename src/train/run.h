@@ -14,8 +14,9 @@
 /* What a rank spends its time on, in the order of timing.csv; `other` and `total` follow there. */
 #define SD_PHASE_LIST(X)                                                                                               \
     X(DATA, data)                                                                                                      \
-    X(FORWARD, forward) X(BACKWARD, backward) X(COMMUNICATION, communication) X(OPTIMIZER, optimizer)                  \
-        X(EVALUATION, evaluation) X(CHECKPOINT, checkpoint)
+    X(FORWARD, forward)                                                                                                \
+    X(BACKWARD, backward) X(COMMUNICATION, communication) X(OPTIMIZER, optimizer) X(EVALUATION, evaluation)            \
+        X(CHECKPOINT, checkpoint)
 
 typedef enum sd_phase {
 #define SD_PHASE_ENUM(upper, lower) SD_PHASE_##upper,
