@@ -4,7 +4,7 @@
  *     /optimizer/<state>/<parameter name>   momentum, or exp_avg and exp_avg_sq
  *     /optimizer/kept_steps                 [segments] int64, in the order of the network's buffer
  *     /progress/<member>                    sd_progress; /progress/timing [ranks, phases]
- *     /data/mean, /data/deviation           normalisation of the training images
+ *     /data/mean, /data/std                 normalisation of the training images
  *     /config                               the resolved configuration, INI text
  *     attributes of /                       format_version, seed, ranks, threads, isa, scale
  *

@@ -136,7 +136,7 @@ static bool write_rest(hid_t file, const sd_checkpoint *checkpoint) {
 #undef WRITE_MEMBER
     return good && write_array(file, "/progress/timing", H5T_NATIVE_DOUBLE, 2, timing_shape, checkpoint->timing) &&
            write_array(file, "/data/mean", H5T_NATIVE_FLOAT, 1, &three, checkpoint->mean) &&
-           write_array(file, "/data/deviation", H5T_NATIVE_FLOAT, 1, &three, checkpoint->deviation) &&
+           write_array(file, "/data/std", H5T_NATIVE_FLOAT, 1, &three, checkpoint->deviation) &&
            write_text(file, "/config", checkpoint->config) &&
            write_attribute(file, "format_version", H5T_NATIVE_INT, &version) &&
            write_attribute(file, "seed", H5T_NATIVE_UINT32, &checkpoint->seed) &&
@@ -254,7 +254,7 @@ static sd_status read_config(const sd_checkpoint_file *from, char **text) {
 }
 
 static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *described) {
-    int version;
+    int version = 0;
     const int three = 3;
     SD_TRY(read_attribute(from, "format_version", H5T_NATIVE_INT, &version));
     if (version != FORMAT_VERSION)
@@ -266,7 +266,7 @@ static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *describ
     SD_TRY(read_text_attribute(from, "isa", described->isa, sizeof described->isa));
     SD_TRY(read_text_attribute(from, "scale", described->scale, sizeof described->scale));
     SD_TRY(read_array(from, "/data/mean", H5T_NATIVE_FLOAT, 1, &three, described->mean));
-    SD_TRY(read_array(from, "/data/deviation", H5T_NATIVE_FLOAT, 1, &three, described->deviation));
+    SD_TRY(read_array(from, "/data/std", H5T_NATIVE_FLOAT, 1, &three, described->deviation));
 #define READ_MEMBER(type, member)                                                                                      \
     SD_TRY(read_array(from, "/progress/" #member, progress_##type(), 0, NULL, &described->progress.member));
     SD_PROGRESS_LIST(READ_MEMBER)

@@ -67,7 +67,7 @@ sd_status sd_checkpoint_link(const char *folder, const char *link, uint64_t step
 void sd_checkpoint_retain(const char *folder, int keep, uint64_t best_step) {
     uint64_t *steps;
     int n;
-    if (sd_checkpoint_list(folder, &steps, &n) != SD_OK)
+    if (sd_checkpoint_list(folder, &steps, &n) != SD_OK || !steps)
         return;
     for (int i = keep; i < n; i++) {
         char path[PATH_BYTES];

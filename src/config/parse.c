@@ -135,7 +135,7 @@ static int distance(const char *a, const char *b) {
 }
 
 static sd_status unknown_key(const char *place, const char *section, const char *name) {
-    const key *nearest = NULL;
+    const key *nearest = &sd_keys[0];
     int least = 1000;
     bool known_section = false;
     for (int i = 0; i < sd_n_keys; i++) {

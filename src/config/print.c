@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "keys.h"
+#include "sdtrain/arena.h"
 
 enum { VALUE_BYTES = 32768 };
 
@@ -10,11 +11,14 @@ static bool is_alias(const key *k) { return !strcmp(k->name, "survival_prob"); }
 
 sd_status sd_config_text(const sd_config *config, char **text) {
     size_t bytes;
-    FILE *out = open_memstream(text, &bytes);
-    char *value = malloc(VALUE_BYTES);
+    char *value;
     const char *section = "";
-    if (!out || !value)
+    SD_TRY(sd_alloc(&value, VALUE_BYTES, 1));
+    FILE *out = open_memstream(text, &bytes);
+    if (!out) {
+        free(value);
         return sd_fail(SD_ERR_MEMORY, "out of memory while writing the configuration");
+    }
     for (int i = 0; i < sd_n_keys; i++) {
         const key *k = &sd_keys[i];
         if (is_alias(k))

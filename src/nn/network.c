@@ -7,6 +7,10 @@
 enum { ALIGNMENT_ELEMS = 16 };                 /* 64 bytes */
 static const float STATISTICS_MOMENTUM = 0.1f; /* PyTorch's default */
 
+static size_t aligned_elems(size_t elems) {
+    return (elems + ALIGNMENT_ELEMS - 1) / ALIGNMENT_ELEMS * ALIGNMENT_ELEMS;
+}
+
 /* ---- building ---- */
 
 sd_status sd_network_create(const sd_kernels *kernels, int max_images, int classes, sd_network **network) {
@@ -47,7 +51,7 @@ sd_status sd_network_add_tensor(sd_network *network, sd_tensor tensor, const cha
         tensor.elems *= (size_t)tensor.shape[i];
     tensor.segment = network->open_segment;
     sd_segment *segment = &network->segments[tensor.segment];
-    segment->elems += (tensor.elems + ALIGNMENT_ELEMS - 1) / ALIGNMENT_ELEMS * ALIGNMENT_ELEMS;
+    segment->elems += aligned_elems(tensor.elems);
     if (tensor.kind == SD_TENSOR_PARAMETER) {
         segment->parameter_elems += tensor.elems;
         network->parameters += tensor.elems;
@@ -90,15 +94,15 @@ static void order_segments(sd_network *network) {
     for (int s = 0; s < n; s++) {
         network->segments[s].offset_elems = offset;
         offset += network->segments[s].elems;
+        network->segments[s].elems = 0; /* counted anew as its tensors take their places */
     }
     network->buffer_elems = offset;
-    size_t used[n];
-    memset(used, 0, sizeof used);
     for (int i = 0; i < network->n_tensors; i++) {
         sd_tensor *tensor = network->tensors[i];
         tensor->segment = n - 1 - tensor->segment;
-        tensor->offset_elems = network->segments[tensor->segment].offset_elems + used[tensor->segment];
-        used[tensor->segment] += (tensor->elems + ALIGNMENT_ELEMS - 1) / ALIGNMENT_ELEMS * ALIGNMENT_ELEMS;
+        sd_segment *segment = &network->segments[tensor->segment];
+        tensor->offset_elems = segment->offset_elems + segment->elems;
+        segment->elems += aligned_elems(tensor->elems);
     }
 }
 
