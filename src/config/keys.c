@@ -30,7 +30,7 @@ const key sd_keys[] = {
     WHOLE(run, threads, "0", 0, 1024, false,
           "OpenMP threads a rank; 0: OMP_NUM_THREADS, else this rank's share of the processors it may run on"),
     CHOICE(run, convolution, "auto", "auto|direct", NULL, false,
-           "algorithm of convolutions; auto may choose a faster one where it is exact to about 1e-5"),
+           "algorithm of convolutions; this version has the direct one, which auto takes"),
 
     CHOICE(data, dataset, "synthetic", "synthetic|cifar10|cifar100", "folder|hdf5", true,
            "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files"),

@@ -34,6 +34,38 @@ static inline void store(float *p, vec v) { *(vec *)p = v; }
 
 /* ---- packing ---- */
 
+static inline void copy_slice(const float *from, float *to) {
+    UNROLL
+    for (int v = 0; v < SLICE / VL; v++)
+        store(to + v * VL, load(from + v * VL));
+}
+
+/* gather_run_any() for channels in whole slices, which then belong to one tap each. */
+static void gather_run(const gather *g, const float *image, int i, int j0, int run, int slice0, int slice1, float *to,
+                       size_t slice_elems) {
+    const int slices_per_tap = g->in_c / SLICE;
+    const size_t pixel_elems = (size_t)g->in_c, step_elems = (size_t)g->step * pixel_elems;
+    for (int slice = slice0, t = slice0 / slices_per_tap; slice < slice1; t++) {
+        const int end_of_tap = (t + 1) * slices_per_tap < slice1 ? (t + 1) * slices_per_tap : slice1;
+        const int h = i * g->step + g->tap_h[t], w0 = j0 * g->step + g->tap_w[t];
+        int begin = 0, end = h >= 0 && h < g->in_h ? run : 0; /* pixels whose tap lies inside the image */
+        while (begin < end && w0 + begin * g->step < 0)
+            begin++;
+        while (end > begin && w0 + (end - 1) * g->step >= g->in_w)
+            end--;
+        for (; slice < end_of_tap; slice++, to += slice_elems) {
+            memset(to, 0, (size_t)(begin < end ? begin : run) * SLICE * sizeof(float));
+            if (begin == end)
+                continue;
+            memset(to + (size_t)end * SLICE, 0, (size_t)(run - end) * SLICE * sizeof(float));
+            const float *from = image + ((size_t)h * (size_t)g->in_w + (size_t)(w0 + begin * g->step)) * pixel_elems +
+                                (size_t)(slice - t * slices_per_tap) * SLICE;
+            for (int p = begin; p < end; p++, from += step_elems)
+                copy_slice(from, to + (size_t)p * SLICE);
+        }
+    }
+}
+
 /* Taps of pixels [first, first + count) of the grid, slices [slice0, slice1): panel[slice - slice0][pixel][16]. */
 static void pack_panel(const gather *g, const float *in, size_t first, int count, int panel_pixels, int slice0,
                        int slice1, float *panel) {

@@ -33,9 +33,7 @@ void gather_for_forward(const sd_conv2d *conv, gather *g, scatter *to);
 void gather_for_backward_data(const sd_conv2d *conv, int phase_h, int phase_w, gather *g, scatter *to, int *tap);
 
 /* Copies slices [slice0, slice1) of grid pixels (i, j0 .. j0 + run) of one image to to[slice - slice0][pixel][16], slices
- * slice_elems apart. The first for in_c a multiple of 16, the second for any (values past the last are zero). */
-void gather_run(const gather *g, const float *image, int i, int j0, int run, int slice0, int slice1, float *to,
-                size_t slice_elems);
+ * slice_elems apart, for any in_c; values past the last are zero. */
 void gather_run_any(const gather *g, const float *image, int i, int j0, int run, int slice0, int slice1, float *to,
                     size_t slice_elems);
 

@@ -78,34 +78,6 @@ void gather_for_backward_data(const sd_conv2d *conv, int phase_h, int phase_w, g
         }
 }
 
-void gather_run(const gather *g, const float *image, int i, int j0, int run, int slice0, int slice1, float *to,
-                size_t slice_elems) {
-    const int slices_per_tap = g->in_c / SLICE;
-    const size_t step_elems = (size_t)g->step * (size_t)g->in_c;
-    for (int slice = slice0; slice < slice1; slice++, to += slice_elems) {
-        int t = slice / slices_per_tap;
-        int h = i * g->step + g->tap_h[t];
-        int begin = 0, end = run; /* the pixels of the run whose tap lies inside the image */
-        if (h < 0 || h >= g->in_h)
-            end = 0;
-        while (begin < end && (j0 + begin) * g->step + g->tap_w[t] < 0)
-            begin++;
-        while (end > begin && (j0 + end - 1) * g->step + g->tap_w[t] >= g->in_w)
-            end--;
-        if (begin > 0)
-            memset(to, 0, (size_t)begin * SLICE * sizeof(float));
-        if (end < run)
-            memset(to + (size_t)end * SLICE, 0, (size_t)(run - end) * SLICE * sizeof(float));
-        if (begin == end)
-            continue;
-        const float *from =
-            image + ((size_t)h * (size_t)g->in_w + (size_t)((j0 + begin) * g->step + g->tap_w[t])) * (size_t)g->in_c +
-            (size_t)(slice % slices_per_tap) * SLICE;
-        for (int p = begin; p < end; p++, from += step_elems)
-            memcpy(to + (size_t)p * SLICE, from, SLICE * sizeof(float));
-    }
-}
-
 void gather_run_any(const gather *g, const float *image, int i, int j0, int run, int slice0, int slice1, float *to,
                     size_t slice_elems) {
     const int rows = g->taps * g->in_c;

@@ -15,8 +15,7 @@ sd_status sd_csv_open(sd_csv *csv, const char *folder, const char *name, const c
     struct stat info;
     snprintf(csv->path, sizeof csv->path, "%s/%s", folder, name);
     if (keep_bytes > 0 && (stat(csv->path, &info) != 0 || (uint64_t)info.st_size < keep_bytes)) {
-        sd_log_warn("%s: is missing or shorter than when the checkpoint was written; rows before this point are lost",
-                    csv->path);
+        sd_log_warn("%s: does not hold the rows up to the checkpoint; it goes on without them", csv->path);
         keep_bytes = stat(csv->path, &info) == 0 ? (uint64_t)info.st_size : 0;
     }
     if (keep_bytes > 0 && truncate(csv->path, (off_t)keep_bytes) != 0)

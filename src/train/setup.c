@@ -107,6 +107,10 @@ static sd_status plan_steps(sd_run *run) {
         return sd_config_fail(config, "train.batch_size",
                               "%llu is more than the %llu training images; no step is possible",
                               (unsigned long long)batch, (unsigned long long)images);
+    if (config->data.last_batch == SD_LAST_BATCH_KEEP && images % batch > 0 && run->epoch_plan.last_images == 0)
+        sd_log_warn(
+            "data.last_batch = keep, but the last batch of %llu images is dropped: every rank needs at least %llu",
+            (unsigned long long)(images % batch), (unsigned long long)run->min_rank_images);
     run->total_steps = (uint64_t)config->train.epochs * run->epoch_plan.steps;
     if (config->train.max_steps > 0 && (uint64_t)config->train.max_steps < run->total_steps)
         run->total_steps = (uint64_t)config->train.max_steps;

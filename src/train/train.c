@@ -58,7 +58,8 @@ static sd_status train(sd_run *run) {
         SD_TRY(check_weights(run));
     while (p->step < run->total_steps && !stop) {
         SD_TRY(train_epoch(run, &stop));
-        bool epoch_ends = p->batch == run->epoch_plan.steps;
+        /* Asked to stop, save at once: the resumed run ends the epoch. */
+        const bool epoch_ends = p->batch == run->epoch_plan.steps && (!stop || p->step == run->total_steps);
         if (epoch_ends)
             SD_TRY(sd_run_end_epoch(run));
         if (stop || p->step == run->total_steps || (epoch_ends && due(config->checkpoint.every_epochs, p->epoch)) ||
