@@ -18,7 +18,8 @@
 extern "C" {
 #endif
 
-enum { SD_CONFIG_TEXT = 512, SD_CONFIG_LIST = 1024, SD_CONFIG_MAX_KEYS = 96 };
+/* Texts fit a line of the file together with their key. */
+enum { SD_CONFIG_TEXT = 184, SD_CONFIG_FILE = 512, SD_CONFIG_LIST = 1024, SD_CONFIG_MAX_KEYS = 96 };
 
 typedef enum sd_dataset_kind { SD_DATASET_SYNTHETIC, SD_DATASET_CIFAR10, SD_DATASET_CIFAR100 } sd_dataset_kind;
 typedef enum sd_augment { SD_AUGMENT_NONE, SD_AUGMENT_CROP_FLIP } sd_augment;
@@ -92,7 +93,7 @@ typedef struct sd_config {
         int progress;
     } log;
 
-    char file[SD_CONFIG_TEXT];    /* where the text came from, for messages */
+    char file[SD_CONFIG_FILE];    /* where the text came from, for messages */
     int line[SD_CONFIG_MAX_KEYS]; /* of each key of the table: 0 default, -1 command line */
 } sd_config;
 

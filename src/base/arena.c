@@ -21,6 +21,8 @@ static sd_status no_memory(size_t bytes) {
 
 sd_status sd_arena_reserve(sd_arena *arena, float **place, size_t elems) {
     SD_TRY(sd_grow(&arena->slots, arena->n_slots, &arena->capacity, sizeof *arena->slots));
+    if (elems > (SIZE_MAX - arena->bytes) / sizeof(float) - 2 * ALIGNMENT_BYTES)
+        return no_memory(SIZE_MAX);
     arena->slots[arena->n_slots++] = (sd_arena_slot){place, arena->bytes};
     arena->bytes += align_up(elems * sizeof(float));
     return SD_OK;
@@ -45,6 +47,8 @@ void sd_arena_free(sd_arena *arena) {
 }
 
 sd_status sd_alloc_floats(float **place, size_t elems) {
+    if (elems > SIZE_MAX / sizeof(float) - 2 * ALIGNMENT_BYTES)
+        return no_memory(SIZE_MAX);
     size_t bytes = align_up(elems * sizeof(float) + 1);
     *place = aligned_alloc(ALIGNMENT_BYTES, bytes);
     if (!*place)

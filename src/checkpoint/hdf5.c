@@ -297,7 +297,9 @@ sd_status sd_checkpoint_open(const char *path, sd_checkpoint_file **place, sd_ch
     sd_checkpoint_file *file = *place;
     file->file = H5I_INVALID_HID;
     file->path = strdup(path);
-    sd_status status = sd_file_read(path, &file->bytes, &bytes);
+    sd_status status = file->path ? SD_OK : sd_fail(SD_ERR_MEMORY, "%s: out of memory", path);
+    if (status == SD_OK)
+        status = sd_file_read(path, &file->bytes, &bytes);
     if (status == SD_OK)
         status = sd_seal_check(path, file->bytes, bytes);
     if (status == SD_OK) {

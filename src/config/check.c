@@ -12,7 +12,7 @@ static void name_run(sd_config *config) {
     if (config->run.name[0])
         return;
     const char *slash = strrchr(config->file, '/');
-    snprintf(config->run.name, sizeof config->run.name, "%s", slash ? slash + 1 : config->file);
+    snprintf(config->run.name, sizeof config->run.name, "%.*s", SD_CONFIG_TEXT - 1, slash ? slash + 1 : config->file);
     char *dot = strrchr(config->run.name, '.');
     if (dot && dot > config->run.name)
         *dot = '\0';

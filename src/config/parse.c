@@ -24,7 +24,9 @@ static void format_place(const sd_config *config, int line, char *place, size_t 
 static void describe_allowed(const key *k, char *text, size_t text_bytes) {
     switch (k->type) {
     case KEY_TEXT:
-        snprintf(text, text_bytes, "text of at most %d bytes", SD_CONFIG_TEXT - 1);
+        snprintf(text, text_bytes,
+                 "text of at most %d bytes that a line can hold: no line break, no ' ;', no space at its ends",
+                 SD_CONFIG_TEXT - 1);
         break;
     case KEY_WHOLE:
         snprintf(text, text_bytes, "%s%sa whole number from %.0f to %.0f", k->choices ? k->choices : "",
@@ -73,13 +75,25 @@ static bool read_list(const char *text, const key *k, sd_list *list) {
     return true;
 }
 
+/* Whether a text comes back the same from a line of a file, where white space and ';' begin a comment. */
+static bool fits_a_line(const char *text) {
+    size_t bytes = strlen(text);
+    if (bytes >= SD_CONFIG_TEXT || text[0] == ';' || isspace((unsigned char)text[0]) ||
+        (bytes > 0 && isspace((unsigned char)text[bytes - 1])))
+        return false;
+    for (size_t i = 0; i < bytes; i++)
+        if (iscntrl((unsigned char)text[i]) || (isspace((unsigned char)text[i]) && text[i + 1] == ';'))
+            return false;
+    return true;
+}
+
 /* Puts text into the key's member; false if it is not allowed. */
 static bool assign(const key *k, sd_config *config, const char *text) {
     void *value = sd_key_value(k, config);
     double number;
     switch (k->type) {
     case KEY_TEXT:
-        if (strlen(text) >= SD_CONFIG_TEXT)
+        if (!fits_a_line(text))
             return false;
         strcpy(value, text);
         return true;
@@ -157,10 +171,19 @@ static sd_status unknown_key(const char *place, const char *section, const char 
                    nearest->name);
 }
 
+static sd_status unknown_section(const char *place, const char *section) {
+    const char *nearest = sd_keys[0].section;
+    for (int i = 0; i < sd_n_keys; i++)
+        if (distance(section, sd_keys[i].section) < distance(section, nearest))
+            nearest = sd_keys[i].section;
+    return sd_fail(SD_ERR_CONFIG, "%sunknown section [%s]; the nearest known one is [%s] (--help lists all)", place,
+                   section, nearest);
+}
+
 /* Assigns one value that came from a line (or COMMAND_LINE); more: it continues the value before. */
 static sd_status set_key(sd_config *config, const char *section, const char *name, const char *text, int line,
                          bool more) {
-    char place[SD_CONFIG_TEXT + 32], allowed[256];
+    char place[SD_CONFIG_FILE + 32], allowed[256];
     format_place(config, line, place, sizeof place);
     const key *k = sd_key_find(section, name);
     if (!k)
@@ -192,11 +215,28 @@ void sd_config_init(sd_config *config) {
 typedef struct reader {
     sd_config *config;
     const char *rest;
-    int line;      /* of the line handed out last */
-    bool indented; /* it begins with white space: a continuation */
-    int long_line; /* the first line that is too long, or 0 */
+    int line;        /* of the line handed out last */
+    bool continues;  /* it continues the value of the line before */
+    bool after_head; /* no key has been seen since the last [section] */
     sd_status status;
+    int error_line; /* of status */
 } reader;
+
+static void refuse(reader *r, sd_status status) {
+    r->status = status;
+    r->error_line = r->line;
+}
+
+/* inih says nothing of a section without keys. */
+static void check_section(reader *r, const char *line) {
+    char name[64], place[SD_CONFIG_FILE + 32];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(line + 1, "]\r\n"), line + 1);
+    for (int i = 0; i < sd_n_keys; i++)
+        if (!strcmp(name, sd_keys[i].section))
+            return;
+    format_place(r->config, r->line, place, sizeof place);
+    refuse(r, unknown_section(place, name));
+}
 
 /* inih's reader: hands out one line, and counts it, which inih does not tell its handler. */
 static char *next_line(char *buffer, int buffer_bytes, void *context) {
@@ -206,38 +246,44 @@ static char *next_line(char *buffer, int buffer_bytes, void *context) {
     size_t bytes = strcspn(r->rest, "\n");
     bytes += r->rest[bytes] == '\n';
     r->line++;
-    r->indented = isspace((unsigned char)r->rest[0]);
     if (bytes >= LINE_BYTES - 1 || bytes >= (size_t)buffer_bytes) {
-        r->status = sd_fail(SD_ERR_CONFIG,
-                            "%s:%d: the line has %zu bytes; at most %d are allowed (a list may go on in "
-                            "indented lines)",
-                            r->config->file, r->line, bytes, LINE_BYTES - 2);
+        refuse(r, sd_fail(SD_ERR_CONFIG,
+                          "%s:%d: the line has %zu bytes; at most %d are allowed (a list may go on in indented lines)",
+                          r->config->file, r->line, bytes, LINE_BYTES - 2));
         return NULL;
     }
     memcpy(buffer, r->rest, bytes);
     buffer[bytes] = '\0';
     r->rest += bytes;
-    return buffer;
+    const char *begin = buffer + strspn(buffer, " \t");
+    if (*begin == '[' && (begin == buffer || r->after_head)) { /* else inih takes it for a continued value */
+        r->after_head = true;
+        check_section(r, begin);
+    }
+    r->continues = begin > buffer && !r->after_head;
+    return r->status == SD_OK ? buffer : NULL;
 }
 
 static int handle(void *context, const char *section, const char *name, const char *value) {
     reader *r = context;
+    sd_status status = SD_OK;
     if (r->status == SD_OK)
-        r->status = set_key(r->config, section, name, value, r->line, r->indented);
+        status = set_key(r->config, section, name, value, r->line, r->continues);
+    if (status != SD_OK)
+        refuse(r, status);
+    r->after_head = false;
     return r->status == SD_OK;
 }
 
 sd_status sd_config_parse(sd_config *config, const char *text, const char *file) {
     snprintf(config->file, sizeof config->file, "%s", file);
-    reader r = {.config = config, .rest = text};
-    /* inih hands its handler and its reader the same kind of pointer, but each its own. */
-    int error_line = ini_parse_stream(next_line, &r, handle, &r);
-    if (r.status != SD_OK)
-        return r.status;
-    if (error_line != 0)
+    reader r = {.config = config, .rest = text, .after_head = true};
+    /* inih reads on after an error and returns the line of the first. */
+    int first_error = ini_parse_stream(next_line, &r, handle, &r);
+    if (first_error > 0 && (r.status == SD_OK || first_error < r.error_line))
         return sd_fail(SD_ERR_CONFIG, "%s:%d: expected [section], key = value, or a comment (; or #)", file,
-                       error_line);
-    return SD_OK;
+                       first_error);
+    return r.status;
 }
 
 sd_status sd_config_set(sd_config *config, const char *assignment) {
@@ -262,7 +308,7 @@ static const key *find_full(const char *full, size_t bytes) {
 }
 
 sd_status sd_config_fail(const sd_config *config, const char *full, const char *format, ...) {
-    char place[SD_CONFIG_TEXT + 32], message[768];
+    char place[SD_CONFIG_FILE + 32], message[768];
     const key *k = find_full(full, strlen(full));
     format_place(config, k ? config->line[k - sd_keys] : 0, place, sizeof place);
     va_list arguments;

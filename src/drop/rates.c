@@ -3,11 +3,11 @@
 double sd_drop_rate(sd_drop_schedule schedule, double rate, int l, int L) {
     switch (schedule) {
     case SD_DROP_LINEAR:
-        return rate * l / L;
+        return (double)l / L * rate;
     case SD_DROP_LINSPACE:
-        return L > 1 ? rate * (l - 1) / (L - 1) : 0.0;
+        return L > 1 ? (double)(l - 1) / (L - 1) * rate : 0.0;
     case SD_DROP_ZERO_BASED:
-        return rate * (l - 1) / L;
+        return (double)(l - 1) / L * rate;
     case SD_DROP_CONSTANT:
     case SD_DROP_LIST:
         break;

@@ -1,5 +1,6 @@
 /* He et al. 2016, "Deep residual learning for image recognition". Names as torchvision's resnet.py. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model.h"
@@ -21,9 +22,12 @@ static bool find(const char *name, resnet *net) {
                     {50, true, {3, 4, 6, 3}},
                     {101, true, {3, 4, 23, 3}},
                     {152, true, {3, 8, 36, 3}}};
-    int depth, end = 0;
-    if (sscanf(name, "resnet%5d%n", &depth, &end) != 1 || name[end] != '\0' || name[strlen("resnet")] == '0')
+    static const char prefix[] = "resnet";
+    const char *digits = name + strlen(prefix);
+    if (strncmp(name, prefix, strlen(prefix)) != 0 || digits[0] == '0' || strlen(digits) > 4 ||
+        strspn(digits, "0123456789") != strlen(digits))
         return false;
+    const int depth = atoi(digits);
     for (size_t i = 0; i < sizeof imagenet / sizeof imagenet[0]; i++)
         if (depth == imagenet[i].depth) {
             *net = (resnet){.bottleneck = imagenet[i].bottleneck, .stages = STAGES, .filters = 64};

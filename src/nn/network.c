@@ -7,9 +7,7 @@
 enum { ALIGNMENT_ELEMS = 16 };                 /* 64 bytes */
 static const float STATISTICS_MOMENTUM = 0.1f; /* PyTorch's default */
 
-static size_t aligned_elems(size_t elems) {
-    return (elems + ALIGNMENT_ELEMS - 1) / ALIGNMENT_ELEMS * ALIGNMENT_ELEMS;
-}
+static size_t aligned_elems(size_t elems) { return (elems + ALIGNMENT_ELEMS - 1) / ALIGNMENT_ELEMS * ALIGNMENT_ELEMS; }
 
 /* ---- building ---- */
 

@@ -70,13 +70,14 @@ static void sgd(const sd_config *config, size_t n, float *w, const float *gradie
 static void adamw(const sd_config *config, size_t n, float *w, const float *gradient, float scale, float decay,
                   float *m, float *v, double lr_of_step, double t) {
     const float b1 = (float)config->optimizer.beta1, b2 = (float)config->optimizer.beta2;
+    const float rest1 = (float)(1 - config->optimizer.beta1), rest2 = (float)(1 - config->optimizer.beta2);
     const float step = (float)(lr_of_step / (1 - pow(config->optimizer.beta1, t)));
     const float root_correction = (float)sqrt(1 - pow(config->optimizer.beta2, t));
     const float epsilon = (float)config->optimizer.epsilon, shrink = (float)(1 - lr_of_step * decay);
     for (size_t i = 0; i < n; i++) {
         float g = scale != 0 ? scale * gradient[i] : 0.0f;
-        m[i] = b1 * m[i] + (1 - b1) * g;
-        v[i] = b2 * v[i] + (1 - b2) * g * g;
+        m[i] = b1 * m[i] + rest1 * g;
+        v[i] = b2 * v[i] + rest2 * g * g;
         w[i] = shrink * w[i] - step * m[i] / (sqrtf(v[i]) / root_correction + epsilon);
     }
 }

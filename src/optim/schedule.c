@@ -31,5 +31,5 @@ double sd_lr_at(const sd_config *config, uint64_t t, uint64_t steps_per_epoch) {
     case SD_LR_CONSTANT:
         break;
     }
-    return (double)t < warmup ? lr * ((double)t + 1) / warmup : lr;
+    return (double)t + 1 < warmup ? lr * ((double)t + 1) / warmup : lr;
 }

@@ -15,8 +15,8 @@
 #define SD_PHASE_LIST(X)                                                                                               \
     X(DATA, data)                                                                                                      \
     X(FORWARD, forward)                                                                                                \
-    X(BACKWARD, backward) X(COMMUNICATION, communication) X(OPTIMIZER, optimizer) X(EVALUATION, evaluation)            \
-        X(CHECKPOINT, checkpoint)
+    X(BACKWARD, backward)                                                                                              \
+    X(COMMUNICATION, communication) X(OPTIMIZER, optimizer) X(EVALUATION, evaluation) X(CHECKPOINT, checkpoint)
 
 typedef enum sd_phase {
 #define SD_PHASE_ENUM(upper, lower) SD_PHASE_##upper,
