@@ -15,7 +15,7 @@
 
 #include "sdtrain/sdtrain.h"
 
-enum { SUPPORT_SEED = 20160730, SUPPORT_PATH_BYTES = 1024 };
+enum { SUPPORT_SEED = 20160730, SUPPORT_PATH_BYTES = 256 };
 
 /* Tests ask for more memory than there is; the sanitizer is to return NULL then, as malloc does. */
 const char *__asan_default_options(void);
@@ -33,7 +33,7 @@ const char *__asan_default_options(void) { return "allocator_may_return_null=1";
 #define expect_ok(call)                                                                                                \
     do {                                                                                                               \
         sd_status expect_ok_ = (call);                                                                                 \
-        expect(expect_ok_ == SD_OK, #call ": %s", sd_error_message());                                          \
+        expect(expect_ok_ == SD_OK, "%s: %s", #call, sd_error_message());                                              \
     } while (0)
 
 /* The last failure was this one, and its message holds every one of these words (a list that ends with NULL). */
@@ -41,8 +41,8 @@ const char *__asan_default_options(void) { return "allocator_may_return_null=1";
     do {                                                                                                               \
         sd_error_clear();                                                                                              \
         sd_status expect_refused_ = (call);                                                                            \
-        expect(expect_refused_ == (code), #call ": got status %d, not %s: %s", (int)expect_refused_, #code,      \
-                      sd_error_message());                                                                             \
+        expect(expect_refused_ == (code), "%s: got status %d, not %s: %s", #call, (int)expect_refused_, #code,         \
+               sd_error_message());                                                                                    \
         expect_words(sd_error_message(), (const char *const[]){__VA_ARGS__});                                          \
     } while (0)
 
@@ -90,8 +90,8 @@ static inline void expect_close(const char *what, const float *ours, const doubl
         }
     }
     expect(sqrt(error) <= tolerance * sqrt(norm),
-                  "%s: relative error %.3g, allowed %.3g; worst at %zu: %.9g where %.9g is expected", what,
-                  sqrt(error / norm), tolerance, where, ours[where], reference[where]);
+           "%s: relative error %.3g, allowed %.3g; worst at %zu: %.9g where %.9g is expected", what, sqrt(error / norm),
+           tolerance, where, ours[where], reference[where]);
 }
 
 static inline void expect_close_floats(const char *what, const float *ours, const float *reference, size_t n,
@@ -110,29 +110,30 @@ static inline void expect_same_bits(const char *what, const void *a, const void 
 }
 
 static inline void expect_number(const char *what, double ours, double reference, double tolerance) {
-    expect(fabs(ours - reference) <= tolerance, "%s is %.17g, not %.17g within %g", what, ours, reference,
-                  tolerance);
+    expect(fabs(ours - reference) <= tolerance, "%s is %.17g, not %.17g within %g", what, ours, reference, tolerance);
 }
 
 /* Central differences: dx must be the gradient of loss(context) in x, which is changed and put back. Looked at along the
  * gradient itself, where an error of its size shows, and along random directions, where a wrong part shows. The
- * difference of the rounded arguments is used, so that only the loss is inexact. Allowed: tolerance |dx|_2. */
-static inline void expect_gradient(const char *what, double (*loss)(void *), void *context, float *x, const float *dx,
-                                   size_t n, double step, double tolerance) {
+ * difference of the rounded arguments is used, so that only the loss is inexact, by noise. Allowed: tolerance |dx|_2. */
+static inline void expect_gradient_along(const char *what, double (*loss)(void *), void *context, float *x,
+                                         const float *dx, size_t n, double step, double tolerance, double noise,
+                                         uint32_t directions) {
     float *origin = new_floats(n);
     const double norm = sqrt(dot(dx, dx, n));
     memcpy(origin, x, n * sizeof *x);
     for (size_t i = 0; i < n; i++)
         expect(isfinite(dx[i]), "%s: the gradient's value %zu is %g", what, i, dx[i]);
-    for (uint32_t direction = 0; direction < 3; direction++) {
-        float *v = normal_floats(n, 500 + direction, 0, 1);
-        if (direction == 0)
+    for (uint32_t direction = 0; direction < directions; direction++) {
+        const bool along_gradient = direction == 0 && norm > 0;
+        float *v = along_gradient ? new_floats(n) : normal_floats(n, 500 + direction, 0, 1);
+        if (along_gradient)
             memcpy(v, dx, n * sizeof *v);
         const double v_norm = sqrt(dot(v, v, n));
         double expected = 0, side[2];
         for (int sign = 0; sign < 2; sign++) {
             for (size_t i = 0; i < n; i++)
-                x[i] = (float)(origin[i] + (sign ? -step : step) * v[i] / (v_norm > 0 ? v_norm : 1));
+                x[i] = (float)(origin[i] + (sign ? -step : step) * v[i] / v_norm);
             side[sign] = loss(context);
             for (size_t i = 0; i < n; i++)
                 expected += (sign ? -1 : 1) * (double)dx[i] * x[i];
@@ -140,12 +141,17 @@ static inline void expect_gradient(const char *what, double (*loss)(void *), voi
         memcpy(x, origin, n * sizeof *x);
         expected /= 2 * step;
         double numeric = (side[0] - side[1]) / (2 * step);
-        expect(fabs(numeric - expected) <= tolerance * norm,
-                      "%s, direction %u: the loss rises by %.6g, the gradient (norm %.6g) says %.6g", what, direction,
-                      numeric, norm, expected);
+        expect(fabs(numeric - expected) <= tolerance * norm + noise / step,
+               "%s, direction %u, step %.3g: the loss rises by %.6g, the gradient (norm %.6g) says %.6g", what,
+               direction, step, numeric, norm, expected);
         free(v);
     }
     free(origin);
+}
+
+static inline void expect_gradient(const char *what, double (*loss)(void *), void *context, float *x, const float *dx,
+                                   size_t n, double step, double tolerance) {
+    expect_gradient_along(what, loss, context, x, dx, n, step, tolerance, 0, 3);
 }
 
 /* ---- the library ---- */

@@ -18,7 +18,8 @@ extern "C" {
 typedef struct sd_arena_slot sd_arena_slot;
 
 typedef struct sd_arena {
-    unsigned char *base;
+    unsigned char *base; /* aligned, within memory */
+    void *memory;
     size_t bytes;
     sd_arena_slot *slots;
     int n_slots, capacity;

@@ -95,6 +95,8 @@ void sd_checkpoint_path(const char *folder, uint64_t step, char *path, size_t pa
 sd_status sd_checkpoint_list(const char *folder, uint64_t **steps, int *n);
 /* Points FOLDER/link at a step's file, in one move. */
 sd_status sd_checkpoint_link(const char *folder, const char *link, uint64_t step);
+/* Renames what lies after a step that a run goes back to: STEP.h5 becomes STEP.h5.aside, which no run takes for its own. */
+sd_status sd_checkpoint_set_aside(const char *folder, uint64_t step);
 /* Removes all but the newest keep and the best (0: none). Files that do not go are left with a warning. */
 void sd_checkpoint_retain(const char *folder, int keep, uint64_t best_step);
 

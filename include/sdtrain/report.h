@@ -42,7 +42,7 @@ typedef struct sd_console {
 } sd_console;
 
 void sd_console_init(sd_console *console, sd_display display);
-/* Shown if it is due (terminal: 5 times a second; else once a minute). */
+/* Shown if it is due (terminal: 5 times a second; else every half minute). */
 void sd_console_progress(sd_console *console, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Always shown, on a line of its own. */
 void sd_console_line(sd_console *console, const char *format, ...) __attribute__((format(printf, 2, 3)));

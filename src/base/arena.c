@@ -29,9 +29,9 @@ sd_status sd_arena_reserve(sd_arena *arena, float **place, size_t elems) {
 }
 
 sd_status sd_arena_commit(sd_arena *arena) {
-    float *base;
-    SD_TRY(sd_alloc_floats(&base, arena->bytes / sizeof(float)));
-    arena->base = (unsigned char *)base;
+    /* Pages come zeroed and are taken only when touched: planning a large network costs nothing. */
+    SD_TRY(sd_alloc(&arena->memory, arena->bytes + ALIGNMENT_BYTES, 1));
+    arena->base = (unsigned char *)(void *)align_up((uintptr_t)arena->memory);
     for (int i = 0; i < arena->n_slots; i++)
         *arena->slots[i].place = (float *)(void *)(arena->base + arena->slots[i].offset_bytes);
     free(arena->slots);
@@ -41,7 +41,7 @@ sd_status sd_arena_commit(sd_arena *arena) {
 }
 
 void sd_arena_free(sd_arena *arena) {
-    free(arena->base);
+    free(arena->memory);
     free(arena->slots);
     memset(arena, 0, sizeof *arena);
 }

@@ -1,10 +1,11 @@
 #include "sdtrain/status.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-static _Thread_local char error_message[1024];
+static _Thread_local char error_message[4096];
 static _Thread_local char error_trace[512];
 static int log_muted;
 
@@ -37,6 +38,9 @@ sd_status sd_fail_at(const char *file, int line, sd_status status, const char *f
     va_start(arguments, format);
     vsnprintf(error_message, sizeof error_message, format, arguments);
     va_end(arguments);
+    for (char *c = error_message; *c; c++) /* one line, whatever user text is in it */
+        if (iscntrl((unsigned char)*c))
+            *c = '?';
     error_trace[0] = '\0';
     sd_error_push(file, line);
     return status;

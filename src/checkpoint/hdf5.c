@@ -221,12 +221,16 @@ static sd_status read_array(const sd_checkpoint_file *from, const char *path, hi
     return status;
 }
 
+/* One value, not an array of them, of a kind that converts: H5Aread would fill in all there are. */
 static sd_status read_attribute(const sd_checkpoint_file *from, const char *name, hid_t type, void *value) {
     hid_t attribute = H5Aopen(from->file, name, H5P_DEFAULT);
-    bool good = attribute >= 0 && H5Aread(attribute, type, value) >= 0;
+    hid_t space = attribute >= 0 ? H5Aget_space(attribute) : H5I_INVALID_HID;
+    bool good = space >= 0 && H5Sget_simple_extent_npoints(space) == 1 && H5Aread(attribute, type, value) >= 0;
+    if (space >= 0)
+        H5Sclose(space);
     if (attribute >= 0)
         H5Aclose(attribute);
-    return good ? SD_OK : sd_fail(SD_ERR_DATA, "%s: the attribute %s is missing", from->path, name);
+    return good ? SD_OK : sd_fail(SD_ERR_DATA, "%s: the attribute %s is missing or not one value", from->path, name);
 }
 
 static sd_status read_text_attribute(const sd_checkpoint_file *from, const char *name, char *text, size_t text_bytes) {
@@ -241,13 +245,20 @@ static sd_status read_config(const sd_checkpoint_file *from, char **text) {
     hid_t dataset = H5Dopen2(from->file, "/config", H5P_DEFAULT);
     if (dataset < 0)
         return sd_fail(SD_ERR_DATA, "%s: /config is missing", from->path);
-    hid_t stored = H5Dget_type(dataset);
+    hid_t stored = H5Dget_type(dataset), space = H5Dget_space(dataset);
     size_t bytes = H5Tget_size(stored) + 1;
     hid_t type = text_type(bytes);
-    sd_status status = sd_alloc(text, bytes, 1);
+    bool is_text = H5Tget_class(stored) == H5T_STRING && H5Tis_variable_str(stored) == 0 &&
+                   H5Sget_simple_extent_npoints(space) == 1;
+    sd_status status = SD_OK;
+    if (!is_text)
+        status = sd_fail(SD_ERR_DATA, "%s: /config is not one text", from->path);
+    else
+        status = sd_alloc(text, bytes, 1);
     if (status == SD_OK && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *text) < 0)
         status = sd_fail(SD_ERR_DATA, "%s: /config cannot be read", from->path);
     H5Tclose(type);
+    H5Sclose(space);
     H5Tclose(stored);
     H5Dclose(dataset);
     return status;
@@ -327,25 +338,23 @@ void sd_checkpoint_close(sd_checkpoint_file **place) {
     *place = NULL;
 }
 
+/* buffer: NULL only checks that the tensor is there and can be read. scratch: room for any tensor. */
 static sd_status read_tensor(const sd_checkpoint_file *from, const char *group, const sd_tensor *tensor, float *buffer,
                              float *scratch) {
     char path[2 * MAX_PATH_BYTES];
     snprintf(path, sizeof path, "%s/%s", group, tensor->name);
     SD_TRY(read_array(from, path, H5T_NATIVE_FLOAT, tensor->dims, tensor->shape, scratch));
-    sd_tensor_import(tensor, scratch, buffer + tensor->offset_elems);
+    if (buffer)
+        sd_tensor_import(tensor, scratch, buffer + tensor->offset_elems);
     return SD_OK;
 }
 
-static sd_status apply(const sd_checkpoint_file *from, sd_checkpoint *checkpoint, float *scratch) {
-    sd_network *network = checkpoint->network;
-    const int tensors = sd_network_n_tensors(network), segments = sd_network_n_segments(network);
+/* The file must hold no tensors beside the network's. */
+static sd_status check_tensor_count(const sd_checkpoint_file *from, sd_network *network) {
     hsize_t stored = 0, expected = 0;
-    for (int i = 0; i < tensors; i++) {
-        const sd_tensor *tensor = sd_network_tensor(network, i);
-        char path[MAX_PATH_BYTES];
-        SD_TRY(read_tensor(from, "/model", tensor, sd_network_values(network), scratch));
-        expected += 1 + (hsize_t)tracked_path(tensor, path, sizeof path);
-    }
+    char path[MAX_PATH_BYTES];
+    for (int i = 0; i < sd_network_n_tensors(network); i++)
+        expected += 1 + (hsize_t)tracked_path(sd_network_tensor(network, i), path, sizeof path);
     hid_t group = H5Gopen2(from->file, "/model", H5P_DEFAULT);
     H5G_info_t info;
     if (group >= 0 && H5Gget_info(group, &info) >= 0)
@@ -355,19 +364,36 @@ static sd_status apply(const sd_checkpoint_file *from, sd_checkpoint *checkpoint
     if (stored != expected)
         return sd_fail(SD_ERR_DATA, "%s: is of another model: it has %llu tensors, where %llu are expected", from->path,
                        (unsigned long long)stored, (unsigned long long)expected);
+    return SD_OK;
+}
+
+/* Reads everything; copies it only if asked to. */
+static sd_status read_all(const sd_checkpoint_file *from, sd_checkpoint *checkpoint, float *scratch, bool copy) {
+    sd_network *network = checkpoint->network;
+    const int tensors = sd_network_n_tensors(network), segments = sd_network_n_segments(network);
+    for (int i = 0; i < tensors; i++)
+        SD_TRY(read_tensor(from, "/model", sd_network_tensor(network, i), copy ? sd_network_values(network) : NULL,
+                           scratch));
     int64_t kept_steps[segments];
     SD_TRY(read_array(from, "/optimizer/kept_steps", H5T_NATIVE_INT64, 1, &segments, kept_steps));
-    for (int i = 0; i < segments; i++)
+    for (int i = 0; copy && i < segments; i++)
         sd_network_segment(network, i)->kept_steps = kept_steps[i];
     for (int s = 0; checkpoint->optimizer && s < sd_optimizer_n_states(checkpoint->optimizer); s++) {
+        float *state = copy ? sd_optimizer_state(checkpoint->optimizer, s) : NULL;
         char name[MAX_PATH_BYTES];
         snprintf(name, sizeof name, "/optimizer/%s", sd_optimizer_state_name(checkpoint->optimizer, s));
         for (int i = 0; i < tensors; i++)
             if (sd_network_tensor(network, i)->kind == SD_TENSOR_PARAMETER)
-                SD_TRY(read_tensor(from, name, sd_network_tensor(network, i),
-                                   sd_optimizer_state(checkpoint->optimizer, s), scratch));
+                SD_TRY(read_tensor(from, name, sd_network_tensor(network, i), state, scratch));
     }
     return SD_OK;
+}
+
+/* Nothing is half-used: all is read once to see that it can be, then copied. */
+static sd_status apply(const sd_checkpoint_file *from, sd_checkpoint *checkpoint, float *scratch) {
+    SD_TRY(read_all(from, checkpoint, scratch, false));
+    SD_TRY(check_tensor_count(from, checkpoint->network));
+    return read_all(from, checkpoint, scratch, true);
 }
 
 sd_status sd_checkpoint_apply(sd_checkpoint_file *file, sd_checkpoint *checkpoint) {

@@ -33,7 +33,7 @@ sd_status sd_checkpoint_list(const char *folder, uint64_t **steps, int *n) {
     *n = 0;
     DIR *directory = opendir(folder);
     if (!directory)
-        return errno == ENOENT ? SD_OK : sd_fail(SD_ERR_NOINPUT, "%s: %s", folder, strerror(errno));
+        return errno == ENOENT || errno == ENOTDIR ? SD_OK : sd_fail(SD_ERR_NOINPUT, "%s: %s", folder, strerror(errno));
     sd_status status = SD_OK;
     for (struct dirent *entry; status == SD_OK && (entry = readdir(directory));) {
         uint64_t step;
@@ -62,6 +62,24 @@ sd_status sd_checkpoint_link(const char *folder, const char *link, uint64_t step
     if (symlink(name, temporary) != 0 || rename(temporary, path) != 0)
         return sd_fail(SD_ERR_IO, "%s: cannot be made to point at %s: %s", path, name, strerror(errno));
     return SD_OK;
+}
+
+sd_status sd_checkpoint_set_aside(const char *folder, uint64_t step) {
+    uint64_t *steps;
+    int n, moved = 0;
+    sd_status status = sd_checkpoint_list(folder, &steps, &n);
+    for (; status == SD_OK && moved < n && steps[moved] > step; moved++) {
+        char path[PATH_BYTES], aside[PATH_BYTES + 8];
+        sd_checkpoint_path(folder, steps[moved], path, sizeof path);
+        snprintf(aside, sizeof aside, "%s.aside", path);
+        if (rename(path, aside) != 0)
+            status = sd_fail(SD_ERR_IO, "%s: cannot be renamed: %s", path, strerror(errno));
+    }
+    free(steps);
+    if (status == SD_OK && moved > 0)
+        sd_log_info("%s: %d checkpoint%s after step %" PRIu64 " set aside as *.h5.aside", folder, moved,
+                    moved == 1 ? "" : "s", step);
+    return status;
 }
 
 void sd_checkpoint_retain(const char *folder, int keep, uint64_t best_step) {

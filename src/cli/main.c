@@ -57,6 +57,12 @@ static sd_status parse_options(int argc, char **argv, options *o) {
     return SD_OK;
 }
 
+/* A hash of what ranks must be asked alike: not to train and to check at once. */
+static uint64_t what_is_asked(const options *o) {
+    const uint64_t flags = (uint64_t)o->help << 2 | (uint64_t)o->version << 1 | (uint64_t)o->check;
+    return flags ^ (o->evaluate ? sd_hash(o->evaluate, strlen(o->evaluate)) : 0);
+}
+
 static void print_help(void) {
     fputs(usage, stdout);
     fputs(
@@ -120,7 +126,12 @@ static sd_status load_config(sd_comm *comm, const options *o, sd_config *config)
     }
     if (status == SD_OK)
         status = sd_config_check(config, sd_comm_size(comm));
-    return sd_comm_agree(comm, status);
+    SD_TRY(sd_comm_agree(comm, status));
+    /* Each rank has had its own --set. */
+    SD_TRY(sd_comm_agree(comm, sd_config_text(config, &text)));
+    const uint64_t hash = sd_hash(text, strlen(text));
+    free(text);
+    return sd_comm_check_same(comm, hash, "configuration");
 }
 
 static sd_status run(sd_comm *comm, const options *o) {
@@ -145,6 +156,8 @@ int main(int argc, char **argv) {
     const bool root = sd_comm_rank(comm) == 0;
     sd_log_mute(!root);
     status = sd_comm_agree(comm, parse_options(argc, argv, &o));
+    if (status == SD_OK)
+        status = sd_comm_check_same(comm, what_is_asked(&o), "command line");
     if (status == SD_OK && o.help && root)
         print_help();
     else if (status == SD_OK && o.version && root)

@@ -1,4 +1,5 @@
 /* What single keys cannot tell: contradictions between them, and advice. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "keys.h"
@@ -25,7 +26,9 @@ static sd_status check_drop(sd_config *config) {
     if (given(config, "stochastic_depth", "survival_prob")) {
         if (rate_given)
             return sd_config_fail(config, rate_key, "rate and survival_prob say the same thing; give one of them");
-        config->stochastic_depth.rate = 1 - config->stochastic_depth.survival_prob;
+        char decimal[32]; /* 1 - 0.8 shall be 0.2, the number that would have been written */
+        snprintf(decimal, sizeof decimal, "%.15g", 1 - config->stochastic_depth.survival_prob);
+        config->stochastic_depth.rate = strtod(decimal, NULL);
         rate_given = true;
     }
     if (is_list && config->stochastic_depth.rates.n == 0)
@@ -68,6 +71,8 @@ sd_status sd_config_check(sd_config *config, int ranks) {
     if (strchr(config->run.name, '/') || !strcmp(config->run.name, ".") || !strcmp(config->run.name, ".."))
         return sd_config_fail(config, "run.name", "'%s' is not the name of a folder; put the path into run.output",
                               config->run.name);
+    if (config->run.output[0] == '\0')
+        return sd_config_fail(config, "run.output", "a folder is expected; . is the one you are in");
     SD_TRY(check_drop(config));
     SD_TRY(check_lr(config));
     if (config->optimizer.nesterov && config->optimizer.name == SD_OPTIMIZER_SGD && config->optimizer.momentum == 0)

@@ -189,16 +189,19 @@ static sd_status set_key(sd_config *config, const char *section, const char *nam
     if (!k)
         return unknown_key(place, section, name);
     int *known_line = &config->line[k - sd_keys];
+    const char *indented =
+        more ? "; an indented line goes on with the value above it, so a key must not be indented" : "";
     if (line != COMMAND_LINE && *known_line > 0 && !(more && k->type == KEY_LIST))
-        return sd_fail(SD_ERR_CONFIG, "%s%s.%s is given a second time (first in line %d)", place, section, name,
-                       *known_line);
+        return sd_fail(SD_ERR_CONFIG, "%s%s.%s is given a second time (first in line %d)%s", place, section, name,
+                       *known_line, indented);
     if (k->type == KEY_LIST && !more)
         ((sd_list *)sd_key_value(k, config))->n = 0;
     if (k->later && sd_choice_find(k->later, text) >= 0)
         return sd_fail(SD_ERR_CONFIG, "%s%s.%s = %s is not in this version", place, section, name, text);
     if (!assign(k, config, text)) {
         describe_allowed(k, allowed, sizeof allowed);
-        return sd_fail(SD_ERR_CONFIG, "%s%s.%s = %s is not allowed; allowed: %s", place, section, name, text, allowed);
+        return sd_fail(SD_ERR_CONFIG, "%s%s.%s = %s is not allowed; allowed: %s%s", place, section, name, text, allowed,
+                       indented);
     }
     *known_line = line;
     return SD_OK;
@@ -308,7 +311,7 @@ static const key *find_full(const char *full, size_t bytes) {
 }
 
 sd_status sd_config_fail(const sd_config *config, const char *full, const char *format, ...) {
-    char place[SD_CONFIG_FILE + 32], message[768];
+    char place[SD_CONFIG_FILE + 32], message[2048];
     const key *k = find_full(full, strlen(full));
     format_place(config, k ? config->line[k - sd_keys] : 0, place, sizeof place);
     va_list arguments;
@@ -319,7 +322,7 @@ sd_status sd_config_fail(const sd_config *config, const char *full, const char *
 }
 
 sd_status sd_config_locate(const sd_config *config, sd_status status) {
-    char message[1024];
+    char message[2048];
     snprintf(message, sizeof message, "%s", sd_error_message());
     size_t bytes = strcspn(message, ": ");
     if (status != SD_ERR_CONFIG || message[bytes] != ':' || !find_full(message, bytes))

@@ -33,10 +33,8 @@ static sd_status name_odd_ranks(const testimony *all, int ranks, const char *wha
         if ((tie || supporters(all, ranks, i) < most) && used < sizeof names - 1)
             snprintf(names + used, sizeof names - used, "%srank %d on %s", used ? ", " : "", i, all[i].host);
     }
-    return sd_fail(SD_ERR_INTERNAL,
-                   "ranks disagree about the %s: %s %s; a fault of memory, of the network, or builds that "
-                   "differ; go on from the last checkpoint",
-                   what, names, tie ? "differ" : "holds other values than the rest");
+    return sd_fail(SD_ERR_INTERNAL, "ranks disagree about the %s: %s %s", what, names,
+                   tie ? "differ" : "differs from the rest");
 }
 
 sd_status sd_comm_check_same(sd_comm *comm, uint64_t hash, const char *what) {

@@ -4,7 +4,7 @@
 #include "sdtrain/clock.h"
 #include "sdtrain/report.h"
 
-static const double TERMINAL_SECONDS = 0.2, BATCH_SECONDS = 60;
+static const double TERMINAL_SECONDS = 0.2, BATCH_SECONDS = 30;
 
 void sd_console_init(sd_console *console, sd_display display) {
     *console =

@@ -22,13 +22,14 @@ static cJSON *to_json(const sd_summary *s) {
     NUMBER(step)
     NUMBER(epoch)
     NUMBER(images)
-    NUMBER(seconds) NUMBER(train_loss) NUMBER(train_accuracy) NUMBER(val_loss) NUMBER(val_accuracy)
-        NUMBER(val_top5_accuracy) NUMBER(train_eval_accuracy) NUMBER(gap) NUMBER(best_accuracy) NUMBER(best_step)
-            NUMBER(kept_fraction) NUMBER(bytes_reduced) NUMBER(bytes_full) NUMBER(parameters) NUMBER(ranks)
-                NUMBER(threads) TEXT(isa) TEXT(host) TEXT(mpi)
+    NUMBER(seconds)
+    NUMBER(train_loss)
+    NUMBER(train_accuracy) NUMBER(val_loss) NUMBER(val_accuracy) NUMBER(val_top5_accuracy) NUMBER(train_eval_accuracy)
+        NUMBER(gap) NUMBER(best_accuracy) NUMBER(best_step) NUMBER(kept_fraction) NUMBER(bytes_reduced)
+            NUMBER(bytes_full) NUMBER(parameters) NUMBER(ranks) NUMBER(threads) TEXT(isa) TEXT(host) TEXT(mpi)
 #undef TEXT
 #undef NUMBER
-                    cJSON_AddStringToObject(object, "version", SD_VERSION);
+                cJSON_AddStringToObject(object, "version", SD_VERSION);
     cJSON_AddStringToObject(object, "compiler", __VERSION__);
     return object;
 }
@@ -52,9 +53,9 @@ static void print_percent(const char *name, double fraction) {
 }
 
 void sd_summary_print(const sd_summary *s) {
-    printf("\n%s after %llu steps (%llu epochs), %.1f s of training on %d rank%s x %d thread%s (%s)\n", s->status,
-           (unsigned long long)s->step, (unsigned long long)s->epoch, s->seconds, s->ranks, s->ranks == 1 ? "" : "s",
-           s->threads, s->threads == 1 ? "" : "s", s->isa);
+    printf("\n%s after %llu steps (%llu epoch%s), %.1f s of training on %d rank%s x %d thread%s (%s)\n", s->status,
+           (unsigned long long)s->step, (unsigned long long)s->epoch, s->epoch == 1 ? "" : "s", s->seconds, s->ranks,
+           s->ranks == 1 ? "" : "s", s->threads, s->threads == 1 ? "" : "s", s->isa);
     print_percent("validation accuracy", s->val_accuracy);
     print_percent("validation top-5 accuracy", s->val_top5_accuracy);
     print_percent("best validation accuracy", s->best_accuracy);

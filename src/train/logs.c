@@ -126,9 +126,14 @@ sd_status sd_run_end_epoch(sd_run *run) {
     p->train_accuracy = (double)p->epoch_correct / (double)p->epoch_images;
     p->val_loss = p->val_accuracy = p->val_top5_accuracy = p->train_eval_accuracy = NAN;
     if (config->eval.every_epochs > 0 &&
-        (p->epoch % (uint64_t)config->eval.every_epochs == 0 || p->step == run->total_steps)) {
+        (p->epoch % (uint64_t)config->eval.every_epochs == 0 || p->step == run->planned_steps)) {
         sd_score score;
         SD_TRY(sd_run_score(run, SD_SPLIT_VALIDATION, sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION), &score));
+        if (!isfinite(score.loss))
+            return sd_comm_agree(run->comm, sd_fail(SD_ERR_DIVERGED,
+                                                    "training diverged: after step %llu the validation loss is not "
+                                                    "finite; lower lr.base (%g), and start again or from %s",
+                                                    (unsigned long long)p->step, config->lr.base, run->checkpoints));
         p->val_loss = score.loss;
         p->val_accuracy = score.top1;
         p->val_top5_accuracy = score.top5;

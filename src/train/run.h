@@ -43,7 +43,8 @@ typedef struct sd_run {
     sd_drop_law law;
     sd_drop_plan plan, evaluation_plan; /* of the step under way; of an evaluation */
     sd_epoch_plan epoch_plan;
-    uint64_t total_steps;     /* the run ends after this one */
+    uint64_t planned_steps;   /* of all epochs */
+    uint64_t total_steps;     /* the run ends after this one: planned_steps, or train.max_steps */
     uint64_t min_rank_images; /* batch norm and fairness need so many a rank */
 
     uint32_t *order;  /* of the training images in the epoch under way */
@@ -83,8 +84,9 @@ sd_status sd_run_end_epoch(sd_run *run);
 /* summary.json and the closing words. Collective. */
 sd_status sd_run_summarise(sd_run *run, const char *status);
 
-/* Writes a checkpoint of the state as it is. Collective. */
-sd_status sd_run_save(sd_run *run);
+/* Writes a checkpoint of the state as it is. planned: it is one that an uninterrupted run writes too; only those may be the
+ * best. Collective. */
+sd_status sd_run_save(sd_run *run, bool planned);
 
 /* A checkpoint found to go on from, on rank 0; described on all ranks. */
 typedef struct sd_resume {
@@ -99,6 +101,9 @@ sd_status sd_resume_find(sd_comm *comm, const sd_config *config, sd_resume *resu
 sd_status sd_resume_open(sd_comm *comm, const char *path, sd_resume *resume);
 /* Copies its tensors, and with_optimizer the optimizer's state and progress, to all ranks. Collective. */
 sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer);
+/* Makes the run's folder that of a run at its progress: later checkpoints are set aside, the links point where they should.
+ * *summarised: whether summary.json is there. Collective. */
+sd_status sd_resume_settle(sd_run *run, bool *summarised);
 void sd_resume_close(sd_resume *resume);
 
 /* Folders of a run, from its configuration. */

@@ -111,7 +111,7 @@ static sd_status plan_steps(sd_run *run) {
         sd_log_warn(
             "data.last_batch = keep, but the last batch of %llu images is dropped: every rank needs at least %llu",
             (unsigned long long)(images % batch), (unsigned long long)run->min_rank_images);
-    run->total_steps = (uint64_t)config->train.epochs * run->epoch_plan.steps;
+    run->planned_steps = run->total_steps = (uint64_t)config->train.epochs * run->epoch_plan.steps;
     if (config->train.max_steps > 0 && (uint64_t)config->train.max_steps < run->total_steps)
         run->total_steps = (uint64_t)config->train.max_steps;
     return SD_OK;
@@ -178,7 +178,9 @@ void sd_run_close(sd_run *run) {
 
 int sd_run_max_images(const sd_run *run) {
     const uint64_t ranks = (uint64_t)sd_comm_size(run->comm);
-    return (int)(((uint64_t)run->config->train.batch_size + ranks - 1) / ranks);
+    const uint64_t all = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN),
+                   batch = (uint64_t)run->config->train.batch_size;
+    return (int)(((batch < all ? batch : all) + ranks - 1) / ranks);
 }
 
 void sd_run_folders(const sd_config *config, char *folder, size_t folder_bytes, char *checkpoints,

@@ -15,9 +15,21 @@ static const char *scale_name(const sd_run *run) {
     return run->law.scale == SD_DROP_SCALE_INFERENCE ? "inference" : "training";
 }
 
+static bool all_finite(const float *values, size_t elems) {
+    bool finite = true;
+    for (size_t i = 0; i < elems; i++)
+        finite &= isfinite(values[i]) != 0;
+    return finite;
+}
+
 /* Rank 0's part: logs to the disk, the file, the links, and fewer old files. */
 static sd_status save(sd_run *run, double *timing) {
     sd_progress *p = &run->progress;
+    if (!all_finite(sd_network_values(run->network), sd_network_buffer_elems(run->network)))
+        return sd_fail(SD_ERR_DIVERGED,
+                       "training diverged: after step %llu weights are not finite, and no checkpoint is written; lower "
+                       "lr.base (%g), and start again or from %s",
+                       (unsigned long long)p->step, run->config->lr.base, run->checkpoints);
     char path[SD_FOLDER_BYTES + 64];
     sd_checkpoint checkpoint = {.network = run->network,
                                 .optimizer = run->optimizer,
@@ -29,7 +41,8 @@ static sd_status save(sd_run *run, double *timing) {
     SD_TRY(sd_csv_sync(&run->steps_csv, &p->steps_csv_bytes));
     SD_TRY(sd_csv_sync(&run->epochs_csv, &p->epochs_csv_bytes));
     SD_TRY(sd_csv_sync(&run->timing_csv, &p->timing_csv_bytes));
-    SD_TRY(sd_csv_sync(&run->decisions_csv, &p->decisions_csv_bytes));
+    if (run->config->log.decisions) /* else what was logged before stays as it is */
+        SD_TRY(sd_csv_sync(&run->decisions_csv, &p->decisions_csv_bytes));
     checkpoint.progress = *p;
     memcpy(checkpoint.mean, sd_dataset_mean(run->dataset), sizeof checkpoint.mean);
     memcpy(checkpoint.deviation, sd_dataset_deviation(run->dataset), sizeof checkpoint.deviation);
@@ -47,7 +60,7 @@ static sd_status save(sd_run *run, double *timing) {
     return SD_OK;
 }
 
-sd_status sd_run_save(sd_run *run) {
+sd_status sd_run_save(sd_run *run, bool planned) {
     const double begin = sd_clock_seconds();
     const bool root = sd_comm_rank(run->comm) == 0;
     sd_progress *p = &run->progress;
@@ -55,7 +68,7 @@ sd_status sd_run_save(sd_run *run) {
     run->timing[SD_PHASE_TOTAL] += begin - run->timed_until;
     run->timed_until = begin;
     /* A checkpoint is a candidate for the best if the run has just scored this very state. */
-    if (p->batch == 0 && !isnan(p->val_accuracy) && !(p->best_accuracy >= p->val_accuracy)) {
+    if (planned && p->batch == 0 && !isnan(p->val_accuracy) && !(p->best_accuracy >= p->val_accuracy)) {
         p->best_accuracy = p->val_accuracy;
         p->best_step = p->step;
     }
@@ -106,7 +119,7 @@ static sd_status open_newest(const char *checkpoints, sd_resume *resume) {
 /* Keys that change results must be those the checkpoint was trained with. */
 static sd_status compare_config(const sd_config *config, const sd_resume *resume) {
     static sd_config stored; /* large */
-    char differences[768];
+    char differences[3072];
     sd_config_init(&stored);
     SD_TRY(sd_config_parse(&stored, resume->described.config, resume->path));
     sd_config_differences(config, &stored, differences, sizeof differences);
@@ -202,6 +215,28 @@ sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
     if (sd_comm_rank(run->comm) != 0)
         free(timing);
     return SD_OK;
+}
+
+/* Points a link at a step's file, if the file is in this run's folder. */
+static sd_status link_if_there(const sd_run *run, const char *link, uint64_t step) {
+    char path[SD_FOLDER_BYTES + 64];
+    sd_checkpoint_path(run->checkpoints, step, path, sizeof path);
+    return access(path, F_OK) == 0 ? sd_checkpoint_link(run->checkpoints, link, step) : SD_OK;
+}
+
+static sd_status settle(const sd_run *run) {
+    SD_TRY(sd_checkpoint_set_aside(run->checkpoints, run->progress.step));
+    SD_TRY(link_if_there(run, "latest", run->progress.step));
+    return link_if_there(run, "best", run->progress.best_step);
+}
+
+sd_status sd_resume_settle(sd_run *run, bool *summarised) {
+    char path[SD_FOLDER_BYTES + 16];
+    snprintf(path, sizeof path, "%s/summary.json", run->folder);
+    const bool root = sd_comm_rank(run->comm) == 0;
+    *summarised = root && access(path, F_OK) == 0;
+    SD_TRY(sd_comm_agree(run->comm, root ? settle(run) : SD_OK));
+    return sd_comm_broadcast(run->comm, summarised, sizeof *summarised);
 }
 
 void sd_resume_close(sd_resume *resume) {

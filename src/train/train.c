@@ -44,7 +44,7 @@ static sd_status train_epoch(sd_run *run, bool *stop) {
         if (due(config->communication.check_every, p->step))
             SD_TRY(check_weights(run));
         if (due(config->checkpoint.every_steps, p->step) && !epoch_ends && !*stop && p->step < run->total_steps)
-            SD_TRY(sd_run_save(run));
+            SD_TRY(sd_run_save(run, true));
     }
     sd_loader_end(run->loader);
     return SD_OK;
@@ -62,9 +62,11 @@ static sd_status train(sd_run *run) {
         const bool epoch_ends = p->batch == run->epoch_plan.steps && (!stop || p->step == run->total_steps);
         if (epoch_ends)
             SD_TRY(sd_run_end_epoch(run));
-        if (stop || p->step == run->total_steps || (epoch_ends && due(config->checkpoint.every_epochs, p->epoch)) ||
-            (epoch_ends && due(config->checkpoint.every_steps, p->step)))
-            SD_TRY(sd_run_save(run));
+        const bool planned =
+            p->step == run->planned_steps || (epoch_ends && (due(config->checkpoint.every_epochs, p->epoch) ||
+                                                             due(config->checkpoint.every_steps, p->step)));
+        if (planned || stop || p->step == run->total_steps)
+            SD_TRY(sd_run_save(run, planned));
     }
     const bool complete = p->step == run->total_steps;
     SD_TRY(sd_run_summarise(run, complete ? "complete" : "stopped"));
@@ -80,11 +82,13 @@ static sd_status train(sd_run *run) {
 static sd_status run_with(sd_comm *comm, const sd_config *config, sd_resume *resume, sd_run *run) {
     SD_TRY(sd_run_open(run, comm, config, resume->found ? resume->described.isa : NULL));
     if (resume->found) {
+        bool summarised;
         SD_TRY(sd_resume_apply(resume, run, true));
+        SD_TRY(sd_resume_settle(run, &summarised));
         if (run->progress.step >= run->total_steps) {
             sd_log_info("already complete: %s is at step %llu of %llu", resume->path,
                         (unsigned long long)run->progress.step, (unsigned long long)run->total_steps);
-            return SD_OK;
+            return summarised ? SD_OK : sd_run_summarise(run, "complete");
         }
         sd_log_info("going on from %s, step %llu of %llu", resume->path, (unsigned long long)run->progress.step,
                     (unsigned long long)run->total_steps);
@@ -161,6 +165,7 @@ static sd_status evaluate(sd_comm *comm, const sd_config *asked, sd_resume *resu
     static sd_config config; /* large */
     sd_score score;
     config = *asked;
+    config.run.seed = resume->described.seed; /* which images are held out */
     SD_TRY(adopt_drop(comm, resume, &config));
     SD_TRY(sd_run_open(run, comm, &config, NULL));
     SD_TRY(sd_resume_apply(resume, run, false));

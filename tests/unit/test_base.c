@@ -20,8 +20,8 @@ START_TEST(philox_equals_the_published_vectors) {
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         const uint32_t *c = known[i].counter;
-        sd_random random = sd_random_at(known[i].key[0], known[i].key[1], (uint64_t)c[1] << 32 | c[0],
-                                        (uint64_t)c[3] << 32 | c[2]);
+        sd_random random =
+            sd_random_at(known[i].key[0], known[i].key[1], (uint64_t)c[1] << 32 | c[0], (uint64_t)c[3] << 32 | c[2]);
         for (int w = 0; w < 4; w++)
             ck_assert_uint_eq(random.word[w], known[i].out[w]);
     }
@@ -66,7 +66,7 @@ START_TEST(permutation_holds_every_index_once) {
         sd_random_permutation(1, SD_STREAM_ORDER, 4, order, sizes[s]);
         for (uint32_t i = 0; i < sizes[s]; i++) {
             ck_assert_uint_lt(order[i], sizes[s]);
-            ck_assert_msg(!seen[order[i]]++, "%u comes twice", order[i]);
+            expect(!seen[order[i]]++, "%u comes twice", order[i]);
         }
     }
 }
@@ -232,13 +232,22 @@ START_TEST(a_long_failure_is_cut_and_a_long_way_too) {
 }
 END_TEST
 
+START_TEST(a_failure_is_one_line_whatever_is_in_it) {
+    sd_fail(SD_ERR_USAGE, "%s", "a\nb\tc\x1b[31m \xc3\xa9");
+    for (const char *c = sd_error_message(); *c; c++)
+        ck_assert((unsigned char)*c >= ' ');
+    ck_assert_ptr_nonnull(strstr(sd_error_message(), "\xc3\xa9")); /* letters of other languages stay */
+}
+END_TEST
+
 START_TEST(exit_codes_are_those_of_sysexits) {
     static const struct {
         sd_status status;
         int code;
-    } rows[] = {{SD_OK, 0},           {SD_ERR_USAGE, 64},    {SD_ERR_DATA, 65},   {SD_ERR_NOINPUT, 66},
-                {SD_ERR_INTERNAL, 70}, {SD_ERR_DIVERGED, 70}, {SD_ERR_MEMORY, 70}, {SD_ERR_IO, 74},
-                {SD_STOPPED, 75},      {SD_ERR_CONFIG, 78}};
+    } rows[] = {{SD_OK, 0},           {SD_ERR_USAGE, 64},    {SD_ERR_DATA, 65},
+                {SD_ERR_NOINPUT, 66}, {SD_ERR_INTERNAL, 70}, {SD_ERR_DIVERGED, 70},
+                {SD_ERR_MEMORY, 70},  {SD_ERR_IO, 74},       {SD_STOPPED, 75},
+                {SD_ERR_CONFIG, 78}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         ck_assert_int_eq(sd_status_exit_code(rows[i].status), rows[i].code);
         ck_assert_uint_gt(strlen(sd_status_text(rows[i].status)), 3);
@@ -263,6 +272,7 @@ int main(void) {
     tcase_add_test(cases, an_array_grows_and_keeps_what_it_holds);
     tcase_add_test(cases, a_failure_keeps_its_sentence_and_the_way_it_took);
     tcase_add_test(cases, a_long_failure_is_cut_and_a_long_way_too);
+    tcase_add_test(cases, a_failure_is_one_line_whatever_is_in_it);
     tcase_add_test(cases, exit_codes_are_those_of_sysexits);
     return run_suite("base", cases);
 }

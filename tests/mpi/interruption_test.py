@@ -1,0 +1,145 @@
+"""Signals and kills: nothing hangs, nothing is lost, and what goes on afterwards ends in the same bits."""
+import os
+import random
+import signal
+import subprocess
+import time
+
+import harness
+from harness import IO_ERROR, OK, STOPPED, RunTest, count_lines, wait_until
+
+# Steps of some 20 ms; long enough to be hit on the way.
+LONG = {"train.epochs": 8, "data.augment": "crop_flip", "checkpoint.every_steps": 3}
+
+
+class InterruptionTest(RunTest):
+    def start_training(self, name, ranks=2, settings=None):
+        return self.start(harness.mpirun(ranks, self.write_config(name, {**LONG, **(settings or {})})))
+
+    def wait_for_steps(self, name, steps):
+        wait_until(lambda: count_lines(self.run_path(name, "steps.csv")) > steps, "step %d of %s" % (steps, name))
+
+    def checkpoints(self, name):
+        return sorted(file for file in os.listdir(self.run_path(name, "checkpoints")) if file.startswith("step-"))
+
+    def test_sigusr1_stops_with_a_checkpoint(self):
+        self.train("whole", 2, LONG)
+        running = self.start_training("stopped")
+        self.wait_for_steps("stopped", 7)
+        running.signal(signal.SIGUSR1)
+        result = running.finish()
+        self.assertEqual(result.code, STOPPED, str(result))
+        self.assertEqual(result.errors, [])
+        step = self.summary("stopped")["step"]
+        self.assertEqual(self.summary("stopped")["status"], "stopped")
+        self.assertTrue(7 <= step < 40, step)
+        self.assertEqual(os.path.basename(self.latest("stopped")), "step-%08d.h5" % step)
+        self.assertEqual(len(self.rows("stopped", "steps.csv")), step)
+        self.assertEqual(len([line for line in result.lines if "stopped by a signal after step %d" % step in line]), 1)
+        self.train("stopped", 2, LONG)
+        self.assert_same_run("whole", "stopped")
+
+    def test_signal_in_the_last_step_of_an_epoch(self):
+        # Epochs of one step: whenever the signal comes, an epoch ends with the step under way.
+        settings = {"data.train_samples": 8, "train.epochs": 40, "checkpoint.every_steps": 0,
+                    "checkpoint.every_epochs": 7, "eval.every_epochs": 3, "lr.base": 0.05}
+        self.train("whole", 2, {**LONG, **settings})
+        for steps in (4, 20):
+            running = self.start_training("stopped", 2, settings)
+            self.wait_for_steps("stopped", steps)
+            running.signal(signal.SIGUSR1)
+            result = running.finish()
+            self.assertEqual(result.code, STOPPED, str(result))
+            step = self.summary("stopped")["step"]
+            self.assertEqual(os.path.basename(self.latest("stopped")), "step-%08d.h5" % step)
+        self.mpirun(2, "stopped.ini")
+        self.assert_same_run("whole", "stopped")
+
+    def test_sigterm_to_one_rank_stops_all(self):
+        running = self.start_training("run", 3)
+        self.wait_for_steps("run", 3)
+        os.kill(max(running.ranks()), signal.SIGTERM)
+        result = running.finish()
+        self.assertEqual(result.code, STOPPED, str(result))
+        self.mpirun(3, "run.ini")
+        self.assertEqual(self.summary("run")["status"], "complete")
+
+    def test_killed_again_and_again_at_random_moments(self):
+        seed = random.SystemRandom().randrange(10**6)
+        chance = random.Random(seed)
+        self.train("whole", 2, LONG)
+        kills = 0
+        with self.subTest("delays of seed %d" % seed):
+            while True:
+                before = count_lines(self.run_path("killed", "steps.csv"))
+                running = self.start_training("killed")
+                if kills == 5:
+                    result = running.finish()
+                    self.assertEqual(result.code, OK, str(result))
+                    break
+                # The first row of this run: the log grows beyond, or is cut back to, where the checkpoint was.
+                wait_until(lambda: running.process.poll() is not None or
+                           count_lines(self.run_path("killed", "steps.csv")) not in (0, before), "a step")
+                time.sleep(chance.uniform(0, 0.3))
+                running.kill()
+                kills += 1
+                for name in os.listdir(self.run_path("killed", "checkpoints")):
+                    # Under a final name there is never half a file.
+                    if name.endswith(".h5"):
+                        self.progress(self.run_path("killed", "checkpoints", name))
+            self.assert_same_run("whole", "killed")
+
+    def test_killed_before_the_first_checkpoint(self):
+        settings = {"checkpoint.every_steps": 0, "checkpoint.every_epochs": 0}
+        running = self.start_training("killed", 2, settings)
+        self.wait_for_steps("killed", 4)
+        running.kill()
+        self.assertEqual(self.checkpoints("killed"), [])
+        self.train("killed", 2, {**LONG, **settings})
+        self.train("whole", 2, {**LONG, **settings})
+        self.assert_same_state(self.latest("whole"), self.latest("killed"))
+        self.assertEqual(len(self.rows("killed", "steps.csv")), 40)
+
+    def test_death_of_one_rank_ends_all(self):
+        running = self.start_training("run", 3, {"train.epochs": 1000})
+        self.wait_for_steps("run", 4)
+        victim = sorted(running.ranks())[-1]
+        os.kill(victim, signal.SIGKILL)
+        result = running.finish(20)
+        self.assertNotIn(result.code, (OK, STOPPED), str(result))
+        wait_until(lambda: not harness.session_members(running.process.pid), "all ranks to end", 20)
+
+    def test_leftovers_of_a_killed_save_do_no_harm(self):
+        self.train("run", 2, {"train.max_steps": 4})
+        for name in ("step-00000010.h5.part", "step-00000007.h5.part", ".latest.part"):
+            with open(self.run_path("run", "checkpoints", name), "wb") as file:
+                file.write(b"half of a file")
+        self.train("run", 2)
+        self.train("whole", 2)
+        self.assert_same_run("whole", "run")
+
+    def test_disk_that_fills_up(self):
+        # 9 MiB hold four checkpoints of 2.2 MB, not the thirteen of this run.
+        self.mount("runs", "9m")
+        result = self.train("full", 3, {**LONG, "checkpoint.keep": 99}, code=IO_ERROR)
+        self.assert_error(result, "runs/full/checkpoints/step-", "No space left on device")
+        self.assertEqual(len(self.checkpoints("full")), 4)
+        self.assertEqual([name for name in os.listdir(self.run_path("full", "checkpoints")) if "part" in name], [])
+        # With room again it goes on, to the same bits.
+        subprocess.run(["mount", "-o", "remount,size=64m", self.path("runs")], check=True)
+        self.train("full", 3, {**LONG, "checkpoint.keep": 99})
+        self.train("whole", 3, LONG)
+        self.assert_same_run("whole", "full")
+
+    def mount(self, name, size):
+        """A tmpfs of this size, gone at the end of the test."""
+        os.mkdir(self.path(name))
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=" + size, "none", self.path(name)],
+                              capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            self.skipTest("a small file system cannot be mounted here: " + done.stderr.strip())
+        self.addCleanup(subprocess.run, ["umount", self.path(name)], check=True)
+
+
+if __name__ == "__main__":
+    harness.main()

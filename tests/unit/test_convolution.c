@@ -1,0 +1,224 @@
+/* kernels/: the three convolution passes of every instruction set against the definition, in double. */
+#include "../support.h"
+
+enum { GUARD = 64 }; /* values behind a buffer that must stay as they are */
+static const float MARK = -12345.5f;
+
+/* Odd sizes and channel counts, so that every edge of every tile is met. */
+static const sd_conv2d shapes[] = {
+    {.images = 2, .h = 7, .w = 5, .c = 3, .k = 5, .r = 3, .s = 3, .stride = 1, .pad = 1},
+    {.images = 3, .h = 9, .w = 11, .c = 17, .k = 19, .r = 3, .s = 3, .stride = 1, .pad = 1},
+    {.images = 1, .h = 1, .w = 3, .c = 1, .k = 1, .r = 3, .s = 3, .stride = 1, .pad = 1},
+    {.images = 5, .h = 1, .w = 1, .c = 48, .k = 64, .r = 3, .s = 3, .stride = 1, .pad = 1},
+    {.images = 2, .h = 18, .w = 18, .c = 64, .k = 64, .r = 3, .s = 3, .stride = 1, .pad = 1},
+    {.images = 1, .h = 8, .w = 8, .c = 16, .k = 32, .r = 3, .s = 3, .stride = 2, .pad = 1},
+    {.images = 2, .h = 7, .w = 9, .c = 16, .k = 33, .r = 3, .s = 3, .stride = 2, .pad = 1},
+    {.images = 3, .h = 6, .w = 6, .c = 128, .k = 15, .r = 3, .s = 3, .stride = 2, .pad = 1},
+    {.images = 2, .h = 15, .w = 13, .c = 3, .k = 24, .r = 7, .s = 7, .stride = 2, .pad = 3},
+    {.images = 2, .h = 9, .w = 9, .c = 6, .k = 7, .r = 7, .s = 7, .stride = 1, .pad = 3},
+    {.images = 2, .h = 8, .w = 6, .c = 32, .k = 16, .r = 1, .s = 1, .stride = 1, .pad = 0},
+    {.images = 2, .h = 7, .w = 7, .c = 20, .k = 12, .r = 1, .s = 1, .stride = 2, .pad = 0},
+    {.images = 2, .h = 8, .w = 8, .c = 3, .k = 40, .r = 4, .s = 4, .stride = 4, .pad = 0},  /* patches */
+    {.images = 2, .h = 9, .w = 10, .c = 3, .k = 5, .r = 4, .s = 4, .stride = 4, .pad = 0},  /* ... that leave a rim */
+    {.images = 2, .h = 10, .w = 11, .c = 5, .k = 6, .r = 2, .s = 2, .stride = 3, .pad = 0}, /* pixels that none sees */
+    {.images = 2, .h = 6, .w = 7, .c = 4, .k = 9, .r = 3, .s = 1, .stride = 1, .pad = 1},   /* not square */
+    {.images = 1, .h = 64, .w = 64, .c = 3, .k = 8, .r = 32, .s = 32, .stride = 32, .pad = 0}, /* the most taps */
+};
+enum { N_SHAPES = sizeof shapes / sizeof shapes[0] };
+
+static size_t x_elems(const sd_conv2d *c) { return (size_t)c->images * (size_t)c->h * (size_t)c->w * (size_t)c->c; }
+static size_t w_elems(const sd_conv2d *c) { return (size_t)c->r * (size_t)c->s * (size_t)c->c * (size_t)c->k; }
+static size_t y_elems(const sd_conv2d *c) {
+    return (size_t)c->images * (size_t)sd_conv2d_out_h(c) * (size_t)sd_conv2d_out_w(c) * (size_t)c->k;
+}
+
+/* The header's formula and its two derivatives, in double: y, dx, dw (each zeroed before). */
+static void define(const sd_conv2d *c, const float *x, const float *w, const float *dy, double *y, double *dx,
+                   double *dw) {
+    const int oh = sd_conv2d_out_h(c), ow = sd_conv2d_out_w(c);
+    for (int n = 0; n < c->images; n++)
+        for (int p = 0; p < oh; p++)
+            for (int q = 0; q < ow; q++)
+                for (int i = 0; i < c->r; i++)
+                    for (int j = 0; j < c->s; j++)
+                        for (int ch = 0; ch < c->c; ch++) {
+                            const int h = p * c->stride + i - c->pad, v = q * c->stride + j - c->pad;
+                            if (h < 0 || h >= c->h || v < 0 || v >= c->w)
+                                continue;
+                            const size_t at_x = (size_t)(((n * c->h + h) * c->w + v) * c->c + ch);
+                            const size_t at_w = (size_t)((i * c->s + j) * c->c + ch) * (size_t)c->k;
+                            const size_t at_y = (size_t)((n * oh + p) * ow + q) * (size_t)c->k;
+                            for (size_t o = 0; o < (size_t)c->k; o++) {
+                                y[at_y + o] += (double)x[at_x] * w[at_w + o];
+                                dx[at_x] += (double)dy[at_y + o] * w[at_w + o];
+                                dw[at_w + o] += (double)dy[at_y + o] * x[at_x];
+                            }
+                        }
+}
+
+/* n values that are not numbers, and a guard. */
+static float *unwritten(size_t n) {
+    float *x = new_floats(n + GUARD);
+    for (size_t i = 0; i < n + GUARD; i++)
+        x[i] = i < n ? NAN : MARK;
+    return x;
+}
+
+static void expect_guard(const char *what, const float *x, size_t n) {
+    for (size_t i = n; i < n + GUARD; i++)
+        expect(x[i] == MARK, "%s is written %zu values behind its end", what, i - n);
+}
+
+typedef struct passes {
+    float *x, *w, *dy, *y, *dx, *dw, *scratch;
+} passes;
+
+static passes run_passes(const sd_kernels *k, const sd_conv2d *c) {
+    const size_t nx = x_elems(c), nw = w_elems(c), ny = y_elems(c), ns = sd_conv2d_scratch_elems(c);
+    passes p = {.x = normal_floats(nx, 1, 0, 1),
+                .w = normal_floats(nw, 2, 0, 1),
+                .dy = normal_floats(ny, 3, 0, 1),
+                .y = unwritten(ny),
+                .dx = unwritten(nx),
+                .dw = unwritten(nw),
+                .scratch = unwritten(ns)};
+    k->conv2d_forward(c, p.x, p.w, p.y, p.scratch);
+    k->conv2d_backward_data(c, p.dy, p.w, p.dx, p.scratch);
+    k->conv2d_backward_weights(c, p.x, p.dy, p.dw, p.scratch);
+    expect_guard("y", p.y, ny);
+    expect_guard("dx", p.dx, nx);
+    expect_guard("dw", p.dw, nw);
+    expect_guard("scratch", p.scratch, ns);
+    return p;
+}
+
+static void free_passes(passes *p) {
+    float *all[] = {p->x, p->w, p->dy, p->y, p->dx, p->dw, p->scratch};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        free(all[i]);
+}
+
+/* Tolerance: a value is a sum of n <= 3072 products, each exact to u = 6e-8; rounding adds up like a random walk over at most
+ * n partial sums, which are themselves at most sqrt(n) terms large: error / |value| about u sqrt(n) = 3e-6 at worst. */
+START_TEST(passes_equal_the_definition) {
+    const sd_kernels *k = sd_kernels_at(_i / N_SHAPES);
+    const sd_conv2d *c = &shapes[_i % N_SHAPES];
+    char what[128];
+    sd_kernels_set_threads(2);
+    passes p = run_passes(k, c);
+    double *y = calloc(y_elems(c), sizeof *y), *dx = calloc(x_elems(c), sizeof *dx),
+           *dw = calloc(w_elems(c), sizeof *dw);
+    define(c, p.x, p.w, p.dy, y, dx, dw);
+    snprintf(what, sizeof what, "%s, %d x %dx%dx%d -> %d, %dx%d/%d", k->name, c->images, c->h, c->w, c->c, c->k, c->r,
+             c->s, c->stride);
+    expect_close(what, p.y, y, y_elems(c), 1e-5);
+    expect_close(what, p.dx, dx, x_elems(c), 1e-5);
+    expect_close(what, p.dw, dw, w_elems(c), 1e-5);
+    free(y);
+    free(dx);
+    free(dw);
+    free_passes(&p);
+}
+END_TEST
+
+/* <conv(x), dy> = <x, conv^T(dy)> = <w, dw>: holds whatever the definition. Relative to |y| |dy|: rounding as above. */
+START_TEST(backward_passes_are_the_adjoints_of_forward) {
+    const sd_kernels *k = sd_kernels_at(_i / N_SHAPES);
+    const sd_conv2d *c = &shapes[_i % N_SHAPES];
+    sd_kernels_set_threads(1);
+    passes p = run_passes(k, c);
+    const size_t ny = y_elems(c);
+    const double forward = dot(p.y, p.dy, ny), allowed = 1e-5 * sqrt(dot(p.y, p.y, ny) * dot(p.dy, p.dy, ny));
+    expect_number("<x, dx>", dot(p.x, p.dx, x_elems(c)), forward, allowed);
+    expect_number("<w, dw>", dot(p.w, p.dw, w_elems(c)), forward, allowed);
+    free_passes(&p);
+}
+END_TEST
+
+START_TEST(instruction_sets_agree_with_ref) {
+    const sd_kernels *k = sd_kernels_at(_i / N_SHAPES);
+    const sd_conv2d *c = &shapes[_i % N_SHAPES];
+    sd_kernels_set_threads(1);
+    passes p = run_passes(k, c), ref = run_passes(sd_kernels_at(0), c);
+    ck_assert_str_eq(sd_kernels_at(0)->name, "ref");
+    expect_close_floats("y", p.y, ref.y, y_elems(c), 1e-5);
+    expect_close_floats("dx", p.dx, ref.dx, x_elems(c), 1e-5);
+    expect_close_floats("dw", p.dw, ref.dw, w_elems(c), 1e-5);
+    free_passes(&p);
+    free_passes(&ref);
+}
+END_TEST
+
+/* Large enough that every thread has several pieces of work. */
+START_TEST(bits_do_not_depend_on_threads) {
+    static const sd_conv2d large[] = {
+        {.images = 5, .h = 19, .w = 17, .c = 33, .k = 47, .r = 3, .s = 3, .stride = 1, .pad = 1},
+        {.images = 5, .h = 19, .w = 17, .c = 32, .k = 48, .r = 3, .s = 3, .stride = 2, .pad = 1},
+        {.images = 3, .h = 30, .w = 32, .c = 3, .k = 64, .r = 7, .s = 7, .stride = 2, .pad = 3},
+        {.images = 9, .h = 16, .w = 16, .c = 3, .k = 64, .r = 4, .s = 4, .stride = 4, .pad = 0},
+        {.images = 5, .h = 19, .w = 17, .c = 64, .k = 64, .r = 1, .s = 1, .stride = 1, .pad = 0},
+    };
+    const sd_kernels *k = sd_kernels_at(_i);
+    for (size_t i = 0; i < sizeof large / sizeof large[0]; i++) {
+        const sd_conv2d *c = &large[i];
+        sd_kernels_set_threads(1);
+        passes one = run_passes(k, c);
+        for (int threads = 2; threads <= 4; threads++) {
+            sd_kernels_set_threads(threads);
+            passes many = run_passes(k, c);
+            expect_same_bits("y", one.y, many.y, y_elems(c) * sizeof(float));
+            expect_same_bits("dx", one.dx, many.dx, x_elems(c) * sizeof(float));
+            expect_same_bits("dw", one.dw, many.dw, w_elems(c) * sizeof(float));
+            free_passes(&many);
+        }
+        free_passes(&one);
+    }
+}
+END_TEST
+
+/* A diverged network is to be seen: nothing is hidden by a kernel that skips or selects. */
+START_TEST(a_value_that_is_not_a_number_reaches_the_output) {
+    const sd_kernels *k = sd_kernels_at(_i);
+    const sd_conv2d *c = &shapes[1];
+    sd_kernels_set_threads(1);
+    passes p = run_passes(k, c);
+    p.x[0] = p.dy[0] = NAN;
+    k->conv2d_forward(c, p.x, p.w, p.y, p.scratch);
+    k->conv2d_backward_data(c, p.dy, p.w, p.dx, p.scratch);
+    k->conv2d_backward_weights(c, p.x, p.dy, p.dw, p.scratch);
+    ck_assert(isnan(p.y[0]) && isnan(p.dx[0]) && isnan(p.dw[4 * (size_t)c->c * (size_t)c->k]));
+    size_t last = y_elems(c) - 1; /* an image without it is as before */
+    ck_assert(isfinite(p.y[last]) && isfinite(p.dx[x_elems(c) - 1]));
+    free_passes(&p);
+}
+END_TEST
+
+START_TEST(output_sizes_are_pytorchs) {
+    static const struct {
+        int in, kernel, stride, pad, out;
+    } rows[] = {{32, 3, 1, 1, 32}, {32, 3, 2, 1, 16},    {33, 3, 2, 1, 17}, {224, 7, 2, 3, 112},
+                {7, 1, 2, 0, 4},   {224, 16, 16, 0, 14}, {9, 4, 4, 0, 2},   {1, 3, 2, 1, 1}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const sd_conv2d c = {.h = rows[i].in,
+                             .w = rows[i].in + 1,
+                             .r = rows[i].kernel,
+                             .s = rows[i].kernel,
+                             .stride = rows[i].stride,
+                             .pad = rows[i].pad};
+        ck_assert_int_eq(sd_conv2d_out_h(&c), rows[i].out);
+        ck_assert_int_eq(sd_conv2d_out_w(&c), (rows[i].in + 1 + 2 * rows[i].pad - rows[i].kernel) / rows[i].stride + 1);
+    }
+}
+END_TEST
+
+int main(void) {
+    const int n_isa = count_kernels();
+    TCase *cases = tcase_create("convolution");
+    tcase_add_loop_test(cases, passes_equal_the_definition, 0, n_isa * N_SHAPES);
+    tcase_add_loop_test(cases, backward_passes_are_the_adjoints_of_forward, 0, n_isa * N_SHAPES);
+    tcase_add_loop_test(cases, instruction_sets_agree_with_ref, N_SHAPES, n_isa * N_SHAPES);
+    tcase_add_loop_test(cases, bits_do_not_depend_on_threads, 0, n_isa);
+    tcase_add_loop_test(cases, a_value_that_is_not_a_number_reaches_the_output, 0, n_isa);
+    tcase_add_test(cases, output_sizes_are_pytorchs);
+    return run_suite("convolution", cases);
+}

@@ -1,0 +1,1226 @@
+/* kernels/: everything but convolution, for every instruction set, against formulas in double and finite differences.
+ *
+ * Tolerances: u = 6e-8 is the rounding of one float operation. A sum of n values of about equal size is off by about
+ * u sqrt(n) of its terms' root of squares; layers here sum at most a few thousand. 1e-5 relative in the 2-norm leaves room
+ * for that and fails on any wrong term. */
+#include "../../src/kernels/vector_math.h"
+#include "../support.h"
+
+static const sd_kernels *k; /* the table under test: loop index */
+
+static void begin(int isa) {
+    k = sd_kernels_at(isa);
+    sd_kernels_set_threads(1);
+}
+
+static double *new_doubles(size_t n) { return calloc(n ? n : 1, sizeof(double)); }
+
+/* Exactly as much scratch as the header promises is enough; what it holds at first does not matter. */
+static float *new_scratch(size_t rows, int c) {
+    const size_t n = sd_norm_scratch_elems(rows, c);
+    float *scratch = new_floats(n + 16);
+    for (size_t i = 0; i < n + 16; i++)
+        scratch[i] = i < n ? NAN : 7;
+    return scratch;
+}
+
+static void free_scratch(float *scratch, size_t rows, int c) {
+    const size_t n = sd_norm_scratch_elems(rows, c);
+    for (size_t i = n; i < n + 16; i++)
+        expect(scratch[i] == 7, "scratch is written %zu values behind its end", i - n);
+    free(scratch);
+}
+
+/* ---- choosing a table ---- */
+
+START_TEST(a_table_is_chosen_by_name) {
+    const sd_kernels *chosen;
+    for (int i = 0; sd_kernels_at(i); i++) {
+        expect_ok(sd_kernels_select(sd_kernels_at(i)->name, &chosen));
+        ck_assert_ptr_eq(chosen, sd_kernels_at(i));
+    }
+    ck_assert_str_eq(sd_kernels_at(0)->name, "ref");
+    unsetenv("SD_ISA");
+    expect_ok(sd_kernels_select(NULL, &chosen));
+    ck_assert_ptr_eq(chosen, sd_kernels_at(count_kernels() - 1)); /* the best */
+    setenv("SD_ISA", "ref", 1);
+    expect_ok(sd_kernels_select(NULL, &chosen));
+    ck_assert_str_eq(chosen->name, "ref");
+    setenv("SD_ISA", "", 1);
+    expect_ok(sd_kernels_select(NULL, &chosen));
+    ck_assert_ptr_eq(chosen, sd_kernels_at(count_kernels() - 1));
+    setenv("SD_ISA", "sse9", 1);
+    expect_refused(sd_kernels_select(NULL, &chosen), SD_ERR_CONFIG, "sse9", "SD_ISA", "avx512", NULL);
+    expect_refused(sd_kernels_select("AVX2", &chosen), SD_ERR_CONFIG, "AVX2", NULL);
+}
+END_TEST
+
+START_TEST(a_table_has_every_kernel) {
+    const void *kernels[(sizeof(sd_kernels) - sizeof(char *)) / sizeof(void *)];
+    memcpy(kernels, (const char *)sd_kernels_at(_i) + sizeof(char *), sizeof kernels);
+    for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++)
+        expect(kernels[i], "kernel %zu of %s is missing", i, sd_kernels_at(_i)->name);
+}
+END_TEST
+
+/* ---- exp and erf ---- */
+
+START_TEST(exp_is_exact_to_two_units) {
+    double worst = 0;
+    for (int i = -87000; i <= 88000; i++) {
+        float x = (float)i / 1000;
+        double exact = exp(x), error = fabs(fast_expf(x) - exact) / exact;
+        worst = fmax(worst, error);
+    }
+    expect(worst <= 2 * 0x1p-23, "relative error %.3g", worst); /* 2 ulp */
+    ck_assert(fast_expf(0) == 1);
+    ck_assert(fast_expf(-1000) >= 0 && fast_expf(-1000) < 1e-37);
+    ck_assert(isfinite(fast_expf(1000)) && fast_expf(1000) > 1e38);
+    ck_assert(fast_expf(-INFINITY) < 1e-37 && fast_expf(INFINITY) > 1e38);
+    ck_assert(isnan(fast_expf(NAN)));
+}
+END_TEST
+
+/* Abramowitz & Stegun 7.1.26 is good to 1.5e-7; rounding of t, which d(pt)/dt = 3.4 enlarges near x = 0, and of the terms of
+ * the polynomial, which add up to 2.6 before they cancel, gives up to 6 u more. */
+START_TEST(erf_is_exact_to_its_formula) {
+    for (int i = -60000; i <= 60000; i++) {
+        float x = (float)i / 10000;
+        double error = fabs(fast_erff(x, fast_expf(-x * x)) - erf(x));
+        expect(error <= 1.5e-7 + 6 * 6e-8, "erf(%g) is off by %.3g", x, error);
+    }
+    ck_assert(fast_erff(1e30f, fast_expf(-INFINITY)) == 1 && fast_erff(-1e30f, fast_expf(-INFINITY)) == -1);
+    ck_assert(isnan(fast_erff(NAN, fast_expf(NAN))));
+}
+END_TEST
+
+/* ---- batch norm ---- */
+
+static const struct {
+    size_t rows;
+    int c;
+} norm_shapes[] = {{2, 1},    {7, 3},     {50, 16}, {33, 17},   {1000, 20}, {3001, 64},
+                   {100, 65}, {513, 100}, {9, 512}, {600, 130}, {40, 2048}};
+enum { N_NORM_SHAPES = sizeof norm_shapes / sizeof norm_shapes[0] };
+static const float EPSILON = 1e-5f;
+
+static void define_statistics(size_t rows, int c, const float *x, double *mean, double *variance) {
+    for (int i = 0; i < c; i++) {
+        double sum = 0, square = 0;
+        for (size_t r = 0; r < rows; r++)
+            sum += x[r * (size_t)c + (size_t)i];
+        mean[i] = sum / (double)rows;
+        for (size_t r = 0; r < rows; r++)
+            square += pow(x[r * (size_t)c + (size_t)i] - mean[i], 2);
+        variance[i] = square / (double)rows;
+    }
+}
+
+START_TEST(batchnorm_statistics_are_mean_and_biased_variance) {
+    begin(_i);
+    for (size_t s = 0; s < N_NORM_SHAPES; s++) {
+        const size_t rows = norm_shapes[s].rows, c = (size_t)norm_shapes[s].c;
+        float *x = normal_floats(rows * c, 1, 0.3, 1.5), *mean = new_floats(c), *variance = new_floats(c),
+              *scratch = new_scratch(rows, (int)c);
+        double *exact_mean = new_doubles(c), *exact_variance = new_doubles(c);
+        k->batchnorm_statistics(rows, (int)c, x, mean, variance, scratch);
+        define_statistics(rows, (int)c, x, exact_mean, exact_variance);
+        expect_close("mean", mean, exact_mean, c, 1e-5);
+        expect_close("variance", variance, exact_variance, c, 1e-5);
+        free_scratch(scratch, rows, (int)c);
+        free(x);
+        free(mean);
+        free(variance);
+        free(exact_mean);
+        free(exact_variance);
+    }
+}
+END_TEST
+
+/* Mean 1000, deviation 1: mean of squares minus square of mean would have no digit left. A float near 1000 is exact to 3e-5. */
+START_TEST(batchnorm_statistics_survive_a_mean_far_from_zero) {
+    begin(_i);
+    const size_t rows = 5000, c = 19;
+    float *x = normal_floats(rows * c, 1, 1000, 1), *mean = new_floats(c), *variance = new_floats(c),
+          *scratch = new_scratch(rows, (int)c);
+    double *exact_mean = new_doubles(c), *exact_variance = new_doubles(c);
+    k->batchnorm_statistics(rows, (int)c, x, mean, variance, scratch);
+    define_statistics(rows, (int)c, x, exact_mean, exact_variance);
+    for (size_t i = 0; i < c; i++) {
+        expect_number("mean", mean[i], exact_mean[i], 5e-5);
+        expect_number("variance", variance[i], exact_variance[i], 1e-4);
+    }
+    free_scratch(scratch, rows, (int)c);
+    free(x);
+    free(mean);
+    free(variance);
+    free(exact_mean);
+    free(exact_variance);
+}
+END_TEST
+
+START_TEST(batchnorm_of_a_constant_has_no_variance) {
+    begin(_i);
+    float x[60], mean[3], variance[3], y[60], *scratch = new_scratch(20, 3);
+    const float gamma[3] = {1, 2, 3}, beta[3] = {0.5f, -1, 0};
+    for (int i = 0; i < 60; i++)
+        x[i] = i % 3 == 0 ? 1e6f : i % 3 == 1 ? -0.1f : 0;
+    k->batchnorm_statistics(20, 3, x, mean, variance, scratch);
+    k->batchnorm_apply(20, 3, x, mean, variance, EPSILON, gamma, beta, false, y);
+    for (int i = 0; i < 3; i++) {
+        expect_number("mean", mean[i], x[i], fabs(x[i]) * 1e-7);
+        ck_assert(variance[i] == 0);
+    }
+    for (int i = 0; i < 60; i++)
+        expect_number("y", y[i], beta[i % 3], i % 3 ? 1e-5 : 100); /* 1e6 / sqrt(epsilon) is 3e8: to 7 digits */
+    free_scratch(scratch, 20, 3);
+}
+END_TEST
+
+typedef struct norm_case {
+    size_t rows;
+    int c;
+    bool relu;
+    float *x, *y, *gamma, *beta, *mean, *variance, *weight, *dx, *dgamma, *dbeta, *scratch;
+} norm_case;
+
+static norm_case new_norm_case(size_t rows, int c, bool relu) {
+    const size_t n = rows * (size_t)c, channels = (size_t)c;
+    return (norm_case){.rows = rows,
+                       .c = c,
+                       .relu = relu,
+                       .x = normal_floats(n, 1, 0.3, 1.5),
+                       .y = new_floats(n),
+                       .gamma = normal_floats(channels, 2, 1, 0.3),
+                       .beta = normal_floats(channels, 3, 0, 0.3),
+                       .mean = new_floats(rows > channels ? rows : channels),
+                       .variance = new_floats(rows > channels ? rows : channels),
+                       .weight = normal_floats(n, 4, 0, 1),
+                       .dx = new_floats(n),
+                       .dgamma = new_floats(channels),
+                       .dbeta = new_floats(channels),
+                       .scratch = new_scratch(rows, c)};
+}
+
+static void free_norm_case(norm_case *n) {
+    float *all[] = {n->x, n->y, n->gamma, n->beta, n->mean, n->variance, n->weight, n->dx, n->dgamma, n->dbeta};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        free(all[i]);
+    free_scratch(n->scratch, n->rows, n->c);
+}
+
+static void batchnorm(norm_case *n) {
+    k->batchnorm_statistics(n->rows, n->c, n->x, n->mean, n->variance, n->scratch);
+    k->batchnorm_apply(n->rows, n->c, n->x, n->mean, n->variance, EPSILON, n->gamma, n->beta, n->relu, n->y);
+}
+
+START_TEST(batchnorm_equals_its_formulas) {
+    begin(_i);
+    for (size_t s = 0; s < N_NORM_SHAPES; s++)
+        for (int relu = 0; relu < 2; relu++) {
+            norm_case n = new_norm_case(norm_shapes[s].rows, norm_shapes[s].c, relu);
+            const size_t c = (size_t)n.c, elems = n.rows * c;
+            const double m = (double)n.rows;
+            double *y = new_doubles(elems), *dx = new_doubles(elems), *dgamma = new_doubles(c), *dbeta = new_doubles(c),
+                   *mean = new_doubles(c), *variance = new_doubles(c);
+            batchnorm(&n);
+            k->batchnorm_backward(n.rows, n.c, n.x, relu ? n.y : NULL, n.weight, n.mean, n.variance, EPSILON, n.gamma,
+                                  n.dx, n.dgamma, n.dbeta, n.scratch);
+            define_statistics(n.rows, n.c, n.x, mean, variance);
+            for (size_t e = 0; e < elems; e++) {
+                size_t i = e % c;
+                double xhat = (n.x[e] - mean[i]) / sqrt(variance[i] + EPSILON), value = xhat * n.gamma[i] + n.beta[i];
+                double d = !relu || n.y[e] > 0 ? n.weight[e] : 0; /* the mask is the output's */
+                y[e] = relu && value < 0 ? 0 : value;
+                dbeta[i] += d;
+                dgamma[i] += d * xhat;
+            }
+            for (size_t e = 0; e < elems; e++) {
+                size_t i = e % c;
+                double rstd = 1 / sqrt(variance[i] + EPSILON), xhat = (n.x[e] - mean[i]) * rstd;
+                double d = !relu || n.y[e] > 0 ? n.weight[e] : 0;
+                dx[e] = n.gamma[i] * rstd * (d - dbeta[i] / m - xhat * dgamma[i] / m);
+            }
+            expect_close("y", n.y, y, elems, 1e-5);
+            if (n.rows > 2) /* of two rows dx is all cancellation */
+                expect_close("dx", n.dx, dx, elems, 1e-5);
+            expect_close("dgamma", n.dgamma, dgamma, c, 1e-5);
+            expect_close("dbeta", n.dbeta, dbeta, c, 1e-5);
+            free(y);
+            free(dx);
+            free(dgamma);
+            free(dbeta);
+            free(mean);
+            free(variance);
+            free_norm_case(&n);
+        }
+}
+END_TEST
+
+static double batchnorm_loss(void *context) {
+    norm_case *n = context;
+    batchnorm(n);
+    return dot(n->y, n->weight, n->rows * (size_t)n->c);
+}
+
+/* Without a ReLU, whose kinks differences trip over; step and tolerance: a third derivative of order 1 leaves step^2 = 1e-4, and
+ * the loss is exact to about 1e-7 of its terms, over a step of 1e-2. */
+START_TEST(batchnorm_backward_equals_finite_differences) {
+    begin(_i);
+    norm_case n = new_norm_case(23, 5, false);
+    const size_t elems = n.rows * (size_t)n.c;
+    batchnorm(&n);
+    k->batchnorm_backward(n.rows, n.c, n.x, NULL, n.weight, n.mean, n.variance, EPSILON, n.gamma, n.dx, n.dgamma,
+                          n.dbeta, n.scratch);
+    expect_gradient("x", batchnorm_loss, &n, n.x, n.dx, elems, 1e-2, 1e-3);
+    expect_gradient("gamma", batchnorm_loss, &n, n.gamma, n.dgamma, 5, 1e-2, 1e-3);
+    expect_gradient("beta", batchnorm_loss, &n, n.beta, n.dbeta, 5, 1e-2, 1e-3);
+    free_norm_case(&n);
+}
+END_TEST
+
+START_TEST(batchnorm_works_in_place) {
+    begin(_i);
+    norm_case n = new_norm_case(77, 21, true);
+    const size_t elems = n.rows * (size_t)n.c;
+    float *x = new_floats(elems), *dy = new_floats(elems);
+    batchnorm(&n);
+    memcpy(x, n.x, elems * sizeof *x);
+    k->batchnorm_apply(n.rows, n.c, x, n.mean, n.variance, EPSILON, n.gamma, n.beta, true, x);
+    expect_same_bits("y in x", x, n.y, elems * sizeof *x);
+    k->batchnorm_backward(n.rows, n.c, n.x, n.y, n.weight, n.mean, n.variance, EPSILON, n.gamma, n.dx, n.dgamma,
+                          n.dbeta, n.scratch);
+    memcpy(dy, n.weight, elems * sizeof *dy);
+    k->batchnorm_backward(n.rows, n.c, n.x, n.y, dy, n.mean, n.variance, EPSILON, n.gamma, dy, n.dgamma, n.dbeta,
+                          n.scratch);
+    expect_same_bits("dx in dy", dy, n.dx, elems * sizeof *dy);
+    free(x);
+    free(dy);
+    free_norm_case(&n);
+}
+END_TEST
+
+START_TEST(batchnorm_hides_no_value_that_is_not_a_number) {
+    begin(_i);
+    norm_case n = new_norm_case(77, 21, true);
+    n.x[21 * 5 + 3] = NAN;
+    batchnorm(&n);
+    for (size_t r = 0; r < n.rows; r++)
+        expect(isnan(n.y[r * 21 + 3]) && isfinite(n.y[r * 21 + 4]), "row %zu", r);
+    free_norm_case(&n);
+}
+END_TEST
+
+/* ---- layer norm ---- */
+
+static void layernorm(norm_case *n) {
+    k->layernorm_forward(n->rows, n->c, n->x, n->gamma, n->beta, 1e-6f, n->y, n->mean, n->variance /* 1 / deviation */);
+}
+
+START_TEST(layernorm_equals_its_formulas) {
+    begin(_i);
+    static const struct {
+        size_t rows;
+        int c;
+    } shapes[] = {{1, 2}, {3, 7}, {37, 192}, {700, 48}, {65, 768}, {17, 1}};
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        norm_case n = new_norm_case(shapes[s].rows, shapes[s].c, false);
+        const size_t c = (size_t)n.c, elems = n.rows * c;
+        double *y = new_doubles(elems), *dx = new_doubles(elems), *dgamma = new_doubles(c), *dbeta = new_doubles(c);
+        layernorm(&n);
+        k->layernorm_backward(n.rows, n.c, n.x, n.weight, n.gamma, n.mean, n.variance, n.dx, n.dgamma, n.dbeta,
+                              n.scratch);
+        for (size_t r = 0; r < n.rows; r++) {
+            const float *x = n.x + r * c, *dy = n.weight + r * c;
+            double mean = 0, square = 0, mean_g = 0, mean_gx = 0;
+            for (size_t i = 0; i < c; i++)
+                mean += x[i] / (double)c;
+            for (size_t i = 0; i < c; i++)
+                square += pow(x[i] - mean, 2) / (double)c;
+            double rstd = 1 / sqrt(square + 1e-6);
+            for (size_t i = 0; i < c; i++) {
+                double xhat = (x[i] - mean) * rstd, g = dy[i] * n.gamma[i];
+                y[r * c + i] = xhat * n.gamma[i] + n.beta[i];
+                dbeta[i] += dy[i];
+                dgamma[i] += dy[i] * xhat;
+                mean_g += g / (double)c;
+                mean_gx += g * xhat / (double)c;
+            }
+            for (size_t i = 0; i < c; i++)
+                dx[r * c + i] = rstd * (dy[i] * n.gamma[i] - mean_g - (x[i] - mean) * rstd * mean_gx);
+            expect_number("mean", n.mean[r], mean, 1e-6);
+            expect_number("rstd", n.variance[r], rstd, 1e-6 * rstd);
+        }
+        expect_close("y", n.y, y, elems, 1e-5);
+        if (n.c > 2)
+            expect_close("dx", n.dx, dx, elems, 1e-5);
+        if (n.c > 1)
+            expect_close("dgamma", n.dgamma, dgamma, c, 1e-5);
+        expect_close("dbeta", n.dbeta, dbeta, c, 1e-5);
+        free(y);
+        free(dx);
+        free(dgamma);
+        free(dbeta);
+        free_norm_case(&n);
+    }
+}
+END_TEST
+
+static double layernorm_loss(void *context) {
+    norm_case *n = context;
+    layernorm(n);
+    return dot(n->y, n->weight, n->rows * (size_t)n->c);
+}
+
+START_TEST(layernorm_backward_equals_finite_differences) {
+    begin(_i);
+    norm_case n = new_norm_case(6, 24, false);
+    layernorm(&n);
+    k->layernorm_backward(n.rows, n.c, n.x, n.weight, n.gamma, n.mean, n.variance, n.dx, n.dgamma, n.dbeta, n.scratch);
+    expect_gradient("x", layernorm_loss, &n, n.x, n.dx, n.rows * (size_t)n.c, 1e-2, 1e-3);
+    expect_gradient("gamma", layernorm_loss, &n, n.gamma, n.dgamma, 24, 1e-2, 1e-3);
+    expect_gradient("beta", layernorm_loss, &n, n.beta, n.dbeta, 24, 1e-2, 1e-3);
+    free_norm_case(&n);
+}
+END_TEST
+
+START_TEST(layernorm_survives_a_mean_far_from_zero) {
+    begin(_i);
+    norm_case n = new_norm_case(5, 300, false);
+    for (size_t e = 0; e < 1500; e++)
+        n.x[e] += 1000;
+    layernorm(&n);
+    for (size_t r = 0; r < 5; r++) {
+        double mean = 0, square = 0;
+        for (size_t i = 0; i < 300; i++)
+            mean += n.x[r * 300 + i] / 300.0;
+        for (size_t i = 0; i < 300; i++)
+            square += pow(n.x[r * 300 + i] - mean, 2) / 300;
+        for (size_t i = 0; i < 300; i++) /* the mean is kept as a float: 3e-5 of about 1.5 */
+            expect_number("y", n.y[r * 300 + i],
+                          (n.x[r * 300 + i] - mean) / sqrt(square + 1e-6) * n.gamma[i] + n.beta[i], 2e-4);
+    }
+    free_norm_case(&n);
+}
+END_TEST
+
+/* ---- pointwise ---- */
+
+static const size_t lengths[] = {0, 1, 3, 16, 17, 100, 1000, 70001}; /* the last is shared among threads */
+enum { N_LENGTHS = sizeof lengths / sizeof lengths[0] };
+
+START_TEST(pointwise_kernels_equal_their_formulas) {
+    begin(_i);
+    for (size_t s = 0; s < N_LENGTHS; s++) {
+        const size_t n = lengths[s];
+        float *a = normal_floats(n, 1, 0, 1), *b = normal_floats(n, 2, 0, 1), *y = new_floats(n + 1);
+        for (int relu = 0; relu < 2; relu++) {
+            y[n] = 5;
+            k->residual_add(n, a, b, 0.75f, relu, y);
+            for (size_t i = 0; i < n; i++) {
+                double sum = a[i] + 0.75 * b[i];
+                expect_number("residual_add", y[i], relu && sum < 0 ? 0 : sum, 2e-7 * (1 + fabs(a[i]) + fabs(b[i])));
+            }
+            ck_assert(y[n] == 5);
+        }
+        memcpy(y, a, n * sizeof *y);
+        k->relu_backward(n, b, y);
+        for (size_t i = 0; i < n; i++)
+            expect(y[i] == (b[i] > 0 ? a[i] : 0), "relu_backward %zu", i);
+        k->scale(n, 0.3f, a, y);
+        for (size_t i = 0; i < n; i++)
+            expect(y[i] == 0.3f * a[i], "scale %zu", i);
+        memcpy(y, b, n * sizeof *y);
+        k->accumulate(n, a, y);
+        for (size_t i = 0; i < n; i++)
+            expect(y[i] == a[i] + b[i], "accumulate %zu", i);
+        ck_assert(y[n] == 5);
+        free(a);
+        free(b);
+        free(y);
+    }
+}
+END_TEST
+
+START_TEST(relu_is_zero_at_zero_and_keeps_what_is_not_a_number) {
+    begin(_i);
+    const float a[] = {0, -0.0f, 1e-45f, -1e-45f, INFINITY, -INFINITY, NAN, 3}, zero[8] = {0};
+    float y[8], dy[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+    k->residual_add(8, a, zero, 1, true, y);
+    ck_assert(y[0] == 0 && y[1] == 0 && y[2] == 1e-45f && y[3] == 0 && y[4] == INFINITY && y[5] == 0 && isnan(y[6]) &&
+              y[7] == 3);
+    k->relu_backward(8, y, dy);
+    const float expected[] = {0, 0, 1, 0, 1, 0, 0, 1};
+    for (int i = 0; i < 8; i++)
+        ck_assert(dy[i] == expected[i] || i == 6);
+}
+END_TEST
+
+START_TEST(pointwise_kernels_work_in_place) {
+    begin(_i);
+    const size_t n = 1003;
+    float *a = normal_floats(n, 1, 0, 1), *b = normal_floats(n, 2, 0, 1), *y = new_floats(n), *z = new_floats(n);
+    k->residual_add(n, a, b, 0.6f, true, y);
+    memcpy(z, a, n * sizeof *z);
+    k->residual_add(n, z, b, 0.6f, true, z);
+    expect_same_bits("y is shortcut", z, y, n * sizeof *z);
+    memcpy(z, b, n * sizeof *z);
+    k->residual_add(n, a, z, 0.6f, true, z);
+    expect_same_bits("y is branch", z, y, n * sizeof *z);
+    k->scale(n, 0.6f, a, y);
+    memcpy(z, a, n * sizeof *z);
+    k->scale(n, 0.6f, z, z);
+    expect_same_bits("scale", z, y, n * sizeof *z);
+    k->gelu_backward(n, a, b, y);
+    memcpy(z, b, n * sizeof *z);
+    k->gelu_backward(n, a, z, z);
+    expect_same_bits("gelu_backward", z, y, n * sizeof *z);
+    free(a);
+    free(b);
+    free(y);
+    free(z);
+}
+END_TEST
+
+/* y = x/2 (1 + erf): erf is good to 5.1e-7 (above), and 1 + erf, times x/2, rounds twice more. */
+START_TEST(gelu_equals_its_formula) {
+    begin(_i);
+    const size_t n = 24001;
+    float *x = new_floats(n), *y = new_floats(n), *dx = new_floats(n), *ones = new_floats(n);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = ((float)i - 12000) / 1000;
+        ones[i] = 1;
+    }
+    k->gelu_forward(n, x, y);
+    k->gelu_backward(n, x, ones, dx);
+    for (size_t i = 0; i < n; i++) {
+        double cdf = 0.5 * erfc(-x[i] / sqrt(2.0)), density = exp(-0.5 * x[i] * (double)x[i]) / sqrt(2 * M_PI);
+        expect_number("gelu", y[i], x[i] * cdf, 3.5e-7 * fabs(x[i]) + 1e-30);
+        expect_number("its derivative", dx[i], cdf + x[i] * density, 5e-7);
+    }
+    const float far[] = {100, -100, 1e30f, -1e30f, 0, NAN};
+    float out[6], slope[6];
+    k->gelu_forward(6, far, out);
+    k->gelu_backward(6, far, ones, slope);
+    ck_assert(out[0] == 100 && out[1] == 0 && out[2] == 1e30f && out[3] == 0 && out[4] == 0 && isnan(out[5]));
+    ck_assert(slope[0] == 1 && fabsf(slope[1]) < 1e-30f && slope[4] == 0.5f && isnan(slope[5]));
+    expect_number("slope at 1e30", slope[2], 1, 1e-6);
+    expect_number("slope at -1e30", slope[3], 0, 1e-6);
+    free(x);
+    free(y);
+    free(dx);
+    free(ones);
+}
+END_TEST
+
+typedef struct gelu_case {
+    size_t n;
+    float *x, *y, *weight;
+} gelu_case;
+
+static double gelu_loss(void *context) {
+    gelu_case *g = context;
+    k->gelu_forward(g->n, g->x, g->y);
+    return dot(g->y, g->weight, g->n);
+}
+
+START_TEST(gelu_backward_equals_finite_differences) {
+    begin(_i);
+    gelu_case g = {100, normal_floats(100, 1, 0, 1), new_floats(100), normal_floats(100, 2, 0, 1)};
+    float *dx = new_floats(100);
+    k->gelu_backward(100, g.x, g.weight, dx);
+    expect_gradient("x", gelu_loss, &g, g.x, dx, 100, 1e-2, 1e-3);
+    free(g.x);
+    free(g.y);
+    free(g.weight);
+    free(dx);
+}
+END_TEST
+
+/* Every instruction set has the same formulas; they differ in the last bits alone. */
+START_TEST(instruction_sets_agree_on_pointwise_kernels) {
+    const size_t n = 5003;
+    float *a = normal_floats(n, 1, 0, 2), *b = normal_floats(n, 2, 0, 1), *y[2] = {new_floats(n), new_floats(n)};
+    for (int kernel = 0; kernel < 6; kernel++) {
+        for (int table = 0; table < 2; table++) {
+            begin(table ? _i : 0);
+            memcpy(y[table], b, n * sizeof *b);
+            switch (kernel) {
+            case 0:
+                k->residual_add(n, a, b, 0.7f, true, y[table]);
+                break;
+            case 1:
+                k->relu_backward(n, a, y[table]);
+                break;
+            case 2:
+                k->scale(n, 0.7f, a, y[table]);
+                break;
+            case 3:
+                k->accumulate(n, a, y[table]);
+                break;
+            case 4:
+                k->gelu_forward(n, a, y[table]);
+                break;
+            default:
+                k->gelu_backward(n, a, b, y[table]);
+            }
+        }
+        for (size_t i = 0; i < n; i++)
+            expect(fabs(y[1][i] - y[0][i]) <= 1e-6 * (1 + fabs(a[i])), "kernel %d, value %zu: %.9g, ref has %.9g",
+                   kernel, i, y[1][i], y[0][i]);
+    }
+    free(a);
+    free(b);
+    free(y[0]);
+    free(y[1]);
+}
+END_TEST
+
+/* ---- linear ---- */
+
+START_TEST(linear_equals_its_formulas) {
+    begin(_i);
+    static const struct {
+        size_t rows;
+        int in, out;
+    } shapes[] = {{1, 1, 1}, {2, 3, 5}, {7, 64, 10}, {300, 33, 17}, {600, 48, 300}, {513, 9, 6}, {5, 300, 100}};
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        const size_t rows = shapes[s].rows, in = (size_t)shapes[s].in, out = (size_t)shapes[s].out;
+        float *x = normal_floats(rows * in, 1, 0, 1), *w = normal_floats(out * in, 2, 0, 1),
+              *bias = normal_floats(out, 3, 0, 1), *dy = normal_floats(rows * out, 4, 0, 1),
+              *y = new_floats(rows * out), *dx = new_floats(rows * in), *dw = new_floats(out * in),
+              *dbias = new_floats(out), *scratch = new_scratch(rows, (int)out);
+        double *y0 = new_doubles(rows * out), *dx0 = new_doubles(rows * in), *dw0 = new_doubles(out * in),
+               *dbias0 = new_doubles(out);
+        k->linear_forward(rows, (int)in, (int)out, x, w, bias, y);
+        k->linear_backward_data(rows, (int)in, (int)out, dy, w, dx);
+        k->linear_backward_weights(rows, (int)in, (int)out, x, dy, dw, dbias, scratch);
+        for (size_t r = 0; r < rows; r++)
+            for (size_t o = 0; o < out; o++) {
+                y0[r * out + o] = bias[o];
+                dbias0[o] += dy[r * out + o];
+                for (size_t i = 0; i < in; i++) {
+                    y0[r * out + o] += (double)x[r * in + i] * w[o * in + i];
+                    dx0[r * in + i] += (double)dy[r * out + o] * w[o * in + i];
+                    dw0[o * in + i] += (double)dy[r * out + o] * x[r * in + i];
+                }
+            }
+        expect_close("y", y, y0, rows * out, 1e-5);
+        expect_close("dx", dx, dx0, rows * in, 1e-5);
+        expect_close("dw", dw, dw0, out * in, 1e-5);
+        expect_close("dbias", dbias, dbias0, out, 1e-5);
+        free_scratch(scratch, rows, (int)out);
+        void *all[] = {x, w, bias, dy, y, dx, dw, dbias, y0, dx0, dw0, dbias0};
+        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+            free(all[i]);
+    }
+}
+END_TEST
+
+typedef struct linear_case {
+    float *x, *w, *bias, *y, *weight;
+} linear_case;
+
+static double linear_loss(void *context) {
+    linear_case *l = context;
+    k->linear_forward(9, 8, 6, l->x, l->w, l->bias, l->y);
+    return dot(l->y, l->weight, 54);
+}
+
+START_TEST(linear_backward_equals_finite_differences) {
+    begin(_i);
+    linear_case l = {normal_floats(72, 1, 0, 1), normal_floats(48, 2, 0, 1), normal_floats(6, 3, 0, 1), new_floats(54),
+                     normal_floats(54, 4, 0, 1)};
+    float *dx = new_floats(72), *dw = new_floats(48), *dbias = new_floats(6), *scratch = new_scratch(9, 6);
+    k->linear_backward_data(9, 8, 6, l.weight, l.w, dx);
+    k->linear_backward_weights(9, 8, 6, l.x, l.weight, dw, dbias, scratch);
+    expect_gradient("x", linear_loss, &l, l.x, dx, 72, 0.1, 1e-3);
+    expect_gradient("w", linear_loss, &l, l.w, dw, 48, 0.1, 1e-3);
+    expect_gradient("bias", linear_loss, &l, l.bias, dbias, 6, 0.1, 1e-3);
+    free_scratch(scratch, 9, 6);
+    float *all[] = {l.x, l.w, l.bias, l.y, l.weight, dx, dw, dbias};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        free(all[i]);
+}
+END_TEST
+
+/* ---- attention ---- */
+
+typedef struct attention_case {
+    int images, tokens, heads, dim; /* dim: of a head */
+    size_t n_qkv, n_p, n_y;
+    float *qkv, *p, *y, *weight, *dp, *dqkv;
+} attention_case;
+
+static attention_case new_attention(int images, int tokens, int heads, int dim, double deviation) {
+    attention_case a = {.images = images, .tokens = tokens, .heads = heads, .dim = dim};
+    a.n_y = (size_t)images * (size_t)tokens * (size_t)heads * (size_t)dim;
+    a.n_qkv = 3 * a.n_y;
+    a.n_p = (size_t)images * (size_t)heads * (size_t)tokens * (size_t)tokens;
+    a.qkv = normal_floats(a.n_qkv, 1, 0, deviation);
+    a.weight = normal_floats(a.n_y, 2, 0, 1);
+    a.p = new_floats(a.n_p);
+    a.dp = new_floats(a.n_p);
+    a.y = new_floats(a.n_y);
+    a.dqkv = new_floats(a.n_qkv);
+    return a;
+}
+
+static void free_attention(attention_case *a) {
+    float *all[] = {a->qkv, a->p, a->y, a->weight, a->dp, a->dqkv};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        free(all[i]);
+}
+
+static double attention_loss(void *context) {
+    attention_case *a = context;
+    k->attention_forward(a->images, a->tokens, a->heads, a->dim, a->qkv, a->p, a->y);
+    return dot(a->y, a->weight, a->n_y);
+}
+
+static void attention_backward(attention_case *a) {
+    k->attention_backward(a->images, a->tokens, a->heads, a->dim, a->qkv, a->p, a->weight, a->dp, a->dqkv);
+}
+
+/* The place of element d of query (0), key (1) or value (2) of a token: [images, tokens, 3, heads, dim]. */
+static size_t qkv_at(const attention_case *a, int image, int token, int which, int head, int d) {
+    return (size_t)((((image * a->tokens + token) * 3 + which) * a->heads + head) * a->dim + d);
+}
+
+static size_t y_at(const attention_case *a, int image, int token, int head, int d) {
+    return (size_t)(((image * a->tokens + token) * a->heads + head) * a->dim + d);
+}
+
+/* P = softmax(q k^T / sqrt(dim)), y = P v; dv = P^T dy; dS = P (dy v^T - sum(P dy v^T)); dq = dS k / sqrt(dim); dk = dS^T q / sqrt(dim). */
+static void define_attention(const attention_case *a, double *p, double *y, double *dqkv) {
+    const double scale = 1 / sqrt(a->dim);
+    const size_t t = (size_t)a->tokens;
+    double *dp = new_doubles(t);
+    for (int n = 0; n < a->images; n++)
+        for (int h = 0; h < a->heads; h++)
+            for (int i = 0; i < a->tokens; i++) {
+                double *row = p + (((size_t)n * (size_t)a->heads + (size_t)h) * t + (size_t)i) * t, most = -INFINITY,
+                       sum = 0, mean = 0;
+                for (int j = 0; j < a->tokens; j++) {
+                    row[j] = 0;
+                    for (int d = 0; d < a->dim; d++)
+                        row[j] += scale * a->qkv[qkv_at(a, n, i, 0, h, d)] * a->qkv[qkv_at(a, n, j, 1, h, d)];
+                    most = fmax(most, row[j]);
+                }
+                for (int j = 0; j < a->tokens; j++)
+                    sum += row[j] = exp(row[j] - most);
+                for (int j = 0; j < a->tokens; j++) {
+                    row[j] /= sum;
+                    dp[j] = 0;
+                    for (int d = 0; d < a->dim; d++) {
+                        const double v = a->qkv[qkv_at(a, n, j, 2, h, d)], dy = a->weight[y_at(a, n, i, h, d)];
+                        y[y_at(a, n, i, h, d)] += row[j] * v;
+                        dqkv[qkv_at(a, n, j, 2, h, d)] += row[j] * dy;
+                        dp[j] += dy * v;
+                    }
+                    mean += row[j] * dp[j];
+                }
+                for (int j = 0; j < a->tokens; j++)
+                    for (int d = 0; d < a->dim; d++) {
+                        const double ds = scale * row[j] * (dp[j] - mean);
+                        dqkv[qkv_at(a, n, i, 0, h, d)] += ds * a->qkv[qkv_at(a, n, j, 1, h, d)];
+                        dqkv[qkv_at(a, n, j, 1, h, d)] += ds * a->qkv[qkv_at(a, n, i, 0, h, d)];
+                    }
+            }
+    free(dp);
+}
+
+START_TEST(attention_equals_its_formulas) {
+    begin(_i);
+    static const int shapes[][4] = {{2, 5, 3, 7}, {1, 17, 3, 64}, {3, 1, 1, 8}, {2, 65, 2, 16}};
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        attention_case a = new_attention(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3], 1);
+        double *p = new_doubles(a.n_p), *y = new_doubles(a.n_y), *dqkv = new_doubles(a.n_qkv);
+        attention_loss(&a);
+        attention_backward(&a);
+        define_attention(&a, p, y, dqkv);
+        expect_close("probabilities", a.p, p, a.n_p, 1e-5);
+        expect_close("y", a.y, y, a.n_y, 1e-5);
+        expect_close("dqkv", a.dqkv, dqkv, a.n_qkv, 1e-5);
+        free(p);
+        free(y);
+        free(dqkv);
+        free_attention(&a);
+    }
+}
+END_TEST
+
+START_TEST(attention_backward_equals_finite_differences) {
+    begin(_i);
+    attention_case a = new_attention(2, 4, 2, 5, 1);
+    attention_loss(&a);
+    attention_backward(&a);
+    expect_gradient("qkv", attention_loss, &a, a.qkv, a.dqkv, a.n_qkv, 1e-2, 1e-3);
+    free_attention(&a);
+}
+END_TEST
+
+START_TEST(attention_with_huge_scores_picks_one_token) {
+    begin(_i);
+    attention_case a = new_attention(1, 6, 2, 8, 300); /* scores of 1e5: e^score is no float */
+    attention_loss(&a);
+    attention_backward(&a);
+    for (size_t row = 0; row < a.n_p / 6; row++) {
+        double sum = 0, most = 0;
+        for (size_t j = 0; j < 6; j++) {
+            sum += a.p[row * 6 + j];
+            most = fmax(most, a.p[row * 6 + j]);
+        }
+        expect_number("a row's sum", sum, 1, 1e-6);
+        expect_number("its largest", most, 1, 1e-6);
+    }
+    for (size_t i = 0; i < a.n_qkv; i++)
+        expect(isfinite(a.dqkv[i]), "dqkv %zu", i);
+    free_attention(&a);
+}
+END_TEST
+
+/* ---- pooling ---- */
+
+static const int pool_shapes[][4] = {{2, 7, 5, 3}, {1, 8, 8, 16}, {3, 1, 1, 4}, {2, 2, 3, 17}, {1, 15, 16, 40}};
+enum { N_POOL_SHAPES = 5 };
+
+/* Values from few, so that ties are many; all below zero, so that a padding of zeros would win. */
+static float *tied_floats(size_t n) {
+    float *x = new_floats(n);
+    for (size_t i = 0; i < n; i++)
+        x[i] = -1.0f - (float)sd_random_index(sd_random_at(1, 93, i, 0).word[0], 4);
+    return x;
+}
+
+START_TEST(maxpool_takes_the_first_maximum_of_each_window) {
+    begin(_i);
+    for (int s = 0; s < N_POOL_SHAPES; s++) {
+        const int images = pool_shapes[s][0], h = pool_shapes[s][1], w = pool_shapes[s][2], c = pool_shapes[s][3];
+        const int oh = (h + 1) / 2, ow = (w + 1) / 2;
+        const size_t nx = (size_t)(images * h * w * c), ny = (size_t)(images * oh * ow * c);
+        float *x = tied_floats(nx), *y = new_floats(ny), *dy = normal_floats(ny, 1, 0, 1),
+              *dx = normal_floats(nx, 2, 0, 1);
+        double *y0 = new_doubles(ny), *dx0 = new_doubles(nx);
+        k->maxpool_forward(images, h, w, c, x, y);
+        k->maxpool_backward(images, h, w, c, x, dy, dx);
+        for (int n = 0; n < images; n++)
+            for (int p = 0; p < oh; p++)
+                for (int q = 0; q < ow; q++)
+                    for (int ch = 0; ch < c; ch++) {
+                        double most = -INFINITY;
+                        int winner = -1, at = ((n * oh + p) * ow + q) * c + ch;
+                        for (int i = 2 * p - 1; i <= 2 * p + 1; i++)
+                            for (int j = 2 * q - 1; j <= 2 * q + 1; j++) {
+                                int from = ((n * h + i) * w + j) * c + ch;
+                                if (i >= 0 && i < h && j >= 0 && j < w && x[from] > most) {
+                                    most = x[from];
+                                    winner = from;
+                                }
+                            }
+                        y0[at] = most;
+                        dx0[winner] += dy[at];
+                    }
+        expect_close("y", y, y0, ny, 0);
+        expect_close("dx", dx, dx0, nx, 1e-6);
+        free(x);
+        free(y);
+        free(dy);
+        free(dx);
+        free(y0);
+        free(dx0);
+    }
+}
+END_TEST
+
+START_TEST(maxpool_hides_no_value_that_is_not_a_number) {
+    begin(_i);
+    for (int place = 0; place < 9; place++) { /* the window of output (1, 1) of 5 x 5 */
+        float x[25], y[9];
+        for (int i = 0; i < 25; i++)
+            x[i] = (float)i;
+        x[(1 + place / 3) * 5 + 1 + place % 3] = NAN;
+        k->maxpool_forward(1, 5, 5, 1, x, y);
+        ck_assert(isnan(y[4]));
+    }
+}
+END_TEST
+
+typedef struct pool_case {
+    float *x, *y, *weight;
+} pool_case;
+
+static double maxpool_loss(void *context) {
+    pool_case *p = context;
+    k->maxpool_forward(2, 7, 6, 5, p->x, p->y);
+    return dot(p->y, p->weight, 2 * 4 * 3 * 5);
+}
+
+static double avgpool_loss(void *context) {
+    pool_case *p = context;
+    k->avgpool_forward(2, 7 * 6, 5, p->x, p->y);
+    return dot(p->y, p->weight, 2 * 5);
+}
+
+static double subsample_loss(void *context) {
+    pool_case *p = context;
+    k->subsample_forward(2, 7, 6, 5, 2, 8, p->x, p->y);
+    return dot(p->y, p->weight, 2 * 4 * 3 * 8);
+}
+
+/* The step is small against the distance of values: no maximum changes hands but by chance. */
+START_TEST(pooling_backward_equals_finite_differences) {
+    begin(_i);
+    pool_case p = {normal_floats(420, 1, 0, 10), new_floats(192), normal_floats(192, 2, 0, 1)};
+    float *dx = new_floats(420);
+    k->maxpool_backward(2, 7, 6, 5, p.x, p.weight, dx);
+    expect_gradient("maxpool", maxpool_loss, &p, p.x, dx, 420, 0.02, 1e-3);
+    k->avgpool_backward(2, 42, 5, p.weight, dx);
+    expect_gradient("avgpool", avgpool_loss, &p, p.x, dx, 420, 1, 1e-3);
+    k->subsample_backward(2, 7, 6, 5, 2, 8, p.weight, dx);
+    expect_gradient("subsample", subsample_loss, &p, p.x, dx, 420, 1, 1e-3);
+    free(p.x);
+    free(p.y);
+    free(p.weight);
+    free(dx);
+}
+END_TEST
+
+START_TEST(avgpool_is_the_mean_over_pixels) {
+    begin(_i);
+    static const int shapes[][3] = {{1, 1, 1}, {3, 49, 20}, {2, 1000, 33}};
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        const size_t images = (size_t)shapes[s][0], pixels = (size_t)shapes[s][1], c = (size_t)shapes[s][2];
+        float *x = normal_floats(images * pixels * c, 1, 0.5, 1), *y = new_floats(images * c),
+              *dx = new_floats(images * pixels * c);
+        double *y0 = new_doubles(images * c), *dx0 = new_doubles(images * pixels * c);
+        k->avgpool_forward((int)images, (int)pixels, (int)c, x, y);
+        for (size_t i = 0; i < images * pixels * c; i++)
+            y0[i / (pixels * c) * c + i % c] += x[i] / (double)pixels;
+        expect_close("y", y, y0, images * c, 1e-5);
+        k->avgpool_backward((int)images, (int)pixels, (int)c, y, dx);
+        for (size_t i = 0; i < images * pixels * c; i++)
+            dx0[i] = y[i / (pixels * c) * c + i % c] / (double)pixels;
+        expect_close("dx", dx, dx0, images * pixels * c, 1e-6);
+        free(x);
+        free(y);
+        free(dx);
+        free(y0);
+        free(dx0);
+    }
+}
+END_TEST
+
+START_TEST(subsampling_takes_every_second_pixel_and_appends_zero_channels) {
+    begin(_i);
+    static const int shapes[][6] = {{2, 8, 8, 16, 2, 32}, {1, 7, 5, 3, 2, 3}, {2, 5, 6, 4, 1, 9}, {1, 7, 8, 2, 3, 5}};
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        const int images = shapes[s][0], h = shapes[s][1], w = shapes[s][2], c = shapes[s][3], stride = shapes[s][4],
+                  wide = shapes[s][5], oh = (h + stride - 1) / stride, ow = (w + stride - 1) / stride;
+        const size_t nx = (size_t)(images * h * w * c), ny = (size_t)(images * oh * ow * wide);
+        float *x = normal_floats(nx, 1, 0, 1), *y = new_floats(ny), *dx = normal_floats(nx, 2, 0, 1);
+        k->subsample_forward(images, h, w, c, stride, wide, x, y);
+        k->subsample_backward(images, h, w, c, stride, wide, y,
+                              dx); /* of its own output: x where it was taken, else 0 */
+        for (int n = 0; n < images; n++)
+            for (int i = 0; i < h; i++)
+                for (int j = 0; j < w; j++)
+                    for (int ch = 0; ch < wide; ch++) {
+                        bool taken = i % stride == 0 && j % stride == 0;
+                        float from = ch < c ? x[((n * h + i) * w + j) * c + ch] : 0;
+                        if (taken)
+                            expect(y[((n * oh + i / stride) * ow + j / stride) * wide + ch] == from, "y at %d %d %d", i,
+                                   j, ch);
+                        if (ch < c)
+                            expect(dx[((n * h + i) * w + j) * c + ch] == (taken ? from : 0), "dx at %d %d %d", i, j,
+                                   ch);
+                    }
+        free(x);
+        free(y);
+        free(dx);
+    }
+}
+END_TEST
+
+/* ---- cross entropy ---- */
+
+typedef struct loss_case {
+    size_t rows;
+    int classes;
+    float smoothing, scale;
+    float *logits, *loss, *dlogits;
+    int32_t *labels, *rank;
+} loss_case;
+
+static loss_case new_loss(size_t rows, int classes, float smoothing, double deviation) {
+    const size_t n = rows * (size_t)classes;
+    loss_case l = {rows,
+                   classes,
+                   smoothing,
+                   1.0f / (float)rows,
+                   normal_floats(n, 1, 0, deviation),
+                   new_floats(rows),
+                   new_floats(n),
+                   calloc(rows, sizeof(int32_t)),
+                   calloc(rows, sizeof(int32_t))};
+    for (size_t r = 0; r < rows; r++)
+        l.labels[r] = (int32_t)(sd_random_at(1, 94, r, 0).word[0] % (uint32_t)classes);
+    return l;
+}
+
+static void free_loss(loss_case *l) {
+    free(l->logits);
+    free(l->loss);
+    free(l->dlogits);
+    free(l->labels);
+    free(l->rank);
+}
+
+static void score(loss_case *l) {
+    k->cross_entropy_forward(l->rows, l->classes, l->logits, l->labels, l->smoothing, l->loss, l->rank);
+    k->cross_entropy_backward(l->rows, l->classes, l->logits, l->labels, l->smoothing, l->scale, l->dlogits);
+}
+
+static double cross_entropy_loss(void *context) {
+    loss_case *l = context;
+    double sum = 0;
+    k->cross_entropy_forward(l->rows, l->classes, l->logits, l->labels, l->smoothing, l->loss, l->rank);
+    for (size_t r = 0; r < l->rows; r++)
+        sum += l->loss[r];
+    return sum * l->scale;
+}
+
+/* -sum q log softmax(z) with q = (1 - s) onehot + s / classes: the sum written out. */
+START_TEST(cross_entropy_equals_its_formula) {
+    begin(_i);
+    const float smoothings[] = {0, 0.1f, 0.9f};
+    for (int s = 0; s < 3; s++)
+        for (int classes = 1; classes <= 1000; classes = classes * 3 + 1) {
+            loss_case l = new_loss(11, classes, smoothings[s], 3);
+            double *gradient = new_doubles(l.rows * (size_t)classes);
+            score(&l);
+            for (size_t r = 0; r < l.rows; r++) {
+                const float *z = l.logits + r * (size_t)classes;
+                double sum = 0, loss = 0;
+                int higher = 0;
+                for (int i = 0; i < classes; i++)
+                    sum += exp(z[i]);
+                for (int i = 0; i < classes; i++) {
+                    double q = (i == l.labels[r] ? 1 - l.smoothing : 0) + (double)l.smoothing / classes;
+                    loss -= q * log(exp(z[i]) / sum);
+                    higher += z[i] > z[l.labels[r]];
+                    gradient[r * (size_t)classes + (size_t)i] = l.scale * (exp(z[i]) / sum - q);
+                }
+                expect_number("loss", l.loss[r], loss, 1e-6 * (1 + fabs(loss)));
+                ck_assert_int_eq(l.rank[r], higher);
+            }
+            for (size_t i = 0; i < l.rows * (size_t)classes; i++)
+                expect_number("dlogits", l.dlogits[i], gradient[i], 1e-7 * l.scale + 1e-6 * fabs(gradient[i]));
+            free(gradient);
+            free_loss(&l);
+        }
+}
+END_TEST
+
+START_TEST(cross_entropy_backward_equals_finite_differences) {
+    begin(_i);
+    for (int s = 0; s < 2; s++) {
+        loss_case l = new_loss(7, 12, s ? 0.1f : 0, 1);
+        score(&l);
+        expect_gradient("logits", cross_entropy_loss, &l, l.logits, l.dlogits, 84, 1e-2, 1e-3);
+        free_loss(&l);
+    }
+}
+END_TEST
+
+START_TEST(a_rank_counts_equal_scores_before_the_label) {
+    begin(_i);
+    const float logits[4][5] = {{1, 1, 1, 1, 1}, {1, 1, 1, 1, 1}, {3, 2, 2, 1, 2}, {0, 0, 0, 0, 9}};
+    const int32_t labels[4] = {0, 4, 2, 1}, expected[4] = {0, 4, 2, 2};
+    float loss[4];
+    int32_t rank[4];
+    k->cross_entropy_forward(4, 5, logits[0], labels, 0, loss, rank);
+    for (int r = 0; r < 4; r++)
+        ck_assert_int_eq(rank[r], expected[r]);
+}
+END_TEST
+
+START_TEST(a_score_that_is_not_finite_makes_its_row_wrong) {
+    begin(_i);
+    const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (int value = 0; value < 3; value++)
+        for (int place = 0; place < 7; place++) {
+            float logits[7] = {0, 0, 0, 50, 0, 0, 0}, loss;
+            const int32_t label = 3;
+            int32_t rank;
+            k->cross_entropy_forward(1, 7, logits, &label, 0.1f, &loss, &rank);
+            ck_assert_int_eq(rank, 0);
+            logits[place] = bad[value];
+            k->cross_entropy_forward(1, 7, logits, &label, 0.1f, &loss, &rank);
+            expect(rank > 0, "%g at %d: rank %d", bad[value], place, rank);
+            expect(value == 2 || !isfinite(loss), "%g at %d: loss %g", bad[value], place, loss);
+            expect(place != 3 || rank == 7, "a label that scores %g is not among the best 5", bad[value]);
+        }
+}
+END_TEST
+
+START_TEST(huge_scores_have_a_finite_loss) {
+    begin(_i);
+    const float logits[3][3] = {{1e30f, 0, -1e30f}, {3e38f, -3e38f, 3e38f}, {-1e38f, -1e38f, -1e38f}};
+    const int32_t labels[3] = {0, 0, 1};
+    float loss[3], dlogits[9];
+    int32_t rank[3];
+    k->cross_entropy_forward(3, 3, logits[0], labels, 0, loss, rank);
+    k->cross_entropy_backward(3, 3, logits[0], labels, 0, 1, dlogits);
+    expect_number("a sure one", loss[0], 0, 0);
+    expect_number("one of two", loss[1], log(2), 1e30); /* 3e38 + log 2 is no number a double can tell from 3e38 */
+    expect_number("one of three", loss[2], log(3), 1e30);
+    for (int i = 0; i < 9; i++)
+        ck_assert(isfinite(dlogits[i]) && fabsf(dlogits[i]) <= 1);
+    expect_number("its gradient", dlogits[3], -0.5, 1e-6);
+    const float moderate[2] = {1e4f, 1e4f + 1};
+    const int32_t label = 1;
+    k->cross_entropy_forward(1, 2, moderate, &label, 0, loss, rank);
+    expect_number("a shift changes nothing", loss[0], log(1 + exp(-1)), 1e-6);
+}
+END_TEST
+
+/* ---- threads ---- */
+
+/* Runs every kernel that is parallel on shapes large enough to be shared, into one buffer. */
+static size_t run_all(float *out) {
+    float *at = out;
+    const size_t rows = 3001, c = 70, n = rows * c;
+    norm_case b = new_norm_case(rows, (int)c, true);
+#define TAKE(from, elems)                                                                                              \
+    do {                                                                                                               \
+        memcpy(at, from, (elems) * sizeof *at);                                                                        \
+        at += (elems);                                                                                                 \
+    } while (0)
+    batchnorm(&b);
+    k->batchnorm_backward(rows, b.c, b.x, b.y, b.weight, b.mean, b.variance, EPSILON, b.gamma, b.dx, b.dgamma, b.dbeta,
+                          b.scratch);
+    TAKE(b.mean, c);
+    TAKE(b.variance, c);
+    TAKE(b.y, n);
+    TAKE(b.dx, n);
+    TAKE(b.dgamma, c);
+    TAKE(b.dbeta, c);
+    layernorm(&b);
+    k->layernorm_backward(rows, b.c, b.x, b.weight, b.gamma, b.mean, b.variance, b.dx, b.dgamma, b.dbeta, b.scratch);
+    TAKE(b.y, n);
+    TAKE(b.mean, rows);
+    TAKE(b.dx, n);
+    TAKE(b.dgamma, c);
+    TAKE(b.dbeta, c);
+    k->residual_add(n, b.x, b.weight, 0.7f, true, b.y);
+    TAKE(b.y, n);
+    k->relu_backward(n, b.x, b.y);
+    k->accumulate(n, b.weight, b.y);
+    k->scale(n, 0.7f, b.y, b.y);
+    TAKE(b.y, n);
+    k->gelu_forward(n, b.x, b.y);
+    TAKE(b.y, n);
+    k->gelu_backward(n, b.x, b.weight, b.y);
+    TAKE(b.y, n);
+    float *w = normal_floats(c * 300, 9, 0, 1), *wide = new_floats(rows * 300), *dw = new_floats(300 * c),
+          *dbias = new_floats(300), *scratch = new_scratch(rows, 300);
+    k->linear_forward(rows, (int)c, 300, b.x, w, w, wide);
+    k->linear_backward_data(rows, (int)c, 300, wide, w, b.dx);
+    k->linear_backward_weights(rows, (int)c, 300, b.x, wide, dw, dbias, scratch);
+    TAKE(wide, rows * 300);
+    TAKE(b.dx, n);
+    TAKE(dw, 300 * c);
+    TAKE(dbias, 300);
+    k->linear_backward_weights(rows, 300, (int)c, wide, b.x, dw, dbias, scratch);
+    TAKE(dw, 300 * c);
+    free_scratch(scratch, rows, 300);
+    free(w);
+    free(wide);
+    free(dw);
+    free(dbias);
+    attention_case a = new_attention(3, 50, 3, 16, 1);
+    attention_loss(&a);
+    attention_backward(&a);
+    TAKE(a.p, a.n_p);
+    TAKE(a.y, a.n_y);
+    TAKE(a.dqkv, a.n_qkv);
+    free_attention(&a);
+    float *pooled = new_floats(n);
+    k->maxpool_forward(5, 21, 20, 70, b.x, pooled);
+    TAKE(pooled, 5 * 11 * 10 * 70);
+    k->maxpool_backward(5, 21, 20, 70, b.x, b.weight, pooled);
+    TAKE(pooled, 5 * 21 * 20 * 70);
+    k->avgpool_forward(5, 420, 70, b.x, pooled);
+    TAKE(pooled, 5 * 70);
+    k->avgpool_backward(5, 420, 70, b.x, pooled);
+    TAKE(pooled, 5 * 420 * 70);
+    k->subsample_forward(5, 21, 20, 70, 2, 72, b.x, pooled);
+    TAKE(pooled, 5 * 11 * 10 * 72);
+    k->cross_entropy_forward(rows, (int)c, b.x, (const int32_t[3001]){0}, 0.1f, pooled, (int32_t[3001]){0});
+    TAKE(pooled, rows);
+    k->cross_entropy_backward(rows, (int)c, b.x, (const int32_t[3001]){0}, 0.1f, 0.5f, pooled);
+    TAKE(pooled, n);
+    free(pooled);
+    free_norm_case(&b);
+#undef TAKE
+    return (size_t)(at - out);
+}
+
+START_TEST(bits_do_not_depend_on_threads) {
+    begin(_i);
+    const size_t room = 12 * 3001 * 70 + 4 * 3001 * 300;
+    float *one = new_floats(room), *many = new_floats(room);
+    const size_t n = run_all(one);
+    ck_assert_uint_lt(n, room);
+    for (int threads = 2; threads <= 4; threads++) {
+        sd_kernels_set_threads(threads);
+        run_all(many);
+        expect_same_bits("all kernels", one, many, n * sizeof *one);
+    }
+    free(one);
+    free(many);
+}
+END_TEST
+
+int main(void) {
+    const int n_isa = count_kernels();
+    TCase *cases = tcase_create("kernels");
+    tcase_add_test(cases, a_table_is_chosen_by_name);
+    tcase_add_loop_test(cases, a_table_has_every_kernel, 0, n_isa);
+    tcase_add_test(cases, exp_is_exact_to_two_units);
+    tcase_add_test(cases, erf_is_exact_to_its_formula);
+    tcase_add_loop_test(cases, batchnorm_statistics_are_mean_and_biased_variance, 0, n_isa);
+    tcase_add_loop_test(cases, batchnorm_statistics_survive_a_mean_far_from_zero, 0, n_isa);
+    tcase_add_loop_test(cases, batchnorm_of_a_constant_has_no_variance, 0, n_isa);
+    tcase_add_loop_test(cases, batchnorm_equals_its_formulas, 0, n_isa);
+    tcase_add_loop_test(cases, batchnorm_backward_equals_finite_differences, 0, n_isa);
+    tcase_add_loop_test(cases, batchnorm_works_in_place, 0, n_isa);
+    tcase_add_loop_test(cases, batchnorm_hides_no_value_that_is_not_a_number, 0, n_isa);
+    tcase_add_loop_test(cases, layernorm_equals_its_formulas, 0, n_isa);
+    tcase_add_loop_test(cases, layernorm_backward_equals_finite_differences, 0, n_isa);
+    tcase_add_loop_test(cases, layernorm_survives_a_mean_far_from_zero, 0, n_isa);
+    tcase_add_loop_test(cases, pointwise_kernels_equal_their_formulas, 0, n_isa);
+    tcase_add_loop_test(cases, relu_is_zero_at_zero_and_keeps_what_is_not_a_number, 0, n_isa);
+    tcase_add_loop_test(cases, pointwise_kernels_work_in_place, 0, n_isa);
+    tcase_add_loop_test(cases, gelu_equals_its_formula, 0, n_isa);
+    tcase_add_loop_test(cases, gelu_backward_equals_finite_differences, 0, n_isa);
+    tcase_add_loop_test(cases, instruction_sets_agree_on_pointwise_kernels, 1, n_isa);
+    tcase_add_loop_test(cases, linear_equals_its_formulas, 0, n_isa);
+    tcase_add_loop_test(cases, linear_backward_equals_finite_differences, 0, n_isa);
+    tcase_add_loop_test(cases, attention_equals_its_formulas, 0, n_isa);
+    tcase_add_loop_test(cases, attention_backward_equals_finite_differences, 0, n_isa);
+    tcase_add_loop_test(cases, attention_with_huge_scores_picks_one_token, 0, n_isa);
+    tcase_add_loop_test(cases, maxpool_takes_the_first_maximum_of_each_window, 0, n_isa);
+    tcase_add_loop_test(cases, maxpool_hides_no_value_that_is_not_a_number, 0, n_isa);
+    tcase_add_loop_test(cases, pooling_backward_equals_finite_differences, 0, n_isa);
+    tcase_add_loop_test(cases, avgpool_is_the_mean_over_pixels, 0, n_isa);
+    tcase_add_loop_test(cases, subsampling_takes_every_second_pixel_and_appends_zero_channels, 0, n_isa);
+    tcase_add_loop_test(cases, cross_entropy_equals_its_formula, 0, n_isa);
+    tcase_add_loop_test(cases, cross_entropy_backward_equals_finite_differences, 0, n_isa);
+    tcase_add_loop_test(cases, a_rank_counts_equal_scores_before_the_label, 0, n_isa);
+    tcase_add_loop_test(cases, a_score_that_is_not_finite_makes_its_row_wrong, 0, n_isa);
+    tcase_add_loop_test(cases, huge_scores_have_a_finite_loss, 0, n_isa);
+    tcase_add_loop_test(cases, bits_do_not_depend_on_threads, 0, n_isa);
+    return run_suite("kernels", cases);
+}

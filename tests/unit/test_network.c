@@ -1,0 +1,969 @@
+/* nn/ and models/: tables, initial values, gradients of whole networks, what a dropped branch leaves alone. */
+#include "../../src/nn/network.h"
+#include "../support.h"
+
+static const float MARK = 1234.5f;
+
+/* ---- a network with a batch ---- */
+
+typedef struct trainer {
+    sd_network *network;
+    sd_drop_plan plan;
+    sd_pass pass;
+    int batch, classes;
+    size_t image_elems;
+    float *images, *dlogits, *losses;
+    int32_t *labels, *ranks;
+} trainer;
+
+static trainer new_trainer(sd_network *network, int image_size, int batch) {
+    const int classes = sd_network_classes(network);
+    const size_t n = (size_t)batch, image_elems = (size_t)image_size * (size_t)image_size * 3;
+    trainer t = {.network = network,
+                 .plan = keep_all(sd_network_n_units(network)),
+                 .batch = batch,
+                 .classes = classes,
+                 .image_elems = image_elems,
+                 .images = normal_floats(n * image_elems, 1, 0, 1),
+                 .dlogits = new_floats(n * (size_t)classes),
+                 .losses = new_floats(n),
+                 .labels = calloc(n, sizeof(int32_t)),
+                 .ranks = calloc(n, sizeof(int32_t))};
+    for (int i = 0; i < batch; i++)
+        t.labels[i] = (i * 7 + 1) % classes;
+    t.pass = (sd_pass){.images = batch, .training = true, .batch_share = 1};
+    return t;
+}
+
+static void free_trainer(trainer *t) {
+    sd_network_destroy(&t->network);
+    sd_drop_plan_free(&t->plan);
+    free(t->images);
+    free(t->dlogits);
+    free(t->losses);
+    free(t->labels);
+    free(t->ranks);
+}
+
+/* Values of a network part trained: norms and biases are not at their initial ones, which hide errors. */
+static void scramble(sd_network *network) {
+    sd_network_initialise(network, 5);
+    for (int i = 0; i < sd_network_n_tensors(network); i++) {
+        const sd_tensor *t = sd_network_tensor(network, i);
+        for (size_t e = 0; e < t->elems && t->dims == 1; e++)
+            t->value[e] += (float)(0.1 * sd_random_normal(sd_random_at(6, 96, e, (uint64_t)i)));
+    }
+}
+
+static double mean_loss(void *context) {
+    trainer *t = context;
+    t->pass.plan = &t->plan;
+    const float *logits = sd_network_forward(t->network, &t->pass, t->images);
+    best_kernels()->cross_entropy_forward((size_t)t->pass.images, t->classes, logits, t->labels, 0.1f, t->losses,
+                                          t->ranks);
+    double sum = 0;
+    for (int i = 0; i < t->pass.images; i++)
+        sum += t->losses[i];
+    return sum / t->pass.images;
+}
+
+static void ignore_segment(void *context, int segment) {
+    (void)context;
+    (void)segment;
+}
+
+/* Forward and backward; returns the loss. */
+static double train_pass(trainer *t, sd_segment_done done, void *context) {
+    double loss = mean_loss(t);
+    const float *logits = t->network->head.logits;
+    best_kernels()->cross_entropy_backward((size_t)t->batch, t->classes, logits, t->labels, 0.1f,
+                                           1.0f / (float)t->batch, t->dlogits);
+    sd_network_backward(t->network, &t->pass, t->images, t->dlogits, done, context);
+    return loss;
+}
+
+static void fill_gradients(sd_network *network, float value) {
+    for (size_t i = 0; i < sd_network_buffer_elems(network); i++)
+        sd_network_gradients(network)[i] = value;
+}
+
+/* ---- finite differences of whole networks ---- */
+
+/* Of the loss in every learned tensor. The step changes the loss by `change`, and weights by at most 10 times that share (what
+ * batch norm divides out again curves the loss); forward passes in float leave a noise of about 1e-6 in the loss of a deep
+ * network. ReLUs that change sides on the way bend the line: some per cent. An error in a formula is worth 10 % and more. */
+static void check_gradients(trainer *t, double change, double tolerance, uint32_t directions) {
+    fill_gradients(t->network, 0);
+    train_pass(t, ignore_segment, NULL);
+    for (int i = 0; i < sd_network_n_tensors(t->network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(t->network, i);
+        const sd_segment *segment = sd_network_segment(t->network, tensor->segment);
+        if (tensor->kind != SD_TENSOR_PARAMETER || !sd_segment_is_kept(segment, &t->plan))
+            continue;
+        const double norm = sqrt(dot(tensor->gradient, tensor->gradient, tensor->elems)),
+                     size = sqrt(dot(tensor->value, tensor->value, tensor->elems)) + 0.05;
+        float *gradient = new_floats(tensor->elems);
+        memcpy(gradient, tensor->gradient, tensor->elems * sizeof *gradient);
+        expect_gradient_along(tensor->name, mean_loss, t, tensor->value, gradient, tensor->elems,
+                              fmin(change / (norm + 1e-30), 10 * change * size), tolerance, change / 1000, directions);
+        free(gradient);
+    }
+}
+
+START_TEST(gradients_of_resnet20_equal_finite_differences) {
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(new_model((sd_model_spec){.name = "resnet20", .image_size = 8, .classes = 10}, 4), 8, 4);
+    scramble(t.network);
+    check_gradients(&t, 1e-3, 0.03, 3);
+    t.plan.kept[1] = t.plan.kept[3] = t.plan.kept[8] = 0; /* unit 3: the first whose shortcut changes the shape */
+    for (int i = 0; i < t.plan.units; i++)
+        t.plan.scale[i] = 1 + 0.1f * (float)i;
+    check_gradients(&t, 1e-3, 0.03, 3);
+    free_trainer(&t);
+}
+END_TEST
+
+/* ImageNet stem with max pooling, projections; unit 2 is the first block of the second stage. */
+START_TEST(gradients_of_resnet18_equal_finite_differences) {
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(
+        new_model((sd_model_spec){.name = "resnet18", .image_size = 48, .classes = 10, .stem = SD_STEM_IMAGENET}, 4),
+        48, 4);
+    scramble(t.network);
+    t.plan.kept[2] = t.plan.kept[5] = 0;
+    t.plan.scale[4] = 1.5f;
+    check_gradients(&t, 1e-3, 0.03, 1);
+    free_trainer(&t);
+}
+END_TEST
+
+START_TEST(gradients_of_vit_tiny_equal_finite_differences) {
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(
+        new_model((sd_model_spec){.name = "vit_tiny", .image_size = 8, .classes = 10, .patch_size = 4}, 2), 8, 2);
+    scramble(t.network);
+    t.plan.kept[3] = t.plan.kept[10] = 0;
+    t.plan.scale[5] = 2;
+    check_gradients(&t, 1e-3, 0.005, 1); /* smooth */
+    free_trainer(&t);
+}
+END_TEST
+
+/* One of each kind of branch, small enough to look in many directions: bottlenecks with a projection and without. */
+static sd_network *new_bottlenecks(void) {
+    sd_network *network;
+    const sd_conv_spec first[] = {{4, 1, 1}, {4, 3, 2}, {16, 1, 1}}, second[] = {{5, 1, 1}, {5, 3, 1}, {16, 1, 1}};
+    expect_ok(sd_network_create(best_kernels(), 4, 7, &network));
+    expect_ok(sd_network_stem_conv(network, (sd_shape){9, 9, 3}, 8, 3, 1, false));
+    for (int i = 0; i < 2; i++) {
+        sd_residual_spec spec = {.depth = i + 1,
+                                 .relu = true,
+                                 .stride = i ? 1 : 2,
+                                 .shortcut = i ? SD_SHORTCUT_IDENTITY : SD_SHORTCUT_PROJECTION};
+        sd_residual *residual;
+        sd_shape in = sd_network_shape(network), out;
+        expect_ok(sd_network_add_unit(network, i ? "b" : "a", i + 1, &spec.unit));
+        expect_ok(sd_network_open_residual(network, spec, &residual));
+        expect_ok(
+            sd_conv_branch_init(network, &residual->branch, i ? "b" : "a", in, 3, i ? second : first, false, &out));
+        expect_ok(sd_network_close_residual(network, residual, i ? "b" : "a", out));
+    }
+    expect_ok(sd_network_head_pool(network, 0));
+    expect_ok(sd_network_finish(network));
+    return network;
+}
+
+START_TEST(gradients_of_bottlenecks_equal_finite_differences) {
+    sd_kernels_set_threads(1);
+    for (int dropped = -1; dropped < 2; dropped++) {
+        trainer t = new_trainer(new_bottlenecks(), 9, 4);
+        scramble(t.network);
+        t.plan.scale[0] = 1.25f;
+        if (dropped >= 0)
+            t.plan.kept[dropped] = 0;
+        check_gradients(&t, 1e-4, 0.03, 6);
+        free_trainer(&t);
+    }
+}
+END_TEST
+
+static sd_network *new_transformer(double dropout) {
+    sd_network *network;
+    expect_ok(sd_network_create(best_kernels(), 4, 7, &network));
+    expect_ok(sd_network_stem_patch(network, (sd_shape){6, 6, 3}, 12, 3));
+    for (int i = 0; i < 4; i++) {
+        sd_residual_spec spec = {.depth = i / 2 + 1};
+        sd_residual *residual;
+        sd_shape shape = sd_network_shape(network);
+        char name[8];
+        snprintf(name, sizeof name, "b%d", i / 2);
+        expect_ok(sd_network_add_unit(network, name, i / 2 + 1, &spec.unit));
+        expect_ok(sd_network_open_residual(network, spec, &residual));
+        if (i % 2)
+            expect_ok(sd_mlp_branch_init(network, &residual->branch, name, shape, 20));
+        else
+            expect_ok(sd_attention_branch_init(network, &residual->branch, name, shape, 3));
+        expect_ok(sd_network_close_residual(network, residual, name, shape));
+    }
+    expect_ok(sd_network_head_token(network, dropout));
+    expect_ok(sd_network_finish(network));
+    return network;
+}
+
+START_TEST(gradients_of_a_transformer_equal_finite_differences) {
+    sd_kernels_set_threads(1);
+    for (int dropout = 0; dropout < 2; dropout++) {
+        trainer t = new_trainer(new_transformer(dropout ? 0.4 : 0), 6, 4);
+        scramble(t.network);
+        for (int i = 0; i < sd_network_n_tensors(t.network); i++) { /* its weights are initially close to 0 */
+            const sd_tensor *tensor = sd_network_tensor(t.network, i);
+            for (size_t e = 0; e < tensor->elems && tensor->dims == 2; e++)
+                tensor->value[e] *= 15;
+        }
+        t.pass.seed = 3;
+        t.pass.step = 11;
+        t.plan.kept[1] = 0;
+        t.plan.scale[2] = 0.5f;
+        check_gradients(&t, 1e-3, 0.005, 6);
+        free_trainer(&t);
+    }
+}
+END_TEST
+
+/* ---- dropped branches ---- */
+
+/* Writing nothing into a dropped segment is what lets its bytes stay off the wire. */
+START_TEST(gradients_of_a_dropped_unit_are_not_touched) {
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(
+        new_model((sd_model_spec){.name = "resnet18", .image_size = 16, .classes = 10, .stem = SD_STEM_CIFAR}, 2), 16,
+        2);
+    scramble(t.network);
+    fill_gradients(t.network, MARK);
+    t.plan.kept[2] = t.plan.kept[7] = 0;
+    train_pass(&t, ignore_segment, NULL);
+    const float *gradients = sd_network_gradients(t.network);
+    for (int s = 0; s < sd_network_n_segments(t.network); s++) {
+        const sd_segment *segment = sd_network_segment(t.network, s);
+        bool kept = segment->unit != 2 && segment->unit != 7;
+        ck_assert(sd_segment_is_kept(segment, &t.plan) == kept);
+        for (size_t e = 0; !kept && e < segment->elems; e++)
+            expect(gradients[segment->offset_elems + e] == MARK, "segment %d, value %zu", s, e);
+    }
+    for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(t.network, i);
+        size_t written = 0;
+        for (size_t e = 0; e < tensor->elems; e++)
+            written += tensor->gradient[e] != MARK;
+        bool kept = sd_segment_is_kept(sd_network_segment(t.network, tensor->segment), &t.plan);
+        expect(written == (kept ? tensor->elems : 0), "%s: %zu of %zu values are written", tensor->name, written,
+               tensor->elems);
+    }
+    free_trainer(&t);
+}
+END_TEST
+
+START_TEST(a_dropped_branch_is_not_read_either) {
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(new_model((sd_model_spec){.name = "resnet20", .image_size = 8, .classes = 10}, 4), 8, 4);
+    scramble(t.network);
+    t.plan.kept[0] = t.plan.kept[3] = t.plan.kept[8] = 0;
+    for (int s = 0; s < sd_network_n_segments(t.network); s++) { /* weights that are no numbers, and gradients */
+        const sd_segment *segment = sd_network_segment(t.network, s);
+        for (size_t e = 0; !sd_segment_is_kept(segment, &t.plan) && e < segment->elems; e++)
+            sd_network_values(t.network)[segment->offset_elems + e] =
+                sd_network_gradients(t.network)[segment->offset_elems + e] = NAN;
+    }
+    ck_assert(isfinite(train_pass(&t, ignore_segment, NULL)));
+    ck_assert(isfinite(sd_gradient_norm(t.network, &t.plan)));
+    free_trainer(&t);
+}
+END_TEST
+
+START_TEST(a_network_without_any_branch_still_works) {
+    sd_kernels_set_threads(1);
+    const char *names[] = {"resnet20", "resnet18", "vit_tiny"};
+    for (int i = 0; i < 3; i++) {
+        trainer t = new_trainer(
+            new_model((sd_model_spec){.name = names[i], .image_size = 16, .classes = 10, .patch_size = 8}, 3), 16, 3);
+        scramble(t.network);
+        memset(t.plan.kept, 0, (size_t)t.plan.units);
+        check_gradients(&t, 1e-3, 0.03, 1);
+        free_trainer(&t);
+    }
+}
+END_TEST
+
+static trainer statistics_trainer(void) {
+    return new_trainer(
+        new_model((sd_model_spec){.name = "resnet18", .image_size = 16, .classes = 10, .stem = SD_STEM_CIFAR}, 2), 16,
+        2);
+}
+
+START_TEST(statistics_of_a_dropped_unit_stand_still_and_its_shortcuts_move) {
+    sd_kernels_set_threads(1);
+    trainer t = statistics_trainer();
+    const size_t bytes = sd_network_buffer_elems(t.network) * sizeof(float);
+    scramble(t.network);
+    float *before = malloc(bytes);
+    t.plan.kept[2] = 0; /* layer2.0, which has a downsample shortcut */
+    train_pass(&t, ignore_segment, NULL);
+    memcpy(before, sd_network_values(t.network), bytes);
+    sd_network_update_statistics(t.network, &t.plan);
+    for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(t.network, i);
+        bool branch = !strncmp(tensor->name, "layer2.0.", 9) && !strstr(tensor->name, "downsample");
+        bool moves = tensor->kind == SD_TENSOR_STATISTIC && !branch;
+        bool same = !memcmp(tensor->value, before + tensor->offset_elems, tensor->elems * sizeof(float));
+        expect(same == !moves, "%s %s", tensor->name, same ? "stands still" : "moves");
+        expect((tensor->kind == SD_TENSOR_STATISTIC) == (strstr(tensor->name, "running_") != NULL), "%s", tensor->name);
+    }
+    for (int s = 0; s < sd_network_n_segments(t.network); s++)
+        ck_assert_int_eq(sd_network_segment(t.network, s)->kept_steps, sd_network_segment(t.network, s)->unit != 2);
+    sd_network_update_statistics(t.network, &t.plan);
+    t.plan.kept[2] = 1;
+    sd_network_update_statistics(t.network, &t.plan);
+    for (int s = 0; s < sd_network_n_segments(t.network); s++)
+        ck_assert_int_eq(sd_network_segment(t.network, s)->kept_steps,
+                         sd_network_segment(t.network, s)->unit == 2 ? 1 : 3);
+    free(before);
+    free_trainer(&t);
+}
+END_TEST
+
+/* bn1 of the stem, by hand: batch mean and unbiased variance of the convolution, and r = 0.9 r + 0.1 batch. */
+START_TEST(running_statistics_follow_the_batch_as_in_pytorch) {
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(new_model((sd_model_spec){.name = "resnet20", .image_size = 6, .classes = 10}, 3), 6, 3);
+    scramble(t.network);
+    t.pass.batch_share = 0.25f; /* this rank has a quarter of the batch */
+    const sd_tensor *weight = find_tensor(t.network, "conv1.weight"),
+                    *mean = find_tensor(t.network, "bn1.running_mean"),
+                    *variance = find_tensor(t.network, "bn1.running_var");
+    const float old_mean = mean->value[5], old_variance = variance->value[5];
+    double values[3 * 6 * 6], batch_mean = 0, batch_variance = 0;
+    const int n = 3 * 6 * 6;
+    for (int at = 0; at < n; at++) {
+        values[at] = 0;
+        for (int i = 0; i < 3; i++)
+            for (int j = 0; j < 3; j++)
+                for (int c = 0; c < 3; c++) {
+                    int h = at / 6 % 6 + i - 1, w = at % 6 + j - 1;
+                    if (h >= 0 && h < 6 && w >= 0 && w < 6)
+                        values[at] += (double)t.images[((at / 36 * 6 + h) * 6 + w) * 3 + c] *
+                                      weight->value[((i * 3 + j) * 3 + c) * 16 + 5]; /* HWIO */
+                }
+        batch_mean += values[at] / n;
+    }
+    for (int at = 0; at < n; at++)
+        batch_variance += pow(values[at] - batch_mean, 2) / (n - 1);
+    train_pass(&t, ignore_segment, NULL);
+    expect_number("this rank's part of the mean", mean->gradient[5], 0.25 * batch_mean, 1e-6);
+    expect_number("this rank's part of the variance", variance->gradient[5], 0.25 * batch_variance, 1e-5);
+    ck_assert(mean->value[5] == old_mean); /* not before the ranks' parts are added up */
+    for (size_t e = 0; e < mean->elems; e++) {
+        mean->gradient[e] *= 4;
+        variance->gradient[e] *= 4;
+    }
+    sd_network_update_statistics(t.network, &t.plan);
+    expect_number("running mean", mean->value[5], 0.9 * old_mean + 0.1 * batch_mean, 1e-6);
+    expect_number("running variance", variance->value[5], 0.9 * old_variance + 0.1 * batch_variance, 1e-5);
+    free_trainer(&t);
+}
+END_TEST
+
+START_TEST(an_evaluation_changes_nothing_and_sees_each_image_alone) {
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(new_model((sd_model_spec){.name = "resnet20", .image_size = 8, .classes = 10}, 4), 8, 4);
+    const size_t bytes = sd_network_buffer_elems(t.network) * sizeof(float);
+    scramble(t.network);
+    fill_gradients(t.network, MARK);
+    float *before = malloc(bytes), together[40];
+    memcpy(before, sd_network_values(t.network), bytes);
+    t.pass.training = false;
+    for (int i = 0; i < t.plan.units; i++)
+        t.plan.scale[i] = 0.5f;
+    mean_loss(&t);
+    memcpy(together, t.network->head.logits, sizeof together);
+    expect_same_bits("values", before, sd_network_values(t.network), bytes);
+    for (size_t i = 0; i < sd_network_buffer_elems(t.network); i++)
+        expect(sd_network_gradients(t.network)[i] == MARK, "gradient %zu", i);
+    for (int i = 0; i < 4; i++) {
+        const sd_pass one = {.images = 1, .plan = &t.plan};
+        const float *logits = sd_network_forward(t.network, &one, t.images + (size_t)i * t.image_elems);
+        expect_close_floats("an image alone", logits, together + 10 * i, 10, 1e-5);
+    }
+    free(before);
+    free_trainer(&t);
+}
+END_TEST
+
+/* Unlike batch norm, layer norm lets the images of a batch be computed apart: so may the ranks. */
+START_TEST(dropout_depends_on_the_place_in_the_global_batch_alone) {
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(new_transformer(0.5), 6, 4);
+    scramble(t.network);
+    float together[28], other[28];
+    t.pass.seed = 9;
+    t.pass.step = 2;
+    t.pass.first_image = 8;
+    mean_loss(&t);
+    memcpy(together, t.network->head.logits, sizeof together);
+    for (int i = 0; i < 2; i++) {
+        const sd_pass half = {.images = 2,
+                              .training = true,
+                              .plan = &t.plan,
+                              .batch_share = 0.5f,
+                              .seed = 9,
+                              .step = 2,
+                              .first_image = (uint64_t)(8 + 2 * i)};
+        const float *logits = sd_network_forward(t.network, &half, t.images + (size_t)(2 * i) * t.image_elems);
+        expect_close_floats("half a batch", logits, together + 14 * i, 14, 1e-5);
+    }
+    for (int change = 0; change < 2; change++) { /* another step, another seed: another mask */
+        t.pass.step += change == 0;
+        t.pass.seed += change == 1;
+        mean_loss(&t);
+        memcpy(other, t.network->head.logits, sizeof other);
+        ck_assert_mem_ne(together, other, sizeof other);
+    }
+    t.pass.training = false;
+    mean_loss(&t);
+    memcpy(other, t.network->head.logits, sizeof other);
+    t.pass.step += 1;
+    mean_loss(&t);
+    expect_same_bits("an evaluation has no dropout", other, t.network->head.logits, sizeof other);
+    free_trainer(&t);
+}
+END_TEST
+
+/* timm's drop_rate: what is kept is enlarged, so that its expectation stays. */
+START_TEST(dropout_zeroes_its_share_and_scales_what_it_keeps) {
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(new_transformer(0.25), 6, 4);
+    scramble(t.network);
+    float plain[4 * 12];
+    int zeros = 0;
+    t.pass.training = false;
+    mean_loss(&t);
+    memcpy(plain, t.network->head.features, sizeof plain);
+    t.pass.training = true;
+    for (t.pass.step = 1; t.pass.step <= 50; t.pass.step++) {
+        mean_loss(&t);
+        for (int i = 0; i < 48; i++) {
+            const float x = t.network->head.features[i];
+            zeros += x == 0;
+            expect(x == 0 || fabs(x - plain[i] / 0.75) <= 1e-6 * fabs(x), "feature %d is %g, without dropout %g", i, x,
+                   plain[i]);
+        }
+    }
+    expect_number("zeros", zeros, 2400 * 0.25, 5 * sqrt(2400 * 0.25 * 0.75));
+    free_trainer(&t);
+}
+END_TEST
+
+/* ---- the tables ---- */
+
+static const struct table_row {
+    const char *name;
+    int image_size, classes, patch_size, blocks, units;
+    size_t parameters; /* of torchvision and timm; CIFAR: of the paper's option A, counted by hand below */
+} table[] = {
+    {"resnet20", 32, 10, 0, 9, 9, 269722},          {"resnet110", 32, 10, 0, 54, 54, 1727962},
+    {"resnet18", 224, 1000, 0, 8, 8, 11689512},     {"resnet34", 224, 1000, 0, 16, 16, 21797672},
+    {"resnet50", 224, 1000, 0, 16, 16, 25557032},   {"resnet101", 224, 1000, 0, 33, 33, 44549160},
+    {"resnet152", 224, 1000, 0, 50, 50, 60192808},  {"vit_tiny", 224, 1000, 16, 12, 24, 5717416},
+    {"vit_small", 224, 1000, 16, 12, 24, 22050664}, {"vit_base", 224, 1000, 16, 12, 24, 86567656},
+};
+enum { N_TABLE = sizeof table / sizeof table[0] };
+
+static sd_network *table_model(const struct table_row *row, sd_unit_choice unit) {
+    sd_kernels_set_threads(1);
+    return new_model((sd_model_spec){.name = row->name,
+                                     .image_size = row->image_size,
+                                     .classes = row->classes,
+                                     .patch_size = row->patch_size,
+                                     .unit = unit},
+                     1);
+}
+
+START_TEST(parameters_are_as_many_as_pytorch_counts) {
+    const struct table_row *row = &table[_i];
+    sd_network *network = table_model(row, SD_UNIT_BRANCH);
+    ck_assert_uint_eq(sd_network_parameters(network), row->parameters);
+    ck_assert_int_eq(sd_network_blocks(network), row->blocks);
+    ck_assert_int_eq(sd_network_n_units(network), row->units);
+    ck_assert_int_eq(sd_network_classes(network), row->classes);
+    size_t sum = 0, in_segments = 0;
+    for (int i = 0; i < sd_network_n_tensors(network); i++)
+        if (sd_network_tensor(network, i)->kind == SD_TENSOR_PARAMETER)
+            sum += sd_network_tensor(network, i)->elems;
+    for (int i = 0; i < sd_network_n_segments(network); i++)
+        in_segments += sd_network_segment(network, i)->parameter_elems;
+    ck_assert_uint_eq(sum, row->parameters);
+    ck_assert_uint_eq(in_segments, row->parameters);
+    sd_network_destroy(&network);
+}
+END_TEST
+
+static void expect_table(sd_network *network) {
+    size_t end = 0;
+    const int n = sd_network_n_segments(network);
+    for (int s = 0; s < n; s++) { /* one after the other, without holes */
+        const sd_segment *segment = sd_network_segment(network, s);
+        ck_assert_uint_eq(segment->offset_elems, end);
+        end += segment->elems;
+    }
+    ck_assert_uint_eq(end, sd_network_buffer_elems(network));
+    unsigned char *owner = calloc(end, 1);
+    for (int i = 0; i < sd_network_n_tensors(network); i++) {
+        const sd_tensor *t = sd_network_tensor(network, i);
+        const sd_segment *segment = sd_network_segment(network, t->segment);
+        expect((uintptr_t)t->value % 64 == 0 && (uintptr_t)t->gradient % 64 == 0, "%s is not aligned", t->name);
+        expect(t->value == sd_network_values(network) + t->offset_elems &&
+                   t->gradient == sd_network_gradients(network) + t->offset_elems,
+               "%s", t->name);
+        expect(t->offset_elems >= segment->offset_elems &&
+                   t->offset_elems + t->elems <= segment->offset_elems + segment->elems,
+               "%s is not in its segment", t->name);
+        size_t elems = 1;
+        for (int d = 0; d < t->dims; d++)
+            elems *= (size_t)t->shape[d];
+        ck_assert_uint_eq(elems, t->elems);
+        for (size_t e = 0; e < t->elems; e++)
+            expect(!owner[t->offset_elems + e]++, "%s lies upon another tensor", t->name);
+        for (int j = 0; j < i; j++)
+            expect(strcmp(t->name, sd_network_tensor(network, j)->name), "%s is there twice", t->name);
+        bool norm_or_bias = t->dims == 1, embedding = t->dims == 3;
+        expect(t->kind == SD_TENSOR_STATISTIC || t->matrix == !(norm_or_bias || embedding), "%s: matrix", t->name);
+    }
+    free(owner);
+    const char *head = strcmp(sd_network_tensor(network, 0)->name, "cls_token") ? "fc.weight" : "head.weight";
+    ck_assert_int_eq(find_tensor(network, head)->segment, 0); /* backward finishes the head first, the stem last */
+    ck_assert_int_eq(sd_network_tensor(network, 0)->segment, n - 1);
+}
+
+START_TEST(tensors_and_segments_tile_the_buffer) {
+    const char *names[] = {"resnet20", "resnet18", "resnet50", "vit_tiny"};
+    sd_network *network =
+        new_model((sd_model_spec){.name = names[_i], .image_size = 32, .classes = 11, .patch_size = 8}, 2);
+    expect_table(network);
+    sd_network_destroy(&network);
+}
+END_TEST
+
+/* ResNet-20's rows of PyTorch's state_dict, from both ends; the goldens know them all. */
+START_TEST(tensors_come_in_the_order_of_state_dict) {
+    sd_network *network = new_model((sd_model_spec){.name = "resnet18", .image_size = 32, .classes = 10}, 1);
+    const char *first[] = {"conv1.weight",
+                           "bn1.weight",
+                           "bn1.bias",
+                           "bn1.running_mean",
+                           "bn1.running_var",
+                           "layer1.0.conv1.weight",
+                           "layer1.0.bn1.weight",
+                           "layer1.0.bn1.bias",
+                           "layer1.0.bn1.running_mean",
+                           "layer1.0.bn1.running_var",
+                           "layer1.0.conv2.weight"};
+    const int n = sd_network_n_tensors(network);
+    for (size_t i = 0; i < sizeof first / sizeof first[0]; i++)
+        ck_assert_str_eq(sd_network_tensor(network, (int)i)->name, first[i]);
+    ck_assert_str_eq(sd_network_tensor(network, n - 2)->name, "fc.weight");
+    ck_assert_str_eq(sd_network_tensor(network, n - 1)->name, "fc.bias");
+    find_tensor(network, "layer2.0.downsample.0.weight");
+    find_tensor(network, "layer2.0.downsample.1.running_var");
+    ck_assert_int_eq(n, 102); /* 122 of torchvision less 20 num_batches_tracked */
+    sd_network_destroy(&network);
+}
+END_TEST
+
+typedef struct done_log {
+    trainer *trainer;
+    int next;
+    float *seen; /* the gradients as each segment was reported */
+} done_log;
+
+static void note_segment(void *context, int segment) {
+    done_log *log = context;
+    ck_assert_int_eq(segment, log->next++);
+    const sd_segment *s = sd_network_segment(log->trainer->network, segment);
+    memcpy(log->seen + s->offset_elems, sd_network_gradients(log->trainer->network) + s->offset_elems,
+           s->elems * sizeof(float));
+}
+
+/* What has been reported may be on its way to other ranks: it must not change any more. */
+START_TEST(segments_are_reported_in_order_and_complete) {
+    sd_kernels_set_threads(1);
+    const char *names[] = {"resnet20", "resnet18", "vit_tiny"};
+    for (int dropped = 0; dropped < 2; dropped++) {
+        trainer t = new_trainer(
+            new_model((sd_model_spec){.name = names[_i], .image_size = 16, .classes = 10, .patch_size = 8}, 2), 16, 2);
+        done_log log = {.trainer = &t, .seen = new_floats(sd_network_buffer_elems(t.network))};
+        scramble(t.network);
+        if (dropped)
+            t.plan.kept[0] = t.plan.kept[2] = t.plan.kept[5] = t.plan.kept[t.plan.units - 1] = 0;
+        train_pass(&t, note_segment, &log);
+        ck_assert_int_eq(log.next, sd_network_n_segments(t.network));
+        expect_same_bits("gradients", log.seen, sd_network_gradients(t.network),
+                         sd_network_buffer_elems(t.network) * sizeof(float));
+        free(log.seen);
+        free_trainer(&t);
+    }
+}
+END_TEST
+
+START_TEST(units_are_the_branches_or_the_blocks_in_order) {
+    sd_network *network = table_model(&table[0], SD_UNIT_BRANCH);
+    ck_assert_str_eq(sd_network_unit(network, 0)->name, "layer1.0");
+    ck_assert_str_eq(sd_network_unit(network, 8)->name, "layer3.2");
+    for (int i = 0; i < 9; i++)
+        ck_assert_int_eq(sd_network_unit(network, i)->depth, i + 1);
+    ck_assert_uint_eq(sd_network_unit(network, 3)->parameters, 16 * 32 * 9 + 32 * 32 * 9 + 4 * 32); /* layer2.0 */
+    sd_network_destroy(&network);
+    for (int unit = 0; unit < 2; unit++) {
+        const struct table_row row = {"vit_tiny", 32, 10, 8, 0, 0, 0};
+        network = table_model(&row, unit ? SD_UNIT_BLOCK : SD_UNIT_BRANCH);
+        ck_assert_int_eq(sd_network_n_units(network), unit ? 12 : 24);
+        ck_assert_str_eq(sd_network_unit(network, 0)->name, unit ? "blocks.0" : "blocks.0.attn");
+        ck_assert_str_eq(sd_network_unit(network, 1)->name, unit ? "blocks.1" : "blocks.0.mlp");
+        const size_t attention = 192 * 576 + 576 + 192 * 192 + 192 + 2 * 192, mlp = 2 * 192 * 768 + 768 + 192 + 2 * 192;
+        ck_assert_uint_eq(sd_network_unit(network, 0)->parameters, unit ? attention + mlp : attention);
+        for (int i = 0; i < sd_network_n_units(network); i++)
+            ck_assert_int_eq(sd_network_unit(network, i)->depth, unit ? i + 1 : i / 2 + 1);
+        sd_network_destroy(&network);
+    }
+}
+END_TEST
+
+/* ---- work ---- */
+
+/* Multiply-adds of a convolution with square maps and kernels. */
+static double conv_macs(double out, double in_channels, double kernel, double channels) {
+    return out * out * in_channels * kernel * kernel * channels;
+}
+
+/* 3x3 stem; in stage s (32 / 2^s pixels, 16 * 2^s filters) 6 convolutions, the first of stages 1 and 2 from half the channels. */
+START_TEST(flops_of_resnet20_equal_a_hand_count) {
+    sd_network *network = table_model(&table[0], SD_UNIT_BRANCH);
+    double macs = conv_macs(32, 3, 3, 16) + 6 * conv_macs(32, 16, 3, 16) + conv_macs(16, 16, 3, 32) +
+                  5 * conv_macs(16, 32, 3, 32) + conv_macs(8, 32, 3, 64) + 5 * conv_macs(8, 64, 3, 64) + 64 * 10;
+    ck_assert(macs == 40551040); /* 442,368 + 14,155,776 + 2 x (1,179,648 + 11,796,480) + 640 */
+    ck_assert(sd_network_flops(network) == 2 * macs);
+    ck_assert(sd_network_unit(network, 0)->flops == 2 * 2 * conv_macs(32, 16, 3, 16));
+    ck_assert(sd_network_unit(network, 3)->flops == 2 * (conv_macs(16, 16, 3, 32) + conv_macs(16, 32, 3, 32)));
+    double units = 0;
+    for (int i = 0; i < 9; i++)
+        units += sd_network_unit(network, i)->flops;
+    ck_assert(units == 2 * (macs - conv_macs(32, 3, 3, 16) - 640)); /* shortcuts multiply nothing */
+    sd_network_destroy(&network);
+}
+END_TEST
+
+START_TEST(flops_of_resnet50_equal_a_hand_count) {
+    const int blocks[] = {3, 4, 6, 3};
+    double macs = conv_macs(112, 3, 7, 64), branches = 0, in = 64, first_of_stage_2 = 0;
+    for (int stage = 0; stage < 4; stage++) {
+        const double out = 56 >> stage, before = stage ? 2 * out : out, width = 64 << stage;
+        for (int b = 0; b < blocks[stage]; b++, in = 4 * width) {
+            double branch = conv_macs(b ? out : before, in, 1, width) + conv_macs(out, width, 3, width) +
+                            conv_macs(out, width, 1, 4 * width);
+            branches += branch;
+            if (b == 0)
+                macs += conv_macs(out, in, 1, 4 * width); /* projection */
+            if (stage == 1 && b == 0)
+                first_of_stage_2 = branch;
+        }
+    }
+    macs += branches + 2048.0 * 1000;
+    ck_assert(macs == 4089184256.0); /* what torchvision's is known for: 4.09 GMACs */
+    sd_network *network = table_model(&table[4], SD_UNIT_BRANCH);
+    ck_assert(sd_network_flops(network) == 2 * macs);
+    ck_assert(sd_network_unit(network, 3)->flops == 2 * first_of_stage_2); /* without its shortcut */
+    double units = 0;
+    for (int i = 0; i < 16; i++)
+        units += sd_network_unit(network, i)->flops;
+    ck_assert(units == 2 * branches);
+    sd_network_destroy(&network);
+}
+END_TEST
+
+START_TEST(flops_of_resnet18_and_vit_equal_a_hand_count) {
+    sd_network *network = table_model(&table[2], SD_UNIT_BRANCH);
+    ck_assert(sd_network_flops(network) == 2 * 1814073344.0);
+    sd_network_destroy(&network);
+    const double T = 197, C = 192, attention = T * C * 3 * C + 2 * T * T * C + T * C * C, mlp = 2 * T * C * 4 * C;
+    network = table_model(&table[7], SD_UNIT_BRANCH);
+    ck_assert(sd_network_flops(network) == 2 * (196 * C * 768 + 12 * (attention + mlp) + C * 1000));
+    ck_assert(sd_network_unit(network, 0)->flops == 2 * attention);
+    ck_assert(sd_network_unit(network, 1)->flops == 2 * mlp);
+    sd_network_destroy(&network);
+}
+END_TEST
+
+START_TEST(the_smallest_map_that_batch_norm_sees_is_known) {
+    static const struct {
+        const char *name;
+        int image_size;
+        sd_stem_choice stem;
+        size_t values;
+    } rows[] = {{"resnet20", 32, SD_STEM_AUTO, 64},    {"resnet20", 4, SD_STEM_AUTO, 1},
+                {"resnet18", 224, SD_STEM_AUTO, 49},   {"resnet18", 64, SD_STEM_AUTO, 64}, /* the CIFAR stem */
+                {"resnet18", 65, SD_STEM_AUTO, 9},     {"resnet18", 64, SD_STEM_IMAGENET, 4},
+                {"resnet50", 32, SD_STEM_IMAGENET, 1}, {"vit_tiny", 32, SD_STEM_AUTO, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sd_network *network = new_model((sd_model_spec){.name = rows[i].name,
+                                                        .image_size = rows[i].image_size,
+                                                        .classes = 10,
+                                                        .stem = rows[i].stem,
+                                                        .patch_size = 16},
+                                        1);
+        expect(sd_network_batchnorm_values(network) == rows[i].values, "%s at %d: %zu", rows[i].name,
+               rows[i].image_size, sd_network_batchnorm_values(network));
+        sd_network_destroy(&network);
+    }
+}
+END_TEST
+
+/* ---- layouts and initial values ---- */
+
+START_TEST(export_gives_oihw_and_import_takes_it_back) {
+    sd_network *network =
+        new_model((sd_model_spec){.name = "resnet18", .image_size = 32, .classes = 10, .stem = SD_STEM_IMAGENET}, 1);
+    sd_network_initialise(network, 3);
+    for (int i = 0; i < sd_network_n_tensors(network); i++) {
+        const sd_tensor *t = sd_network_tensor(network, i);
+        float *array = new_floats(t->elems), *back = new_floats(t->elems);
+        sd_tensor_export(t, t->value, array);
+        sd_tensor_import(t, array, back);
+        expect_same_bits(t->name, back, t->value, t->elems * sizeof *back);
+        ck_assert_int_eq(t->layout, t->dims == 4 ? SD_LAYOUT_HWIO : SD_LAYOUT_PLAIN);
+        if (t->dims != 4)
+            expect_same_bits(t->name, array, t->value, t->elems * sizeof *array);
+        const int O = t->shape[0], I = t->shape[1], H = t->shape[2], W = t->shape[3];
+        for (int o = 0; t->dims == 4 && o < O; o++)
+            for (int c = 0; c < I; c++)
+                for (int h = 0; h < H; h++)
+                    for (int w = 0; w < W; w++)
+                        expect(array[((o * I + c) * H + h) * W + w] == t->value[((h * W + w) * I + c) * O + o],
+                               "%s at %d %d %d %d", t->name, o, c, h, w);
+        free(array);
+        free(back);
+    }
+    sd_network_destroy(&network);
+}
+END_TEST
+
+static double deviation_of(const sd_tensor *t, double *mean) {
+    double sum = 0, square = 0;
+    for (size_t e = 0; e < t->elems; e++)
+        sum += t->value[e];
+    *mean = sum / (double)t->elems;
+    for (size_t e = 0; e < t->elems; e++)
+        square += pow(t->value[e] - *mean, 2);
+    return sqrt(square / (double)t->elems);
+}
+
+/* 5 sigma: the deviation of n normal numbers is known to 1/sqrt(2n) of itself, their mean to deviation / sqrt(n). */
+static void expect_normal(const sd_tensor *t, double deviation) {
+    double mean, d = deviation_of(t, &mean), n = (double)t->elems;
+    expect_number(t->name, d, deviation, 5 * deviation / sqrt(2 * n));
+    expect_number(t->name, mean, 0, 5 * deviation / sqrt(n));
+}
+
+static void expect_uniform(const sd_tensor *t, double bound) {
+    double mean, d = deviation_of(t, &mean), most = 0;
+    for (size_t e = 0; e < t->elems; e++)
+        most = fmax(most, fabs(t->value[e]));
+    expect(most <= bound * (1 + 1e-6), "%s: %g is beyond %g", t->name, most, bound);
+    if (t->elems > 100)
+        expect_number(t->name, d, bound / sqrt(3), 5 * bound / sqrt((double)t->elems));
+}
+
+static void expect_constant(const sd_tensor *t, float value) {
+    for (size_t e = 0; e < t->elems; e++)
+        expect(t->value[e] == value, "%s: %g", t->name, t->value[e]);
+}
+
+static bool ends_with(const char *text, const char *end) {
+    return strlen(text) >= strlen(end) && !strcmp(text + strlen(text) - strlen(end), end);
+}
+
+/* He et al. 2015 with fan out; PyTorch's default for the classifier. */
+START_TEST(resnets_begin_as_torchvisions) {
+    for (int zero = 0; zero < 2; zero++) {
+        sd_network *network = new_model(
+            (sd_model_spec){
+                .name = _i ? "resnet50" : "resnet20", .image_size = 32, .classes = 10, .zero_init_residual = zero},
+            1);
+        sd_network_initialise(network, 1);
+        int zeroed = 0;
+        for (int i = 0; i < sd_network_n_tensors(network); i++) {
+            const sd_tensor *t = sd_network_tensor(network, i);
+            bool last = ends_with(t->name, _i ? "bn3.weight" : "bn2.weight");
+            zeroed += zero && last;
+            if (t->dims == 4)
+                expect_normal(t, sqrt(2.0 / (t->shape[0] * t->shape[2] * t->shape[3])));
+            else if (!strncmp(t->name, "fc.", 3))
+                expect_uniform(t, 1 / sqrt(_i ? 2048 : 64));
+            else if (ends_with(t->name, ".bias") || ends_with(t->name, "running_mean") || (zero && last))
+                expect_constant(t, 0);
+            else
+                expect_constant(t, 1);
+        }
+        ck_assert_int_eq(zeroed, !zero ? 0 : _i ? 16 : 9);
+        sd_network_destroy(&network);
+    }
+}
+END_TEST
+
+START_TEST(vits_begin_as_timms) {
+    sd_network *network =
+        new_model((sd_model_spec){.name = "vit_tiny", .image_size = 32, .classes = 10, .patch_size = 4}, 1);
+    sd_network_initialise(network, 1);
+    for (int i = 0; i < sd_network_n_tensors(network); i++) {
+        const sd_tensor *t = sd_network_tensor(network, i);
+        if (!strncmp(t->name, "patch_embed.proj", 16))
+            expect_uniform(t, 1 / sqrt(48));
+        else if (!strcmp(t->name, "cls_token"))
+            expect_normal(t, 1e-6);
+        else if (!strcmp(t->name, "pos_embed") || t->dims == 2)
+            expect_normal(t, 0.02);
+        else
+            expect_constant(t, ends_with(t->name, ".bias") ? 0 : 1);
+    }
+    sd_network_destroy(&network);
+}
+END_TEST
+
+START_TEST(weights_are_a_function_of_the_seed) {
+    const sd_model_spec spec = {.name = "resnet20", .image_size = 8, .classes = 10};
+    sd_network *a = new_model(spec, 1), *b;
+    expect_ok(sd_model_create(&spec, sd_kernels_at(0), 7, &b)); /* whatever the batch and the instruction set */
+    const size_t bytes = sd_network_buffer_elems(a) * sizeof(float);
+    sd_network_initialise(a, 1);
+    sd_network_initialise(b, 1);
+    expect_same_bits("the same seed", sd_network_values(a), sd_network_values(b), bytes);
+    fill_gradients(b, 3);
+    sd_network_initialise(b, 2);
+    for (int i = 0; i < sd_network_n_tensors(a); i++) {
+        const sd_tensor *t = sd_network_tensor(a, i), *other = sd_network_tensor(b, i);
+        bool drawn = t->dims == 4 || !strncmp(t->name, "fc.", 3);
+        expect((memcmp(t->value, other->value, t->elems * sizeof(float)) != 0) == drawn, "%s", t->name);
+    }
+    sd_network_initialise(b, 1);
+    expect_same_bits("again", sd_network_values(a), sd_network_values(b), bytes);
+    const sd_tensor *one = find_tensor(a, "layer1.0.conv1.weight"), *two = find_tensor(a, "layer1.0.conv2.weight");
+    ck_assert_mem_ne(one->value, two->value, one->elems * sizeof(float)); /* tensors of one shape are not copies */
+    sd_network_destroy(&a);
+    sd_network_destroy(&b);
+}
+END_TEST
+
+/* Element i of a tensor, in PyTorch's order, is a function of seed, place in the table and i. */
+START_TEST(initial_values_are_those_of_the_documented_counter) {
+    sd_network *network = new_model((sd_model_spec){.name = "resnet20", .image_size = 8, .classes = 10}, 1);
+    sd_network_initialise(network, 77);
+    const sd_tensor *t = sd_network_tensor(network, 5);
+    ck_assert_str_eq(t->name, "layer1.0.conv1.weight");
+    float *array = new_floats(t->elems);
+    sd_tensor_export(t, t->value, array);
+    for (size_t e = 0; e < t->elems; e++)
+        expect_number(t->name, array[e], sqrt(2.0 / 144) * sd_random_normal(sd_random_at(77, 2, e, 5)), 1e-7);
+    free(array);
+    sd_network_destroy(&network);
+}
+END_TEST
+
+/* ---- names ---- */
+
+START_TEST(every_documented_model_is_known) {
+    char name[32];
+    for (int depth = 20; depth <= 1202; depth += 6) {
+        snprintf(name, sizeof name, "resnet%d", depth);
+        expect_ok(sd_model_check_name(name));
+    }
+    const char *names[] = {"resnet18",  "resnet34", "resnet50",  "resnet101",
+                           "resnet152", "vit_tiny", "vit_small", "vit_base"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        expect_ok(sd_model_check_name(names[i]));
+}
+END_TEST
+
+START_TEST(other_names_are_refused) {
+    const char *names[] = {"",          "resnet",   "resnet8",     "resnet14",
+                           "resnet21",  "resnet19", "resnet1208",  "resnet020",
+                           "resnet20x", "Resnet20", "resnet-20",   "resnet20.0",
+                           "vit",       "vit_huge", "vit_tiny_16", "resnet99999999999999999999"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        expect_refused(sd_model_check_name(names[i]), SD_ERR_CONFIG, "model.name: ", names[i], NULL);
+}
+END_TEST
+
+START_TEST(a_depth_is_digits_alone) {
+    const char *names[] = {"resnet 20", "resnet+20", "resnet\t20"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        expect_refused(sd_model_check_name(names[i]), SD_ERR_CONFIG, "model.name: ", NULL);
+}
+END_TEST
+
+START_TEST(what_a_model_cannot_be_is_refused_with_its_key) {
+    sd_network *network;
+    sd_model_spec spec = {.name = "resnet20", .image_size = 32, .classes = 10, .stem = SD_STEM_IMAGENET};
+    expect_refused(sd_model_create(&spec, best_kernels(), 1, &network), SD_ERR_CONFIG, "model.stem: ", NULL);
+    spec = (sd_model_spec){.name = "vit_tiny", .image_size = 32, .classes = 10, .patch_size = 5};
+    expect_refused(sd_model_create(&spec, best_kernels(), 1, &network), SD_ERR_CONFIG, "model.patch_size: ", "32",
+                   NULL);
+    spec.patch_size = 0;
+    expect_refused(sd_model_create(&spec, best_kernels(), 1, &network), SD_ERR_CONFIG, "model.patch_size: ", NULL);
+    spec.patch_size = 64;
+    expect_refused(sd_model_create(&spec, best_kernels(), 1, &network), SD_ERR_CONFIG, "model.patch_size: ", NULL);
+    ck_assert_ptr_null(network);
+    spec.name = "resnet21";
+    expect_refused(sd_model_create(&spec, best_kernels(), 1, &network), SD_ERR_CONFIG, "model.name: ", NULL);
+}
+END_TEST
+
+START_TEST(a_batch_that_does_not_fit_is_refused) {
+    sd_network *network;
+    const sd_model_spec spec = {.name = "resnet20", .image_size = 32, .classes = 10};
+    expect_refused(sd_model_create(&spec, best_kernels(), 1 << 30, &network), SD_ERR_MEMORY, "memory", "batch", NULL);
+}
+END_TEST
+
+int main(void) {
+    TCase *cases = tcase_create("network");
+    tcase_add_test(cases, gradients_of_resnet20_equal_finite_differences);
+    tcase_add_test(cases, gradients_of_resnet18_equal_finite_differences);
+    tcase_add_test(cases, gradients_of_vit_tiny_equal_finite_differences);
+    tcase_add_test(cases, gradients_of_bottlenecks_equal_finite_differences);
+    tcase_add_test(cases, gradients_of_a_transformer_equal_finite_differences);
+    tcase_add_test(cases, gradients_of_a_dropped_unit_are_not_touched);
+    tcase_add_test(cases, a_dropped_branch_is_not_read_either);
+    tcase_add_test(cases, a_network_without_any_branch_still_works);
+    tcase_add_test(cases, statistics_of_a_dropped_unit_stand_still_and_its_shortcuts_move);
+    tcase_add_test(cases, running_statistics_follow_the_batch_as_in_pytorch);
+    tcase_add_test(cases, an_evaluation_changes_nothing_and_sees_each_image_alone);
+    tcase_add_test(cases, dropout_depends_on_the_place_in_the_global_batch_alone);
+    tcase_add_test(cases, dropout_zeroes_its_share_and_scales_what_it_keeps);
+    tcase_add_loop_test(cases, parameters_are_as_many_as_pytorch_counts, 0, N_TABLE);
+    tcase_add_loop_test(cases, tensors_and_segments_tile_the_buffer, 0, 4);
+    tcase_add_test(cases, tensors_come_in_the_order_of_state_dict);
+    tcase_add_loop_test(cases, segments_are_reported_in_order_and_complete, 0, 3);
+    tcase_add_test(cases, units_are_the_branches_or_the_blocks_in_order);
+    tcase_add_test(cases, flops_of_resnet20_equal_a_hand_count);
+    tcase_add_test(cases, flops_of_resnet50_equal_a_hand_count);
+    tcase_add_test(cases, flops_of_resnet18_and_vit_equal_a_hand_count);
+    tcase_add_test(cases, the_smallest_map_that_batch_norm_sees_is_known);
+    tcase_add_test(cases, export_gives_oihw_and_import_takes_it_back);
+    tcase_add_loop_test(cases, resnets_begin_as_torchvisions, 0, 2);
+    tcase_add_test(cases, vits_begin_as_timms);
+    tcase_add_test(cases, weights_are_a_function_of_the_seed);
+    tcase_add_test(cases, initial_values_are_those_of_the_documented_counter);
+    tcase_add_test(cases, every_documented_model_is_known);
+    tcase_add_test(cases, other_names_are_refused);
+    tcase_add_test(cases, a_depth_is_digits_alone);
+    tcase_add_test(cases, what_a_model_cannot_be_is_refused_with_its_key);
+    tcase_add_test(cases, a_batch_that_does_not_fit_is_refused);
+    return run_suite("network", cases);
+}

@@ -1,0 +1,356 @@
+/* report/: CSV files, numbers, what dropping saves, the summary, the description. */
+#include <fcntl.h>
+
+#include "../support.h"
+
+enum { PATH_BYTES = 1024 };
+
+static void path_in(const char *folder, const char *name, char path[PATH_BYTES]) {
+    snprintf(path, PATH_BYTES, "%s/%s", folder, name);
+}
+
+/* ---- CSV ---- */
+
+START_TEST(a_new_csv_has_its_header_and_then_rows) {
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    sd_csv csv = {0};
+    uint64_t bytes;
+    make_folder(folder);
+    path_in(folder, "a.csv", path);
+    write_bytes(path, "of another run\n1,2,3\n", 21);
+    expect_ok(sd_csv_open(&csv, folder, "a.csv", "step,loss", 0));
+    expect_file(path, "step,loss\n"); /* at once: what is written can be read while it grows */
+    expect_ok(sd_csv_row(&csv, "%d,%s\n", 1, "0.5"));
+    expect_ok(sd_csv_row(&csv, "%d,\n", 2));
+    expect_file(path, "step,loss\n1,0.5\n2,\n");
+    expect_ok(sd_csv_sync(&csv, &bytes));
+    ck_assert_uint_eq(bytes, 19);
+    sd_csv_close(&csv);
+    ck_assert_ptr_null(csv.file);
+    expect_ok(sd_csv_sync(&csv, &bytes)); /* one that is not open */
+    ck_assert_uint_eq(bytes, 0);
+    sd_csv_close(&csv);
+    remove_folder(folder);
+}
+END_TEST
+
+/* After a resume the rows beyond the checkpoint are cut, and the file goes on as if the run had never stopped. */
+START_TEST(a_csv_is_cut_to_the_checkpoint_and_goes_on) {
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    sd_csv csv = {0};
+    uint64_t bytes;
+    make_folder(folder);
+    path_in(folder, "a.csv", path);
+    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", 0));
+    expect_ok(sd_csv_row(&csv, "1\n"));
+    expect_ok(sd_csv_sync(&csv, &bytes));
+    const uint64_t keep = bytes;
+    expect_ok(sd_csv_row(&csv, "2\n"));
+    expect_ok(sd_csv_row(&csv, "3, a row that is cut in the midd"));
+    sd_csv_close(&csv);
+    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", keep));
+    expect_file(path, "h\n1\n");
+    expect_ok(sd_csv_sync(&csv, &bytes));
+    ck_assert_uint_eq(bytes, keep);
+    expect_ok(sd_csv_row(&csv, "2b\n"));
+    expect_ok(sd_csv_sync(&csv, &bytes));
+    ck_assert_uint_eq(bytes, keep + 3);
+    sd_csv_close(&csv);
+    expect_file(path, "h\n1\n2b\n");
+    remove_folder(folder);
+}
+END_TEST
+
+START_TEST(a_csv_that_is_missing_or_shorter_goes_on_at_its_end) {
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    sd_csv csv = {0};
+    make_folder(folder);
+    path_in(folder, "a.csv", path);
+    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", 1000)); /* missing */
+    expect_ok(sd_csv_row(&csv, "1\n"));
+    sd_csv_close(&csv);
+    expect_file(path, "h\n1\n");
+    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", 1000)); /* shorter */
+    expect_ok(sd_csv_row(&csv, "2\n"));
+    sd_csv_close(&csv);
+    expect_file(path, "h\n1\n2\n");
+    write_bytes(path, "", 0);
+    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", 1000)); /* empty: its header is missing, too */
+    expect_ok(sd_csv_row(&csv, "3\n"));
+    sd_csv_close(&csv);
+    expect_file(path, "h\n3\n");
+    remove_folder(folder);
+}
+END_TEST
+
+START_TEST(a_csv_that_cannot_be_written_is_reported_with_its_path) {
+    char folder[SUPPORT_PATH_BYTES];
+    sd_csv csv = {0};
+    make_folder(folder);
+    expect_refused(sd_csv_open(&csv, "/nonexistent/folder", "a.csv", "h", 0), SD_ERR_IO, "/nonexistent/folder/a.csv",
+                   NULL);
+    sd_csv_close(&csv);
+    if (access("/dev/full", W_OK) == 0) {
+        csv = (sd_csv){0};
+        expect_refused(sd_csv_open(&csv, "/dev", "full", "h", 0), SD_ERR_IO, "/dev/full", NULL);
+        sd_csv_close(&csv);
+    }
+    remove_folder(folder);
+}
+END_TEST
+
+START_TEST(numbers_have_nine_digits_and_no_value_is_empty) {
+    static const struct {
+        double value;
+        const char *text;
+    } rows[] = {{NAN, ""},
+                {0, "0"},
+                {0.1, "0.1"},
+                {1.0 / 3, "0.333333333"},
+                {2.0 / 3e5, "6.66666667e-06"},
+                {-2.5, "-2.5"},
+                {12345678.9, "12345678.9"},
+                {1e20, "1e+20"}};
+    char text[32];
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        ck_assert_str_eq(sd_csv_number(rows[i].value, text), rows[i].text);
+    ck_assert_ptr_eq(sd_csv_number(1, text), text);
+    ck_assert_uint_lt(strlen(sd_csv_number(-1.23456789e-300, text)), 32);
+}
+END_TEST
+
+/* ---- savings ---- */
+
+/* ResNet-20 with 10 classes, by hand: parameters and multiply-adds of the branches. */
+static const double BLOCK_MACS[9] = {4718592, 4718592, 4718592, 3538944, 4718592, 4718592, 3538944, 4718592, 4718592};
+static const double BLOCK_PARAMETERS[9] = {4672, 4672, 4672, 13952, 18560, 18560, 55552, 73984, 73984};
+static const double ALL_MACS = 40551040, ALL_PARAMETERS = 269722;
+
+static sd_network *new_resnet20(void) {
+    return new_model((sd_model_spec){.name = "resnet20", .image_size = 32, .classes = 10}, 1);
+}
+
+START_TEST(savings_equal_a_hand_count) {
+    sd_network *network = new_resnet20();
+    double rate[9];
+    sd_drop_law law = {.units = 9, .rate = rate};
+    double parameters = 464 + 650; /* stem, classifier */
+    for (int i = 0; i < 9; i++)
+        parameters += BLOCK_PARAMETERS[i];
+    ck_assert(parameters == ALL_PARAMETERS);
+    for (int schedule = 0; schedule < 3; schedule++) {
+        sd_savings expected = {0};
+        for (int i = 0; i < 9; i++) {
+            rate[i] = schedule == 0 ? 0 : schedule == 1 ? 0.5 : 0.5 * (i + 1) / 9;
+            expected.branches += rate[i] / 9;
+            expected.flops += rate[i] * BLOCK_MACS[i] / ALL_MACS;
+            expected.bytes += rate[i] * BLOCK_PARAMETERS[i] / ALL_PARAMETERS;
+        }
+        sd_savings savings = sd_savings_expected(network, &law);
+        expect_number("branches", savings.branches, expected.branches, 1e-12);
+        expect_number("flops", savings.flops, expected.flops, 1e-12);
+        expect_number("bytes", savings.bytes, expected.bytes, 1e-12);
+    }
+    sd_network_destroy(&network);
+}
+END_TEST
+
+START_TEST(schedule_csv_has_a_row_a_unit) {
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES], expected[2048];
+    sd_network *network = new_resnet20();
+    double rate[9];
+    sd_drop_law law = {.units = 9, .rate = rate};
+    make_folder(folder);
+    path_in(folder, "schedule.csv", path);
+    size_t used = (size_t)sprintf(expected, "branch,name,depth,drop_rate,parameters,flops\n");
+    for (int i = 0; i < 9; i++) {
+        rate[i] = 0.0625 * i;
+        used += (size_t)sprintf(expected + used, "%d,layer%d.%d,%d,%.9g,%.0f,%.0f\n", i + 1, i / 3 + 1, i % 3, i + 1,
+                                rate[i], BLOCK_PARAMETERS[i], 2 * BLOCK_MACS[i]);
+    }
+    expect_ok(sd_schedule_write(folder, network, &law));
+    expect_file(path, expected);
+    expect_refused(sd_schedule_write("/nonexistent/folder", network, &law), SD_ERR_IO, "schedule.csv", NULL);
+    sd_network_destroy(&network);
+    remove_folder(folder);
+}
+END_TEST
+
+/* ---- summary and description ---- */
+
+START_TEST(summary_json_has_numbers_strings_and_null) {
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    size_t n;
+    make_folder(folder);
+    path_in(folder, "summary.json", path);
+    const sd_summary summary = {.run_folder = "runs/\"a\"",
+                                .host = "node\\1",
+                                .mpi = "MPI",
+                                .isa = "avx2",
+                                .status = "complete",
+                                .ranks = 4,
+                                .threads = 2,
+                                .step = 123456789012,
+                                .epoch = 3,
+                                .images = 9,
+                                .bytes_reduced = 123456789012345,
+                                .bytes_full = 123456789012345,
+                                .seconds = 1.5,
+                                .kept_fraction = 0.75,
+                                .train_loss = 0.1,
+                                .train_accuracy = INFINITY,
+                                .val_loss = NAN,
+                                .val_accuracy = 0.8,
+                                .val_top5_accuracy = NAN,
+                                .train_eval_accuracy = NAN,
+                                .gap = NAN,
+                                .best_accuracy = 0.81,
+                                .best_step = 7,
+                                .parameters = 269722};
+    expect_ok(sd_summary_write(folder, &summary));
+    char *text = read_bytes(path, &n);
+    for (char *from = text, *to = text;; from++) { /* without blanks */
+        while (*from == '\t' || *from == '\n' || *from == ' ')
+            from++;
+        if (!(*to++ = *from))
+            break;
+    }
+    const char *expected[] = {"\"run_folder\":\"runs/\\\"a\\\"\"",
+                              "\"host\":\"node\\\\1\"",
+                              "\"status\":\"complete\"",
+                              "\"ranks\":4,",
+                              "\"threads\":2,",
+                              "\"step\":123456789012,",
+                              "\"epoch\":3,",
+                              "\"bytes_full\":123456789012345,",
+                              "\"kept_fraction\":0.75,",
+                              "\"train_loss\":0.1,",
+                              "\"train_accuracy\":null,",
+                              "\"val_loss\":null,",
+                              "\"val_accuracy\":0.8,",
+                              "\"gap\":null,",
+                              "\"best_step\":7,",
+                              "\"parameters\":269722,",
+                              "\"isa\":\"avx2\"",
+                              "\"version\":\""};
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++)
+        expect(strstr(text, expected[i]), "%s is not in %s", expected[i], text);
+    ck_assert(text[0] == '{' && text[strlen(text) - 1] == '}');
+    free(text);
+    expect_refused(sd_summary_write("/nonexistent/folder", &summary), SD_ERR_IO, "/nonexistent/folder/summary.json",
+                   NULL);
+    remove_folder(folder);
+}
+END_TEST
+
+/* Standard output of a call, as text. Caller frees. */
+static char *output_of(void (*call)(void *), void *context) {
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    size_t n;
+    make_folder(folder);
+    path_in(folder, "out", path);
+    fflush(stdout);
+    int kept = dup(STDOUT_FILENO), file = open(path, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+    dup2(file, STDOUT_FILENO);
+    call(context);
+    fflush(stdout);
+    dup2(kept, STDOUT_FILENO);
+    close(file);
+    close(kept);
+    char *text = read_bytes(path, &n);
+    remove_folder(folder);
+    return text;
+}
+
+static void print_description(void *context) { sd_description_print(context); }
+
+START_TEST(a_check_tells_rates_and_savings) {
+    sd_config *config = config_of("model.name=resnet20", "stochastic_depth.rate=0.5", NULL);
+    sd_network *network = new_resnet20();
+    double rate[9];
+    sd_drop_law law = {.units = 9, .rate = rate};
+    for (int i = 0; i < 9; i++)
+        rate[i] = sd_drop_rate(SD_DROP_LINEAR, 0.5, i + 1, 9);
+    sd_description d = {.config = config,
+                        .network = network,
+                        .law = &law,
+                        .isa = "ref",
+                        .ranks = 3,
+                        .threads = 2,
+                        .image_size = 32,
+                        .train_images = 50000,
+                        .validation_images = 10000,
+                        .steps_per_epoch = 390,
+                        .total_steps = 3900,
+                        .rank_images = 43,
+                        .state_bytes = 3 << 20,
+                        .activation_bytes = 5 << 20,
+                        .data_bytes = 7 << 20};
+    char *text = output_of(print_description, &d);
+    const sd_savings savings = sd_savings_expected(network, &law);
+    char branches[64], flops[64], bytes[64];
+    snprintf(branches, sizeof branches, "%.2f %%", 100 * savings.branches);
+    snprintf(flops, sizeof flops, "%.2f %%", 100 * savings.flops);
+    snprintf(bytes, sizeof bytes, "%.2f %%", 100 * savings.bytes);
+    expect_words(text, (const char *const[]){"resnet20", "269722 parameters", "50000 training", "3900 steps",
+                                             "at most 43", "15.0 MiB", "layer1.0", "layer3.2", "0.500000", "0.055556",
+                                             branches, flops, bytes, NULL});
+    free(text);
+    expect_ok(sd_config_set(config, "communication.skip_dropped=false"));
+    text = output_of(print_description, &d);
+    expect_words(text, (const char *const[]){"0.00 %", "skip_dropped", NULL});
+    ck_assert_ptr_null(strstr(text, bytes));
+    free(text);
+    sd_network_destroy(&network);
+    free(config);
+}
+END_TEST
+
+static void print_summary(void *context) { sd_summary_print(context); }
+
+START_TEST(a_closing_summary_leaves_out_what_has_no_value) {
+    sd_summary summary = {.run_folder = "runs/a",
+                          .host = "h",
+                          .mpi = "m",
+                          .isa = "ref",
+                          .status = "complete",
+                          .ranks = 1,
+                          .threads = 1,
+                          .seconds = 2,
+                          .images = 100,
+                          .kept_fraction = 0.75,
+                          .val_accuracy = 0.8,
+                          .train_accuracy = 0.9,
+                          .train_loss = NAN,
+                          .val_loss = NAN,
+                          .val_top5_accuracy = NAN,
+                          .train_eval_accuracy = NAN,
+                          .gap = NAN,
+                          .best_accuracy = NAN};
+    char *text = output_of(print_summary, &summary);
+    expect_words(text, (const char *const[]){"runs/a", "80.00 %", "90.00 %", "25.00 %", "50.0", NULL});
+    ck_assert_ptr_null(strstr(text, "nan"));
+    ck_assert_ptr_null(strstr(text, "top-5"));
+    free(text);
+    summary.train_eval_accuracy = 0.95;
+    summary.gap = 0.15;
+    text = output_of(print_summary, &summary);
+    expect_words(text, (const char *const[]){"95.00 %", "15.00 %", NULL}); /* the honest one */
+    free(text);
+}
+END_TEST
+
+int main(void) {
+    TCase *cases = tcase_create("report");
+    tcase_add_test(cases, a_new_csv_has_its_header_and_then_rows);
+    tcase_add_test(cases, a_csv_is_cut_to_the_checkpoint_and_goes_on);
+    tcase_add_test(cases, a_csv_that_is_missing_or_shorter_goes_on_at_its_end);
+    tcase_add_test(cases, a_csv_that_cannot_be_written_is_reported_with_its_path);
+    tcase_add_test(cases, numbers_have_nine_digits_and_no_value_is_empty);
+    tcase_add_test(cases, savings_equal_a_hand_count);
+    tcase_add_test(cases, schedule_csv_has_a_row_a_unit);
+    tcase_add_test(cases, summary_json_has_numbers_strings_and_null);
+    tcase_add_test(cases, a_check_tells_rates_and_savings);
+    tcase_add_test(cases, a_closing_summary_leaves_out_what_has_no_value);
+    return run_suite("report", cases);
+}
