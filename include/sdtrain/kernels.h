@@ -50,7 +50,7 @@ typedef struct sd_kernels {
     void (*conv2d_backward_data)(const sd_conv2d *conv, const float *dy, const float *w, float *dx, float *scratch);
     void (*conv2d_backward_weights)(const sd_conv2d *conv, const float *x, const float *dy, float *dw, float *scratch);
 
-    /* Batch normalisation over rows (Ioffe & Szegedy 2015). mean, variance: [c]; the variance is the biased one. */
+    /* Batch normalisation over rows (Ioffe & Szegedy 2015), c at most 8192. mean, variance: [c]; the variance is the biased one. */
     void (*batchnorm_statistics)(size_t rows, int c, const float *x, float *mean, float *variance, float *scratch);
     /* y = (x - mean) / sqrt(variance + epsilon) * gamma + beta, then max(., 0) if relu. y may be x. */
     void (*batchnorm_apply)(size_t rows, int c, const float *x, const float *mean, const float *variance, float epsilon,
@@ -77,7 +77,7 @@ typedef struct sd_kernels {
     /* y += x. */
     void (*accumulate)(size_t elems, const float *x, float *y);
 
-    /* GELU with the exact error function: y = x/2 (1 + erf(x / sqrt 2)) (Hendrycks & Gimpel 2016; erf to 1.5e-7,
+    /* GELU with the exact error function: y = x/2 (1 + erf(x / sqrt 2)) (Hendrycks & Gimpel 2016; erf to about 5e-7,
      * Abramowitz & Stegun 7.1.26). dx may be dy. */
     void (*gelu_forward)(size_t elems, const float *x, float *y);
     void (*gelu_backward)(size_t elems, const float *x, const float *dy, float *dx);

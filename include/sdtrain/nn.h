@@ -3,8 +3,8 @@
  * Everything here is local. Parameters live in one contiguous buffer and their gradients in another with the same layout,
  * ordered as the backward pass finishes them (head first, stem last):
  *
- *     values     | head | block L branch | block L shortcut | ... | block 1 branch | stem |
- *     gradients  | head | block L branch | block L shortcut | ... | block 1 branch | stem |
+ *     values     | head | block L shortcut | block L branch | ... | block 1 branch | stem |
+ *     gradients  | head | block L shortcut | block L branch | ... | block 1 branch | stem |
  *                   ^ a segment: finished at one moment, dropped or kept as one, sent as one piece of memory
  *
  * The running statistics of batch norm stand in the same table: their value is the running estimate, their "gradient" is

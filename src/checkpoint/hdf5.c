@@ -200,7 +200,7 @@ static sd_status read_array(const sd_checkpoint_file *from, const char *path, hi
     sd_status status = SD_OK;
     hid_t dataset = H5Dopen2(from->file, path, H5P_DEFAULT);
     if (dataset < 0)
-        return sd_fail(SD_ERR_DATA, "%s: is of another model: it has no %s", from->path, path);
+        return sd_fail(SD_ERR_DATA, "%s: has no %s: it is of another model or version", from->path, path);
     hid_t space = H5Dget_space(dataset);
     hsize_t extent[H5S_MAX_RANK] = {0};
     bool fits = H5Sget_simple_extent_dims(space, extent, NULL) == dims;

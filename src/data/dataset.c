@@ -23,11 +23,12 @@ struct sd_dataset {
 /* Draws N of the training images by the seed; both parts stay in file order. */
 static sd_status hold_out(sd_dataset *dataset, uint32_t n, uint32_t seed) {
     const uint32_t all = dataset->source->n_train;
-    uint32_t *shuffled;
-    unsigned char *is_held;
-    SD_TRY(sd_alloc(&shuffled, all, sizeof *shuffled));
-    SD_TRY(sd_alloc(&is_held, all, 1));
-    SD_TRY(sd_alloc(&dataset->held_out, n, sizeof *dataset->held_out));
+    uint32_t *shuffled = NULL;
+    unsigned char *is_held = NULL;
+    sd_status status;
+    SD_TRY_CLEANUP(sd_alloc(&shuffled, all, sizeof *shuffled));
+    SD_TRY_CLEANUP(sd_alloc(&is_held, all, 1));
+    SD_TRY_CLEANUP(sd_alloc(&dataset->held_out, n, sizeof *dataset->held_out));
     sd_random_permutation(seed, SD_STREAM_SPLIT, 0, shuffled, all);
     for (uint32_t i = 0; i < n; i++)
         is_held[shuffled[i]] = 1;
@@ -37,9 +38,10 @@ static sd_status hold_out(sd_dataset *dataset, uint32_t n, uint32_t seed) {
         else
             dataset->train[dataset->n_train++] = i;
     }
+cleanup:
     free(shuffled);
     free(is_held);
-    return SD_OK;
+    return status;
 }
 
 static sd_status split(sd_dataset *dataset, const sd_config *config) {

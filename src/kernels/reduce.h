@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 
+/* MAX_STRIP bounds the channels of a batch norm (kernels.h). */
 enum { MAX_STRIP = 8192, CHUNK_ELEMS = 16384, MIN_STRIP = 64, MIN_CHUNK_ROWS = 16 };
 
 static inline size_t strip_elems(int c) {

@@ -11,8 +11,9 @@
     X(batchnorm_statistics)                                                                                            \
     X(batchnorm_apply)                                                                                                 \
     X(batchnorm_backward)                                                                                              \
-    X(layernorm_forward) X(layernorm_backward) X(residual_add) X(relu_backward) X(scale) X(accumulate) X(gelu_forward) \
-        X(gelu_backward) X(linear_forward) X(linear_backward_data) X(linear_backward_weights) X(attention_forward)     \
+    X(layernorm_forward)                                                                                               \
+    X(layernorm_backward) X(residual_add) X(relu_backward) X(scale) X(accumulate) X(gelu_forward) X(gelu_backward)     \
+        X(linear_forward) X(linear_backward_data) X(linear_backward_weights) X(attention_forward)                      \
             X(attention_backward) X(maxpool_forward) X(maxpool_backward) X(avgpool_forward) X(avgpool_backward)        \
                 X(subsample_forward) X(subsample_backward) X(cross_entropy_forward) X(cross_entropy_backward)
 

@@ -130,10 +130,9 @@ sd_status sd_run_end_epoch(sd_run *run) {
         sd_score score;
         SD_TRY(sd_run_score(run, SD_SPLIT_VALIDATION, sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION), &score));
         if (!isfinite(score.loss))
-            return sd_comm_agree(run->comm, sd_fail(SD_ERR_DIVERGED,
-                                                    "training diverged: after step %llu the validation loss is not "
-                                                    "finite; lower lr.base (%g), and start again or from %s",
-                                                    (unsigned long long)p->step, config->lr.base, run->checkpoints));
+            sd_log_warn("after step %llu the validation loss is not finite: either training diverges, or after so few "
+                        "steps batch norm's running statistics are still far from the batches'",
+                        (unsigned long long)p->step);
         p->val_loss = score.loss;
         p->val_accuracy = score.top1;
         p->val_top5_accuracy = score.top5;
