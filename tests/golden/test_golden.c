@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "sdtrain/sdtrain.h"
+#include "support.h"
 
 enum { STEPS = 10, SKETCH = 1024, MAX_NAME = 160 };
 
@@ -131,7 +132,7 @@ static void make_batch(golden *g, int step) {
 
 /* ---- comparing ---- */
 
-static void expect(const char *what, const reference *r, const double *ours) {
+static void expect_golden(const char *what, const reference *r, const double *ours) {
     double error = 0;
     for (size_t i = 0; i < r->n; i++) {
         ck_assert_msg(isfinite(ours[i]), "%s: value %zu is not finite", what, i);
@@ -145,23 +146,23 @@ static void expect(const char *what, const reference *r, const double *ours) {
                       r->tolerance);
 }
 
-static void expect_floats(const golden *g, const char *name, const float *ours, bool gradient) {
+static void expect_golden_floats(const golden *g, const char *name, const float *ours, bool gradient) {
     reference r = read_reference(g, name, gradient);
     double *values = malloc(r.n * sizeof *values);
     for (size_t i = 0; i < r.n; i++)
         values[i] = ours[i];
-    expect(name, &r, values);
+    expect_golden(name, &r, values);
     free(values);
     free(r.values);
 }
 
-static void expect_number(const golden *g, const char *name, double ours) {
+static void expect_golden_number(const golden *g, const char *name, double ours) {
     reference r = read_reference(g, name, false);
-    expect(name, &r, &ours);
+    expect_golden(name, &r, &ours);
     free(r.values);
 }
 
-static void expect_gradient(const golden *g, const sd_tensor *t) {
+static void expect_golden_gradient(const golden *g, const sd_tensor *t) {
     char name[MAX_NAME];
     snprintf(name, sizeof name, "grad/%s", t->name);
     reference r = read_reference(g, name, true);
@@ -169,14 +170,14 @@ static void expect_gradient(const golden *g, const sd_tensor *t) {
     sd_tensor_export(t, t->gradient, array);
     if (!r.sketched) {
         ck_assert_uint_eq(r.n, t->elems);
-        expect_floats(g, name, array, true);
+        expect_golden_floats(g, name, array, true);
     } else {
         double sketch[SKETCH] = {0};
         for (size_t i = 0; i < t->elems; i++) {
             sd_random w = word(g, t->name, (uint32_t)i, 1);
             sketch[w.word[0] % SKETCH] += w.word[1] & 1 ? array[i] : -array[i];
         }
-        expect(name, &r, sketch);
+        expect_golden(name, &r, sketch);
     }
     free(array);
     free(r.values);
@@ -224,8 +225,8 @@ static void check_evaluation(golden *g) {
     sd_drop_plan_evaluation(&g->law, &g->plan);
     const sd_pass pass = {.images = g->batch, .plan = &g->plan};
     const float *logits = sd_network_forward(g->network, &pass, g->images);
-    expect_floats(g, "eval_logits", logits, false);
-    expect_number(g, "eval_loss", mean_loss(g, logits, g->smoothing));
+    expect_golden_floats(g, "eval_logits", logits, false);
+    expect_golden_number(g, "eval_loss", mean_loss(g, logits, g->smoothing));
 }
 
 static void check_step(golden *g) {
@@ -234,15 +235,15 @@ static void check_step(golden *g) {
     reset_weights(g);
     memset(sd_network_gradients(g->network), 0, sd_network_buffer_elems(g->network) * sizeof(float));
     double loss = train_pass(g, 0, &logits);
-    expect_floats(g, "logits", logits, false);
-    expect_number(g, "loss", loss);
+    expect_golden_floats(g, "logits", logits, false);
+    expect_golden_number(g, "loss", loss);
     for (int i = 0; i < sd_network_n_tensors(g->network); i++) {
         const sd_tensor *t = sd_network_tensor(g->network, i);
         if (t->kind == SD_TENSOR_PARAMETER) {
-            expect_gradient(g, t);
+            expect_golden_gradient(g, t);
         } else {
             snprintf(name, sizeof name, "stats/%s", t->name);
-            expect_floats(g, name, t->value, false);
+            expect_golden_floats(g, name, t->value, false);
         }
     }
 }
@@ -364,19 +365,13 @@ static void check_model(const char *model, int patch_size, const sd_kernels *ker
     H5Fclose(g.file);
 }
 
-static const sd_kernels *best(void) {
-    const sd_kernels *kernels;
-    ck_assert_int_eq(sd_kernels_select(NULL, &kernels), SD_OK);
-    return kernels;
-}
-
-START_TEST(resnet20_equals_pytorch) { check_model("resnet20", 0, best(), true); }
+START_TEST(resnet20_equals_pytorch) { check_model("resnet20", 0, best_kernels(), true); }
 END_TEST
 
-START_TEST(resnet50_equals_pytorch) { check_model("resnet50", 0, best(), true); }
+START_TEST(resnet50_equals_pytorch) { check_model("resnet50", 0, best_kernels(), true); }
 END_TEST
 
-START_TEST(vit_tiny_equals_pytorch) { check_model("vit_tiny", 4, best(), true); }
+START_TEST(vit_tiny_equals_pytorch) { check_model("vit_tiny", 4, best_kernels(), true); }
 END_TEST
 
 START_TEST(every_instruction_set_equals_pytorch) {
@@ -390,17 +385,10 @@ int main(void) {
     while (sd_kernels_at(n_isa))
         n_isa++;
     sd_kernels_set_threads(1);
-    Suite *suite = suite_create("golden");
     TCase *cases = tcase_create("pytorch");
-    tcase_set_timeout(cases, 600);
     tcase_add_test(cases, resnet20_equals_pytorch);
     tcase_add_test(cases, vit_tiny_equals_pytorch);
     tcase_add_test(cases, resnet50_equals_pytorch);
     tcase_add_loop_test(cases, every_instruction_set_equals_pytorch, 0, n_isa);
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite("golden", cases);
 }
