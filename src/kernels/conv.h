@@ -3,10 +3,10 @@
 #ifndef SDTRAIN_KERNELS_CONV_H
 #define SDTRAIN_KERNELS_CONV_H
 
+#include "panel.h"
 #include "sdtrain/kernels.h"
 
 enum {
-    SLICE = 16,             /* values of a packed slice */
     MAX_PANEL_PIXELS = 336, /* a multiple of every tile's pixels: 14 and 6 */
     MIN_PANEL_PIXELS = 42,
     WEIGHT_BLOCK_SLICES = 9,   /* backward weights: slices a thread packs at a time ... */
@@ -40,9 +40,6 @@ void gather_run_any(const gather *g, const float *image, int i, int j0, int run,
 /* The offset in floats of each of count grid pixels in a result with so many columns; and zeros in all of them. */
 void scatter_offsets(const gather *g, const scatter *to, size_t first, int count, size_t columns, size_t *offset);
 void scatter_zeros(const gather *g, const scatter *to, size_t columns, float *out);
-
-/* to[k][c] = from[c][k] */
-void transpose(const float *from, size_t c, size_t k, float *to);
 
 /* Pixels of a panel whose packed rows have so many values: enough to reuse the weights, few enough for the cache. */
 int conv_panel_pixels(size_t row_elems);

@@ -21,8 +21,8 @@ size_t sd_conv2d_scratch_elems(const sd_conv2d *conv) {
     size_t taps = (size_t)conv->r * (size_t)conv->s, c = (size_t)conv->c, k = (size_t)conv->k;
     size_t threads = (size_t)omp_get_max_threads();
     size_t rows_forward = round_up(taps * c, SLICE), rows_backward = round_up(taps * k, SLICE);
-    size_t forward = rows_forward * round_up(k, 32) + threads * panel_bound_elems(rows_forward);
-    size_t backward = taps * c * k + rows_backward * round_up(c, 32) + threads * panel_bound_elems(rows_backward);
+    size_t forward = packed_b_elems(rows_forward, k) + threads * panel_bound_elems(rows_forward);
+    size_t backward = packed_b_elems(rows_backward, c) + threads * panel_bound_elems(rows_backward);
     size_t weights = threads * WEIGHT_BLOCK_SLICES * SLICE * WEIGHT_PANEL_PIXELS;
     size_t most = forward > backward ? forward : backward;
     return most > weights ? most : weights;
@@ -112,13 +112,4 @@ void scatter_zeros(const gather *g, const scatter *to, size_t columns, float *ou
     size_t pixels = (size_t)g->images * (size_t)g->grid_h * (size_t)g->grid_w;
     for (size_t p = 0; p < pixels; p++)
         memset(out + scatter_offset(g, to, p, columns), 0, columns * sizeof(float));
-}
-
-void transpose(const float *from, size_t c, size_t k, float *to) {
-    enum { BLOCK = 16 };
-    for (size_t c0 = 0; c0 < c; c0 += BLOCK)
-        for (size_t k0 = 0; k0 < k; k0 += BLOCK)
-            for (size_t j = k0; j < k0 + BLOCK && j < k; j++)
-                for (size_t i = c0; i < c0 + BLOCK && i < c; i++)
-                    to[j * c + i] = from[i * k + j];
 }

@@ -8,11 +8,14 @@ enum { SD_CONV_BRANCH_MAX = 3 };
 
 typedef struct sd_branch sd_branch;
 
+/* x, y, dx, dy: [images, shape]. A branch may use the context's working memory. */
 typedef struct sd_branch_kind {
-    /* z: [images, out]. */
-    void (*forward)(sd_branch *branch, const sd_context *context, const float *x, float *z);
-    /* dz is overwritten; dx: the gradient through this branch alone. Does not touch dx before x's last use. */
-    void (*backward)(sd_branch *branch, const sd_context *context, const float *x, float *dz, float *dx);
+    /* y = shortcut + scale * F(x), then max(., 0) if relu. */
+    void (*forward)(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut, float scale,
+                    bool relu, float *y);
+    /* dx += scale * (dF/dx)^T dy. dx may be dy. */
+    void (*backward)(sd_branch *branch, const sd_context *context, const float *x, const float *dy, float scale,
+                     float *dx);
 } sd_branch_kind;
 
 struct sd_branch {

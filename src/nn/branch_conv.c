@@ -3,24 +3,37 @@
 
 #include "network.h"
 
-static void conv_forward(sd_branch *branch, const sd_context *context, const float *x, float *z) {
-    for (int i = 0; i < branch->conv.n; i++) {
-        bool last = i + 1 == branch->conv.n;
-        float *y = last ? z : branch->conv.hidden[i];
-        sd_conv_bn_forward(&branch->conv.layer[i], context, x, !last, y);
-        x = y;
-    }
+static size_t out_elems(const sd_branch *branch, const sd_context *context) {
+    const sd_conv2d *last = &branch->conv.layer[branch->conv.n - 1].conv;
+    return (size_t)context->pass->images * (size_t)sd_conv2d_out_h(last) * (size_t)sd_conv2d_out_w(last) *
+           (size_t)last->k;
 }
 
-static void conv_backward(sd_branch *branch, const sd_context *context, const float *x, float *dz, float *dx) {
-    float *dy = dz;
+static void conv_forward(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut,
+                         float scale, bool relu, float *y) {
+    float *z = context->work[SD_WORK_BUFFERS - 1];
+    for (int i = 0; i < branch->conv.n; i++) {
+        bool last = i + 1 == branch->conv.n;
+        float *out = last ? z : branch->conv.hidden[i];
+        sd_conv_bn_forward(&branch->conv.layer[i], context, x, !last, out);
+        x = out;
+    }
+    context->k->residual_add(out_elems(branch, context), shortcut, z, scale, relu, y);
+}
+
+static void conv_backward(sd_branch *branch, const sd_context *context, const float *x, const float *dy, float scale,
+                          float *dx) {
+    const sd_conv2d *first = &branch->conv.layer[0].conv;
+    float *dz = context->work[SD_WORK_BUFFERS - 1];
+    context->k->scale(out_elems(branch, context), scale, dy, dz);
     for (int i = branch->conv.n - 1; i >= 0; i--) {
         bool last = i + 1 == branch->conv.n;
-        float *din = i > 0 ? context->work[i % 2] : dx;
+        float *din = context->work[i % 2];
         sd_conv_bn_backward(&branch->conv.layer[i], context, i > 0 ? branch->conv.hidden[i - 1] : x,
-                            last ? NULL : branch->conv.hidden[i], dy, din);
-        dy = din;
+                            last ? NULL : branch->conv.hidden[i], dz, din);
+        dz = din;
     }
+    context->k->accumulate((size_t)first->images * (size_t)first->h * (size_t)first->w * (size_t)first->c, dz, dx);
 }
 
 static const sd_branch_kind conv_kind = {conv_forward, conv_backward};

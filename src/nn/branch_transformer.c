@@ -7,7 +7,9 @@ static const float INIT_DEVIATION = 0.02f; /* timm's init_weights_vit_timm */
 
 static size_t rows_of(const sd_context *context, int tokens) { return (size_t)context->pass->images * (size_t)tokens; }
 
-static void attention_forward(sd_branch *branch, const sd_context *context, const float *x, float *z) {
+static void attention_forward(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut,
+                              float scale, bool relu, float *y) {
+    float *z = context->work[SD_WORK_BUFFERS - 1];
     const size_t rows = rows_of(context, branch->attention.tokens);
     sd_layernorm_forward(&branch->attention.norm, context, rows, x, branch->attention.normed);
     sd_linear_forward(&branch->attention.qkv, context, rows, branch->attention.normed,
@@ -16,35 +18,48 @@ static void attention_forward(sd_branch *branch, const sd_context *context, cons
                                   branch->attention.head_dim, branch->attention.queries_keys_values,
                                   branch->attention.probabilities, branch->attention.mixed);
     sd_linear_forward(&branch->attention.projection, context, rows, branch->attention.mixed, z);
+    context->k->residual_add(rows * (size_t)branch->attention.projection.out, shortcut, z, scale, relu, y);
 }
 
-static void attention_backward(sd_branch *branch, const sd_context *context, const float *x, float *dz, float *dx) {
+static void attention_backward(sd_branch *branch, const sd_context *context, const float *x, const float *dy,
+                               float scale, float *dx) {
     const size_t rows = rows_of(context, branch->attention.tokens);
+    const size_t elems = rows * (size_t)branch->attention.projection.out;
+    float *dz = context->work[2], *dbranch = context->work[0];
     float *dmixed = context->work[0], *dprobabilities = context->work[1], *dqkv = context->work[2];
     float *dnormed = context->work[1];
+    context->k->scale(elems, scale, dy, dz);
     sd_linear_backward(&branch->attention.projection, context, rows, branch->attention.mixed, dz, dmixed);
     context->k->attention_backward(context->pass->images, branch->attention.tokens, branch->attention.heads,
                                    branch->attention.head_dim, branch->attention.queries_keys_values,
                                    branch->attention.probabilities, dmixed, dprobabilities, dqkv);
     sd_linear_backward(&branch->attention.qkv, context, rows, branch->attention.normed, dqkv, dnormed);
-    sd_layernorm_backward(&branch->attention.norm, context, rows, x, dnormed, dx);
+    sd_layernorm_backward(&branch->attention.norm, context, rows, x, dnormed, dbranch);
+    context->k->accumulate(elems, dbranch, dx);
 }
 
-static void mlp_forward(sd_branch *branch, const sd_context *context, const float *x, float *z) {
+static void mlp_forward(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut,
+                        float scale, bool relu, float *y) {
+    float *z = context->work[SD_WORK_BUFFERS - 1];
     const size_t rows = rows_of(context, branch->mlp.tokens);
     sd_layernorm_forward(&branch->mlp.norm, context, rows, x, branch->mlp.normed);
     sd_linear_forward(&branch->mlp.fc1, context, rows, branch->mlp.normed, branch->mlp.hidden);
     context->k->gelu_forward(rows * (size_t)branch->mlp.fc1.out, branch->mlp.hidden, branch->mlp.activated);
     sd_linear_forward(&branch->mlp.fc2, context, rows, branch->mlp.activated, z);
+    context->k->residual_add(rows * (size_t)branch->mlp.fc2.out, shortcut, z, scale, relu, y);
 }
 
-static void mlp_backward(sd_branch *branch, const sd_context *context, const float *x, float *dz, float *dx) {
-    const size_t rows = rows_of(context, branch->mlp.tokens);
-    float *dhidden = context->work[0], *dnormed = context->work[1];
+static void mlp_backward(sd_branch *branch, const sd_context *context, const float *x, const float *dy, float scale,
+                         float *dx) {
+    const size_t rows = rows_of(context, branch->mlp.tokens), elems = rows * (size_t)branch->mlp.fc2.out;
+    float *dz = context->work[2], *dhidden = context->work[0], *dnormed = context->work[1];
+    float *dbranch = context->work[2];
+    context->k->scale(elems, scale, dy, dz);
     sd_linear_backward(&branch->mlp.fc2, context, rows, branch->mlp.activated, dz, dhidden);
     context->k->gelu_backward(rows * (size_t)branch->mlp.fc1.out, branch->mlp.hidden, dhidden, dhidden);
     sd_linear_backward(&branch->mlp.fc1, context, rows, branch->mlp.normed, dhidden, dnormed);
-    sd_layernorm_backward(&branch->mlp.norm, context, rows, x, dnormed, dx);
+    sd_layernorm_backward(&branch->mlp.norm, context, rows, x, dnormed, dbranch);
+    context->k->accumulate(elems, dbranch, dx);
 }
 
 static const sd_branch_kind attention_kind = {attention_forward, attention_backward};

@@ -76,15 +76,16 @@ void sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const floa
                        relu, y);
 }
 
-void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const float *x, const float *y, float *dy,
+void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const float *x, const float *y, const float *dy,
                          float *dx) {
     const sd_kernels *k = context->k;
+    float *dproduct = context->work[SD_WORK_BUFFERS - 1];
     k->batchnorm_backward(rows_of(&layer->conv), layer->conv.k, layer->product, y, dy, layer->mean, layer->variance,
-                          EPSILON, layer->gamma->value, dy, layer->gamma->gradient, layer->beta->gradient,
+                          EPSILON, layer->gamma->value, dproduct, layer->gamma->gradient, layer->beta->gradient,
                           context->scratch);
-    k->conv2d_backward_weights(&layer->conv, x, dy, layer->weight->gradient, context->scratch);
+    k->conv2d_backward_weights(&layer->conv, x, dproduct, layer->weight->gradient, context->scratch);
     if (dx)
-        k->conv2d_backward_data(&layer->conv, dy, layer->weight->value, dx, context->scratch);
+        k->conv2d_backward_data(&layer->conv, dproduct, layer->weight->value, dx, context->scratch);
 }
 
 double sd_conv_bn_flops(const sd_conv_bn *layer) {

@@ -36,8 +36,8 @@ typedef struct sd_conv_bn {
 sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *conv_name, const char *norm_name,
                           sd_shape in, int filters, int kernel, int stride, sd_shape *out);
 void sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const float *x, bool relu, float *y);
-/* y: the output if there was a ReLU, else NULL. dy is overwritten. dx may be NULL. */
-void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const float *x, const float *y, float *dy,
+/* y: the output if there was a ReLU, else NULL. dx may be NULL. Uses the last work buffer, which dy may be. */
+void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const float *x, const float *y, const float *dy,
                          float *dx);
 double sd_conv_bn_flops(const sd_conv_bn *layer);
 

@@ -151,7 +151,7 @@ const float *sd_network_forward(sd_network *network, const sd_pass *pass, const 
     network->stem.forward(&network->stem, &context, images, network->stem.y);
     const float *x = network->stem.y;
     for (int i = 0; i < network->n_residuals; i++)
-        x = sd_residual_forward(network->residuals[i], &context, x, network->work[SD_WORK_BUFFERS - 1]);
+        x = sd_residual_forward(network->residuals[i], &context, x);
     sd_head_forward(&network->head, &context, x);
     return network->head.logits;
 }

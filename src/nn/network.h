@@ -117,8 +117,7 @@ void sd_network_want_scratch(sd_network *network, size_t elems);
 void sd_network_want_work(sd_network *network, size_t elems_per_image);
 
 /* Parts of a pass. */
-const float *sd_residual_forward(sd_residual *residual, const sd_context *context, const float *x,
-                                 float *branch_output);
+const float *sd_residual_forward(sd_residual *residual, const sd_context *context, const float *x);
 /* dy is overwritten, and the result is in dy or in dx: returns which. */
 float *sd_residual_backward(sd_residual *residual, const sd_context *context, float *dy, float *dx,
                             sd_segment_done done, void *done_context);

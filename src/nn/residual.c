@@ -47,8 +47,7 @@ static float scale_of(const sd_residual *residual, const sd_context *context) {
     return residual->spec.unit < 0 ? 1.0f : context->pass->plan->scale[residual->spec.unit];
 }
 
-const float *sd_residual_forward(sd_residual *residual, const sd_context *context, const float *x,
-                                 float *branch_output) {
+const float *sd_residual_forward(sd_residual *residual, const sd_context *context, const float *x) {
     const bool kept = is_kept(residual, context);
     residual->x = x;
     residual->output = residual->y;
@@ -67,24 +66,17 @@ const float *sd_residual_forward(sd_residual *residual, const sd_context *contex
     }
     if (!kept)
         return residual->output = shortcut;
-    residual->branch.kind->forward(&residual->branch, context, x, branch_output);
-    context->k->residual_add((size_t)context->pass->images * sd_shape_elems(residual->out), shortcut, branch_output,
-                             scale_of(residual, context), residual->spec.relu, residual->y);
+    residual->branch.kind->forward(&residual->branch, context, x, shortcut, scale_of(residual, context),
+                                   residual->spec.relu, residual->y);
     return residual->output;
 }
 
 float *sd_residual_backward(sd_residual *residual, const sd_context *context, float *dy, float *dx,
                             sd_segment_done done, void *done_context) {
     const sd_kernels *k = context->k;
-    const bool kept = is_kept(residual, context);
-    const size_t out_elems = (size_t)context->pass->images * sd_shape_elems(residual->out);
-    const size_t in_elems = (size_t)context->pass->images * sd_shape_elems(residual->in);
-    float *dz = context->work[SD_WORK_BUFFERS - 1], *dbranch = context->work[0];
     float *result = dx;
     if (residual->spec.relu && residual->output == residual->y)
-        k->relu_backward(out_elems, residual->y, dy);
-    if (kept)
-        k->scale(out_elems, scale_of(residual, context), dy, dz);
+        k->relu_backward((size_t)context->pass->images * sd_shape_elems(residual->out), residual->y, dy);
     switch (residual->spec.shortcut) {
     case SD_SHORTCUT_IDENTITY:
         result = dy;
@@ -98,10 +90,9 @@ float *sd_residual_backward(sd_residual *residual, const sd_context *context, fl
         done(done_context, residual->shortcut_segment);
         break;
     }
-    if (kept) {
-        residual->branch.kind->backward(&residual->branch, context, residual->x, dz, dbranch);
-        k->accumulate(in_elems, dbranch, result);
-    }
+    if (is_kept(residual, context))
+        residual->branch.kind->backward(&residual->branch, context, residual->x, dy, scale_of(residual, context),
+                                        result);
     done(done_context, residual->branch_segment);
     return result;
 }

@@ -1,0 +1,174 @@
+#include "tile.h"
+
+#include <string.h>
+
+#include "panel.h"
+
+/* ---- packing ---- */
+
+enum { BLOCK = 16 }; /* of a transposition, for the cache */
+
+void SD_ISA_NAME(pack_b)(const float *b, size_t rows, size_t columns, size_t row_stride, size_t column_stride,
+                         size_t row0, size_t b_rows, float *packed) {
+    const size_t end = panel_slices(row0 + rows) * SLICE;
+    for (size_t column = 0; column < columns; column += WIDE) {
+        const size_t width = columns - column > VL ? WIDE : VL;
+        const size_t valid = columns - column < width ? columns - column : width;
+        float *group = packed + column * b_rows + row0 * width;
+        const float *from = b + column * column_stride;
+        if (column_stride == 1) {
+            for (size_t i = 0; i < rows; i++) {
+                memcpy(group + i * width, from + i * row_stride, valid * sizeof(float));
+                memset(group + i * width + valid, 0, (width - valid) * sizeof(float));
+            }
+        } else {
+            for (size_t i0 = 0; i0 < rows; i0 += BLOCK)
+                for (size_t j = 0; j < width; j++)
+                    for (size_t i = i0; i < i0 + BLOCK && i < rows; i++)
+                        group[i * width + j] = j < valid ? from[i * row_stride + j * column_stride] : 0.0f;
+        }
+        memset(group + rows * width, 0, (end - row0 - rows) * width * sizeof(float));
+    }
+}
+
+/* ---- A B ---- */
+
+/* acc[pixel][vector] = sum over slices and their 16 values of a * b; then stored to out + offset[pixel]. */
+static inline __attribute__((always_inline)) void tile(const int vectors, const float *a, size_t slice_elems,
+                                                       const float *b, int slices, float *out, const size_t *offset,
+                                                       int pixels, size_t columns) {
+    vec acc[2 * TILE_PIXELS];
+    UNROLL
+    for (int i = 0; i < vectors * TILE_PIXELS; i++)
+        acc[i] = (vec){0};
+    for (int slice = 0; slice < slices; slice++, a += slice_elems) {
+        for (int value = 0; value < SLICE; value++, b += vectors * VL) {
+            vec weight[2];
+            UNROLL
+            for (int v = 0; v < vectors; v++)
+                weight[v] = load(b + v * VL);
+            UNROLL
+            for (int p = 0; p < TILE_PIXELS; p++) {
+                float x = a[p * SLICE + value];
+                UNROLL
+                for (int v = 0; v < vectors; v++)
+                    acc[p * vectors + v] += weight[v] * x;
+            }
+        }
+    }
+    if (pixels == TILE_PIXELS && columns == (size_t)(vectors * VL)) {
+        UNROLL
+        for (int p = 0; p < TILE_PIXELS; p++) {
+            UNROLL
+            for (int v = 0; v < vectors; v++)
+                store(out + offset[p] + v * VL, acc[p * vectors + v]);
+        }
+        return;
+    }
+    float spill[TILE_PIXELS][2 * VL];
+    UNROLL
+    for (int p = 0; p < TILE_PIXELS; p++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            store(&spill[p][v * VL], acc[p * vectors + v]);
+    }
+    for (int p = 0; p < pixels; p++)
+        memcpy(out + offset[p], spill[p], columns * sizeof(float));
+}
+
+static __attribute__((noinline)) void tile_wide(const float *a, size_t slice_elems, const float *b, int slices,
+                                                float *out, const size_t *offset, int pixels, size_t columns) {
+    tile(2, a, slice_elems, b, slices, out, offset, pixels, columns);
+}
+
+static __attribute__((noinline)) void tile_narrow(const float *a, size_t slice_elems, const float *b, int slices,
+                                                  float *out, const size_t *offset, int pixels, size_t columns) {
+    tile(1, a, slice_elems, b, slices, out, offset, pixels, columns);
+}
+
+void SD_ISA_NAME(panel_multiply)(const float *a, size_t slice_elems, int slices, const float *packed, size_t columns,
+                                 int count, const size_t *offset, float *out) {
+    for (size_t column = 0; column < columns; column += WIDE) {
+        const bool wide = columns - column > VL;
+        const size_t width = wide ? WIDE : VL;
+        for (int p = 0; p < count; p += TILE_PIXELS)
+            (wide ? tile_wide : tile_narrow)(a + (size_t)p * SLICE, slice_elems,
+                                             packed + column * (size_t)slices * SLICE, slices, out + column, offset + p,
+                                             count - p < TILE_PIXELS ? count - p : TILE_PIXELS,
+                                             columns - column < width ? columns - column : width);
+    }
+}
+
+/* ---- A^T B ---- */
+
+/* c[lane][vector] += sum over pixels of a[pixel][lane] * b[pixel][vector]. */
+static inline __attribute__((always_inline)) void tile_transposed(const int vectors, const float *a, const float *b,
+                                                                  size_t b_stride, int pixels, size_t columns,
+                                                                  float *c) {
+    vec acc[2 * TILE_LANES];
+    UNROLL
+    for (int i = 0; i < TILE_LANES * vectors; i++)
+        acc[i] = (vec){0};
+    for (int p = 0; p < pixels; p++, a += SLICE, b += b_stride) {
+        vec d[2];
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            d[v] = load(b + v * VL);
+        UNROLL
+        for (int l = 0; l < TILE_LANES; l++) {
+            float x = a[l];
+            UNROLL
+            for (int v = 0; v < vectors; v++)
+                acc[l * vectors + v] += d[v] * x;
+        }
+    }
+    UNROLL
+    for (int l = 0; l < TILE_LANES; l++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++) {
+            float *to = c + (size_t)l * columns + (size_t)(v * VL);
+            store(to, load(to) + acc[l * vectors + v]);
+        }
+    }
+}
+
+static __attribute__((noinline)) void tile_transposed_wide(const float *a, const float *b, size_t b_stride, int pixels,
+                                                           size_t columns, float *c) {
+    tile_transposed(2, a, b, b_stride, pixels, columns, c);
+}
+
+static __attribute__((noinline)) void tile_transposed_narrow(const float *a, const float *b, size_t b_stride,
+                                                             int pixels, size_t columns, float *c) {
+    tile_transposed(1, a, b, b_stride, pixels, columns, c);
+}
+
+/* The rest: any number of lanes and columns. */
+static void tile_transposed_any(size_t lanes, size_t width, const float *a, const float *b, size_t b_stride, int pixels,
+                                size_t columns, float *c) {
+    for (size_t l = 0; l < lanes; l++)
+        for (size_t j = 0; j < width; j++) {
+            float sum = 0;
+            for (int p = 0; p < pixels; p++)
+                sum += a[(size_t)p * SLICE + l] * b[(size_t)p * b_stride + j];
+            c[l * columns + j] += sum;
+        }
+}
+
+void SD_ISA_NAME(panel_multiply_transposed)(const float *a, size_t slice_elems, size_t rows, const float *b,
+                                            size_t b_stride, size_t columns, int count, float *c) {
+    for (size_t j = 0; j < columns;) {
+        const size_t left = columns - j, width = left >= WIDE ? WIDE : left >= VL ? VL : left;
+        for (size_t row = 0; row < rows; row += TILE_LANES) {
+            const float *lanes = a + row / SLICE * slice_elems + row % SLICE;
+            float *to = c + row * columns + j;
+            if (rows - row < TILE_LANES || width < VL)
+                tile_transposed_any(rows - row < TILE_LANES ? rows - row : TILE_LANES, width, lanes, b + j, b_stride,
+                                    count, columns, to);
+            else if (width == WIDE)
+                tile_transposed_wide(lanes, b + j, b_stride, count, columns, to);
+            else
+                tile_transposed_narrow(lanes, b + j, b_stride, count, columns, to);
+        }
+        j += width;
+    }
+}

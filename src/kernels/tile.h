@@ -1,0 +1,42 @@
+/* Private to kernels/: matrix products in register tiles, for one instruction set.
+ *
+ * The left matrix A [pixels, rows] is a panel, packed as slices of 16 values, a[slice][pixel][16]: the pixel stride becomes a
+ * compile-time constant, so a tile broadcasts from fixed addresses. The right matrix B [rows, columns] is packed once a call
+ * into groups of two vectors of columns. Missing rows and columns are zeros. */
+#ifndef SDTRAIN_KERNELS_TILE_H
+#define SDTRAIN_KERNELS_TILE_H
+
+#include "isa.h"
+
+typedef float vec __attribute__((vector_size(SD_VECTOR_FLOATS * sizeof(float)), aligned(4), may_alias));
+
+enum {
+    VL = SD_VECTOR_FLOATS,
+    WIDE = 2 * VL,                   /* columns of a group */
+    TILE_PIXELS = VL == 16 ? 14 : 6, /* times 2 vectors: what fits the registers beside the weights */
+    TILE_LANES = VL == 16 ? 8 : 4,   /* A^T B: rows a tile holds, times 2 vectors */
+};
+
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 64")
+#endif
+
+static inline vec load(const float *p) { return *(const vec *)p; }
+static inline void store(float *p, vec v) { *(vec *)p = v; }
+
+/* Rows [row0, row0 + rows) of the packed B, of which there are b_rows (a multiple of SLICE) in all: element (i, j) is
+ * b[i * row_stride + j * column_stride], one of the strides being 1. The last rows up to the next slice become zeros. */
+void SD_ISA_NAME(pack_b)(const float *b, size_t rows, size_t columns, size_t row_stride, size_t column_stride,
+                         size_t row0, size_t b_rows, float *packed);
+
+/* out[offset[p] + j] = sum over rows of A[p] B[j], for count pixels and all columns. */
+void SD_ISA_NAME(panel_multiply)(const float *a, size_t slice_elems, int slices, const float *packed, size_t columns,
+                                 int count, const size_t *offset, float *out);
+
+/* c[i * columns + j] += sum over count pixels of A[p][i] b[p * b_stride + j], for all rows and columns. */
+void SD_ISA_NAME(panel_multiply_transposed)(const float *a, size_t slice_elems, size_t rows, const float *b,
+                                            size_t b_stride, size_t columns, int count, float *c);
+
+#endif
