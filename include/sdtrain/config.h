@@ -24,6 +24,7 @@ enum { SD_CONFIG_TEXT = 184, SD_CONFIG_FILE = 512, SD_CONFIG_LIST = 1024, SD_CON
 typedef enum sd_dataset_kind { SD_DATASET_SYNTHETIC, SD_DATASET_CIFAR10, SD_DATASET_CIFAR100 } sd_dataset_kind;
 typedef enum sd_augment { SD_AUGMENT_NONE, SD_AUGMENT_CROP_FLIP } sd_augment;
 typedef enum sd_last_batch { SD_LAST_BATCH_DROP, SD_LAST_BATCH_KEEP } sd_last_batch;
+typedef enum sd_convolution_choice { SD_CONVOLUTION_AUTO, SD_CONVOLUTION_DIRECT } sd_convolution_choice;
 typedef enum sd_stem_choice { SD_STEM_AUTO, SD_STEM_CIFAR, SD_STEM_IMAGENET } sd_stem_choice;
 typedef enum sd_unit_choice { SD_UNIT_BRANCH, SD_UNIT_BLOCK } sd_unit_choice;
 typedef enum sd_dropped_update { SD_DROPPED_DECAY_AND_MOMENTUM, SD_DROPPED_FREEZE } sd_dropped_update;

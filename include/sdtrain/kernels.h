@@ -22,6 +22,29 @@
 extern "C" {
 #endif
 
+/* A tensor [rows, c] whose values are computed while they are read, never stored:
+ *     value = a[c] u + b[c] v + d[c], then max(., 0) if relu.
+ * Batch normalisation with its ReLU, its gradient, and the sum at the end of a residual block are of this form, so a
+ * convolution can read the product of the one before it, and no normalised copy exists. */
+typedef struct sd_operand {
+    const float *u, *a; /* u: [rows, c]; a: [c], NULL for ones */
+    const float *v, *b; /* v: [rows, c], NULL for nothing; b: [c], NULL for ones */
+    const float *d;     /* [c], NULL for zeros */
+    bool relu;          /* NaN stays NaN */
+} sd_operand;
+
+static inline sd_operand sd_plain(const float *u) { return (sd_operand){.u = u}; }
+
+/* What becomes of a result y [rows, c] before it leaves the cache, in this order; what is NULL is left out. */
+typedef struct sd_epilogue {
+    const float *add;          /* y += add; may be y itself before it was computed */
+    sd_operand mask;           /* y = mask > 0 ? y : 0, back through a ReLU (mask.u NULL: none) */
+    float *mean, *variance;    /* statistics of y, the variance biased: [c] each */
+    const float *product;      /* [rows, c], with product_mean: [c]: */
+    const float *product_mean; /*   the sums a batch norm's gradient needs, */
+    float *sum, *sum_product;  /*   sum y and sum y (product - product_mean): [c] each */
+} sd_epilogue;
+
 /* A two-dimensional convolution (cross-correlation, as in PyTorch) without bias:
  *     x: [images, h, w, c]   w: [r, s, c, k] (HWIO)   y: [images, oh, ow, k]
  *     y[n][p][q][o] = sum over i, j, ch of x[n][p*stride + i - pad][q*stride + j - pad][ch] * w[i][j][ch][o] */
@@ -29,6 +52,7 @@ typedef struct sd_conv2d {
     int images, h, w, c;
     int k, r, s;
     int stride, pad;
+    bool direct; /* no transformed algorithm (Winograd), whose rounding errors are some ten times larger */
 } sd_conv2d;
 
 enum { SD_CONV2D_MAX_TAPS = 1024 }; /* r * s */
@@ -45,21 +69,19 @@ size_t sd_norm_scratch_elems(size_t rows, int c);
 typedef struct sd_kernels {
     const char *name; /* "ref", "vec128", "avx2", "avx512" */
 
-    /* Convolution. dx, dw are the gradients of x, w given dy of y's shape. */
-    void (*conv2d_forward)(const sd_conv2d *conv, const float *x, const float *w, float *y, float *scratch);
-    void (*conv2d_backward_data)(const sd_conv2d *conv, const float *dy, const float *w, float *dx, float *scratch);
-    void (*conv2d_backward_weights)(const sd_conv2d *conv, const float *x, const float *dy, float *dw, float *scratch);
+    /* Convolution. dx, dw are the gradients of x, w given dy of y's shape. 3x3 convolutions of stride 1 with 32 to 256 channels
+     * use Winograd's F(4x4, 3x3) (Lavin & Gray 2016) unless `direct`. */
+    void (*conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
+                           const sd_epilogue *epilogue, float *scratch);
+    void (*conv2d_backward_data)(const sd_conv2d *conv, const float *dy, const float *w, float *dx,
+                                 const sd_epilogue *epilogue, float *scratch);
+    void (*conv2d_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
+                                    float *scratch);
 
-    /* Batch normalisation over rows (Ioffe & Szegedy 2015), c at most 8192. mean, variance: [c]; the variance is the biased one. */
-    void (*batchnorm_statistics)(size_t rows, int c, const float *x, float *mean, float *variance, float *scratch);
-    /* y = (x - mean) / sqrt(variance + epsilon) * gamma + beta, then max(., 0) if relu. y may be x. */
-    void (*batchnorm_apply)(size_t rows, int c, const float *x, const float *mean, const float *variance, float epsilon,
-                            const float *gamma, const float *beta, bool relu, float *y);
-    /* Gradient through both functions above, the statistics included. y is the output, read for the ReLU's mask (y > 0);
-     * NULL if there was no ReLU. dgamma, dbeta: [c]. dx may be dy. */
-    void (*batchnorm_backward)(size_t rows, int c, const float *x, const float *y, const float *dy, const float *mean,
-                               const float *variance, float epsilon, const float *gamma, float *dx, float *dgamma,
-                               float *dbeta, float *scratch);
+    /* y = x; y may be x's u or v. */
+    void (*evaluate)(size_t rows, int c, const sd_operand *x, float *y);
+    /* The epilogue alone, y in place. c at most 8192. */
+    void (*finish)(size_t rows, int c, float *y, const sd_epilogue *epilogue, float *scratch);
 
     /* Layer normalisation of each row (Ba et al. 2016). mean, rstd: [rows], kept for the backward pass. */
     void (*layernorm_forward)(size_t rows, int c, const float *x, const float *gamma, const float *beta, float epsilon,
@@ -117,6 +139,15 @@ typedef struct sd_kernels {
     void (*cross_entropy_backward)(size_t rows, int classes, const float *logits, const int32_t *labels,
                                    float smoothing, float scale, float *dlogits);
 } sd_kernels;
+
+/* Batch normalisation (Ioffe & Szegedy 2015) of x [rows, c] as operands, a few numbers a channel; each array: [c].
+ *     y = scale (gamma (x - mean) / sqrt(variance + epsilon) + beta)  =  a x + d */
+void sd_batchnorm_forward(int c, const float *mean, const float *variance, float epsilon, const float *gamma,
+                          const float *beta, float scale, float *a, float *d);
+/* Its gradient, the statistics' part included, from sum dy and sum dy (x - mean) (sd_epilogue):  dx = a dy + b x + d. */
+void sd_batchnorm_backward(size_t rows, int c, const float *mean, const float *variance, float epsilon,
+                           const float *gamma, float scale, const float *sum, const float *sum_product, float *dgamma,
+                           float *dbeta, float *a, float *b, float *d);
 
 /* The table for an instruction set by name; NULL asks for the best this processor has, or what the environment variable
  * SD_ISA names. SD_ERR_CONFIG if it is unknown or this processor lacks it. */

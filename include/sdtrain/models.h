@@ -24,6 +24,7 @@ typedef struct sd_model_spec {
     int patch_size;      /* ViT: divides image_size */
     double dropout;      /* before the classifier */
     bool zero_init_residual;
+    sd_convolution_choice convolution;
     sd_unit_choice unit; /* whether both branches of a transformer block are decided together */
 } sd_model_spec;
 

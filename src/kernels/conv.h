@@ -1,15 +1,34 @@
-/* Private to kernels/: the geometry of the convolution passes, without arithmetic (conv_gather.c), shared by all
- * instruction sets. */
+/* Private to kernels/: what the convolution algorithms share. Which one runs, and how it cuts its work, follows from the shape
+ * alone (conv_plan.c). */
 #ifndef SDTRAIN_KERNELS_CONV_H
 #define SDTRAIN_KERNELS_CONV_H
 
+#include "epilogue.h"
 #include "panel.h"
-#include "sdtrain/kernels.h"
+
+typedef enum conv_algorithm {
+    CONV_PANELS,   /* any shape: the taps of a panel of pixels, packed (conv_panels.c) */
+    CONV_ROWS,     /* 3x3, stride 1: bands of rows (conv_rows.c) */
+    CONV_WINOGRAD, /* 3x3, stride 1: F(4x4, 3x3) (conv_winograd.c) */
+} conv_algorithm;
+
+conv_algorithm conv_choose(const sd_conv2d *conv);
+
+/* The calling thread's part of n pieces of work. */
+typedef struct conv_share {
+    int begin, end;
+} conv_share;
+conv_share conv_share_of(int n);
+
+/* The calling thread's number in its team. */
+int conv_thread(void);
+
+/* ---- panels ---- */
 
 enum {
     MAX_PANEL_PIXELS = 336, /* a multiple of every tile's pixels: 14 and 6 */
     MIN_PANEL_PIXELS = 42,
-    WEIGHT_BLOCK_SLICES = 9,   /* backward weights: slices a thread packs at a time ... */
+    WEIGHT_BLOCK_SLICES = 10,  /* backward weights: slices a thread packs at a time ... */
     WEIGHT_PANEL_PIXELS = 336, /* ... for so many pixels */
 };
 
@@ -32,10 +51,8 @@ void gather_for_forward(const sd_conv2d *conv, gather *g, scatter *to);
 /* Input pixels with h % stride == phase_h, w % stride == phase_w; tap[t] is the index r * S + s of the weight of tap t. */
 void gather_for_backward_data(const sd_conv2d *conv, int phase_h, int phase_w, gather *g, scatter *to, int *tap);
 
-/* Copies slices [slice0, slice1) of grid pixels (i, j0 .. j0 + run) of one image to to[slice - slice0][pixel][16], slices
- * slice_elems apart, for any in_c; values past the last are zero. */
-void gather_run_any(const gather *g, const float *image, int i, int j0, int run, int slice0, int slice1, float *to,
-                    size_t slice_elems);
+/* All taps of grid pixel (i, j) of the image that begins at `image`, for any in_c: row[tap * in_c + channel]. */
+void gather_row(const gather *g, const sd_operand *x, size_t image, int i, int j, float *row);
 
 /* The offset in floats of each of count grid pixels in a result with so many columns; and zeros in all of them. */
 void scatter_offsets(const gather *g, const scatter *to, size_t first, int count, size_t columns, size_t *offset);
@@ -44,10 +61,74 @@ void scatter_zeros(const gather *g, const scatter *to, size_t columns, float *ou
 /* Pixels of a panel whose packed rows have so many values: enough to reuse the weights, few enough for the cache. */
 int conv_panel_pixels(size_t row_elems);
 
-/* Slices of dw that are one piece of work: a pure function of their number. */
-int conv_weight_block(int slices);
+/* ---- 3x3, stride 1, padding 1 ---- */
 
-/* The calling thread's number in its team. */
-int conv_thread(void);
+/* Forward, or backward data as a forward pass with the weights turned by 180 degrees and in and out exchanged:
+ * out[o] at a pixel = sum over i, r, s of in[i] at (r - 1, s - 1) * weight(r, s, i, o). */
+typedef struct conv3x3 {
+    int images, h, w, in, out;
+    const float *weights; /* [3, 3, ., .]: weight(r, s, i, o) = weights[tap][i * in_stride + o * out_stride] */
+    size_t in_stride, out_stride;
+    bool turned; /* tap = 8 - (3 r + s) instead of 3 r + s */
+} conv3x3;
+
+conv3x3 conv3x3_forward(const sd_conv2d *conv, const float *w);
+conv3x3 conv3x3_backward_data(const sd_conv2d *conv, const float *w);
+
+static inline const float *conv3x3_tap(const conv3x3 *conv, int tap) {
+    return conv->weights + (size_t)(conv->turned ? 8 - tap : tap) * (size_t)conv->in * (size_t)conv->out;
+}
+
+/* A band: consecutive rows of an image, evaluated, with a border of zeros, in slices of 16 channels:
+ * band[slice][row][column][16]; row 0 and column 0 lie one above and one left of the first pixel. */
+typedef struct band_shape {
+    int h, w, c;               /* of the image */
+    int rows, columns, slices; /* of the band */
+    size_t slice_elems;        /* from one slice to the next, at least rows * columns * 16 */
+} band_shape;
+
+/* Image rows row0 - 1, row0, ..., row0 + rows - 2; slices slice0 ... slice0 + slices - 1. Zeros where there is no pixel. */
+void SD_ISA_NAME(pack_band)(const band_shape *shape, const sd_operand *x, int image, int row0, int slice0, float *band);
+
+enum { BAND_SINGLE_ROW_WIDTH = 14 }; /* narrower images may be computed two rows at a time, so they are not cut */
+
+/* How bands cut a tensor into pieces: some rows of one image each, or some whole images. */
+typedef struct band_plan {
+    int images, rows; /* of a piece */
+    int pieces_per_image;
+    long pieces;
+    size_t image_elems; /* from one image of a band to the next, within a slice */
+    band_shape band;
+} band_plan;
+
+typedef struct band_piece {
+    int image, images, row, rows;
+} band_piece;
+
+/* in: channels that are packed; out: those they are multiplied into (0: none), as large weights are worth more pixels. */
+band_plan band_plan_of(int images, int h, int w, int in, int out);
+band_piece band_piece_at(const band_plan *plan, int images, long n);
+
+/* Floats of scratch of each algorithm, for all three passes. */
+size_t conv_panels_scratch_elems(const sd_conv2d *conv);
+size_t conv_rows_scratch_elems(const sd_conv2d *conv);
+size_t conv_winograd_scratch_elems(const sd_conv2d *conv);
+
+void SD_ISA_NAME(conv_panels_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
+                                      const sd_epilogue *epilogue, float *scratch);
+void SD_ISA_NAME(conv_panels_backward_data)(const sd_conv2d *conv, const float *dy, const float *w, float *dx,
+                                            const sd_epilogue *epilogue, float *scratch);
+void SD_ISA_NAME(conv_panels_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
+                                               float *scratch);
+
+void SD_ISA_NAME(conv_rows)(const conv3x3 *conv, const sd_operand *in, float *out, const sd_epilogue *epilogue,
+                            float *scratch);
+void SD_ISA_NAME(conv_rows_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
+                                             float *scratch);
+
+void SD_ISA_NAME(conv_winograd)(const conv3x3 *conv, const sd_operand *in, float *out, const sd_epilogue *epilogue,
+                                float *scratch);
+void SD_ISA_NAME(conv_winograd_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
+                                                 float *scratch);
 
 #endif

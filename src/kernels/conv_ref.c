@@ -1,7 +1,8 @@
-/* The plain twins of conv.c: the definition, loop by loop, which the tests compare with. */
+/* The plain twins of the convolutions: the definition, loop by loop, which the tests compare with. */
 #include <string.h>
 
-#include "isa.h"
+#include "epilogue.h"
+#include "operand.h"
 
 typedef struct cursor {
     size_t x, y, w; /* offsets of the channel vectors at an image pixel, an output pixel and a tap */
@@ -9,8 +10,8 @@ typedef struct cursor {
 
 /* Calls visit for every (output pixel, tap) whose image pixel exists. */
 static void for_each_tap(const sd_conv2d *conv,
-                         void (*visit)(const sd_conv2d *, cursor, const float *, const float *, float *),
-                         const float *a, const float *b, float *out) {
+                         void (*visit)(const sd_conv2d *, cursor, const sd_operand *, const float *, float *),
+                         const sd_operand *a, const float *b, float *out) {
     int oh = sd_conv2d_out_h(conv), ow = sd_conv2d_out_w(conv);
     for (int n = 0; n < conv->images; n++)
         for (int p = 0; p < oh; p++)
@@ -29,39 +30,48 @@ static void for_each_tap(const sd_conv2d *conv,
                     }
 }
 
-static void visit_forward(const sd_conv2d *conv, cursor at, const float *x, const float *w, float *y) {
+static void visit_forward(const sd_conv2d *conv, cursor at, const sd_operand *x, const float *w, float *y) {
     for (int c = 0; c < conv->c; c++)
         for (int k = 0; k < conv->k; k++)
-            y[at.y + (size_t)k] += x[at.x + (size_t)c] * w[at.w + (size_t)(c * conv->k + k)];
+            y[at.y + (size_t)k] += operand_value(x, at.x + (size_t)c, (size_t)c) * w[at.w + (size_t)(c * conv->k + k)];
 }
 
-static void visit_data(const sd_conv2d *conv, cursor at, const float *dy, const float *w, float *dx) {
+static void visit_data(const sd_conv2d *conv, cursor at, const sd_operand *dy, const float *w, float *dx) {
     for (int c = 0; c < conv->c; c++)
         for (int k = 0; k < conv->k; k++)
-            dx[at.x + (size_t)c] += dy[at.y + (size_t)k] * w[at.w + (size_t)(c * conv->k + k)];
+            dx[at.x + (size_t)c] += dy->u[at.y + (size_t)k] * w[at.w + (size_t)(c * conv->k + k)];
 }
 
-static void visit_weights(const sd_conv2d *conv, cursor at, const float *x, const float *dy, float *dw) {
+static void visit_weights(const sd_conv2d *conv, cursor at, const sd_operand *x, const float *dy, float *dw) {
     for (int c = 0; c < conv->c; c++)
         for (int k = 0; k < conv->k; k++)
-            dw[at.w + (size_t)(c * conv->k + k)] += x[at.x + (size_t)c] * dy[at.y + (size_t)k];
+            dw[at.w + (size_t)(c * conv->k + k)] +=
+                operand_value(x, at.x + (size_t)c, (size_t)c) * dy[at.y + (size_t)k];
 }
 
 static size_t elems(int a, int b, int c, int d) { return (size_t)a * (size_t)b * (size_t)c * (size_t)d; }
 
-void conv2d_forward_ref(const sd_conv2d *conv, const float *x, const float *w, float *y, float *scratch) {
-    (void)scratch;
-    memset(y, 0, elems(conv->images, sd_conv2d_out_h(conv), sd_conv2d_out_w(conv), conv->k) * sizeof(float));
+void conv2d_forward_ref(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
+                        const sd_epilogue *epilogue, float *scratch) {
+    const size_t rows = elems(conv->images, sd_conv2d_out_h(conv), sd_conv2d_out_w(conv), 1);
+    memset(y, 0, rows * (size_t)conv->k * sizeof(float));
     for_each_tap(conv, visit_forward, x, w, y);
+    if (epilogue)
+        finish_ref(rows, conv->k, y, epilogue, scratch);
 }
 
-void conv2d_backward_data_ref(const sd_conv2d *conv, const float *dy, const float *w, float *dx, float *scratch) {
-    (void)scratch;
-    memset(dx, 0, elems(conv->images, conv->h, conv->w, conv->c) * sizeof(float));
-    for_each_tap(conv, visit_data, dy, w, dx);
+void conv2d_backward_data_ref(const sd_conv2d *conv, const float *dy, const float *w, float *dx,
+                              const sd_epilogue *epilogue, float *scratch) {
+    const size_t rows = elems(conv->images, conv->h, conv->w, 1);
+    const sd_operand from = sd_plain(dy);
+    memset(dx, 0, rows * (size_t)conv->c * sizeof(float));
+    for_each_tap(conv, visit_data, &from, w, dx);
+    if (epilogue)
+        finish_ref(rows, conv->c, dx, epilogue, scratch);
 }
 
-void conv2d_backward_weights_ref(const sd_conv2d *conv, const float *x, const float *dy, float *dw, float *scratch) {
+void conv2d_backward_weights_ref(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
+                                 float *scratch) {
     (void)scratch;
     memset(dw, 0, elems(conv->r, conv->s, conv->c, conv->k) * sizeof(float));
     for_each_tap(conv, visit_weights, x, dy, dw);

@@ -1,7 +1,7 @@
 /* Private to kernels/: sums over the rows of [rows, c], in chunks cut by shape alone.
  *
  * Narrow rows are taken several at a time: values of [rows, c] are one flat array whose channel is the place modulo c, so
- * a strip of `strip` = m*c consecutive values (at least 64 where c is small) runs through the vector units whatever c is.
+ * a strip of `strip` = m*c consecutive values (at least 256 where c is small, less than one row) runs through the vector units whatever c is.
  * Within a chunk sums are float; over chunks they are double, added in order. */
 #ifndef SDTRAIN_KERNELS_REDUCE_H
 #define SDTRAIN_KERNELS_REDUCE_H
@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 /* MAX_STRIP bounds the channels of a batch norm (kernels.h). */
-enum { MAX_STRIP = 8192, CHUNK_ELEMS = 16384, MIN_STRIP = 64, MIN_CHUNK_ROWS = 16 };
+enum { MAX_STRIP = 8192, CHUNK_ELEMS = 16384, MIN_STRIP = 256, MIN_CHUNK_ROWS = 16 };
 
 static inline size_t strip_elems(int c) {
     size_t rows = c >= MIN_STRIP ? 1 : MIN_STRIP / (size_t)c;

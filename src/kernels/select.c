@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "isa.h"
+#include "epilogue.h"
 #include "reduce.h"
 
 extern const sd_kernels sd_kernels_ref, sd_kernels_vec128;
@@ -66,7 +66,7 @@ const sd_kernels *sd_kernels_at(int index) {
     return NULL;
 }
 
-size_t sd_norm_scratch_elems(size_t rows, int c) { return n_chunks(rows, c) * 2 * (size_t)c * 2; }
+size_t sd_norm_scratch_elems(size_t rows, int c) { return n_chunks(rows, c) * partial_elems(c); }
 
 void sd_kernels_set_threads(int threads) {
     omp_set_num_threads(threads);

@@ -13,9 +13,12 @@ typedef struct sd_branch_kind {
     /* y = shortcut + scale * F(x), then max(., 0) if relu. */
     void (*forward)(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut, float scale,
                     bool relu, float *y);
-    /* dx += scale * (dF/dx)^T dy. dx may be dy. */
+    /* What backward needs done last to dy, the gradient of the sum (beside the ReLU's mask, which comes before). */
+    sd_epilogue (*sums)(const sd_branch *branch);
+    /* dx = shortcut + scale * (dF/dx)^T dy, shortcut being the gradient that came through it; then the epilogue. shortcut may be
+     * dy or dx; dx is not dy. */
     void (*backward)(sd_branch *branch, const sd_context *context, const float *x, const float *dy, float scale,
-                     float *dx);
+                     const float *shortcut, float *dx, const sd_epilogue *epilogue);
 } sd_branch_kind;
 
 struct sd_branch {
@@ -23,9 +26,8 @@ struct sd_branch {
     double flops; /* forward, per image */
     union {
         struct {
-            int n;                                 /* 2: basic block, 3: bottleneck (He et al. 2016) */
-            sd_conv_bn layer[SD_CONV_BRANCH_MAX];  /* ReLU after all but the last */
-            float *hidden[SD_CONV_BRANCH_MAX - 1]; /* their outputs */
+            int n;                                /* 2: basic block, 3: bottleneck (He et al. 2016) */
+            sd_conv_bn layer[SD_CONV_BRANCH_MAX]; /* ReLU after all but the last */
         } conv;
         struct { /* F(x) = proj(attention(qkv(norm(x)))) (Dosovitskiy et al. 2021) */
             int tokens, heads, head_dim;

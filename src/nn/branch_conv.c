@@ -3,40 +3,61 @@
 
 #include "network.h"
 
-static size_t out_elems(const sd_branch *branch, const sd_context *context) {
-    const sd_conv2d *last = &branch->conv.layer[branch->conv.n - 1].conv;
-    return (size_t)context->pass->images * (size_t)sd_conv2d_out_h(last) * (size_t)sd_conv2d_out_w(last) *
-           (size_t)last->k;
+/* The normalised products of all layers but the last, with the ReLU; after the block's forward pass has set scale to 1. */
+static sd_operand hidden(const sd_branch *branch, int i) {
+    const sd_conv_bn *layer = &branch->conv.layer[i];
+    return (sd_operand){.u = layer->product, .a = layer->a, .d = layer->d, .relu = true};
+}
+
+static size_t rows_in(const sd_conv2d *conv) { return (size_t)conv->images * (size_t)conv->h * (size_t)conv->w; }
+
+static size_t rows_out(const sd_conv2d *conv) {
+    return (size_t)conv->images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
 }
 
 static void conv_forward(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut,
                          float scale, bool relu, float *y) {
-    float *z = context->work[SD_WORK_BUFFERS - 1];
-    for (int i = 0; i < branch->conv.n; i++) {
-        bool last = i + 1 == branch->conv.n;
-        float *out = last ? z : branch->conv.hidden[i];
-        sd_conv_bn_forward(&branch->conv.layer[i], context, x, !last, out);
-        x = out;
+    const int last = branch->conv.n - 1;
+    sd_operand in = sd_plain(x);
+    for (int i = 0; i <= last; i++) {
+        in = sd_conv_bn_forward(&branch->conv.layer[i], context, &in, i == last ? scale : 1);
+        in.relu = i < last || relu;
     }
-    context->k->residual_add(out_elems(branch, context), shortcut, z, scale, relu, y);
+    in.v = shortcut;
+    context->k->evaluate(rows_out(&branch->conv.layer[last].conv), branch->conv.layer[last].conv.k, &in, y);
+}
+
+static sd_epilogue conv_sums(const sd_branch *branch) {
+    return sd_conv_bn_sums(&branch->conv.layer[branch->conv.n - 1]);
 }
 
 static void conv_backward(sd_branch *branch, const sd_context *context, const float *x, const float *dy, float scale,
-                          float *dx) {
-    const sd_conv2d *first = &branch->conv.layer[0].conv;
-    float *dz = context->work[SD_WORK_BUFFERS - 1];
-    context->k->scale(out_elems(branch, context), scale, dy, dz);
-    for (int i = branch->conv.n - 1; i >= 0; i--) {
-        bool last = i + 1 == branch->conv.n;
-        float *din = context->work[i % 2];
-        sd_conv_bn_backward(&branch->conv.layer[i], context, i > 0 ? branch->conv.hidden[i - 1] : x,
-                            last ? NULL : branch->conv.hidden[i], dz, din);
-        dz = din;
+                          const float *shortcut, float *dx, const sd_epilogue *epilogue) {
+    sd_conv_bn *layer = branch->conv.layer;
+    for (int i = branch->conv.n - 1; i > 0; i--) {
+        const sd_operand in = hidden(branch, i - 1);
+        sd_epilogue to_hidden = sd_conv_bn_sums(&layer[i - 1]);
+        float *dhidden = context->work[i % 2];
+        to_hidden.mask = in;
+        sd_conv_bn_backward(&layer[i], context, &in, dy, scale, dhidden, &to_hidden);
+        dy = dhidden;
+        scale = 1;
     }
-    context->k->accumulate((size_t)first->images * (size_t)first->h * (size_t)first->w * (size_t)first->c, dz, dx);
+    const sd_conv2d *first = &layer[0].conv;
+    const sd_operand in = sd_plain(x);
+    sd_epilogue to_input = *epilogue;
+    to_input.add = shortcut;
+    if (shortcut != dx) {
+        sd_conv_bn_backward(&layer[0], context, &in, dy, scale, dx, &to_input);
+        return;
+    }
+    float *dbranch = context->work[0];
+    sd_conv_bn_backward(&layer[0], context, &in, dy, scale, dbranch, NULL);
+    to_input.add = dbranch;
+    context->k->finish(rows_in(first), first->c, dx, &to_input, context->scratch);
 }
 
-static const sd_branch_kind conv_kind = {conv_forward, conv_backward};
+static const sd_branch_kind conv_kind = {conv_forward, conv_sums, conv_backward};
 
 sd_status sd_conv_branch_init(sd_network *network, sd_branch *branch, const char *name, sd_shape in, int n,
                               const sd_conv_spec *spec, bool zero_init, sd_shape *out) {
@@ -49,10 +70,7 @@ sd_status sd_conv_branch_init(sd_network *network, sd_branch *branch, const char
         snprintf(norm, sizeof norm, "%s.bn%d", name, i + 1);
         SD_TRY(sd_conv_bn_init(network, layer, conv, norm, in, spec[i].filters, spec[i].kernel, spec[i].stride, out));
         branch->flops += sd_conv_bn_flops(layer);
-        if (i + 1 < n)
-            SD_TRY(sd_arena_reserve(&network->arena, &branch->conv.hidden[i],
-                                    sd_shape_elems(*out) * (size_t)network->max_images));
-        else if (zero_init)
+        if (i + 1 == n && zero_init)
             layer->gamma->init_mean = 0;
         in = *out;
     }

@@ -7,6 +7,19 @@ static const float INIT_DEVIATION = 0.02f; /* timm's init_weights_vit_timm */
 
 static size_t rows_of(const sd_context *context, int tokens) { return (size_t)context->pass->images * (size_t)tokens; }
 
+static sd_epilogue no_sums(const sd_branch *branch) {
+    (void)branch;
+    return (sd_epilogue){0};
+}
+
+/* dx = shortcut + dbranch. */
+static void sum_gradients(const sd_context *context, size_t rows, int c, const float *shortcut, const float *dbranch,
+                          float *dx, const sd_epilogue *epilogue) {
+    const sd_operand sum = {.u = shortcut, .v = dbranch};
+    context->k->evaluate(rows, c, &sum, dx);
+    context->k->finish(rows, c, dx, epilogue, context->scratch);
+}
+
 static void attention_forward(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut,
                               float scale, bool relu, float *y) {
     float *z = context->work[SD_WORK_BUFFERS - 1];
@@ -22,7 +35,7 @@ static void attention_forward(sd_branch *branch, const sd_context *context, cons
 }
 
 static void attention_backward(sd_branch *branch, const sd_context *context, const float *x, const float *dy,
-                               float scale, float *dx) {
+                               float scale, const float *shortcut, float *dx, const sd_epilogue *epilogue) {
     const size_t rows = rows_of(context, branch->attention.tokens);
     const size_t elems = rows * (size_t)branch->attention.projection.out;
     float *dz = context->work[2], *dbranch = context->work[0];
@@ -35,7 +48,7 @@ static void attention_backward(sd_branch *branch, const sd_context *context, con
                                    branch->attention.probabilities, dmixed, dprobabilities, dqkv);
     sd_linear_backward(&branch->attention.qkv, context, rows, branch->attention.normed, dqkv, dnormed);
     sd_layernorm_backward(&branch->attention.norm, context, rows, x, dnormed, dbranch);
-    context->k->accumulate(elems, dbranch, dx);
+    sum_gradients(context, rows, branch->attention.norm.c, shortcut, dbranch, dx, epilogue);
 }
 
 static void mlp_forward(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut,
@@ -50,7 +63,7 @@ static void mlp_forward(sd_branch *branch, const sd_context *context, const floa
 }
 
 static void mlp_backward(sd_branch *branch, const sd_context *context, const float *x, const float *dy, float scale,
-                         float *dx) {
+                         const float *shortcut, float *dx, const sd_epilogue *epilogue) {
     const size_t rows = rows_of(context, branch->mlp.tokens), elems = rows * (size_t)branch->mlp.fc2.out;
     float *dz = context->work[2], *dhidden = context->work[0], *dnormed = context->work[1];
     float *dbranch = context->work[2];
@@ -59,11 +72,11 @@ static void mlp_backward(sd_branch *branch, const sd_context *context, const flo
     context->k->gelu_backward(rows * (size_t)branch->mlp.fc1.out, branch->mlp.hidden, dhidden, dhidden);
     sd_linear_backward(&branch->mlp.fc1, context, rows, branch->mlp.normed, dhidden, dnormed);
     sd_layernorm_backward(&branch->mlp.norm, context, rows, x, dnormed, dbranch);
-    context->k->accumulate(elems, dbranch, dx);
+    sum_gradients(context, rows, branch->mlp.norm.c, shortcut, dbranch, dx, epilogue);
 }
 
-static const sd_branch_kind attention_kind = {attention_forward, attention_backward};
-static const sd_branch_kind mlp_kind = {mlp_forward, mlp_backward};
+static const sd_branch_kind attention_kind = {attention_forward, no_sums, attention_backward};
+static const sd_branch_kind mlp_kind = {mlp_forward, no_sums, mlp_backward};
 
 /* Plans an activation of elems floats an image, whose gradient needs working memory too. */
 static sd_status plan(sd_network *network, float **place, size_t elems) {

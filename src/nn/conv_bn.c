@@ -14,7 +14,8 @@ sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *co
                               .r = kernel,
                               .s = kernel,
                               .stride = stride,
-                              .pad = kernel / 2};
+                              .pad = kernel / 2,
+                              .direct = network->direct};
     *out = (sd_shape){sd_conv2d_out_h(&layer->conv), sd_conv2d_out_w(&layer->conv), filters};
     if (out->h < 1 || out->w < 1)
         return sd_fail(SD_ERR_CONFIG, "data.image_size: images are too small for this model: nothing is left at %s",
@@ -40,8 +41,10 @@ sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *co
     SD_TRY(sd_network_add_tensor(network, statistic_ones, norm_name, "running_var", &layer->running_variance));
 
     SD_TRY(sd_arena_reserve(&network->arena, &layer->product, out_elems * (size_t)network->max_images));
-    SD_TRY(sd_arena_reserve(&network->arena, &layer->mean, (size_t)filters));
-    SD_TRY(sd_arena_reserve(&network->arena, &layer->variance, (size_t)filters));
+    float **channels[] = {&layer->mean,        &layer->variance, &layer->a,  &layer->d, &layer->sum,
+                          &layer->sum_product, &layer->da,       &layer->db, &layer->dd};
+    for (size_t i = 0; i < sizeof channels / sizeof channels[0]; i++)
+        SD_TRY(sd_arena_reserve(&network->arena, channels[i], (size_t)filters));
     sd_network_want_scratch(network, sd_conv2d_scratch_elems(&layer->conv));
     sd_network_want_scratch(network, sd_norm_scratch_elems(pixels * (size_t)network->max_images, filters));
     sd_network_want_work(network, sd_shape_elems(in));
@@ -55,37 +58,48 @@ static size_t rows_of(const sd_conv2d *conv) {
     return (size_t)conv->images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
 }
 
-void sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const float *x, bool relu, float *y) {
+sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, float scale) {
     const sd_kernels *k = context->k;
     const sd_pass *pass = context->pass;
     sd_conv2d *conv = &layer->conv;
     conv->images = pass->images;
-    const size_t rows = rows_of(conv);
     const float *mean = layer->running_mean->value, *variance = layer->running_variance->value;
-    k->conv2d_forward(conv, x, layer->weight->value, layer->product, context->scratch);
     if (pass->training) {
-        k->batchnorm_statistics(rows, conv->k, layer->product, layer->mean, layer->variance, context->scratch);
+        const sd_epilogue statistics = {.mean = layer->mean, .variance = layer->variance};
+        k->conv2d_forward(conv, x, layer->weight->value, layer->product, &statistics, context->scratch);
         mean = layer->mean;
         variance = layer->variance;
         /* This rank's part of the batch's statistics; the variance is unbiased, as PyTorch's running estimate. */
-        float unbiased = pass->batch_share * (float)((double)rows / ((double)rows - 1));
+        const size_t rows = rows_of(conv);
+        const float unbiased = pass->batch_share * (float)((double)rows / ((double)rows - 1));
         k->scale((size_t)conv->k, pass->batch_share, mean, layer->running_mean->gradient);
         k->scale((size_t)conv->k, unbiased, variance, layer->running_variance->gradient);
+    } else {
+        k->conv2d_forward(conv, x, layer->weight->value, layer->product, NULL, context->scratch);
     }
-    k->batchnorm_apply(rows, conv->k, layer->product, mean, variance, EPSILON, layer->gamma->value, layer->beta->value,
-                       relu, y);
+    sd_batchnorm_forward(conv->k, mean, variance, EPSILON, layer->gamma->value, layer->beta->value, scale, layer->a,
+                         layer->d);
+    return (sd_operand){.u = layer->product, .a = layer->a, .d = layer->d};
 }
 
-void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const float *x, const float *y, const float *dy,
-                         float *dx) {
+sd_epilogue sd_conv_bn_sums(const sd_conv_bn *layer) {
+    return (sd_epilogue){
+        .product = layer->product, .product_mean = layer->mean, .sum = layer->sum, .sum_product = layer->sum_product};
+}
+
+void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, const float *dy,
+                         float scale, float *dx, const sd_epilogue *epilogue) {
     const sd_kernels *k = context->k;
+    const sd_conv2d *conv = &layer->conv;
     float *dproduct = context->work[SD_WORK_BUFFERS - 1];
-    k->batchnorm_backward(rows_of(&layer->conv), layer->conv.k, layer->product, y, dy, layer->mean, layer->variance,
-                          EPSILON, layer->gamma->value, dproduct, layer->gamma->gradient, layer->beta->gradient,
-                          context->scratch);
-    k->conv2d_backward_weights(&layer->conv, x, dproduct, layer->weight->gradient, context->scratch);
+    sd_batchnorm_backward(rows_of(conv), conv->k, layer->mean, layer->variance, EPSILON, layer->gamma->value, scale,
+                          layer->sum, layer->sum_product, layer->gamma->gradient, layer->beta->gradient, layer->da,
+                          layer->db, layer->dd);
+    const sd_operand gradient = {.u = dy, .a = layer->da, .v = layer->product, .b = layer->db, .d = layer->dd};
+    k->evaluate(rows_of(conv), conv->k, &gradient, dproduct);
+    k->conv2d_backward_weights(conv, x, dproduct, layer->weight->gradient, context->scratch);
     if (dx)
-        k->conv2d_backward_data(&layer->conv, dproduct, layer->weight->value, dx, context->scratch);
+        k->conv2d_backward_data(conv, dproduct, layer->weight->value, dx, epilogue, context->scratch);
 }
 
 double sd_conv_bn_flops(const sd_conv_bn *layer) {

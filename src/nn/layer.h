@@ -25,20 +25,27 @@ typedef struct sd_context {
     float *work[SD_WORK_BUFFERS]; /* for a branch's or a stem's own gradients */
 } sd_context;
 
-/* Convolution without bias, batch norm, and perhaps a ReLU (which the caller asks for at each call). */
+/* Convolution without bias and batch norm. Only the convolution's product is stored; the normalised values are an operand of
+ * whoever reads them. */
 typedef struct sd_conv_bn {
     sd_conv2d conv;
     sd_tensor *weight, *gamma, *beta, *running_mean, *running_variance;
-    float *product; /* the convolution's output */
-    float *mean, *variance;
+    float *product;
+    float *mean, *variance, *a, *d; /* normalised = a product + d */
+    float *sum, *sum_product;       /* of the gradient, see sd_conv_bn_sums() */
+    float *da, *db, *dd;            /* dproduct = da dy + db product + dd */
 } sd_conv_bn;
 
 sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *conv_name, const char *norm_name,
                           sd_shape in, int filters, int kernel, int stride, sd_shape *out);
-void sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const float *x, bool relu, float *y);
-/* y: the output if there was a ReLU, else NULL. dx may be NULL. Uses the last work buffer, which dy may be. */
-void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const float *x, const float *y, const float *dy,
-                         float *dx);
+/* Returns scale times the normalised product, to be read until the next pass. */
+sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, float scale);
+/* What sd_conv_bn_backward() needs of dy: whoever computes dy does this last. */
+sd_epilogue sd_conv_bn_sums(const sd_conv_bn *layer);
+/* dy: the gradient of the normalised product, which is scale times what dy holds; its sums have been taken. epilogue: of dx.
+ * dx may be NULL. Uses the last work buffer, which dy may be. */
+void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, const float *dy,
+                         float scale, float *dx, const sd_epilogue *epilogue);
 double sd_conv_bn_flops(const sd_conv_bn *layer);
 
 typedef struct sd_linear {

@@ -156,20 +156,36 @@ const float *sd_network_forward(sd_network *network, const sd_pass *pass, const 
     return network->head.logits;
 }
 
+/* What is awaited by whoever gets the gradient of the input of residual i (of the head's input: i = n_residuals). */
+static sd_epilogue awaited_below(const sd_network *network, const sd_context *context, int i) {
+    while (i > 0 && sd_residual_is_passed_by(network->residuals[i - 1], context))
+        i--;
+    return i > 0 ? sd_residual_awaits(network->residuals[i - 1], context) : network->stem.awaits(&network->stem);
+}
+
 void sd_network_backward(sd_network *network, const sd_pass *pass, const float *images, const float *dlogits,
                          sd_segment_done done, void *done_context) {
     const sd_context context = context_of(network, pass);
+    const sd_shape last = sd_network_shape(network);
     float *dy = network->gradient[0], *dx = network->gradient[1];
+    sd_epilogue awaited = awaited_below(network, &context, network->n_residuals);
     sd_head_backward(&network->head, &context, dlogits, dy);
+    network->kernels->finish((size_t)pass->images * (size_t)last.h * (size_t)last.w, last.c, dy, &awaited,
+                             network->scratch);
     done(done_context, network->head.segment);
     for (int i = network->n_residuals - 1; i >= 0; i--) {
-        if (sd_residual_backward(network->residuals[i], &context, dy, dx, done, done_context) == dx) {
-            float *swap = dy;
-            dy = dx;
-            dx = swap;
+        sd_residual *residual = network->residuals[i];
+        if (sd_residual_is_passed_by(residual, &context)) {
+            done(done_context, residual->branch_segment);
+            continue;
         }
+        awaited = awaited_below(network, &context, i);
+        sd_residual_backward(residual, &context, dy, dx, &awaited, done, done_context);
+        float *swap = dy;
+        dy = dx;
+        dx = swap;
     }
-    network->stem.backward(&network->stem, &context, images, network->stem.y, dy);
+    network->stem.backward(&network->stem, &context, images, dy);
     done(done_context, network->stem.segment);
 }
 

@@ -38,7 +38,9 @@ typedef struct sd_stem {
     int segment;
     /* y: [images, out] */
     void (*forward)(struct sd_stem *stem, const sd_context *context, const float *images, float *y);
-    void (*backward)(struct sd_stem *stem, const sd_context *context, const float *images, const float *y, float *dy);
+    /* What must be done to dy before it is handed to backward. */
+    sd_epilogue (*awaits)(const struct sd_stem *stem);
+    void (*backward)(struct sd_stem *stem, const sd_context *context, const float *images, float *dy);
     union {
         struct { /* conv-bn-relu and perhaps a 3x3/2 max pool */
             sd_conv_bn layer;
@@ -66,6 +68,7 @@ typedef struct sd_head {
 struct sd_network {
     const sd_kernels *kernels;
     int max_images, classes, blocks;
+    bool direct; /* convolutions: no transformed algorithm */
     sd_arena arena;
     sd_tensor **tensors;
     int n_tensors, tensors_capacity;
@@ -118,9 +121,13 @@ void sd_network_want_work(sd_network *network, size_t elems_per_image);
 
 /* Parts of a pass. */
 const float *sd_residual_forward(sd_residual *residual, const sd_context *context, const float *x);
-/* dy is overwritten, and the result is in dy or in dx: returns which. */
-float *sd_residual_backward(sd_residual *residual, const sd_context *context, float *dy, float *dx,
-                            sd_segment_done done, void *done_context);
+/* Whether the block is dropped and leaves nothing behind: its output is its input, by address, and so is its gradient. */
+bool sd_residual_is_passed_by(const sd_residual *residual, const sd_context *context);
+/* What must be done to the gradient of the block's output before it is handed to backward. */
+sd_epilogue sd_residual_awaits(const sd_residual *residual, const sd_context *context);
+/* dy may be overwritten. dx is another buffer; epilogue: what those who get dx await. */
+void sd_residual_backward(sd_residual *residual, const sd_context *context, float *dy, float *dx,
+                          const sd_epilogue *epilogue, sd_segment_done done, void *done_context);
 void sd_head_forward(sd_head *head, const sd_context *context, const float *x);
 void sd_head_backward(sd_head *head, const sd_context *context, const float *dlogits, float *dx);
 

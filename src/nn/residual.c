@@ -47,6 +47,10 @@ static float scale_of(const sd_residual *residual, const sd_context *context) {
     return residual->spec.unit < 0 ? 1.0f : context->pass->plan->scale[residual->spec.unit];
 }
 
+static size_t rows_out(const sd_residual *residual, const sd_context *context) {
+    return (size_t)context->pass->images * (size_t)residual->out.h * (size_t)residual->out.w;
+}
+
 const float *sd_residual_forward(sd_residual *residual, const sd_context *context, const float *x) {
     const bool kept = is_kept(residual, context);
     residual->x = x;
@@ -60,9 +64,13 @@ const float *sd_residual_forward(sd_residual *residual, const sd_context *contex
         context->k->subsample_forward(context->pass->images, residual->in.h, residual->in.w, residual->in.c,
                                       residual->spec.stride, residual->out.c, x, residual->y);
         break;
-    case SD_SHORTCUT_PROJECTION:
-        sd_conv_bn_forward(&residual->projection, context, x, !kept && residual->spec.relu, residual->y);
+    case SD_SHORTCUT_PROJECTION: {
+        const sd_operand in = sd_plain(x);
+        sd_operand projected = sd_conv_bn_forward(&residual->projection, context, &in, 1);
+        projected.relu = !kept && residual->spec.relu;
+        context->k->evaluate(rows_out(residual, context), residual->out.c, &projected, residual->y);
         break;
+    }
     }
     if (!kept)
         return residual->output = shortcut;
@@ -71,28 +79,49 @@ const float *sd_residual_forward(sd_residual *residual, const sd_context *contex
     return residual->output;
 }
 
-float *sd_residual_backward(sd_residual *residual, const sd_context *context, float *dy, float *dx,
-                            sd_segment_done done, void *done_context) {
+bool sd_residual_is_passed_by(const sd_residual *residual, const sd_context *context) {
+    return residual->spec.shortcut == SD_SHORTCUT_IDENTITY && !is_kept(residual, context);
+}
+
+sd_epilogue sd_residual_awaits(const sd_residual *residual, const sd_context *context) {
+    sd_epilogue epilogue = {0};
+    if (is_kept(residual, context))
+        epilogue = residual->branch.kind->sums(&residual->branch);
+    else if (residual->spec.shortcut == SD_SHORTCUT_PROJECTION)
+        epilogue = sd_conv_bn_sums(&residual->projection);
+    if (residual->spec.relu)
+        epilogue.mask = sd_plain(residual->y);
+    return epilogue;
+}
+
+void sd_residual_backward(sd_residual *residual, const sd_context *context, float *dy, float *dx,
+                          const sd_epilogue *epilogue, sd_segment_done done, void *done_context) {
     const sd_kernels *k = context->k;
-    float *result = dx;
-    if (residual->spec.relu && residual->output == residual->y)
-        k->relu_backward((size_t)context->pass->images * sd_shape_elems(residual->out), residual->y, dy);
+    const bool kept = is_kept(residual, context);
+    const float *through_shortcut = dx;
     switch (residual->spec.shortcut) {
     case SD_SHORTCUT_IDENTITY:
-        result = dy;
+        through_shortcut = dy;
         break;
     case SD_SHORTCUT_SUBSAMPLE:
         k->subsample_backward(context->pass->images, residual->in.h, residual->in.w, residual->in.c,
                               residual->spec.stride, residual->out.c, dy, dx);
         break;
-    case SD_SHORTCUT_PROJECTION:
-        sd_conv_bn_backward(&residual->projection, context, residual->x, NULL, dy, dx);
+    case SD_SHORTCUT_PROJECTION: {
+        const sd_operand in = sd_plain(residual->x);
+        const sd_epilogue sums = sd_conv_bn_sums(&residual->projection);
+        if (kept) /* dy came with the branch's sums */
+            k->finish(rows_out(residual, context), residual->out.c, dy, &sums, context->scratch);
+        sd_conv_bn_backward(&residual->projection, context, &in, dy, 1, dx, NULL);
         done(done_context, residual->shortcut_segment);
         break;
     }
-    if (is_kept(residual, context))
+    }
+    if (kept)
         residual->branch.kind->backward(&residual->branch, context, residual->x, dy, scale_of(residual, context),
-                                        result);
+                                        through_shortcut, dx, epilogue);
+    else
+        k->finish((size_t)context->pass->images * (size_t)residual->in.h * (size_t)residual->in.w, residual->in.c, dx,
+                  epilogue, context->scratch);
     done(done_context, residual->branch_segment);
-    return result;
 }

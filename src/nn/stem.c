@@ -6,21 +6,40 @@
 /* ---- ResNet: conv-bn-relu, perhaps max pooling ---- */
 
 static void conv_forward(sd_stem *stem, const sd_context *context, const float *images, float *y) {
-    sd_shape shape = {sd_conv2d_out_h(&stem->conv.layer.conv), sd_conv2d_out_w(&stem->conv.layer.conv), stem->out.c};
-    sd_conv_bn_forward(&stem->conv.layer, context, images, true, stem->conv.pool ? stem->conv.unpooled : y);
+    const sd_conv2d *conv = &stem->conv.layer.conv;
+    const int h = sd_conv2d_out_h(conv), w = sd_conv2d_out_w(conv);
+    const sd_operand in = sd_plain(images);
+    sd_operand normalised = sd_conv_bn_forward(&stem->conv.layer, context, &in, 1);
+    normalised.relu = true;
+    context->k->evaluate((size_t)conv->images * (size_t)h * (size_t)w, conv->k, &normalised,
+                         stem->conv.pool ? stem->conv.unpooled : y);
     if (stem->conv.pool)
-        context->k->maxpool_forward(context->pass->images, shape.h, shape.w, shape.c, stem->conv.unpooled, y);
+        context->k->maxpool_forward(conv->images, h, w, conv->k, stem->conv.unpooled, y);
 }
 
-static void conv_backward(sd_stem *stem, const sd_context *context, const float *images, const float *y, float *dy) {
-    sd_shape shape = {sd_conv2d_out_h(&stem->conv.layer.conv), sd_conv2d_out_w(&stem->conv.layer.conv), stem->out.c};
+/* Of the gradient of the convolution's normalised product, which is under the ReLU. */
+static sd_epilogue conv_sums(const sd_stem *stem, const float *y) {
+    sd_epilogue sums = sd_conv_bn_sums(&stem->conv.layer);
+    sums.mask = sd_plain(y);
+    return sums;
+}
+
+static sd_epilogue conv_awaits(const sd_stem *stem) {
+    return stem->conv.pool ? (sd_epilogue){0} : conv_sums(stem, stem->y);
+}
+
+static void conv_backward(sd_stem *stem, const sd_context *context, const float *images, float *dy) {
+    const sd_conv2d *conv = &stem->conv.layer.conv;
+    const int h = sd_conv2d_out_h(conv), w = sd_conv2d_out_w(conv);
+    const sd_operand in = sd_plain(images);
     if (stem->conv.pool) {
-        context->k->maxpool_backward(context->pass->images, shape.h, shape.w, shape.c, stem->conv.unpooled, dy,
-                                     context->work[0]);
-        y = stem->conv.unpooled;
-        dy = context->work[0];
+        const sd_epilogue sums = conv_sums(stem, stem->conv.unpooled);
+        float *dunpooled = context->work[0];
+        context->k->maxpool_backward(conv->images, h, w, conv->k, stem->conv.unpooled, dy, dunpooled);
+        context->k->finish((size_t)conv->images * (size_t)h * (size_t)w, conv->k, dunpooled, &sums, context->scratch);
+        dy = dunpooled;
     }
-    sd_conv_bn_backward(&stem->conv.layer, context, images, y, dy, NULL);
+    sd_conv_bn_backward(&stem->conv.layer, context, &in, dy, 1, NULL, NULL);
 }
 
 static sd_status stem_begin(sd_network *network, sd_shape image) {
@@ -42,6 +61,7 @@ sd_status sd_network_stem_conv(sd_network *network, sd_shape image, int filters,
     SD_TRY(stem_begin(network, image));
     SD_TRY(sd_conv_bn_init(network, &stem->conv.layer, "conv1", "bn1", image, filters, kernel, stride, &out));
     stem->forward = conv_forward;
+    stem->awaits = conv_awaits;
     stem->backward = conv_backward;
     stem->conv.pool = pool;
     if (pool) {
@@ -61,8 +81,9 @@ static void patch_forward(sd_stem *stem, const sd_context *context, const float 
     const float *cls = stem->patch.cls_token->value, *pos = stem->patch.pos_embed->value,
                 *bias = stem->patch.bias->value;
     float *patches = context->work[0];
+    const sd_operand in = sd_plain(images);
     stem->patch.conv.images = context->pass->images;
-    context->k->conv2d_forward(&stem->patch.conv, images, stem->patch.weight->value, patches, context->scratch);
+    context->k->conv2d_forward(&stem->patch.conv, &in, stem->patch.weight->value, patches, NULL, context->scratch);
     for (size_t n = 0; n < (size_t)context->pass->images; n++)
         for (size_t t = 0; t < tokens; t++, y += dim) {
             const float *patch = t > 0 ? patches + (n * (tokens - 1) + t - 1) * dim : NULL;
@@ -71,8 +92,12 @@ static void patch_forward(sd_stem *stem, const sd_context *context, const float 
         }
 }
 
-static void patch_backward(sd_stem *stem, const sd_context *context, const float *images, const float *y, float *dy) {
-    (void)y;
+static sd_epilogue patch_awaits(const sd_stem *stem) {
+    (void)stem;
+    return (sd_epilogue){0};
+}
+
+static void patch_backward(sd_stem *stem, const sd_context *context, const float *images, float *dy) {
     const size_t dim = (size_t)stem->out.c, tokens = (size_t)stem->out.h, images_here = (size_t)context->pass->images;
     float *dpatches = context->work[0], *dpos = stem->patch.pos_embed->gradient, *dbias = stem->patch.bias->gradient;
     memset(dpos, 0, tokens * dim * sizeof(float));
@@ -84,7 +109,8 @@ static void patch_backward(sd_stem *stem, const sd_context *context, const float
     memcpy(stem->patch.cls_token->gradient, dpos, dim * sizeof(float)); /* both are added to token 0 */
     for (size_t t = 1; t < tokens; t++)
         context->k->accumulate(dim, dpos + t * dim, dbias);
-    context->k->conv2d_backward_weights(&stem->patch.conv, images, dpatches, stem->patch.weight->gradient,
+    const sd_operand in = sd_plain(images);
+    context->k->conv2d_backward_weights(&stem->patch.conv, &in, dpatches, stem->patch.weight->gradient,
                                         context->scratch);
 }
 
@@ -92,6 +118,7 @@ sd_status sd_network_stem_patch(sd_network *network, sd_shape image, int dim, in
     sd_stem *stem = &network->stem;
     SD_TRY(stem_begin(network, image));
     stem->forward = patch_forward;
+    stem->awaits = patch_awaits;
     stem->backward = patch_backward;
     stem->patch.conv = (sd_conv2d){.images = network->max_images,
                                    .h = image.h,

@@ -60,6 +60,7 @@ static sd_status build_network(sd_run *run) {
                                 .image_size = sd_dataset_image_size(run->dataset),
                                 .classes = sd_dataset_classes(run->dataset),
                                 .stem = (sd_stem_choice)config->model.stem,
+                                .convolution = (sd_convolution_choice)config->run.convolution,
                                 .patch_size = (int)config->model.patch_size,
                                 .dropout = config->model.dropout,
                                 .zero_init_residual = config->model.zero_init_residual,

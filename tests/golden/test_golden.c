@@ -332,6 +332,7 @@ static void check_model(const char *model, int patch_size, const sd_kernels *ker
                                 .image_size = g.image_size,
                                 .classes = g.classes,
                                 .patch_size = patch_size,
+                                .convolution = SD_CONVOLUTION_DIRECT,
                                 .stem = !strcmp(model, "resnet50") ? SD_STEM_IMAGENET : SD_STEM_AUTO};
     ck_assert_msg(sd_model_create(&spec, kernels, g.batch, &g.network) == SD_OK, "%s", sd_error_message());
     ck_assert_int_eq(sd_network_n_units(g.network), g.units);

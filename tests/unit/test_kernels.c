@@ -116,6 +116,40 @@ static void define_statistics(size_t rows, int c, const float *x, double *mean, 
     }
 }
 
+/* Batch normalisation as networks put it together. */
+static void batchnorm_statistics(size_t rows, int c, float *x, float *mean, float *variance, float *scratch) {
+    const sd_epilogue statistics = {.mean = mean, .variance = variance};
+    k->finish(rows, c, x, &statistics, scratch);
+}
+
+static void batchnorm_apply(size_t rows, int c, const float *x, const float *mean, const float *variance,
+                            const float *gamma, const float *beta, bool relu, float *y) {
+    float *a = new_floats((size_t)c), *d = new_floats((size_t)c);
+    sd_batchnorm_forward(c, mean, variance, EPSILON, gamma, beta, 1, a, d);
+    const sd_operand normalised = {.u = x, .a = a, .d = d, .relu = relu};
+    k->evaluate(rows, c, &normalised, y);
+    free(a);
+    free(d);
+}
+
+/* y: NULL without a ReLU. dx may be dy. */
+static void batchnorm_backward(size_t rows, int c, const float *x, const float *y, const float *dy, const float *mean,
+                               const float *variance, const float *gamma, float *dx, float *dgamma, float *dbeta,
+                               float *scratch) {
+    const size_t channels = (size_t)c;
+    float *part = new_floats(5 * channels), *a = part + 2 * channels, *b = a + channels, *d = b + channels;
+    const sd_epilogue sums = {
+        .mask = {.u = y}, .product = x, .product_mean = mean, .sum = part, .sum_product = part + channels};
+    if (dx != dy)
+        memcpy(dx, dy, rows * channels * sizeof *dx);
+    k->finish(rows, c, dx, &sums, scratch);
+    sd_batchnorm_backward(rows, c, mean, variance, EPSILON, gamma, 1, sums.sum, sums.sum_product, dgamma, dbeta, a, b,
+                          d);
+    const sd_operand gradient = {.u = dx, .a = a, .v = x, .b = b, .d = d};
+    k->evaluate(rows, c, &gradient, dx);
+    free(part);
+}
+
 START_TEST(batchnorm_statistics_are_mean_and_biased_variance) {
     begin(_i);
     for (size_t s = 0; s < N_NORM_SHAPES; s++) {
@@ -123,7 +157,7 @@ START_TEST(batchnorm_statistics_are_mean_and_biased_variance) {
         float *x = normal_floats(rows * c, 1, 0.3, 1.5), *mean = new_floats(c), *variance = new_floats(c),
               *scratch = new_scratch(rows, (int)c);
         double *exact_mean = new_doubles(c), *exact_variance = new_doubles(c);
-        k->batchnorm_statistics(rows, (int)c, x, mean, variance, scratch);
+        batchnorm_statistics(rows, (int)c, x, mean, variance, scratch);
         define_statistics(rows, (int)c, x, exact_mean, exact_variance);
         expect_close("mean", mean, exact_mean, c, 1e-5);
         expect_close("variance", variance, exact_variance, c, 1e-5);
@@ -144,7 +178,7 @@ START_TEST(batchnorm_statistics_survive_a_mean_far_from_zero) {
     float *x = normal_floats(rows * c, 1, 1000, 1), *mean = new_floats(c), *variance = new_floats(c),
           *scratch = new_scratch(rows, (int)c);
     double *exact_mean = new_doubles(c), *exact_variance = new_doubles(c);
-    k->batchnorm_statistics(rows, (int)c, x, mean, variance, scratch);
+    batchnorm_statistics(rows, (int)c, x, mean, variance, scratch);
     define_statistics(rows, (int)c, x, exact_mean, exact_variance);
     for (size_t i = 0; i < c; i++) {
         expect_number("mean", mean[i], exact_mean[i], 5e-5);
@@ -165,8 +199,8 @@ START_TEST(batchnorm_of_a_constant_has_no_variance) {
     const float gamma[3] = {1, 2, 3}, beta[3] = {0.5f, -1, 0};
     for (int i = 0; i < 60; i++)
         x[i] = i % 3 == 0 ? 1e6f : i % 3 == 1 ? -0.1f : 0;
-    k->batchnorm_statistics(20, 3, x, mean, variance, scratch);
-    k->batchnorm_apply(20, 3, x, mean, variance, EPSILON, gamma, beta, false, y);
+    batchnorm_statistics(20, 3, x, mean, variance, scratch);
+    batchnorm_apply(20, 3, x, mean, variance, gamma, beta, false, y);
     for (int i = 0; i < 3; i++) {
         expect_number("mean", mean[i], x[i], fabs(x[i]) * 1e-7);
         ck_assert(variance[i] == 0);
@@ -210,8 +244,8 @@ static void free_norm_case(norm_case *n) {
 }
 
 static void batchnorm(norm_case *n) {
-    k->batchnorm_statistics(n->rows, n->c, n->x, n->mean, n->variance, n->scratch);
-    k->batchnorm_apply(n->rows, n->c, n->x, n->mean, n->variance, EPSILON, n->gamma, n->beta, n->relu, n->y);
+    batchnorm_statistics(n->rows, n->c, n->x, n->mean, n->variance, n->scratch);
+    batchnorm_apply(n->rows, n->c, n->x, n->mean, n->variance, n->gamma, n->beta, n->relu, n->y);
 }
 
 START_TEST(batchnorm_equals_its_formulas) {
@@ -224,8 +258,8 @@ START_TEST(batchnorm_equals_its_formulas) {
             double *y = new_doubles(elems), *dx = new_doubles(elems), *dgamma = new_doubles(c), *dbeta = new_doubles(c),
                    *mean = new_doubles(c), *variance = new_doubles(c);
             batchnorm(&n);
-            k->batchnorm_backward(n.rows, n.c, n.x, relu ? n.y : NULL, n.weight, n.mean, n.variance, EPSILON, n.gamma,
-                                  n.dx, n.dgamma, n.dbeta, n.scratch);
+            batchnorm_backward(n.rows, n.c, n.x, relu ? n.y : NULL, n.weight, n.mean, n.variance, n.gamma, n.dx,
+                               n.dgamma, n.dbeta, n.scratch);
             define_statistics(n.rows, n.c, n.x, mean, variance);
             for (size_t e = 0; e < elems; e++) {
                 size_t i = e % c;
@@ -270,8 +304,8 @@ START_TEST(batchnorm_backward_equals_finite_differences) {
     norm_case n = new_norm_case(23, 5, false);
     const size_t elems = n.rows * (size_t)n.c;
     batchnorm(&n);
-    k->batchnorm_backward(n.rows, n.c, n.x, NULL, n.weight, n.mean, n.variance, EPSILON, n.gamma, n.dx, n.dgamma,
-                          n.dbeta, n.scratch);
+    batchnorm_backward(n.rows, n.c, n.x, NULL, n.weight, n.mean, n.variance, n.gamma, n.dx, n.dgamma, n.dbeta,
+                       n.scratch);
     expect_gradient("x", batchnorm_loss, &n, n.x, n.dx, elems, 1e-2, 1e-3);
     expect_gradient("gamma", batchnorm_loss, &n, n.gamma, n.dgamma, 5, 1e-2, 1e-3);
     expect_gradient("beta", batchnorm_loss, &n, n.beta, n.dbeta, 5, 1e-2, 1e-3);
@@ -286,13 +320,12 @@ START_TEST(batchnorm_works_in_place) {
     float *x = new_floats(elems), *dy = new_floats(elems);
     batchnorm(&n);
     memcpy(x, n.x, elems * sizeof *x);
-    k->batchnorm_apply(n.rows, n.c, x, n.mean, n.variance, EPSILON, n.gamma, n.beta, true, x);
+    batchnorm_apply(n.rows, n.c, x, n.mean, n.variance, n.gamma, n.beta, true, x);
     expect_same_bits("y in x", x, n.y, elems * sizeof *x);
-    k->batchnorm_backward(n.rows, n.c, n.x, n.y, n.weight, n.mean, n.variance, EPSILON, n.gamma, n.dx, n.dgamma,
-                          n.dbeta, n.scratch);
+    batchnorm_backward(n.rows, n.c, n.x, n.y, n.weight, n.mean, n.variance, n.gamma, n.dx, n.dgamma, n.dbeta,
+                       n.scratch);
     memcpy(dy, n.weight, elems * sizeof *dy);
-    k->batchnorm_backward(n.rows, n.c, n.x, n.y, dy, n.mean, n.variance, EPSILON, n.gamma, dy, n.dgamma, n.dbeta,
-                          n.scratch);
+    batchnorm_backward(n.rows, n.c, n.x, n.y, dy, n.mean, n.variance, n.gamma, dy, n.dgamma, n.dbeta, n.scratch);
     expect_same_bits("dx in dy", dy, n.dx, elems * sizeof *dy);
     free(x);
     free(dy);
@@ -1098,8 +1131,8 @@ static size_t run_all(float *out) {
         at += (elems);                                                                                                 \
     } while (0)
     batchnorm(&b);
-    k->batchnorm_backward(rows, b.c, b.x, b.y, b.weight, b.mean, b.variance, EPSILON, b.gamma, b.dx, b.dgamma, b.dbeta,
-                          b.scratch);
+    batchnorm_backward(rows, b.c, b.x, b.y, b.weight, b.mean, b.variance, b.gamma, b.dx, b.dgamma, b.dbeta,
+                       b.scratch);
     TAKE(b.mean, c);
     TAKE(b.variance, c);
     TAKE(b.y, n);

@@ -1,0 +1,168 @@
+/* Direct convolution of any shape as a product of two packed matrices, without ever holding the whole im2col matrix.
+ *
+ * All three passes walk a grid of pixels, each of which sees a list of taps of another image (struct gather). The taps of
+ * a panel of pixels are packed (tile.h); edges become zeros. The weights HWIO are already the right-hand matrix
+ * [tap * channel][k].
+ *
+ *     forward           grid = output pixels; taps into x;  y[pixel, k] = A[pixel, tap*c] B[tap*c, k]
+ *     backward data     grid = input pixels of one phase (h mod stride, w mod stride); taps into dy; B transposed
+ *     backward weights  grid = output pixels; dw[tap*c, k] = A^T[tap*c, pixel] dy[pixel, k]
+ */
+#include <string.h>
+
+#include "conv.h"
+#include "operand.h"
+#include "reduce.h"
+#include "tile.h"
+
+/* Slices [slice0, slice1) of grid pixels (i, j0 ... j0 + run - 1) of one image, for channels in whole slices, which then
+ * belong to one tap each: to[slice - slice0][pixel][16]. */
+static void gather_run(const gather *g, const sd_operand *x, size_t image, int i, int j0, int run, int slice0,
+                       int slice1, float *to, size_t slice_elems) {
+    const int slices_per_tap = g->in_c / SLICE;
+    const size_t pixel_elems = (size_t)g->in_c;
+    for (int slice = slice0, t = slice0 / slices_per_tap; slice < slice1; t++) {
+        const int end_of_tap = (t + 1) * slices_per_tap < slice1 ? (t + 1) * slices_per_tap : slice1;
+        const int h = i * g->step + g->tap_h[t], w0 = j0 * g->step + g->tap_w[t];
+        int begin = 0, end = h >= 0 && h < g->in_h ? run : 0; /* pixels whose tap lies inside the image */
+        while (begin < end && w0 + begin * g->step < 0)
+            begin++;
+        while (end > begin && w0 + (end - 1) * g->step >= g->in_w)
+            end--;
+        for (; slice < end_of_tap; slice++, to += slice_elems) {
+            memset(to, 0, (size_t)(begin < end ? begin : run) * SLICE * sizeof(float));
+            if (begin == end)
+                continue;
+            memset(to + (size_t)end * SLICE, 0, (size_t)(run - end) * SLICE * sizeof(float));
+            const size_t channel = (size_t)(slice - t * slices_per_tap) * SLICE;
+            const size_t pixel = (size_t)h * (size_t)g->in_w + (size_t)(w0 + begin * g->step);
+            operand_slice(x, image + pixel * pixel_elems + channel, (size_t)g->step * pixel_elems, channel, end - begin,
+                          to + (size_t)begin * SLICE);
+        }
+    }
+}
+
+/* The same for any number of channels. row: room for all slices of a pixel. */
+static void gather_run_any(const gather *g, const sd_operand *x, size_t image, int i, int j0, int run, int slice0,
+                           int slice1, float *to, size_t slice_elems, float *row) {
+    const size_t rows = (size_t)g->taps * (size_t)g->in_c;
+    memset(row + rows, 0, (panel_slices(rows) * SLICE - rows) * sizeof(float));
+    for (int p = 0; p < run; p++, to += SLICE) {
+        gather_row(g, x, image, i, j0 + p, row);
+        for (int slice = slice0; slice < slice1; slice++)
+            memcpy(to + (size_t)(slice - slice0) * slice_elems, row + (size_t)slice * SLICE, SLICE * sizeof(float));
+    }
+}
+
+/* Taps of pixels [first, first + count) of the grid, slices [slice0, slice1): panel[slice - slice0][pixel][16]. */
+static void pack_panel(const gather *g, const sd_operand *x, size_t first, int count, int panel_pixels, int slice0,
+                       int slice1, float *panel, float *row) {
+    const size_t slice_elems = (size_t)panel_pixels * SLICE;
+    for (int pixel = 0; pixel < count;) {
+        const size_t at = first + (size_t)pixel;
+        const int j0 = (int)(at % (size_t)g->grid_w), i = (int)(at / (size_t)g->grid_w % (size_t)g->grid_h);
+        const int run = g->grid_w - j0 < count - pixel ? g->grid_w - j0 : count - pixel;
+        const size_t image_elems = (size_t)g->in_h * (size_t)g->in_w * (size_t)g->in_c;
+        const size_t image = at / ((size_t)g->grid_w * (size_t)g->grid_h) * image_elems;
+        float *to = panel + (size_t)pixel * SLICE;
+        if (g->in_c % SLICE == 0)
+            gather_run(g, x, image, i, j0, run, slice0, slice1, to, slice_elems);
+        else
+            gather_run_any(g, x, image, i, j0, run, slice0, slice1, to, slice_elems, row);
+        pixel += run;
+    }
+}
+
+/* out[pixel] = A[pixel] B for all pixels of the grid, B packed. partials NULL: the epilogue is left to the caller. */
+static void gather_multiply(const gather *g, const sd_operand *in, const float *packed, size_t columns, float *out,
+                            const scatter *to, const sd_epilogue *epilogue, float *partials, float *panels) {
+    const int slices = (int)panel_slices((size_t)g->taps * (size_t)g->in_c);
+    const int panel_pixels = conv_panel_pixels((size_t)slices * SLICE);
+    const size_t slice_elems = (size_t)panel_pixels * SLICE;
+    const size_t pixels = (size_t)g->images * (size_t)g->grid_h * (size_t)g->grid_w;
+    const size_t n_panels = (pixels + (size_t)panel_pixels - 1) / (size_t)panel_pixels;
+#pragma omp parallel for schedule(static)
+    for (size_t n = 0; n < n_panels; n++) {
+        const size_t first = n * (size_t)panel_pixels;
+        const int count = pixels - first < (size_t)panel_pixels ? (int)(pixels - first) : panel_pixels;
+        float *panel = panels + (size_t)conv_thread() * (size_t)slices * (slice_elems + SLICE);
+        size_t offset[MAX_PANEL_PIXELS];
+        pack_panel(g, in, first, count, panel_pixels, 0, slices, panel, panel + (size_t)slices * slice_elems);
+        scatter_offsets(g, to, first, count, columns, offset);
+        SD_ISA_NAME(panel_multiply)(panel, slice_elems, slices, packed, columns, count, offset, out);
+        if (partials)
+            SD_ISA_NAME(finish_piece)(epilogue, first, (size_t)count, (int)columns, out, n, partials);
+    }
+    if (partials)
+        fold_pieces(epilogue, n_panels, (int)columns, partials);
+}
+
+void SD_ISA_NAME(conv_panels_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
+                                      const sd_epilogue *epilogue, float *scratch) {
+    const size_t k = (size_t)conv->k;
+    gather g;
+    scatter to;
+    gather_for_forward(conv, &g, &to);
+    const size_t rows = (size_t)g.taps * (size_t)g.in_c,
+                 pixels = (size_t)g.images * (size_t)g.grid_h * (size_t)g.grid_w;
+    float *packed = scratch, *partials = packed + packed_b_elems(rows, k);
+    float *panels = partials + (pixels / MIN_PANEL_PIXELS + 1) * partial_elems(conv->k);
+    SD_ISA_NAME(pack_b)(w, rows, k, k, 1, 0, panel_slices(rows) * SLICE, packed);
+    gather_multiply(&g, x, packed, k, y, &to, epilogue, partials, panels);
+}
+
+void SD_ISA_NAME(conv_panels_backward_data)(const sd_conv2d *conv, const float *dy, const float *w, float *dx,
+                                            const sd_epilogue *epilogue, float *scratch) {
+    const size_t c = (size_t)conv->c, k = (size_t)conv->k;
+    const size_t pixels = (size_t)conv->images * (size_t)conv->h * (size_t)conv->w;
+    const sd_operand in = sd_plain(dy);
+    float *packed = scratch, *partials = packed + packed_b_elems((size_t)conv->r * (size_t)conv->s * k, c);
+    float *panels = partials + (pixels / MIN_PANEL_PIXELS + 1) * partial_elems(conv->c);
+    for (int phase = 0; phase < conv->stride * conv->stride; phase++) {
+        gather g;
+        scatter to;
+        int tap[SD_CONV2D_MAX_TAPS];
+        gather_for_backward_data(conv, phase / conv->stride, phase % conv->stride, &g, &to, tap);
+        if (g.grid_h <= 0 || g.grid_w <= 0)
+            continue;
+        if (g.taps == 0) { /* a pixel that no output has seen */
+            scatter_zeros(&g, &to, c, dx);
+            continue;
+        }
+        const size_t rows = (size_t)g.taps * k;
+        for (size_t t = 0; t < (size_t)g.taps; t++) /* B[tap * k][c] = w[tap][c][k] */
+            SD_ISA_NAME(pack_b)(w + (size_t)tap[t] * c * k, k, c, 1, k, t * k, panel_slices(rows) * SLICE, packed);
+        gather_multiply(&g, &in, packed, c, dx, &to, epilogue, conv->stride == 1 ? partials : NULL, panels);
+    }
+    if (epilogue && conv->stride > 1) /* the phases lie between each other */
+        SD_ISA_NAME(finish)(pixels, conv->c, dx, epilogue, scratch);
+}
+
+void SD_ISA_NAME(conv_panels_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
+                                               float *scratch) {
+    gather g;
+    scatter to;
+    gather_for_forward(conv, &g, &to);
+    const size_t k = (size_t)conv->k, rows = (size_t)g.taps * (size_t)g.in_c;
+    const size_t pixels = (size_t)g.images * (size_t)g.grid_h * (size_t)g.grid_w;
+    const size_t row_elems = panel_slices(rows) * SLICE,
+                 panel_elems = WEIGHT_BLOCK_SLICES * SLICE * WEIGHT_PANEL_PIXELS;
+    /* A thread owns slices, so each value of dw is summed by one thread, panel by panel, in order. */
+#pragma omp parallel
+    {
+        const conv_share mine = conv_share_of((int)panel_slices(rows));
+        float *panel = scratch + (size_t)conv_thread() * (panel_elems + row_elems);
+        for (int slice0 = mine.begin; slice0 < mine.end; slice0 += WEIGHT_BLOCK_SLICES) {
+            const int slice1 = mine.end - slice0 < WEIGHT_BLOCK_SLICES ? mine.end : slice0 + WEIGHT_BLOCK_SLICES;
+            const size_t row0 = (size_t)slice0 * SLICE;
+            const size_t block_rows = ((size_t)slice1 * SLICE < rows ? (size_t)slice1 * SLICE : rows) - row0;
+            memset(dw + row0 * k, 0, block_rows * k * sizeof(float));
+            for (size_t first = 0; first < pixels; first += WEIGHT_PANEL_PIXELS) {
+                int count = pixels - first < WEIGHT_PANEL_PIXELS ? (int)(pixels - first) : WEIGHT_PANEL_PIXELS;
+                pack_panel(&g, x, first, count, WEIGHT_PANEL_PIXELS, slice0, slice1, panel, panel + panel_elems);
+                SD_ISA_NAME(panel_multiply_transposed)
+                (panel, WEIGHT_PANEL_PIXELS * SLICE, block_rows, dy + first * k, k, k, count, dw + row0 * k);
+            }
+        }
+    }
+}

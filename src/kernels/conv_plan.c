@@ -1,0 +1,271 @@
+#include <omp.h>
+#include <string.h>
+
+#include "conv.h"
+#include "operand.h"
+#include "reduce.h"
+#include "winograd.h"
+
+int sd_conv2d_out_h(const sd_conv2d *conv) { return (conv->h + 2 * conv->pad - conv->r) / conv->stride + 1; }
+
+int sd_conv2d_out_w(const sd_conv2d *conv) { return (conv->w + 2 * conv->pad - conv->s) / conv->stride + 1; }
+
+int conv_thread(void) { return omp_get_thread_num(); }
+
+conv_share conv_share_of(int n) {
+    const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
+    return (conv_share){(int)((long long)n * thread / threads), (int)((long long)n * (thread + 1) / threads)};
+}
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* ---- the choice ---- */
+
+enum { MIN_WINOGRAD_CHANNELS = 32, MAX_WINOGRAD_CHANNELS = 256, MIN_ROWS_WIDTH = 7 };
+
+/* Measured (tests/bench/LOG.md): below 32 channels the transforms cost more than they save; with many channels the weights'
+ * transform must be spread over many tiles. */
+static bool winograd_pays(const sd_conv2d *conv) {
+    const int least = conv->c < conv->k ? conv->c : conv->k, most = conv->c < conv->k ? conv->k : conv->c;
+    const long tiles = (long)conv->images * ((conv->h + WINOGRAD_TILE - 1) / WINOGRAD_TILE) *
+                       ((conv->w + WINOGRAD_TILE - 1) / WINOGRAD_TILE);
+    return least >= MIN_WINOGRAD_CHANNELS && most <= MAX_WINOGRAD_CHANNELS && conv->h >= WINOGRAD_TILE &&
+           conv->w >= WINOGRAD_TILE && tiles >= most / 4;
+}
+
+conv_algorithm conv_choose(const sd_conv2d *conv) {
+    const bool small = conv->r == 3 && conv->s == 3 && conv->stride == 1 && conv->pad == 1 && conv->c % SLICE == 0 &&
+                       conv->k % SLICE == 0;
+    if (small && !conv->direct && winograd_pays(conv))
+        return CONV_WINOGRAD;
+    return small && conv->w >= MIN_ROWS_WIDTH && conv->h >= 2 ? CONV_ROWS : CONV_PANELS;
+}
+
+static size_t algorithm_scratch_elems(const sd_conv2d *conv) {
+    switch (conv_choose(conv)) {
+    case CONV_WINOGRAD:
+        return conv_winograd_scratch_elems(conv);
+    case CONV_ROWS:
+        return conv_rows_scratch_elems(conv);
+    case CONV_PANELS:
+        break;
+    }
+    return conv_panels_scratch_elems(conv);
+}
+
+size_t sd_conv2d_scratch_elems(const sd_conv2d *conv) {
+    const size_t images = (size_t)conv->images, in = images * (size_t)conv->h * (size_t)conv->w;
+    const size_t out = images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
+    const size_t epilogues = larger(sd_norm_scratch_elems(in, conv->c), sd_norm_scratch_elems(out, conv->k));
+    sd_conv2d direct = *conv; /* what a smaller batch may take */
+    direct.direct = true;
+    return larger(larger(algorithm_scratch_elems(conv), algorithm_scratch_elems(&direct)), epilogues);
+}
+
+conv3x3 conv3x3_forward(const sd_conv2d *conv, const float *w) {
+    return (conv3x3){.images = conv->images,
+                     .h = conv->h,
+                     .w = conv->w,
+                     .in = conv->c,
+                     .out = conv->k,
+                     .weights = w,
+                     .in_stride = (size_t)conv->k,
+                     .out_stride = 1};
+}
+
+conv3x3 conv3x3_backward_data(const sd_conv2d *conv, const float *w) {
+    return (conv3x3){.images = conv->images,
+                     .h = conv->h,
+                     .w = conv->w,
+                     .in = conv->k,
+                     .out = conv->c,
+                     .weights = w,
+                     .in_stride = 1,
+                     .out_stride = (size_t)conv->k,
+                     .turned = true};
+}
+
+/* ---- bands ---- */
+
+enum {
+    BAND_BYTES = 96 * 1024,
+    LARGE_WEIGHTS_BYTES = 512 * 1024,
+    LARGE_BAND_BYTES = 640 * 1024,
+};
+
+band_plan band_plan_of(int images, int h, int w, int in, int out) {
+    const size_t weights_bytes = 9 * (size_t)in * (size_t)out * sizeof(float);
+    const size_t bytes = weights_bytes > LARGE_WEIGHTS_BYTES ? LARGE_BAND_BYTES : BAND_BYTES;
+    const size_t rows = bytes / ((size_t)(w + 2) * (size_t)in * sizeof(float)), image_rows = (size_t)h + 2;
+    band_plan p = {.images = 1, .rows = h};
+    if (rows >= 2 * image_rows)
+        p.images = rows / image_rows < (size_t)images ? (int)(rows / image_rows) : images;
+    else if (rows < image_rows && w >= BAND_SINGLE_ROW_WIDTH)
+        p.rows = rows < 4 ? 2 : (int)rows - 2;
+    p.pieces_per_image = (h + p.rows - 1) / p.rows;
+    p.pieces = p.images > 1 ? (images + p.images - 1) / p.images : (long)images * p.pieces_per_image;
+    p.image_elems = (size_t)(p.rows + 2) * (size_t)(w + 2) * SLICE;
+    p.band = (band_shape){.h = h,
+                          .w = w,
+                          .c = in,
+                          .rows = p.rows + 2,
+                          .columns = w + 2,
+                          .slices = in / SLICE,
+                          .slice_elems = (size_t)p.images * p.image_elems};
+    return p;
+}
+
+band_piece band_piece_at(const band_plan *p, int images, long n) {
+    if (p->images > 1) {
+        const int first = (int)n * p->images;
+        return (band_piece){first, images - first < p->images ? images - first : p->images, 0, p->band.h};
+    }
+    const int row = (int)(n % p->pieces_per_image) * p->rows;
+    return (band_piece){(int)(n / p->pieces_per_image), 1, row, p->band.h - row < p->rows ? p->band.h - row : p->rows};
+}
+
+static size_t rows_pass_elems(int images, int h, int w, int in, int out) {
+    const band_plan p = band_plan_of(images, h, w, in, out);
+    return 9 * (size_t)in * (size_t)out + (size_t)p.pieces * partial_elems(out) +
+           (size_t)omp_get_max_threads() * (size_t)p.band.slices * p.band.slice_elems;
+}
+
+size_t conv_rows_scratch_elems(const sd_conv2d *conv) {
+    return larger(rows_pass_elems(conv->images, conv->h, conv->w, conv->c, 0),
+                  larger(rows_pass_elems(conv->images, conv->h, conv->w, conv->c, conv->k),
+                         rows_pass_elems(conv->images, conv->h, conv->w, conv->k, conv->c)));
+}
+
+/* ---- panels ---- */
+
+enum { PANEL_BYTES = 96 * 1024 };
+
+/* What a panel takes at most with rows of this length or a part of them (a phase of a strided convolution). */
+static size_t panel_bound_elems(size_t row_elems) {
+    size_t least = MIN_PANEL_PIXELS * row_elems, usual = PANEL_BYTES / sizeof(float);
+    return (least > usual ? least : usual) + row_elems;
+}
+
+/* Of a pass whose result is [pixels, columns]. */
+static size_t pass_elems(size_t pixels, size_t rows, int columns) {
+    const size_t threads = (size_t)omp_get_max_threads();
+    const size_t partials = (pixels / MIN_PANEL_PIXELS + 1) * partial_elems(columns);
+    return packed_b_elems(rows, (size_t)columns) + partials + threads * panel_bound_elems(panel_slices(rows) * SLICE);
+}
+
+size_t conv_panels_scratch_elems(const sd_conv2d *conv) {
+    const size_t taps = (size_t)conv->r * (size_t)conv->s, images = (size_t)conv->images;
+    const size_t rows_forward = taps * (size_t)conv->c, rows_backward = taps * (size_t)conv->k;
+    const size_t pixels_out = images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
+    const size_t pixels_in = images * (size_t)conv->h * (size_t)conv->w;
+    const size_t weights = (size_t)omp_get_max_threads() *
+                           (WEIGHT_BLOCK_SLICES * SLICE * WEIGHT_PANEL_PIXELS + panel_slices(rows_forward) * SLICE);
+    return larger(weights,
+                  larger(pass_elems(pixels_out, rows_forward, conv->k), pass_elems(pixels_in, rows_backward, conv->c)));
+}
+
+int conv_panel_pixels(size_t row_elems) {
+    size_t pixels = PANEL_BYTES / (row_elems * sizeof(float)) / MIN_PANEL_PIXELS * MIN_PANEL_PIXELS;
+    return pixels < MIN_PANEL_PIXELS ? MIN_PANEL_PIXELS : pixels > MAX_PANEL_PIXELS ? MAX_PANEL_PIXELS : (int)pixels;
+}
+
+/* A 1x1 convolution of stride 1 sees all pixels as one long row. */
+static void flatten(gather *g, scatter *to) {
+    g->grid_w = g->in_w = g->images * g->grid_h * g->grid_w;
+    g->images = g->grid_h = g->in_h = 1;
+    *to = (scatter){.h = 1, .w = g->grid_w, .step = 1};
+}
+
+static bool is_pointwise(const sd_conv2d *conv) {
+    return conv->r == 1 && conv->s == 1 && conv->stride == 1 && conv->pad == 0;
+}
+
+void gather_for_forward(const sd_conv2d *conv, gather *g, scatter *to) {
+    *g = (gather){.images = conv->images,
+                  .grid_h = sd_conv2d_out_h(conv),
+                  .grid_w = sd_conv2d_out_w(conv),
+                  .in_h = conv->h,
+                  .in_w = conv->w,
+                  .in_c = conv->c,
+                  .step = conv->stride};
+    for (int r = 0; r < conv->r; r++)
+        for (int s = 0; s < conv->s; s++) {
+            g->tap_h[g->taps] = r - conv->pad;
+            g->tap_w[g->taps++] = s - conv->pad;
+        }
+    *to = (scatter){.h = g->grid_h, .w = g->grid_w, .step = 1};
+    if (is_pointwise(conv))
+        flatten(g, to);
+}
+
+void gather_for_backward_data(const sd_conv2d *conv, int phase_h, int phase_w, gather *g, scatter *to, int *tap) {
+    const int stride = conv->stride;
+    *g = (gather){.images = conv->images,
+                  .grid_h = (conv->h - phase_h + stride - 1) / stride,
+                  .grid_w = (conv->w - phase_w + stride - 1) / stride,
+                  .in_h = sd_conv2d_out_h(conv),
+                  .in_w = sd_conv2d_out_w(conv),
+                  .in_c = conv->k,
+                  .step = 1};
+    *to = (scatter){.h = conv->h, .w = conv->w, .h0 = phase_h, .w0 = phase_w, .step = stride};
+    /* Input row h = phase + stride * i was seen through weight r by output row (h + pad - r) / stride, if that is whole. */
+    for (int r = 0; r < conv->r; r++)
+        for (int s = 0; s < conv->s; s++) {
+            int h = phase_h + conv->pad - r, w = phase_w + conv->pad - s;
+            if (h % stride == 0 && w % stride == 0) {
+                tap[g->taps] = r * conv->s + s;
+                g->tap_h[g->taps] = h / stride;
+                g->tap_w[g->taps++] = w / stride;
+            }
+        }
+    if (is_pointwise(conv))
+        flatten(g, to);
+}
+
+/* Values [begin, end) of an image row, as they lie in memory, channels innermost. */
+static void copy_values(const sd_operand *x, size_t image, size_t begin, size_t end, size_t channels, float *to) {
+    if (operand_is_plain(x)) {
+        memcpy(to, x->u + image + begin, (end - begin) * sizeof(float));
+        return;
+    }
+    for (size_t at = begin; at < end; at++)
+        *to++ = operand_value(x, image + at, at % channels);
+}
+
+void gather_row(const gather *g, const sd_operand *x, size_t image, int i, int j, float *row) {
+    const size_t channels = (size_t)g->in_c;
+    for (int t = 0, next; t < g->taps; t = next) {
+        /* Taps side by side in a row of the image are one piece of memory. */
+        for (next = t + 1; next < g->taps && g->tap_h[next] == g->tap_h[t] && g->tap_w[next] == g->tap_w[next - 1] + 1;)
+            next++;
+        const int h = i * g->step + g->tap_h[t], w = j * g->step + g->tap_w[t];
+        int begin = w < 0 ? -w : 0, end = g->in_w - w < next - t ? g->in_w - w : next - t;
+        if (h < 0 || h >= g->in_h || begin >= end)
+            begin = end = next - t;
+        const size_t first = ((size_t)(h * g->in_w) + (size_t)(w + begin)) * channels;
+        memset(row, 0, (size_t)begin * channels * sizeof(float));
+        if (begin < end)
+            copy_values(x, image, first, first + (size_t)(end - begin) * channels, channels,
+                        row + (size_t)begin * channels);
+        memset(row + (size_t)end * channels, 0, (size_t)(next - t - end) * channels * sizeof(float));
+        row += (size_t)(next - t) * channels;
+    }
+}
+
+static size_t scatter_offset(const gather *g, const scatter *to, size_t pixel, size_t columns) {
+    size_t j = pixel % (size_t)g->grid_w, i = pixel / (size_t)g->grid_w % (size_t)g->grid_h;
+    size_t image = pixel / ((size_t)g->grid_w * (size_t)g->grid_h);
+    size_t h = i * (size_t)to->step + (size_t)to->h0, w = j * (size_t)to->step + (size_t)to->w0;
+    return ((image * (size_t)to->h + h) * (size_t)to->w + w) * columns;
+}
+
+void scatter_offsets(const gather *g, const scatter *to, size_t first, int count, size_t columns, size_t *offset) {
+    for (int p = 0; p < count; p++)
+        offset[p] = to->step == 1 ? (first + (size_t)p) * columns : scatter_offset(g, to, first + (size_t)p, columns);
+}
+
+void scatter_zeros(const gather *g, const scatter *to, size_t columns, float *out) {
+    size_t pixels = (size_t)g->images * (size_t)g->grid_h * (size_t)g->grid_w;
+    for (size_t p = 0; p < pixels; p++)
+        memset(out + scatter_offset(g, to, p, columns), 0, columns * sizeof(float));
+}

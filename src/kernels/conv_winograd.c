@@ -1,0 +1,282 @@
+/* 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): a tile of 4x4 outputs costs 36 multiplications a pair of channels
+ * instead of 144. Tiles are taken in blocks of whole tile rows; for each of the 36 points a block is a product of matrices.
+ *
+ *     forward           V[point][tile, in] from the input,  M[point] = V[point] U[point],  output from M
+ *     backward weights  dU[point][c, k] += V[point]^T Z[point][tile, k] with Z from dy,  dw from dU
+ */
+#include <string.h>
+
+#include "conv.h"
+#include "winograd.h"
+#include "winograd_transforms.h"
+
+/* Tile rows of the block that begins with tile row `first`. */
+static int block_rows(const winograd_plan *p, long first) {
+    return p->tile_rows - first < p->block_rows ? (int)(p->tile_rows - first) : p->block_rows;
+}
+
+/* The tiles of tile row `row` (of all images), slice by slice: to[point][slice][tile][16]. */
+static __attribute__((noinline)) void transform_input_row(const winograd_plan *p, const float *band, int slices,
+                                                          float *to) {
+    const size_t row = (size_t)p->columns * SLICE;
+    for (int slice = 0; slice < slices; slice++)
+        for (int tile = 0; tile < p->tiles_w; tile++)
+            for (int lane = 0; lane < SLICE; lane += VL) {
+                const float *from =
+                    band + (size_t)slice * p->band_slice_elems + (size_t)(tile * WINOGRAD_TILE * SLICE + lane);
+                float *out = to + (size_t)slice * p->slice_elems + (size_t)(tile * SLICE + lane);
+                vec columns[WINOGRAD_POINTS];
+                UNROLL
+                for (int j = 0; j < WINOGRAD_SPAN; j++) {
+                    vec in[WINOGRAD_SPAN];
+                    UNROLL
+                    for (int i = 0; i < WINOGRAD_SPAN; i++)
+                        in[i] = load(from + (size_t)i * row + j * SLICE);
+                    transform_input(in, 1, columns + j, WINOGRAD_SPAN);
+                }
+                UNROLL
+                for (int i = 0; i < WINOGRAD_SPAN; i++) {
+                    vec v[WINOGRAD_SPAN];
+                    transform_input(columns + i * WINOGRAD_SPAN, 1, v, 1);
+                    UNROLL
+                    for (int j = 0; j < WINOGRAD_SPAN; j++)
+                        store(out + (size_t)(i * WINOGRAD_SPAN + j) * p->v_point_elems, v[j]);
+                }
+            }
+}
+
+/* V of tile rows [first, first + rows) of all images, slices [slice0, slice0 + slices). */
+static void transform_input_rows(const winograd_plan *p, const sd_operand *x, long first, int rows, int slice0,
+                                 int slices, float *band, float *v) {
+    for (int done = 0; done < rows;) {
+        const int image = (int)((first + done) / p->tiles_h), row = (int)((first + done) % p->tiles_h);
+        const int run = p->tiles_h - row < rows - done ? p->tiles_h - row : rows - done; /* of this image */
+        const band_shape shape = {.h = p->h,
+                                  .w = p->w,
+                                  .c = p->in,
+                                  .rows = run * WINOGRAD_TILE + 2,
+                                  .columns = p->columns,
+                                  .slices = slices,
+                                  .slice_elems = p->band_slice_elems};
+        SD_ISA_NAME(pack_band)(&shape, x, image, row * WINOGRAD_TILE, slice0, band);
+        for (int i = 0; i < run; i++)
+            transform_input_row(p, band + (size_t)(i * WINOGRAD_TILE * p->columns) * SLICE, slices,
+                                v + (size_t)((done + i) * p->tiles_w) * SLICE);
+        done += run;
+    }
+}
+
+/* ---- forward, and backward data ---- */
+
+/* U[point], packed as pack_b() does; plain: [3, 3, in, out]. */
+static void transform_filters(const conv3x3 *conv, const float *plain, float *u) {
+    const size_t in = (size_t)conv->in, out = (size_t)conv->out, point_elems = packed_b_elems(in, out);
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < in; i++)
+        for (size_t o = 0; o < out; o += VL) {
+            const size_t group = o / WIDE * WIDE, width = out - group > VL ? WIDE : VL;
+            float *to = u + group * in + i * width + (o - group);
+            vec columns[WINOGRAD_SPAN * 3];
+            UNROLL
+            for (int s = 0; s < 3; s++) {
+                vec w[3];
+                UNROLL
+                for (int r = 0; r < 3; r++)
+                    w[r] = load(plain + ((size_t)(r * 3 + s) * in + i) * out + o);
+                transform_filter(w, 1, columns + s, 3);
+            }
+            UNROLL
+            for (int r = 0; r < WINOGRAD_SPAN; r++) {
+                vec point[WINOGRAD_SPAN];
+                transform_filter(columns + r * 3, 1, point, 1);
+                UNROLL
+                for (int s = 0; s < WINOGRAD_SPAN; s++)
+                    store(to + (size_t)(r * WINOGRAD_SPAN + s) * point_elems, point[s]);
+            }
+        }
+}
+
+/* plain[tap][i][o] of weights that are turned and transposed. */
+static void turn_weights(const conv3x3 *conv, float *plain) {
+    enum { BLOCK = 16 };
+    const size_t in = (size_t)conv->in, out = (size_t)conv->out;
+#pragma omp parallel for schedule(static)
+    for (int tap = 0; tap < 9; tap++) {
+        const float *from = conv3x3_tap(conv, tap);
+        float *to = plain + (size_t)tap * in * out;
+        for (size_t i0 = 0; i0 < in; i0 += BLOCK)
+            for (size_t o = 0; o < out; o++)
+                for (size_t i = i0; i < i0 + BLOCK; i++)
+                    to[i * out + o] = from[i * conv->in_stride + o * conv->out_stride];
+    }
+}
+
+/* A row of tiles of M to at most `rows` rows of the output. */
+static __attribute__((noinline)) void transform_output_row(const winograd_plan *p, const float *m, int rows,
+                                                           float *out) {
+    const size_t pixel = (size_t)p->out, row = (size_t)p->w * pixel;
+    for (int tile = 0; tile < p->tiles_w; tile++) {
+        const int left = p->w - tile * WINOGRAD_TILE, columns = left < WINOGRAD_TILE ? left : WINOGRAD_TILE;
+        for (size_t o = 0; o < pixel; o += VL) {
+            const float *from = m + (size_t)tile * pixel + o;
+            float *to = out + (size_t)(tile * WINOGRAD_TILE) * pixel + o;
+            vec half[WINOGRAD_TILE * WINOGRAD_SPAN];
+            UNROLL
+            for (int j = 0; j < WINOGRAD_SPAN; j++) {
+                vec in[WINOGRAD_SPAN];
+                UNROLL
+                for (int i = 0; i < WINOGRAD_SPAN; i++)
+                    in[i] = load(from + (size_t)(i * WINOGRAD_SPAN + j) * p->m_point_elems);
+                transform_output(in, 1, half + j, WINOGRAD_SPAN);
+            }
+            UNROLL
+            for (int i = 0; i < WINOGRAD_TILE; i++) {
+                vec y[WINOGRAD_TILE];
+                transform_output(half + i * WINOGRAD_SPAN, 1, y, 1);
+                if (i >= rows)
+                    continue;
+                UNROLL
+                for (int j = 0; j < WINOGRAD_TILE; j++)
+                    if (j < columns)
+                        store(to + (size_t)i * row + (size_t)j * pixel, y[j]);
+            }
+        }
+    }
+}
+
+void SD_ISA_NAME(conv_winograd)(const conv3x3 *conv, const sd_operand *in, float *out, const sd_epilogue *epilogue,
+                                float *scratch) {
+    const winograd_plan p = winograd_plan_of(conv->images, conv->h, conv->w, conv->in, conv->out);
+    const size_t u_point_elems = packed_b_elems((size_t)conv->in, (size_t)conv->out);
+    float *plain = scratch, *u = plain + 9 * (size_t)conv->in * (size_t)conv->out;
+    float *partials = u + WINOGRAD_POINTS * u_point_elems;
+    float *blocks = partials + (size_t)p.blocks * partial_elems(conv->out);
+    if (conv->turned)
+        turn_weights(conv, plain);
+    transform_filters(conv, conv->turned ? plain : conv->weights, u);
+#pragma omp parallel for schedule(static)
+    for (long n = 0; n < p.blocks; n++) {
+        float *v = blocks + (size_t)conv_thread() * p.block_elems, *m = v + p.v_elems, *band = m + p.m_elems;
+        const long first = n * p.block_rows;
+        const int rows = block_rows(&p, first), tiles = rows * p.tiles_w;
+        size_t offset[WINOGRAD_MAX_TILES];
+        for (int t = 0; t < tiles; t++)
+            offset[t] = (size_t)t * (size_t)conv->out;
+        transform_input_rows(&p, in, first, rows, 0, conv->in / SLICE, band, v);
+        for (size_t point = 0; point < WINOGRAD_POINTS; point++)
+            SD_ISA_NAME(panel_multiply)
+        (v + point * p.v_point_elems, p.slice_elems, conv->in / SLICE, u + point * u_point_elems, (size_t)conv->out,
+         tiles, offset, m + point * p.m_point_elems);
+        for (int i = 0; i < rows; i++)
+            transform_output_row(&p, m + (size_t)(i * p.tiles_w) * (size_t)conv->out,
+                                 conv->h - (int)((first + i) % p.tiles_h) * WINOGRAD_TILE,
+                                 out + winograd_first_pixel(&p, first + i) * (size_t)conv->out);
+        const size_t pixel = winograd_first_pixel(&p, first), end = winograd_first_pixel(&p, first + rows);
+        SD_ISA_NAME(finish_piece)(epilogue, pixel, end - pixel, conv->out, out, (size_t)n, partials);
+    }
+    fold_pieces(epilogue, (size_t)p.blocks, conv->out, partials);
+}
+
+/* ---- backward weights ---- */
+
+/* A row of tiles of dy, out of a band: z[point][tile][k], one slice. */
+static __attribute__((noinline)) void transform_gradient_row(const winograd_plan *p, const float *band, float *z) {
+    const size_t row = (size_t)p->columns * SLICE;
+    for (int tile = 0; tile < p->tiles_w; tile++)
+        for (int lane = 0; lane < SLICE; lane += VL) {
+            const float *from = band + row + SLICE + (size_t)(tile * WINOGRAD_TILE * SLICE + lane);
+            float *to = z + (size_t)(tile * p->out + lane);
+            vec half[WINOGRAD_SPAN * WINOGRAD_TILE];
+            UNROLL
+            for (int j = 0; j < WINOGRAD_TILE; j++) {
+                vec in[WINOGRAD_TILE];
+                UNROLL
+                for (int i = 0; i < WINOGRAD_TILE; i++)
+                    in[i] = load(from + (size_t)i * row + j * SLICE);
+                transform_gradient(in, 1, half + j, WINOGRAD_TILE);
+            }
+            UNROLL
+            for (int i = 0; i < WINOGRAD_SPAN; i++) {
+                vec point[WINOGRAD_SPAN];
+                transform_gradient(half + i * WINOGRAD_TILE, 1, point, 1);
+                UNROLL
+                for (int j = 0; j < WINOGRAD_SPAN; j++)
+                    store(to + (size_t)(i * WINOGRAD_SPAN + j) * p->m_point_elems, point[j]);
+            }
+        }
+}
+
+/* Z of tile rows [first, first + rows), the 16 outputs of one slice. */
+static void transform_gradient_rows(const winograd_plan *p, const sd_operand *dy, long first, int rows, int slice,
+                                    float *band, float *z) {
+    for (int i = 0; i < rows; i++) {
+        const int image = (int)((first + i) / p->tiles_h), row = (int)((first + i) % p->tiles_h);
+        const band_shape shape = {.h = p->h,
+                                  .w = p->w,
+                                  .c = p->out,
+                                  .rows = WINOGRAD_TILE + 2,
+                                  .columns = p->columns,
+                                  .slices = 1,
+                                  .slice_elems = p->band_slice_elems};
+        SD_ISA_NAME(pack_band)(&shape, dy, image, row * WINOGRAD_TILE, slice, band);
+        transform_gradient_row(p, band, z + (size_t)(i * p->tiles_w * p->out + slice * SLICE));
+    }
+}
+
+static void transform_filter_gradients(const sd_conv2d *conv, const float *du, float *dw) {
+    const size_t c = (size_t)conv->c, k = (size_t)conv->k;
+#pragma omp for schedule(static)
+    for (size_t i = 0; i < c; i++)
+        for (size_t o = 0; o < k; o += VL) {
+            vec columns[3 * WINOGRAD_SPAN];
+            UNROLL
+            for (int s = 0; s < WINOGRAD_SPAN; s++) {
+                vec point[WINOGRAD_SPAN];
+                UNROLL
+                for (int r = 0; r < WINOGRAD_SPAN; r++)
+                    point[r] = load(du + ((size_t)(r * WINOGRAD_SPAN + s) * c + i) * k + o);
+                transform_filter_gradient(point, 1, columns + s, WINOGRAD_SPAN);
+            }
+            UNROLL
+            for (int r = 0; r < 3; r++) {
+                vec w[3];
+                transform_filter_gradient(columns + r * WINOGRAD_SPAN, 1, w, 1);
+                UNROLL
+                for (int s = 0; s < 3; s++)
+                    store(dw + ((size_t)(r * 3 + s) * c + i) * k + o, w[s]);
+            }
+        }
+}
+
+/* The threads share a block: slices are transformed, then points multiplied; a point's dU is summed by one thread, in order. */
+void SD_ISA_NAME(conv_winograd_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
+                                                 float *scratch) {
+    const winograd_plan p = winograd_plan_of(conv->images, conv->h, conv->w, conv->c, conv->k);
+    const size_t c = (size_t)conv->c, k = (size_t)conv->k;
+    const int slices_in = conv->c / SLICE, slices_out = conv->k / SLICE;
+    const sd_operand gradient = sd_plain(dy);
+    float *du = scratch, *v = du + WINOGRAD_POINTS * c * k, *z = v + p.v_elems, *bands = z + p.m_elems;
+#pragma omp parallel
+    {
+        float *band = bands + (size_t)conv_thread() * p.band_elems;
+#pragma omp for schedule(static)
+        for (size_t point = 0; point < WINOGRAD_POINTS; point++)
+            memset(du + point * c * k, 0, c * k * sizeof(float));
+        for (long first = 0; first < p.tile_rows; first += p.block_rows) {
+            const int rows = block_rows(&p, first);
+#pragma omp for schedule(static)
+            for (int slice = 0; slice < slices_in + slices_out; slice++) {
+                if (slice < slices_in)
+                    transform_input_rows(&p, x, first, rows, slice, 1, band, v + (size_t)slice * p.slice_elems);
+                else
+                    transform_gradient_rows(&p, &gradient, first, rows, slice - slices_in, band, z);
+            }
+#pragma omp for schedule(static)
+            for (size_t point = 0; point < WINOGRAD_POINTS; point++)
+                SD_ISA_NAME(panel_multiply_transposed)
+            (v + point * p.v_point_elems, p.slice_elems, c, z + point * p.m_point_elems, k, k, rows * p.tiles_w,
+             du + point * c * k);
+        }
+        transform_filter_gradients(conv, du, dw);
+    }
+}

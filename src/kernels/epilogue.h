@@ -1,0 +1,21 @@
+/* Private to kernels/: epilogues, piece by piece. A kernel cuts its result into pieces of consecutive rows, by shape alone;
+ * finishes each while it is in the cache, which leaves partial sums; and folds those, in order, at the end. */
+#ifndef SDTRAIN_KERNELS_EPILOGUE_H
+#define SDTRAIN_KERNELS_EPILOGUE_H
+
+#include "isa.h"
+
+/* Floats of a piece's partial sums. */
+static inline size_t partial_elems(int c) { return 2 * (2 * (size_t)c + 2); }
+
+/* Rows [first, first + rows) of y [all rows, c]. partials: those of all pieces. epilogue may be NULL. */
+void SD_ISA_NAME(finish_piece)(const sd_epilogue *epilogue, size_t first, size_t rows, int c, float *y, size_t piece,
+                               float *partials);
+
+/* sd_kernels.finish */
+void SD_ISA_NAME(finish)(size_t rows, int c, float *y, const sd_epilogue *epilogue, float *scratch);
+
+/* All pieces: writes mean and variance, or sum and sum_product. */
+void fold_pieces(const sd_epilogue *epilogue, size_t pieces, int c, float *partials);
+
+#endif

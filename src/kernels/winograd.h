@@ -1,0 +1,34 @@
+/* Private to kernels/: how Winograd's algorithm cuts a convolution, by shape alone. */
+#ifndef SDTRAIN_KERNELS_WINOGRAD_H
+#define SDTRAIN_KERNELS_WINOGRAD_H
+
+#include "conv.h"
+
+enum {
+    WINOGRAD_TILE = 4, /* outputs of a tile, in each direction */
+    WINOGRAD_SPAN = 6, /* inputs it sees */
+    WINOGRAD_POINTS = WINOGRAD_SPAN * WINOGRAD_SPAN,
+    WINOGRAD_MAX_TILES = 256, /* of a block */
+};
+
+typedef struct winograd_plan {
+    int h, w, in, out;
+    int tiles_h, tiles_w;   /* of an image */
+    int block_rows;         /* tile rows of a block, which may be of several images */
+    long tile_rows, blocks; /* of all images */
+    int columns;            /* of a band */
+    /* Floats: of V and M of a block and from one of their points to the next, from one slice of V to the next; of the bands
+     * that a block needs at a time, and from one slice of theirs to the next. */
+    size_t v_elems, v_point_elems, slice_elems, m_elems, m_point_elems, band_elems, band_slice_elems;
+    size_t block_elems; /* of V, M and bands */
+} winograd_plan;
+
+winograd_plan winograd_plan_of(int images, int h, int w, int in, int out);
+
+/* The place, among the pixels of all images, of the first pixel of a tile row. */
+static inline size_t winograd_first_pixel(const winograd_plan *p, long tile_row) {
+    return ((size_t)(tile_row / p->tiles_h) * (size_t)p->h + (size_t)(tile_row % p->tiles_h * WINOGRAD_TILE)) *
+           (size_t)p->w;
+}
+
+#endif

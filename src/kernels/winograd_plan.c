@@ -1,0 +1,53 @@
+#include "winograd.h"
+
+#include <omp.h>
+
+enum {
+    BLOCK_TILES = 28, /* a multiple of the register tiles' 14 pixels: V, M and U of a point stay in the cache ... */
+    LARGE_BLOCK_TILES = 112, /* ... unless U is so large that more tiles must share it */
+    LARGE_CHANNELS = 256,
+    SPARE_TILES = 14, /* that a register tile may read behind the last */
+    SPARE_ELEMS = 16, /* keep points from lying a multiple of 4 KB apart, where they would fight for cache lines */
+};
+
+winograd_plan winograd_plan_of(int images, int h, int w, int in, int out) {
+    winograd_plan p = {.h = h,
+                       .w = w,
+                       .in = in,
+                       .out = out,
+                       .tiles_h = (h + WINOGRAD_TILE - 1) / WINOGRAD_TILE,
+                       .tiles_w = (w + WINOGRAD_TILE - 1) / WINOGRAD_TILE};
+    p.tile_rows = (long)images * p.tiles_h;
+    const int wanted = in >= LARGE_CHANNELS || out >= LARGE_CHANNELS ? LARGE_BLOCK_TILES : BLOCK_TILES;
+    p.block_rows = wanted / p.tiles_w > 0 ? wanted / p.tiles_w : 1;
+    if (p.block_rows > p.tile_rows)
+        p.block_rows = (int)p.tile_rows;
+    p.blocks = (p.tile_rows + p.block_rows - 1) / p.block_rows;
+    p.columns = p.tiles_w * WINOGRAD_TILE + 2;
+    const size_t tiles = (size_t)p.block_rows * (size_t)p.tiles_w, slices = (size_t)in / SLICE;
+    const int band_tile_rows = p.block_rows < p.tiles_h ? p.block_rows : p.tiles_h;
+    p.slice_elems = (tiles + SPARE_TILES) * SLICE;
+    p.v_point_elems = slices * p.slice_elems + SPARE_ELEMS;
+    p.v_elems = WINOGRAD_POINTS * p.v_point_elems;
+    p.m_point_elems = tiles * (size_t)out + SPARE_ELEMS;
+    p.m_elems = WINOGRAD_POINTS * p.m_point_elems;
+    p.band_slice_elems = (size_t)(band_tile_rows * WINOGRAD_TILE + 2) * (size_t)p.columns * SLICE;
+    p.band_elems = slices * p.band_slice_elems;
+    p.block_elems = p.v_elems + p.m_elems + p.band_elems;
+    return p;
+}
+
+static size_t forward_elems(int images, int h, int w, int in, int out) {
+    const winograd_plan p = winograd_plan_of(images, h, w, in, out);
+    return 9 * (size_t)in * (size_t)out + WINOGRAD_POINTS * packed_b_elems((size_t)in, (size_t)out) +
+           (size_t)p.blocks * partial_elems(out) + (size_t)omp_get_max_threads() * p.block_elems;
+}
+
+size_t conv_winograd_scratch_elems(const sd_conv2d *conv) {
+    const winograd_plan p = winograd_plan_of(conv->images, conv->h, conv->w, conv->c, conv->k);
+    const size_t forward = forward_elems(conv->images, conv->h, conv->w, conv->c, conv->k);
+    const size_t backward = forward_elems(conv->images, conv->h, conv->w, conv->k, conv->c);
+    const size_t weights = WINOGRAD_POINTS * (size_t)conv->c * (size_t)conv->k + p.v_elems + p.m_elems +
+                           (size_t)omp_get_max_threads() * p.band_elems;
+    return forward > backward ? (forward > weights ? forward : weights) : backward > weights ? backward : weights;
+}
