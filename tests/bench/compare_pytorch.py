@@ -1,23 +1,33 @@
 #!/usr/bin/env python3
-"""Images per second of training steps: sdtrain-mpi against PyTorch, on the same cores, alternating A B A B.
+"""Speed and memory of training steps: sdtrain-mpi against PyTorch, on the same cores, alternating A B A B.
 
-usage: VENV/bin/python tests/bench/compare_pytorch.py SDTRAIN_MPI [--rounds 4] [--steps 8] [--ranks 2] [ROW ...]
+usage: VENV/bin/python tests/bench/compare_pytorch.py SDTRAIN_MPI [--rounds 4] [--steps 8] [--ranks 2]
+                                                      [--compile] [--markdown] [ROW ...]
 
-Run it with the Python of a virtualenv that has tests/golden/requirements.txt. Both sides: the same model, the same global batch,
-one thread a rank, SGD with momentum; PyTorch with DistributedDataParallel over gloo, channels_last for convolutions. Every round
-runs ours, then PyTorch's; a row's figure is the median over rounds of ours / PyTorch's. Absolute speeds drift with the machine
-and are shown for orientation only. With a drop rate both sides draw new decisions each round.
+Run it with the Python of a virtualenv that has tests/golden/requirements.txt; --compile needs a C++ compiler too. All sides: the
+same model, the same global batch, one thread a rank, SGD with momentum; PyTorch with DistributedDataParallel over gloo,
+channels_last for convolutions. With --compile the model under torch.compile is a third side: A B C A B C. Every round runs ours,
+then PyTorch's; a figure is the median over rounds of ours / PyTorch's (lowest, highest). A round that does not count, in which
+torch.compile compiles, comes first, and steps that do not count before the timed ones of each round. With a drop rate all sides
+draw new decisions each round.
+
+speed    images/s, ours / PyTorch's: above 1 ours is faster. Absolute speeds drift with the machine and are for orientation only.
+memory   peak resident memory of the largest rank so far, ours / PyTorch's: below 1 ours is smaller. It counts all a rank has in
+         memory, with the pages of its libraries; of torch.compile's ranks also what compiling took.
 """
 
 import argparse
 import csv
+import json
 import os
+import resource
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +48,18 @@ class Row:
     drop: str = "mask"
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What the timed steps of one round took, and the peak memory of the largest rank."""
+
+    seconds: float
+    peak_bytes: int
+
+
+class Failure(Exception):
+    """A side cannot do its steps; the reason in a line."""
+
+
 ROWS = {
     "resnet110": Row("resnet110", 32, 128),
     "resnet110-mask": Row("resnet110", 32, 128, rate=0.5, drop="mask"),
@@ -52,16 +74,22 @@ ROWS = {
 # ---- PyTorch ---------------------------------------------------------------------------------------
 
 
-def worker(row: Row, rank: int, ranks: int) -> None:
-    """A DDP rank: for each line "steps seed" on standard input does so many steps; rank 0 prints the seconds they took."""
+def own_peak_bytes() -> int:
+    """Of this process; not getrusage(), which after exec() remembers what ran before."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def train(row: Row, ranks: int, rank: int, is_compiled: bool) -> None:
+    """A DDP rank: for each line "steps seed" on standard input does so many steps; rank 0 answers with a Sample as JSON."""
     sys.path.insert(0, str(GOLDEN))
     import torch
     import torch.distributed as dist
     import torch.nn.functional as F
-    from reference_models import Branch, branches_of, build, set_linear_rates
+    from reference_models import Branch, branches_of, build, residual_blocks, set_linear_rates
 
     def masked_add(branch: Branch, shortcut: torch.Tensor, compute, training: bool) -> torch.Tensor:
-        return shortcut + compute() * float(branch.kept)
+        return shortcut + compute() * branch.mask
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=ranks)
@@ -70,10 +98,18 @@ def worker(row: Row, rank: int, ranks: int) -> None:
         model = model.to(memory_format=torch.channels_last)
     set_linear_rates(model, row.rate, "inference")
     branches = branches_of(model)
+    for branch in branches:
+        branch.mask = torch.ones(())  # a tensor: a Python number would be compiled in, and its every change compiled anew
+    is_skipping = row.rate > 0 and row.drop == "skip"
     if row.drop == "mask":
         Branch.add = masked_add
     model.train()
-    ddp = torch.nn.parallel.DistributedDataParallel(model, find_unused_parameters=row.rate > 0 and row.drop == "skip")
+    torch._dynamo.config.fail_on_recompile_limit_hit = True  # else it would go on in eager mode, and be taken for compiled
+    if is_compiled and is_skipping:  # what is computed changes each step; the branches themselves do not
+        for block in residual_blocks(model):
+            block.residual = torch.compile(block.residual)
+    ddp = torch.nn.parallel.DistributedDataParallel(model, find_unused_parameters=is_skipping)
+    forward = torch.compile(ddp) if is_compiled and not is_skipping else ddp
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     images = torch.randn(row.batch // ranks, 3, row.image_size, row.image_size)
     if row.model.startswith("resnet"):
@@ -88,38 +124,61 @@ def worker(row: Row, rank: int, ranks: int) -> None:
                 begin = time.perf_counter()
             for branch in branches:
                 branch.kept = bool(torch.rand((), generator=generator) >= branch.rate)
+                branch.mask.fill_(branch.kept)
             optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(ddp(images), labels).backward()
+            F.cross_entropy(forward(images), labels).backward()
             optimizer.step()
         dist.barrier()
+        seconds = time.perf_counter() - begin
+        peak_bytes = torch.tensor(own_peak_bytes())
+        dist.all_reduce(peak_bytes, dist.ReduceOp.MAX)
         if rank == 0:
-            print(time.perf_counter() - begin, flush=True)
+            print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes.item()}), flush=True)
+
+
+def worker(name: str, ranks: int, rank: int, is_compiled: bool) -> int:
+    """train(), whose failure is one more answer; the whole of it goes to standard error."""
+    try:
+        train(ROWS[name], ranks, rank, is_compiled)
+    except Exception as error:
+        traceback.print_exc()
+        text = str(error).strip().splitlines()
+        print(json.dumps({"failure": f"{type(error).__name__}: {text[0] if text else ''}"}), flush=True)
+        return 1
+    return 0
 
 
 class TorchSide:
     """The DDP ranks of one row, each bound to a core of its own."""
 
-    def __init__(self, name: str, ranks: int) -> None:
+    def __init__(self, name: str, ranks: int, is_compiled: bool) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         environment = dict(os.environ, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1")
         self.ranks = [
-            subprocess.Popen([sys.executable, __file__, "--worker", name, str(rank), str(ranks)], env=environment, text=True,
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
+            subprocess.Popen([sys.executable, __file__, "--worker", name, str(ranks), str(rank), str(int(is_compiled))],
+                             env=environment, text=True, stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
                              preexec_fn=lambda rank=rank: os.sched_setaffinity(0, {rank % os.cpu_count()}))
             for rank in range(ranks)
         ]  # fmt: skip
 
-    def seconds(self, steps: int, seed: int) -> float:
+    def run(self, steps: int, seed: int) -> Sample:
         for rank in self.ranks:
-            rank.stdin.write(f"{steps} {seed}\n")
-            rank.stdin.flush()
-        return float(self.ranks[0].stdout.readline())
+            try:
+                rank.stdin.write(f"{steps} {seed}\n")
+                rank.stdin.flush()
+            except BrokenPipeError:
+                pass  # it has ended: rank 0 says why, or ends too
+        answer = json.loads(self.ranks[0].stdout.readline() or '{"failure": "rank 0 has ended"}')
+        if "failure" in answer:
+            raise Failure(answer["failure"])
+        return Sample(**answer)
 
     def close(self) -> None:
         for rank in self.ranks:
-            rank.stdin.close()
+            rank.terminate()
         for rank in self.ranks:
             rank.wait()
 
@@ -127,11 +186,23 @@ class TorchSide:
 # ---- ours ------------------------------------------------------------------------------------------
 
 
-def our_seconds(program: str, row: Row, ranks: int, steps: int, seed: int) -> float:
-    """Seconds of so many steps of a run on synthetic images."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "bench.ini"
-        config.write_text(f"""
+def our_rank(folder: str, command: list[str]) -> int:
+    """Runs one rank of ours and leaves its peak memory in a file of that folder."""
+    code = subprocess.run(command, check=False).returncode
+    peak_bytes = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    Path(folder, f"{os.getpid()}.peak_bytes").write_text(str(peak_bytes))
+    return code
+
+
+class OurSide:
+    """A run on synthetic images, started anew each round."""
+
+    def __init__(self, name: str, ranks: int, program: str) -> None:
+        self.row, self.ranks, self.program = ROWS[name], ranks, program
+
+    def configuration(self, folder: str, steps: int, seed: int) -> str:
+        row = self.row
+        return f"""
 [run]
 output = {folder}
 name = bench
@@ -162,40 +233,130 @@ every_epochs = 0
 check_every = 0
 [log]
 every_steps = 1
-""")
-        subprocess.run(["mpirun", "-np", str(ranks), "--bind-to", "core", program, str(config)], check=True, capture_output=True)
-        with open(Path(folder) / "bench" / "steps.csv") as file:
-            return sum(float(line["seconds"]) for line in list(csv.DictReader(file))[WARM_UP_STEPS:])
+"""
+
+    def run(self, steps: int, seed: int) -> Sample:
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder, "bench.ini")
+            config.write_text(self.configuration(folder, steps, seed))
+            rank = [sys.executable, __file__, "--our-rank", folder, self.program, str(config)]
+            job = subprocess.run(["mpirun", "-np", str(self.ranks), "--bind-to", "core", *rank],
+                                 check=False, capture_output=True, text=True)  # fmt: skip
+            if job.returncode != 0:
+                print(job.stderr, file=sys.stderr)
+                raise Failure(next((line for line in job.stderr.splitlines() if "error: " in line), f"exit code {job.returncode}"))
+            with open(Path(folder, "bench", "steps.csv")) as file:
+                seconds = sum(float(line["seconds"]) for line in list(csv.DictReader(file))[WARM_UP_STEPS:])
+            return Sample(seconds, max(int(file.read_text()) for file in Path(folder).glob("*.peak_bytes")))
+
+    def close(self) -> None:
+        pass
 
 
-def main() -> None:
-    if sys.argv[1:2] == ["--worker"]:
-        worker(ROWS[sys.argv[2]], int(sys.argv[3]), int(sys.argv[4]))
-        return
+# ---- the table -------------------------------------------------------------------------------------
+
+
+def measure(sides: dict[str, OurSide | TorchSide], rounds: int, steps: int) -> tuple[dict[str, list[Sample]], dict[str, str]]:
+    """Alternates the sides. Their samples, and why those that failed did: they have no samples.
+
+    Round 0 does not count: PyTorch's ranks start and compile in it, and would take the cores from ours.
+    """
+    samples: dict[str, list[Sample]] = {side: [] for side in sides}
+    failures: dict[str, str] = {}
+    for seed in range(rounds + 1):
+        for name, side in sides.items():
+            if name in failures or "ours" in failures:
+                continue
+            try:
+                sample = side.run(steps if seed > 0 else 1, seed)
+                if seed > 0:
+                    samples[name].append(sample)
+            except Failure as failure:
+                failures[name] = str(failure)
+                samples[name] = []  # of some rounds only, they would not compare
+                side.close()  # its ranks shall not wait on the cores of the others
+    return samples, failures
+
+
+def spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})"
+
+
+def cells(row: Row, steps: int, samples: dict[str, list[Sample]], failures: dict[str, str]) -> list[str]:
+    """One line of the table, without the row's name: speed and memory against each PyTorch, then absolute figures."""
+    line = []
+    for theirs in list(samples)[1:]:
+        pairs = list(zip(samples["ours"], samples[theirs], strict=False))
+        if pairs:
+            line.append(spread([b.seconds / a.seconds for a, b in pairs]))
+            line.append(spread([a.peak_bytes / b.peak_bytes for a, b in pairs]))
+        else:
+            culprit = "ours" if "ours" in failures else theirs
+            line += [f"{culprit} failed: {failures[culprit][:120]}", "-"]
+    speeds = [f"{row.batch * steps / statistics.median(s.seconds for s in side):.1f}" if side else "-" for side in samples.values()]
+    peaks = [f"{max(s.peak_bytes for s in side) / 2**20:.0f}" if side else "-" for side in samples.values()]
+    return [*line, ", ".join(speeds), ", ".join(peaks)]
+
+
+def print_line(texts: list[str], is_markdown: bool) -> None:
+    if is_markdown:
+        print("| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |", flush=True)
+    else:
+        print(f"{texts[0]:<16}" + "".join(f"  {text:<22}" for text in texts[1:]).rstrip(), flush=True)
+
+
+def print_head(sides: list[str], is_markdown: bool) -> None:
+    head = ["row"]
+    for theirs in sides[1:]:
+        head += [f"speed, {theirs}", f"memory, {theirs}"]
+    head += ["images/s", "MiB a rank"]
+    print(f"ours / PyTorch's, median of rounds (lowest, highest); images/s and MiB: {', '.join(sides)}\n")
+    print_line(head, is_markdown)
+    if is_markdown:
+        print("|---" * len(head) + "|")
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", metavar="SDTRAIN_MPI")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--compile", action="store_true", help="also against torch.compile")
+    parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=" ".join(ROWS))
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()  # rows may stand before and after options
     unknown = set(arguments.rows) - set(ROWS)
     if unknown:
-        parser.error(f"unknown row: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    if min(arguments.rounds, arguments.steps, arguments.ranks) < 1:
+        parser.error("--rounds, --steps and --ranks are at least 1")
+    if not (os.path.isfile(arguments.program) and os.access(arguments.program, os.X_OK)):
+        parser.error(f"{arguments.program} is not a program")
+    return arguments
 
-    print(f"{'row':<16}{'ours/PyTorch':>14}{'lowest':>9}{'highest':>9}{'ours img/s':>13}{'PyTorch img/s':>15}")
+
+def main() -> int:
+    if sys.argv[1:2] == ["--worker"]:
+        return worker(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "1")
+    if sys.argv[1:2] == ["--our-rank"]:
+        return our_rank(sys.argv[2], sys.argv[3:])
+    arguments = parse_arguments()
+    print_head(["ours", "eager", "compiled"] if arguments.compile else ["ours", "eager"], arguments.markdown)
+    has_failed = False
     for name in arguments.rows or ROWS:
-        row, steps = ROWS[name], arguments.steps
-        torch_side = TorchSide(name, arguments.ranks)
-        ours, theirs = [], []
-        for seed in range(1, arguments.rounds + 1):
-            ours.append(row.batch * steps / our_seconds(arguments.program, row, arguments.ranks, steps, seed))
-            theirs.append(row.batch * steps / torch_side.seconds(steps, seed))
-        torch_side.close()
-        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-        print(f"{name:<16}{statistics.median(ratios):>14.2f}{min(ratios):>9.2f}{max(ratios):>9.2f}"
-              f"{statistics.median(ours):>13.1f}{statistics.median(theirs):>15.1f}", flush=True)  # fmt: skip
+        sides = {"ours": OurSide(name, arguments.ranks, arguments.program), "eager": TorchSide(name, arguments.ranks, False)}
+        if arguments.compile:
+            sides["compiled"] = TorchSide(name, arguments.ranks, True)
+        try:
+            samples, failures = measure(sides, arguments.rounds, arguments.steps)
+        finally:
+            for side in sides.values():
+                side.close()
+        print_line([name, *cells(ROWS[name], arguments.steps, samples, failures)], arguments.markdown)
+        has_failed = has_failed or "ours" in failures or "eager" in failures
+    return int(has_failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
