@@ -2,6 +2,7 @@
 #ifndef SDTRAIN_BENCH_H
 #define SDTRAIN_BENCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "sdtrain/config.h"
@@ -24,8 +25,9 @@ void bench_fill(float *x, size_t elems);
 /* ---- the modes ---- */
 
 /* GFLOP/s of the kernels for the layers of ResNet-110, ResNet-50 and ViT-Tiny whose name contains one of the n names (n = 0: of
- * all), one thread, as a table on standard output. isa: NULL is the best there is. */
-sd_status bench_kernels(const char *isa, int rounds, int n, const char *const *names);
+ * all), one thread, as a table on standard output. isa: NULL is the best there is. direct: no
+ * Winograd. */
+sd_status bench_kernels(const char *isa, bool direct, int rounds, int n, const char *const *names);
 
 /* Images/s of the phases of training steps of a checked configuration on made-up images; with a drop rate also what dropping
  * saves. */

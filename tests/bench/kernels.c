@@ -115,6 +115,7 @@ typedef struct subject {
     sd_conv2d conv;
     product size;
     float *x, *w, *y, *bias, *dbias, *out, *scratch;
+    sd_operand in;             /* x */
     float *patches, *blas_out; /* for OpenBLAS */
 } subject;
 
@@ -122,21 +123,21 @@ static void forward(const subject *s) {
     if (s->layer->part)
         s->kernels->linear_forward(s->size.m, s->conv.c, s->conv.k, s->x, s->w, s->bias, s->out);
     else
-        s->kernels->conv2d_forward(&s->conv, s->x, s->w, s->out, s->scratch);
+        s->kernels->conv2d_forward(&s->conv, &s->in, s->w, s->out, NULL, s->scratch);
 }
 
 static void backward_data(const subject *s) {
     if (s->layer->part)
         s->kernels->linear_backward_data(s->size.m, s->conv.c, s->conv.k, s->y, s->w, s->out);
     else
-        s->kernels->conv2d_backward_data(&s->conv, s->y, s->w, s->out, s->scratch);
+        s->kernels->conv2d_backward_data(&s->conv, s->y, s->w, s->out, NULL, s->scratch);
 }
 
 static void backward_weights(const subject *s) {
     if (s->layer->part)
         s->kernels->linear_backward_weights(s->size.m, s->conv.c, s->conv.k, s->x, s->y, s->out, s->dbias, s->scratch);
     else
-        s->kernels->conv2d_backward_weights(&s->conv, s->x, s->y, s->out, s->scratch);
+        s->kernels->conv2d_backward_weights(&s->conv, &s->in, s->y, s->out, s->scratch);
 }
 
 static void multiply(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float *a, const float *b,
@@ -192,6 +193,7 @@ static sd_status subject_allocate(subject *s) {
     const size_t x_elems = (size_t)s->conv.images * (size_t)s->conv.h * (size_t)s->conv.w * (size_t)s->conv.c;
     const size_t w_elems = s->size.k * s->size.n, y_elems = s->size.m * s->size.n, patch_elems = s->size.m * s->size.k;
     SD_TRY(new_input(&s->x, x_elems));
+    s->in = sd_plain(s->x);
     SD_TRY(new_input(&s->w, w_elems));
     SD_TRY(new_input(&s->y, y_elems));
     SD_TRY(new_input(&s->bias, s->size.n));
@@ -267,6 +269,7 @@ typedef struct result {
 
 typedef struct bench {
     const sd_kernels *kernels;
+    bool direct;
     bench_peak *peak;
     size_t peak_turns;
     int rounds;
@@ -295,6 +298,7 @@ static result measure(bench *b, const subject *s, const struct pass *pass) {
 
 static sd_status measure_layer(bench *b, const layer *l, result results[PASSES]) {
     subject s = {.layer = l, .kernels = b->kernels, .conv = l->conv, .size = product_of(&l->conv)};
+    s.conv.direct = b->direct;
     sd_status status = subject_allocate(&s);
     for (int pass = 0; status == SD_OK && pass < PASSES; pass++)
         if (is_needed(l, pass))
@@ -426,8 +430,8 @@ static sd_status check_names(int n, const char *const *names) {
     return SD_OK;
 }
 
-sd_status bench_kernels(const char *isa, int rounds, int n, const char *const *names) {
-    bench b = {.rounds = rounds};
+sd_status bench_kernels(const char *isa, bool direct, int rounds, int n, const char *const *names) {
+    bench b = {.direct = direct, .rounds = rounds};
     SD_TRY(check_names(n, names));
     SD_TRY(sd_kernels_select(isa, &b.kernels));
     sd_kernels_set_threads(1);

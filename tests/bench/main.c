@@ -14,11 +14,11 @@ typedef struct options {
     const char *mode, *isa;
     const char *words[MAX_WORDS], *settings[MAX_WORDS];
     int n_words, n_settings, rounds, steps;
-    bool help;
+    bool help, direct;
 } options;
 
 static const char usage[] =
-    "usage: sdtrain-bench kernels [--isa NAME] [--rounds N] [NAME-SUBSTRING ...]\n"
+    "usage: sdtrain-bench kernels [--direct] [--isa NAME] [--rounds N] [NAME-SUBSTRING ...]\n"
     "       sdtrain-bench steps CONFIG.ini [--set section.key=value ...] [--rounds N] [--steps N]\n"
     "       sdtrain-bench --help\n";
 
@@ -28,6 +28,8 @@ static const char help[] =
     "    ResNet-50 (8 images of 224 pixels) and ViT-Tiny (32 images of 65 tokens), one thread; their share of the processor's\n"
     "    peak, and their speed as a multiple of OpenBLAS's for a matrix product of the same size. Each round measures peak,\n"
     "    ours and OpenBLAS in turn; ratios are taken within a round, then the median over rounds.\n"
+    "  --direct          no Winograd: what run.convolution = direct takes. Without it more than 100 % of the peak is no error:\n"
+    "                    FLOPs are always those of the direct algorithm.\n"
     "  --isa NAME        ref, vec128, avx2 or avx512 (default: SD_ISA, else the best). OpenBLAS, and with it whatever of ours\n"
     "                    stands on it, takes the best there is nevertheless and may pass the peak of a lesser one.\n"
     "  NAME-SUBSTRING    only layers whose name contains one of these, as resnet110/3x3/32px/16-16 or vit_tiny\n"
@@ -82,6 +84,8 @@ static sd_status parse_options(int argc, char **argv, options *o) {
         const char *word = argv[i];
         if (!strcmp(word, "--help") || !strcmp(word, "-h"))
             o->help = true;
+        else if (!strcmp(word, "--direct"))
+            o->direct = true;
         else if (word[0] == '-')
             SD_TRY(parse_option(word, argv[++i], o)); /* argv ends with NULL */
         else if (!o->mode)
@@ -101,6 +105,8 @@ static sd_status check_options(const options *o) {
         return sd_fail(SD_ERR_USAGE, "unknown mode '%s': known are kernels and steps (--help shows how)", o->mode);
     if (is_steps && o->isa)
         return sd_fail(SD_ERR_USAGE, "--isa belongs to kernels; steps takes the environment variable SD_ISA");
+    if (is_steps && o->direct)
+        return sd_fail(SD_ERR_USAGE, "--direct belongs to kernels; steps takes --set run.convolution=direct");
     if (is_steps && o->n_words != 1)
         return sd_fail(SD_ERR_USAGE, "steps expects one configuration file, %d are given", o->n_words);
     if (!is_steps && (o->n_settings > 0 || o->steps > 0))
@@ -142,7 +148,7 @@ static sd_status run(const options *o) {
     const int rounds = o->rounds > 0 ? o->rounds : ROUNDS;
     SD_TRY(check_options(o));
     if (!strcmp(o->mode, "kernels"))
-        return bench_kernels(o->isa, rounds, o->n_words, o->words);
+        return bench_kernels(o->isa, o->direct, rounds, o->n_words, o->words);
     SD_TRY(load_config(o, &config));
     return bench_steps(&config, rounds, o->steps > 0 ? o->steps : STEPS);
 }
