@@ -35,11 +35,12 @@ typedef struct sd_operand {
 
 static inline sd_operand sd_plain(const float *u) { return (sd_operand){.u = u}; }
 
-/* What becomes of a result y [rows, c] before it leaves the cache, in this order; what is NULL is left out. */
+/* What becomes of a result y [rows, c] before it leaves the cache. What is NULL is left out; a forward pass asks for the
+ * statistics, a backward pass for the rest, in this order. */
 typedef struct sd_epilogue {
-    const float *add;          /* y += add; may be y itself before it was computed */
-    sd_operand mask;           /* y = mask > 0 ? y : 0, back through a ReLU (mask.u NULL: none) */
     float *mean, *variance;    /* statistics of y, the variance biased: [c] each */
+    const float *add;          /* y += add */
+    sd_operand mask;           /* y = a u + d > 0 ? y : 0, back through a ReLU (u NULL: none) */
     const float *product;      /* [rows, c], with product_mean: [c]: */
     const float *product_mean; /*   the sums a batch norm's gradient needs, */
     float *sum, *sum_product;  /*   sum y and sum y (product - product_mean): [c] each */
@@ -60,7 +61,7 @@ enum { SD_CONV2D_MAX_TAPS = 1024 }; /* r * s */
 int sd_conv2d_out_h(const sd_conv2d *conv);
 int sd_conv2d_out_w(const sd_conv2d *conv);
 
-/* Floats of scratch that the three convolution passes need with the current number of threads. */
+/* Floats of scratch that both convolution passes need with the current number of threads. */
 size_t sd_conv2d_scratch_elems(const sd_conv2d *conv);
 
 /* Floats of scratch that the batch and layer normalisation kernels and column sums need for [rows, c]. */
@@ -69,14 +70,12 @@ size_t sd_norm_scratch_elems(size_t rows, int c);
 typedef struct sd_kernels {
     const char *name; /* "ref", "vec128", "avx2", "avx512" */
 
-    /* Convolution. dx, dw are the gradients of x, w given dy of y's shape. 3x3 convolutions of stride 1 with 32 to 256 channels
-     * use Winograd's F(4x4, 3x3) (Lavin & Gray 2016) unless `direct`. */
+    /* Convolution, and the gradients dx, dw of x, w given dy of y's shape. dx may be NULL. 3x3 convolutions of stride 1 with 32
+     * to 256 channels use Winograd's F(4x4, 3x3) (Lavin & Gray 2016) unless `direct`. */
     void (*conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
                            const sd_epilogue *epilogue, float *scratch);
-    void (*conv2d_backward_data)(const sd_conv2d *conv, const float *dy, const float *w, float *dx,
-                                 const sd_epilogue *epilogue, float *scratch);
-    void (*conv2d_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
-                                    float *scratch);
+    void (*conv2d_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
+                            float *dx, const sd_epilogue *epilogue, float *scratch);
 
     /* y = x; y may be x's u or v. */
     void (*evaluate)(size_t rows, int c, const sd_operand *x, float *y);

@@ -1,4 +1,4 @@
-/* The three passes: each goes to the algorithm that the shape asks for. */
+/* Both passes: each goes to the algorithm that the shape asks for. */
 #include "conv.h"
 
 void SD_ISA_NAME(conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
@@ -6,10 +6,10 @@ void SD_ISA_NAME(conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, con
     const conv3x3 small = conv3x3_forward(conv, w);
     switch (conv_choose(conv)) {
     case CONV_WINOGRAD:
-        SD_ISA_NAME(conv_winograd)(&small, x, y, epilogue, scratch);
+        SD_ISA_NAME(conv_winograd_forward)(&small, x, y, epilogue, scratch);
         break;
     case CONV_ROWS:
-        SD_ISA_NAME(conv_rows)(&small, x, y, epilogue, scratch);
+        SD_ISA_NAME(conv_rows_forward)(&small, x, y, epilogue, scratch);
         break;
     case CONV_PANELS:
         SD_ISA_NAME(conv_panels_forward)(conv, x, w, y, epilogue, scratch);
@@ -17,34 +17,17 @@ void SD_ISA_NAME(conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, con
     }
 }
 
-void SD_ISA_NAME(conv2d_backward_data)(const sd_conv2d *conv, const float *dy, const float *w, float *dx,
-                                       const sd_epilogue *epilogue, float *scratch) {
-    const sd_operand in = sd_plain(dy);
-    const conv3x3 small = conv3x3_backward_data(conv, w);
+void SD_ISA_NAME(conv2d_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
+                                  float *dw, float *dx, const sd_epilogue *epilogue, float *scratch) {
     switch (conv_choose(conv)) {
     case CONV_WINOGRAD:
-        SD_ISA_NAME(conv_winograd)(&small, &in, dx, epilogue, scratch);
+        SD_ISA_NAME(conv_winograd_backward)(conv, x, dy, w, dw, dx, epilogue, scratch);
         break;
     case CONV_ROWS:
-        SD_ISA_NAME(conv_rows)(&small, &in, dx, epilogue, scratch);
+        SD_ISA_NAME(conv_rows_backward)(conv, x, dy, w, dw, dx, epilogue, scratch);
         break;
     case CONV_PANELS:
-        SD_ISA_NAME(conv_panels_backward_data)(conv, dy, w, dx, epilogue, scratch);
-        break;
-    }
-}
-
-void SD_ISA_NAME(conv2d_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
-                                          float *scratch) {
-    switch (conv_choose(conv)) {
-    case CONV_WINOGRAD:
-        SD_ISA_NAME(conv_winograd_backward_weights)(conv, x, dy, dw, scratch);
-        break;
-    case CONV_ROWS:
-        SD_ISA_NAME(conv_rows_backward_weights)(conv, x, dy, dw, scratch);
-        break;
-    case CONV_PANELS:
-        SD_ISA_NAME(conv_panels_backward_weights)(conv, x, dy, dw, scratch);
+        SD_ISA_NAME(conv_panels_backward)(conv, x, dy, w, dw, dx, epilogue, scratch);
         break;
     }
 }

@@ -51,9 +51,6 @@ void gather_for_forward(const sd_conv2d *conv, gather *g, scatter *to);
 /* Input pixels with h % stride == phase_h, w % stride == phase_w; tap[t] is the index r * S + s of the weight of tap t. */
 void gather_for_backward_data(const sd_conv2d *conv, int phase_h, int phase_w, gather *g, scatter *to, int *tap);
 
-/* All taps of grid pixel (i, j) of the image that begins at `image`, for any in_c: row[tap * in_c + channel]. */
-void gather_row(const gather *g, const sd_operand *x, size_t image, int i, int j, float *row);
-
 /* The offset in floats of each of count grid pixels in a result with so many columns; and zeros in all of them. */
 void scatter_offsets(const gather *g, const scatter *to, size_t first, int count, size_t columns, size_t *offset);
 void scatter_zeros(const gather *g, const scatter *to, size_t columns, float *out);
@@ -92,43 +89,50 @@ void SD_ISA_NAME(pack_band)(const band_shape *shape, const sd_operand *x, int im
 
 enum { BAND_SINGLE_ROW_WIDTH = 14 }; /* narrower images may be computed two rows at a time, so they are not cut */
 
-/* How bands cut a tensor into pieces: some rows of one image each, or some whole images. */
+/* How bands cut images into pieces: some rows of one image each, or some whole images. */
 typedef struct band_plan {
+    int all_images, h, w;
     int images, rows; /* of a piece */
     int pieces_per_image;
     long pieces;
-    size_t image_elems; /* from one image of a band to the next, within a slice */
-    band_shape band;
+    size_t row_elems, image_elems, slice_elems; /* floats from one row, image and slice of a band to the next */
 } band_plan;
 
 typedef struct band_piece {
     int image, images, row, rows;
 } band_piece;
 
-/* in: channels that are packed; out: those they are multiplied into (0: none), as large weights are worth more pixels. */
-band_plan band_plan_of(int images, int h, int w, int in, int out);
-band_piece band_piece_at(const band_plan *plan, int images, long n);
+/* channels: those packed together. weights_bytes: what they are multiplied with; large weights are worth more pixels. */
+band_plan band_plan_of(int images, int h, int w, int channels, size_t weights_bytes);
+band_piece band_piece_at(const band_plan *plan, long n);
 
-/* Floats of scratch of each algorithm, for all three passes. */
+/* The place of a piece's first pixel among those of all images, and its pixels. */
+static inline size_t band_first_pixel(const band_plan *p, const band_piece *at) {
+    return ((size_t)at->image * (size_t)p->h + (size_t)at->row) * (size_t)p->w;
+}
+static inline size_t band_pixels(const band_plan *p, const band_piece *at) {
+    return (size_t)at->images * (size_t)at->rows * (size_t)p->w;
+}
+
+/* Floats of scratch of each algorithm, for both passes. */
 size_t conv_panels_scratch_elems(const sd_conv2d *conv);
 size_t conv_rows_scratch_elems(const sd_conv2d *conv);
 size_t conv_winograd_scratch_elems(const sd_conv2d *conv);
 
 void SD_ISA_NAME(conv_panels_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
                                       const sd_epilogue *epilogue, float *scratch);
-void SD_ISA_NAME(conv_panels_backward_data)(const sd_conv2d *conv, const float *dy, const float *w, float *dx,
-                                            const sd_epilogue *epilogue, float *scratch);
-void SD_ISA_NAME(conv_panels_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
-                                               float *scratch);
+void SD_ISA_NAME(conv_panels_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
+                                       float *dw, float *dx, const sd_epilogue *epilogue, float *scratch);
 
-void SD_ISA_NAME(conv_rows)(const conv3x3 *conv, const sd_operand *in, float *out, const sd_epilogue *epilogue,
-                            float *scratch);
-void SD_ISA_NAME(conv_rows_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
-                                             float *scratch);
+void SD_ISA_NAME(conv_rows_forward)(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
+                                    float *scratch);
+void SD_ISA_NAME(conv_rows_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
+                                     float *dw, float *dx, const sd_epilogue *epilogue, float *scratch);
 
-void SD_ISA_NAME(conv_winograd)(const conv3x3 *conv, const sd_operand *in, float *out, const sd_epilogue *epilogue,
-                                float *scratch);
-void SD_ISA_NAME(conv_winograd_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
-                                                 float *scratch);
+void SD_ISA_NAME(conv_winograd_forward)(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
+                                        float *scratch);
+void SD_ISA_NAME(conv_winograd_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy,
+                                         const float *w, float *dw, float *dx, const sd_epilogue *epilogue,
+                                         float *scratch);
 
 #endif

@@ -29,16 +29,50 @@ static void gather_run(const gather *g, const sd_operand *x, size_t image, int i
             begin++;
         while (end > begin && w0 + (end - 1) * g->step >= g->in_w)
             end--;
-        for (; slice < end_of_tap; slice++, to += slice_elems) {
-            memset(to, 0, (size_t)(begin < end ? begin : run) * SLICE * sizeof(float));
-            if (begin == end)
-                continue;
-            memset(to + (size_t)end * SLICE, 0, (size_t)(run - end) * SLICE * sizeof(float));
+        const int slices = end_of_tap - slice;
+        for (int i = 0; i < slices; i++) {
+            memset(to + (size_t)i * slice_elems, 0, (size_t)begin * SLICE * sizeof(float));
+            memset(to + (size_t)i * slice_elems + (size_t)end * SLICE, 0, (size_t)(run - end) * SLICE * sizeof(float));
+        }
+        if (begin < end) {
             const size_t channel = (size_t)(slice - t * slices_per_tap) * SLICE;
             const size_t pixel = (size_t)h * (size_t)g->in_w + (size_t)(w0 + begin * g->step);
-            operand_slice(x, image + pixel * pixel_elems + channel, (size_t)g->step * pixel_elems, channel, end - begin,
-                          to + (size_t)begin * SLICE);
+            operand_slices(x, image + pixel * pixel_elems + channel, (size_t)g->step * pixel_elems, channel, slices,
+                           end - begin, to + (size_t)begin * SLICE, slice_elems);
         }
+        slice += slices;
+        to += (size_t)slices * slice_elems;
+    }
+}
+
+/* Values [begin, end) of an image row, as they lie in memory, channels innermost. */
+static void copy_values(const sd_operand *x, size_t image, size_t begin, size_t end, size_t channels, float *to) {
+    if (operand_is_plain(x)) {
+        memcpy(to, x->u + image + begin, (end - begin) * sizeof(float));
+        return;
+    }
+    for (size_t at = begin; at < end; at++)
+        *to++ = operand_value(x, image + at, at % channels);
+}
+
+/* All taps of grid pixel (i, j) of the image that begins at `image`, for any in_c: row[tap * in_c + channel]. */
+static void gather_row(const gather *g, const sd_operand *x, size_t image, int i, int j, float *row) {
+    const size_t channels = (size_t)g->in_c;
+    for (int t = 0, next; t < g->taps; t = next) {
+        /* Taps side by side in a row of the image are one piece of memory. */
+        for (next = t + 1; next < g->taps && g->tap_h[next] == g->tap_h[t] && g->tap_w[next] == g->tap_w[next - 1] + 1;)
+            next++;
+        const int h = i * g->step + g->tap_h[t], w = j * g->step + g->tap_w[t];
+        int begin = w < 0 ? -w : 0, end = g->in_w - w < next - t ? g->in_w - w : next - t;
+        if (h < 0 || h >= g->in_h || begin >= end)
+            begin = end = next - t;
+        const size_t first = ((size_t)(h * g->in_w) + (size_t)(w + begin)) * channels;
+        memset(row, 0, (size_t)begin * channels * sizeof(float));
+        if (begin < end)
+            copy_values(x, image, first, first + (size_t)(end - begin) * channels, channels,
+                        row + (size_t)begin * channels);
+        memset(row + (size_t)end * channels, 0, (size_t)(next - t - end) * channels * sizeof(float));
+        row += (size_t)(next - t) * channels;
     }
 }
 
@@ -111,11 +145,10 @@ void SD_ISA_NAME(conv_panels_forward)(const sd_conv2d *conv, const sd_operand *x
     gather_multiply(&g, x, packed, k, y, &to, epilogue, partials, panels);
 }
 
-void SD_ISA_NAME(conv_panels_backward_data)(const sd_conv2d *conv, const float *dy, const float *w, float *dx,
-                                            const sd_epilogue *epilogue, float *scratch) {
+static void backward_data(const sd_conv2d *conv, const sd_operand *dy, const float *w, float *dx,
+                          const sd_epilogue *epilogue, float *scratch) {
     const size_t c = (size_t)conv->c, k = (size_t)conv->k;
     const size_t pixels = (size_t)conv->images * (size_t)conv->h * (size_t)conv->w;
-    const sd_operand in = sd_plain(dy);
     float *packed = scratch, *partials = packed + packed_b_elems((size_t)conv->r * (size_t)conv->s * k, c);
     float *panels = partials + (pixels / MIN_PANEL_PIXELS + 1) * partial_elems(conv->c);
     for (int phase = 0; phase < conv->stride * conv->stride; phase++) {
@@ -132,14 +165,22 @@ void SD_ISA_NAME(conv_panels_backward_data)(const sd_conv2d *conv, const float *
         const size_t rows = (size_t)g.taps * k;
         for (size_t t = 0; t < (size_t)g.taps; t++) /* B[tap * k][c] = w[tap][c][k] */
             SD_ISA_NAME(pack_b)(w + (size_t)tap[t] * c * k, k, c, 1, k, t * k, panel_slices(rows) * SLICE, packed);
-        gather_multiply(&g, &in, packed, c, dx, &to, epilogue, conv->stride == 1 ? partials : NULL, panels);
+        gather_multiply(&g, dy, packed, c, dx, &to, epilogue, conv->stride == 1 ? partials : NULL, panels);
     }
     if (epilogue && conv->stride > 1) /* the phases lie between each other */
         SD_ISA_NAME(finish)(pixels, conv->c, dx, epilogue, scratch);
 }
 
-void SD_ISA_NAME(conv_panels_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
-                                               float *scratch) {
+/* Rows [first, first + rows) of an operand, in memory: where they are, or evaluated into room. */
+static const float *rows_of(const sd_operand *x, size_t first, size_t rows, int c, float *room) {
+    if (operand_is_plain(x))
+        return x->u + first * (size_t)c;
+    SD_ISA_NAME(evaluate_rows)(x, first, rows, c, room);
+    return room;
+}
+
+static void backward_weights(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, float *dw,
+                             float *scratch) {
     gather g;
     scatter to;
     gather_for_forward(conv, &g, &to);
@@ -151,7 +192,8 @@ void SD_ISA_NAME(conv_panels_backward_weights)(const sd_conv2d *conv, const sd_o
 #pragma omp parallel
     {
         const conv_share mine = conv_share_of((int)panel_slices(rows));
-        float *panel = scratch + (size_t)conv_thread() * (panel_elems + row_elems);
+        float *panel = scratch + (size_t)conv_thread() * (panel_elems + row_elems + WEIGHT_PANEL_PIXELS * k);
+        float *row = panel + panel_elems, *gradient = row + row_elems;
         for (int slice0 = mine.begin; slice0 < mine.end; slice0 += WEIGHT_BLOCK_SLICES) {
             const int slice1 = mine.end - slice0 < WEIGHT_BLOCK_SLICES ? mine.end : slice0 + WEIGHT_BLOCK_SLICES;
             const size_t row0 = (size_t)slice0 * SLICE;
@@ -159,10 +201,18 @@ void SD_ISA_NAME(conv_panels_backward_weights)(const sd_conv2d *conv, const sd_o
             memset(dw + row0 * k, 0, block_rows * k * sizeof(float));
             for (size_t first = 0; first < pixels; first += WEIGHT_PANEL_PIXELS) {
                 int count = pixels - first < WEIGHT_PANEL_PIXELS ? (int)(pixels - first) : WEIGHT_PANEL_PIXELS;
-                pack_panel(&g, x, first, count, WEIGHT_PANEL_PIXELS, slice0, slice1, panel, panel + panel_elems);
+                pack_panel(&g, x, first, count, WEIGHT_PANEL_PIXELS, slice0, slice1, panel, row);
+                const float *b = rows_of(dy, first, (size_t)count, conv->k, gradient);
                 SD_ISA_NAME(panel_multiply_transposed)
-                (panel, WEIGHT_PANEL_PIXELS * SLICE, block_rows, dy + first * k, k, k, count, dw + row0 * k);
+                (panel, WEIGHT_PANEL_PIXELS * SLICE, block_rows, b, k, k, count, dw + row0 * k);
             }
         }
     }
+}
+
+void SD_ISA_NAME(conv_panels_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
+                                       float *dw, float *dx, const sd_epilogue *epilogue, float *scratch) {
+    backward_weights(conv, x, dy, dw, scratch);
+    if (dx)
+        backward_data(conv, dy, w, dx, epilogue, scratch);
 }

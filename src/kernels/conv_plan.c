@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "conv.h"
-#include "operand.h"
 #include "reduce.h"
 #include "winograd.h"
 
@@ -93,47 +92,39 @@ enum {
     LARGE_BAND_BYTES = 640 * 1024,
 };
 
-band_plan band_plan_of(int images, int h, int w, int in, int out) {
-    const size_t weights_bytes = 9 * (size_t)in * (size_t)out * sizeof(float);
+band_plan band_plan_of(int images, int h, int w, int channels, size_t weights_bytes) {
     const size_t bytes = weights_bytes > LARGE_WEIGHTS_BYTES ? LARGE_BAND_BYTES : BAND_BYTES;
-    const size_t rows = bytes / ((size_t)(w + 2) * (size_t)in * sizeof(float)), image_rows = (size_t)h + 2;
-    band_plan p = {.images = 1, .rows = h};
+    const size_t rows = bytes / ((size_t)(w + 2) * (size_t)channels * sizeof(float)), image_rows = (size_t)h + 2;
+    band_plan p = {.all_images = images, .h = h, .w = w, .images = 1, .rows = h};
     if (rows >= 2 * image_rows)
         p.images = rows / image_rows < (size_t)images ? (int)(rows / image_rows) : images;
     else if (rows < image_rows && w >= BAND_SINGLE_ROW_WIDTH)
         p.rows = rows < 4 ? 2 : (int)rows - 2;
     p.pieces_per_image = (h + p.rows - 1) / p.rows;
     p.pieces = p.images > 1 ? (images + p.images - 1) / p.images : (long)images * p.pieces_per_image;
-    p.image_elems = (size_t)(p.rows + 2) * (size_t)(w + 2) * SLICE;
-    p.band = (band_shape){.h = h,
-                          .w = w,
-                          .c = in,
-                          .rows = p.rows + 2,
-                          .columns = w + 2,
-                          .slices = in / SLICE,
-                          .slice_elems = (size_t)p.images * p.image_elems};
+    p.row_elems = (size_t)(w + 2) * SLICE;
+    p.image_elems = (size_t)(p.rows + 2) * p.row_elems;
+    p.slice_elems = (size_t)p.images * p.image_elems;
     return p;
 }
 
-band_piece band_piece_at(const band_plan *p, int images, long n) {
+band_piece band_piece_at(const band_plan *p, long n) {
     if (p->images > 1) {
         const int first = (int)n * p->images;
-        return (band_piece){first, images - first < p->images ? images - first : p->images, 0, p->band.h};
+        return (band_piece){first, p->all_images - first < p->images ? p->all_images - first : p->images, 0, p->h};
     }
     const int row = (int)(n % p->pieces_per_image) * p->rows;
-    return (band_piece){(int)(n / p->pieces_per_image), 1, row, p->band.h - row < p->rows ? p->band.h - row : p->rows};
-}
-
-static size_t rows_pass_elems(int images, int h, int w, int in, int out) {
-    const band_plan p = band_plan_of(images, h, w, in, out);
-    return 9 * (size_t)in * (size_t)out + (size_t)p.pieces * partial_elems(out) +
-           (size_t)omp_get_max_threads() * (size_t)p.band.slices * p.band.slice_elems;
+    return (band_piece){(int)(n / p->pieces_per_image), 1, row, p->h - row < p->rows ? p->h - row : p->rows};
 }
 
 size_t conv_rows_scratch_elems(const sd_conv2d *conv) {
-    return larger(rows_pass_elems(conv->images, conv->h, conv->w, conv->c, 0),
-                  larger(rows_pass_elems(conv->images, conv->h, conv->w, conv->c, conv->k),
-                         rows_pass_elems(conv->images, conv->h, conv->w, conv->k, conv->c)));
+    const size_t threads = (size_t)omp_get_max_threads(), c = (size_t)conv->c, k = (size_t)conv->k;
+    const size_t weights = 9 * c * k, weights_bytes = weights * sizeof(float);
+    const band_plan forward = band_plan_of(conv->images, conv->h, conv->w, conv->c, weights_bytes);
+    const band_plan backward = band_plan_of(conv->images, conv->h, conv->w, conv->c + conv->k, weights_bytes);
+    return weights +
+           larger((size_t)forward.pieces * partial_elems(conv->k) + threads * (c / SLICE) * forward.slice_elems,
+                  (size_t)backward.pieces * partial_elems(conv->c) + (c + k) / SLICE * backward.slice_elems);
 }
 
 /* ---- panels ---- */
@@ -146,8 +137,8 @@ static size_t panel_bound_elems(size_t row_elems) {
     return (least > usual ? least : usual) + row_elems;
 }
 
-/* Of a pass whose result is [pixels, columns]. */
-static size_t pass_elems(size_t pixels, size_t rows, int columns) {
+/* Of a product whose result is [pixels, columns]. */
+static size_t product_elems(size_t pixels, size_t rows, int columns) {
     const size_t threads = (size_t)omp_get_max_threads();
     const size_t partials = (pixels / MIN_PANEL_PIXELS + 1) * partial_elems(columns);
     return packed_b_elems(rows, (size_t)columns) + partials + threads * panel_bound_elems(panel_slices(rows) * SLICE);
@@ -158,10 +149,11 @@ size_t conv_panels_scratch_elems(const sd_conv2d *conv) {
     const size_t rows_forward = taps * (size_t)conv->c, rows_backward = taps * (size_t)conv->k;
     const size_t pixels_out = images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
     const size_t pixels_in = images * (size_t)conv->h * (size_t)conv->w;
-    const size_t weights = (size_t)omp_get_max_threads() *
-                           (WEIGHT_BLOCK_SLICES * SLICE * WEIGHT_PANEL_PIXELS + panel_slices(rows_forward) * SLICE);
-    return larger(weights,
-                  larger(pass_elems(pixels_out, rows_forward, conv->k), pass_elems(pixels_in, rows_backward, conv->c)));
+    const size_t weights =
+        (size_t)omp_get_max_threads() *
+        (WEIGHT_PANEL_PIXELS * (WEIGHT_BLOCK_SLICES * SLICE + (size_t)conv->k) + panel_slices(rows_forward) * SLICE);
+    return larger(weights, larger(product_elems(pixels_out, rows_forward, conv->k),
+                                  product_elems(pixels_in, rows_backward, conv->c)));
 }
 
 int conv_panel_pixels(size_t row_elems) {
@@ -220,36 +212,6 @@ void gather_for_backward_data(const sd_conv2d *conv, int phase_h, int phase_w, g
         }
     if (is_pointwise(conv))
         flatten(g, to);
-}
-
-/* Values [begin, end) of an image row, as they lie in memory, channels innermost. */
-static void copy_values(const sd_operand *x, size_t image, size_t begin, size_t end, size_t channels, float *to) {
-    if (operand_is_plain(x)) {
-        memcpy(to, x->u + image + begin, (end - begin) * sizeof(float));
-        return;
-    }
-    for (size_t at = begin; at < end; at++)
-        *to++ = operand_value(x, image + at, at % channels);
-}
-
-void gather_row(const gather *g, const sd_operand *x, size_t image, int i, int j, float *row) {
-    const size_t channels = (size_t)g->in_c;
-    for (int t = 0, next; t < g->taps; t = next) {
-        /* Taps side by side in a row of the image are one piece of memory. */
-        for (next = t + 1; next < g->taps && g->tap_h[next] == g->tap_h[t] && g->tap_w[next] == g->tap_w[next - 1] + 1;)
-            next++;
-        const int h = i * g->step + g->tap_h[t], w = j * g->step + g->tap_w[t];
-        int begin = w < 0 ? -w : 0, end = g->in_w - w < next - t ? g->in_w - w : next - t;
-        if (h < 0 || h >= g->in_h || begin >= end)
-            begin = end = next - t;
-        const size_t first = ((size_t)(h * g->in_w) + (size_t)(w + begin)) * channels;
-        memset(row, 0, (size_t)begin * channels * sizeof(float));
-        if (begin < end)
-            copy_values(x, image, first, first + (size_t)(end - begin) * channels, channels,
-                        row + (size_t)begin * channels);
-        memset(row + (size_t)end * channels, 0, (size_t)(next - t - end) * channels * sizeof(float));
-        row += (size_t)(next - t) * channels;
-    }
 }
 
 static size_t scatter_offset(const gather *g, const scatter *to, size_t pixel, size_t columns) {

@@ -8,11 +8,6 @@
 
 enum { TAPS = 3 };
 
-static void pack_piece(const band_plan *p, const band_piece *at, const sd_operand *in, int slice0, float *band) {
-    for (int i = 0; i < at->images; i++)
-        SD_ISA_NAME(pack_band)(&p->band, in, at->image + i, at->row, slice0, band + (size_t)i * p->image_elems);
-}
-
 /* ---- forward, and backward data ---- */
 
 /* packed[group of VL outputs][r][in][s][VL] */
@@ -116,52 +111,71 @@ static tile_choice choose_tile(int w) {
 }
 
 /* All outputs of one image's rows in the band. */
-static void multiply_rows(const conv3x3 *conv, const band_plan *p, const tile_choice *tile_of, const float *band,
-                          int rows, const float *weights, float *out) {
-    const size_t row_elems = (size_t)p->band.columns * SLICE, pixel = (size_t)conv->out;
+static void multiply_rows(const band_plan *p, const tile_choice *tile_of, const float *band, int slices, int rows,
+                          const float *weights, float *out, size_t pixel) {
     for (int i = 0; i < rows; i += tile_of->rows) {
         const int row = rows - i < tile_of->rows ? rows - tile_of->rows : i;
-        for (int j = 0; j < conv->w; j += tile_of->cols) {
-            const int column = conv->w - j < tile_of->cols ? conv->w - tile_of->cols : j;
-            tile_of->run(band + (size_t)row * row_elems + (size_t)column * SLICE, p->band.slice_elems, row_elems,
-                         p->band.slices, weights, out + ((size_t)row * (size_t)conv->w + (size_t)column) * pixel,
-                         (size_t)conv->w * pixel, pixel);
+        for (int j = 0; j < p->w; j += tile_of->cols) {
+            const int column = p->w - j < tile_of->cols ? p->w - tile_of->cols : j;
+            tile_of->run(band + (size_t)row * p->row_elems + (size_t)column * SLICE, p->slice_elems, p->row_elems,
+                         slices, weights, out + ((size_t)row * (size_t)p->w + (size_t)column) * pixel,
+                         (size_t)p->w * pixel, pixel);
         }
     }
 }
 
-void SD_ISA_NAME(conv_rows)(const conv3x3 *conv, const sd_operand *in, float *out, const sd_epilogue *epilogue,
-                            float *scratch) {
-    const band_plan p = band_plan_of(conv->images, conv->h, conv->w, conv->in, conv->out);
+/* Slices [slice0, slice0 + slices) of a piece. */
+static void pack_piece(const band_plan *p, const band_piece *at, const sd_operand *x, int c, int slice0, int slices,
+                       float *band) {
+    const band_shape shape = {.h = p->h,
+                              .w = p->w,
+                              .c = c,
+                              .rows = at->rows + 2,
+                              .columns = p->w + 2,
+                              .slices = slices,
+                              .slice_elems = p->slice_elems};
+    for (int i = 0; i < at->images; i++)
+        SD_ISA_NAME(pack_band)(&shape, x, at->image + i, at->row, slice0, band + (size_t)i * p->image_elems);
+}
+
+/* A group of VL outputs of a piece whose band is packed. */
+static void multiply_piece(const band_plan *p, const band_piece *at, const tile_choice *tile_of, const conv3x3 *conv,
+                           const float *band, const float *weights, int group, float *out) {
+    const size_t pixel = (size_t)conv->out, image_pixels = (size_t)p->h * (size_t)p->w;
+    for (int i = 0; i < at->images; i++)
+        multiply_rows(p, tile_of, band + (size_t)i * p->image_elems, conv->in / SLICE, at->rows,
+                      weights + (size_t)group * TAPS * TAPS * (size_t)conv->in * VL,
+                      out + (band_first_pixel(p, at) + (size_t)i * image_pixels) * pixel + (size_t)group * VL, pixel);
+}
+
+void SD_ISA_NAME(conv_rows_forward)(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
+                                    float *scratch) {
+    const size_t weight_elems = TAPS * TAPS * (size_t)conv->in * (size_t)conv->out;
+    const band_plan p = band_plan_of(conv->images, conv->h, conv->w, conv->in, weight_elems * sizeof(float));
     const tile_choice tile_of = choose_tile(conv->w);
-    const size_t group_elems = TAPS * TAPS * (size_t)conv->in * VL, pixel = (size_t)conv->out;
-    float *weights = scratch, *partials = weights + TAPS * TAPS * (size_t)conv->in * pixel;
+    float *weights = scratch, *partials = weights + weight_elems;
     float *bands = partials + (size_t)p.pieces * partial_elems(conv->out);
     pack_weights(conv, weights);
 #pragma omp parallel for schedule(static)
     for (long n = 0; n < p.pieces; n++) {
-        const band_piece at = band_piece_at(&p, conv->images, n);
-        const size_t first = ((size_t)at.image * (size_t)conv->h + (size_t)at.row) * (size_t)conv->w;
-        float *band = bands + (size_t)conv_thread() * (size_t)p.band.slices * p.band.slice_elems;
-        pack_piece(&p, &at, in, 0, band);
-        for (int o = 0; o < conv->out; o += VL)
-            for (int i = 0; i < at.images; i++)
-                multiply_rows(conv, &p, &tile_of, band + (size_t)i * p.image_elems, at.rows,
-                              weights + (size_t)(o / VL) * group_elems,
-                              out + (first + (size_t)i * (size_t)conv->h * (size_t)conv->w) * pixel + o);
+        const band_piece at = band_piece_at(&p, n);
+        float *band = bands + (size_t)conv_thread() * (size_t)(conv->in / SLICE) * p.slice_elems;
+        pack_piece(&p, &at, x, conv->in, 0, conv->in / SLICE, band);
+        for (int group = 0; group < conv->out / VL; group++)
+            multiply_piece(&p, &at, &tile_of, conv, band, weights, group, y);
         SD_ISA_NAME(finish_piece)
-        (epilogue, first, (size_t)at.images * (size_t)at.rows * (size_t)conv->w, conv->out, out, (size_t)n, partials);
+        (epilogue, band_first_pixel(&p, &at), band_pixels(&p, &at), conv->out, y, (size_t)n, partials);
     }
     fold_pieces(epilogue, (size_t)p.pieces, conv->out, partials);
 }
 
-/* ---- backward weights ---- */
+/* ---- backward ---- */
 
 enum { LANES = VL == 16 ? 8 : 4 }; /* input channels of a tile: 3 x LANES sums and 3 vectors of dy fill the registers */
 
-/* dw[s][lane] += sum over the pixels of rows: band at tap (r, s) times dy. Three vectors of dy roll along a row. */
-static __attribute__((noinline)) void tile_weights(const float *band, size_t row_elems, const float *dy, size_t k,
-                                                   int rows, int w, float *dw, size_t tap_elems) {
+/* dw[s][lane] += sum over the pixels of rows: x at tap (r, s) times dy. Three vectors of dy roll along a row. */
+static __attribute__((noinline)) void tile_weights(const float *x_band, const float *dy_band, size_t row_elems,
+                                                   int rows, int w, float *dw, size_t k, size_t tap_elems) {
     vec left[LANES], middle[LANES], right[LANES]; /* s = 0, 1, 2 */
     UNROLL
     for (int l = 0; l < LANES; l++) {
@@ -169,11 +183,11 @@ static __attribute__((noinline)) void tile_weights(const float *band, size_t row
         middle[l] = load(dw + tap_elems + (size_t)l * k);
         right[l] = load(dw + 2 * tap_elems + (size_t)l * k);
     }
-    for (int row = 0; row < rows; row++, band += row_elems) {
-        const float *x = band + SLICE;
-        vec here = load(dy), before = (vec){0};
-        dy += k;
-        for (int j = 1; j < w; j++, x += SLICE, dy += k) {
+    for (int row = 0; row < rows; row++, x_band += row_elems, dy_band += row_elems) {
+        const float *x = x_band, *dy = dy_band;
+        vec before = (vec){0}, here = load(dy);
+        for (int j = 1; j < w; j++, x += SLICE) {
+            dy += SLICE;
             const vec next = load(dy);
             UNROLL
             for (int l = 0; l < LANES; l++) {
@@ -199,38 +213,56 @@ static __attribute__((noinline)) void tile_weights(const float *band, size_t row
     }
 }
 
-/* A thread owns lanes of rows r of the filter, so each value of dw is summed by one thread, band by band, in order. */
-void SD_ISA_NAME(conv_rows_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
-                                             float *scratch) {
-    const band_plan all = band_plan_of(conv->images, conv->h, conv->w, conv->c, 0);
-    const size_t c = (size_t)conv->c, k = (size_t)conv->k, row_elems = (size_t)all.band.columns * SLICE;
-    enum { UNITS_PER_SLICE = TAPS * SLICE / LANES };
+/* LANES input channels at filter row r, all outputs, of a piece whose bands are packed. */
+static void add_weights(const band_plan *p, const band_piece *at, const sd_conv2d *conv, const float *x_band,
+                        const float *dy_band, size_t lane, size_t r, float *dw) {
+    const size_t c = (size_t)conv->c, k = (size_t)conv->k;
+    const float *x = x_band + lane / SLICE * p->slice_elems + r * p->row_elems + SLICE + lane % SLICE;
+    for (size_t o = 0; o < k; o += VL) {
+        const float *dy = dy_band + o / SLICE * p->slice_elems + p->row_elems + SLICE + o % SLICE;
+        for (int i = 0; i < at->images; i++)
+            tile_weights(x + (size_t)i * p->image_elems, dy + (size_t)i * p->image_elems, p->row_elems, at->rows, p->w,
+                         dw + (r * TAPS * c + lane) * k + o, k, c * k);
+    }
+}
+
+/* The threads share a piece, so that each value of dw is summed by one of them at a time, piece by piece, in order. */
+void SD_ISA_NAME(conv_rows_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
+                                     float *dw, float *dx, const sd_epilogue *epilogue, float *scratch) {
+    const conv3x3 data = conv3x3_backward_data(conv, w);
+    const size_t weight_elems = TAPS * TAPS * (size_t)conv->c * (size_t)conv->k;
+    const band_plan p = band_plan_of(conv->images, conv->h, conv->w, conv->c + conv->k, weight_elems * sizeof(float));
+    const tile_choice tile_of = choose_tile(conv->w);
+    const int x_slices = conv->c / SLICE, dy_slices = conv->k / SLICE;
+    float *weights = scratch, *partials = weights + weight_elems;
+    float *x_band = partials + (size_t)p.pieces * partial_elems(conv->c);
+    float *dy_band = x_band + (size_t)x_slices * p.slice_elems;
+    if (dx)
+        pack_weights(&data, weights);
+    memset(dw, 0, weight_elems * sizeof(float));
 #pragma omp parallel
-    {
-        const conv_share mine = conv_share_of(all.band.slices * UNITS_PER_SLICE);
-        const int slice0 = mine.begin / UNITS_PER_SLICE;
-        band_plan p = all;
-        p.band.slices = (mine.end + UNITS_PER_SLICE - 1) / UNITS_PER_SLICE - slice0;
-        float *band = scratch + (size_t)conv_thread() * (size_t)all.band.slices * all.band.slice_elems;
-        for (int unit = mine.begin; unit < mine.end; unit++) {
-            const size_t r = (size_t)(unit % TAPS), lane = (size_t)(unit / TAPS) * LANES;
-            for (size_t s = 0; s < TAPS; s++)
-                memset(dw + ((r * TAPS + s) * c + lane) * k, 0, LANES * k * sizeof(float));
-        }
-        for (long n = 0; n < p.pieces && mine.begin < mine.end; n++) {
-            const band_piece at = band_piece_at(&p, conv->images, n);
-            pack_piece(&p, &at, x, slice0, band);
-            for (int unit = mine.begin; unit < mine.end; unit++) {
-                const size_t r = (size_t)(unit % TAPS), lane = (size_t)(unit / TAPS) * LANES;
-                const float *from =
-                    band + (lane / SLICE - (size_t)slice0) * p.band.slice_elems + r * row_elems + lane % SLICE;
-                for (int i = 0; i < at.images; i++) {
-                    const size_t pixel = ((size_t)(at.image + i) * (size_t)conv->h + (size_t)at.row) * (size_t)conv->w;
-                    for (size_t o = 0; o < k; o += VL)
-                        tile_weights(from + (size_t)i * p.image_elems, row_elems, dy + pixel * k + o, k, at.rows,
-                                     conv->w, dw + (r * TAPS * c + lane) * k + o, c * k);
-                }
-            }
+    for (long n = 0; n < p.pieces; n++) {
+        const band_piece at = band_piece_at(&p, n);
+        const conv_share x_mine = conv_share_of(x_slices), dy_mine = conv_share_of(dy_slices);
+        if (x_mine.begin < x_mine.end)
+            pack_piece(&p, &at, x, conv->c, x_mine.begin, x_mine.end - x_mine.begin,
+                       x_band + (size_t)x_mine.begin * p.slice_elems);
+        if (dy_mine.begin < dy_mine.end)
+            pack_piece(&p, &at, dy, conv->k, dy_mine.begin, dy_mine.end - dy_mine.begin,
+                       dy_band + (size_t)dy_mine.begin * p.slice_elems);
+#pragma omp barrier
+#pragma omp for schedule(static) nowait
+        for (int unit = 0; unit < conv->c / LANES * TAPS; unit++)
+            add_weights(&p, &at, conv, x_band, dy_band, (size_t)(unit / TAPS) * LANES, (size_t)(unit % TAPS), dw);
+#pragma omp for schedule(static)
+        for (int group = 0; group < (dx ? conv->c / VL : 0); group++)
+            multiply_piece(&p, &at, &tile_of, &data, dy_band, weights, group, dx);
+        if (dx) {
+#pragma omp single
+            SD_ISA_NAME(finish_piece)
+            (epilogue, band_first_pixel(&p, &at), band_pixels(&p, &at), conv->c, dx, (size_t)n, partials);
         }
     }
+    if (dx)
+        fold_pieces(epilogue, (size_t)p.pieces, conv->c, partials);
 }

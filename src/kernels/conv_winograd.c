@@ -45,24 +45,35 @@ static __attribute__((noinline)) void transform_input_row(const winograd_plan *p
             }
 }
 
-/* V of tile rows [first, first + rows) of all images, slices [slice0, slice0 + slices). */
-static void transform_input_rows(const winograd_plan *p, const sd_operand *x, long first, int rows, int slice0,
-                                 int slices, float *band, float *v) {
-    for (int done = 0; done < rows;) {
-        const int image = (int)((first + done) / p->tiles_h), row = (int)((first + done) % p->tiles_h);
-        const int run = p->tiles_h - row < rows - done ? p->tiles_h - row : rows - done; /* of this image */
-        const band_shape shape = {.h = p->h,
-                                  .w = p->w,
-                                  .c = p->in,
-                                  .rows = run * WINOGRAD_TILE + 2,
-                                  .columns = p->columns,
-                                  .slices = slices,
-                                  .slice_elems = p->band_slice_elems};
-        SD_ISA_NAME(pack_band)(&shape, x, image, row * WINOGRAD_TILE, slice0, band);
+/* A run of tile rows of one image, beginning with tile row `first` of all images, as a band. */
+static void pack_run(const winograd_plan *p, const sd_operand *x, int c, long first, int run, conv_share slices,
+                     float *band) {
+    const band_shape shape = {.h = p->h,
+                              .w = p->w,
+                              .c = c,
+                              .rows = run * WINOGRAD_TILE + 2,
+                              .columns = p->columns,
+                              .slices = slices.end - slices.begin,
+                              .slice_elems = p->band_slice_elems};
+    SD_ISA_NAME(pack_band)
+    (&shape, x, (int)(first / p->tiles_h), (int)(first % p->tiles_h) * WINOGRAD_TILE, slices.begin, band);
+}
+
+/* How many of `rows` tile rows, from `first` on, are of the same image. */
+static int run_of(const winograd_plan *p, long first, int rows) {
+    const int left = p->tiles_h - (int)(first % p->tiles_h);
+    return left < rows ? left : rows;
+}
+
+/* V of tile rows [first, first + rows), some slices. */
+static void transform_input_rows(const winograd_plan *p, const sd_operand *x, long first, int rows, conv_share slices,
+                                 float *band, float *v) {
+    for (int done = 0, run; done < rows; done += run) {
+        run = run_of(p, first + done, rows - done);
+        pack_run(p, x, p->in, first + done, run, slices, band);
         for (int i = 0; i < run; i++)
-            transform_input_row(p, band + (size_t)(i * WINOGRAD_TILE * p->columns) * SLICE, slices,
-                                v + (size_t)((done + i) * p->tiles_w) * SLICE);
-        done += run;
+            transform_input_row(p, band + (size_t)(i * WINOGRAD_TILE * p->columns) * SLICE, slices.end - slices.begin,
+                                v + (size_t)slices.begin * p->slice_elems + (size_t)((done + i) * p->tiles_w) * SLICE);
     }
 }
 
@@ -144,40 +155,54 @@ static __attribute__((noinline)) void transform_output_row(const winograd_plan *
     }
 }
 
-void SD_ISA_NAME(conv_winograd)(const conv3x3 *conv, const sd_operand *in, float *out, const sd_epilogue *epilogue,
-                                float *scratch) {
-    const winograd_plan p = winograd_plan_of(conv->images, conv->h, conv->w, conv->in, conv->out);
-    const size_t u_point_elems = packed_b_elems((size_t)conv->in, (size_t)conv->out);
-    float *plain = scratch, *u = plain + 9 * (size_t)conv->in * (size_t)conv->out;
-    float *partials = u + WINOGRAD_POINTS * u_point_elems;
-    float *blocks = partials + (size_t)p.blocks * partial_elems(conv->out);
+/* Output of tile row `row` of all images, the i-th of its block, finished. */
+static void end_tile_row(const winograd_plan *p, const float *m, long row, int i, float *out,
+                         const sd_epilogue *epilogue, float *partials) {
+    const int h = (int)(row % p->tiles_h) * WINOGRAD_TILE, rows = p->h - h < WINOGRAD_TILE ? p->h - h : WINOGRAD_TILE;
+    const size_t first = winograd_first_pixel(p, row);
+    transform_output_row(p, m + (size_t)(i * p->tiles_w) * (size_t)p->out, rows, out + first * (size_t)p->out);
+    SD_ISA_NAME(finish_piece)(epilogue, first, (size_t)rows * (size_t)p->w, p->out, out, (size_t)row, partials);
+}
+
+/* M[point] = V[point] U[point] of a block. */
+static void multiply_point(const winograd_plan *p, size_t point, const float *v, const float *u, int tiles, float *m) {
+    size_t offset[WINOGRAD_MAX_TILES];
+    for (int t = 0; t < tiles; t++)
+        offset[t] = (size_t)t * (size_t)p->out;
+    SD_ISA_NAME(panel_multiply)
+    (v + point * p->v_point_elems, p->slice_elems, p->in / SLICE,
+     u + point * packed_b_elems((size_t)p->in, (size_t)p->out), (size_t)p->out, tiles, offset,
+     m + point * p->m_point_elems);
+}
+
+/* U of all points; plain: room for the weights. */
+static void prepare_filters(const conv3x3 *conv, float *plain, float *u) {
     if (conv->turned)
         turn_weights(conv, plain);
     transform_filters(conv, conv->turned ? plain : conv->weights, u);
+}
+
+void SD_ISA_NAME(conv_winograd_forward)(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
+                                        float *scratch) {
+    const winograd_plan p = winograd_plan_of(conv->images, conv->h, conv->w, conv->in, conv->out);
+    float *u = scratch, *partials = u + WINOGRAD_POINTS * packed_b_elems((size_t)conv->in, (size_t)conv->out);
+    float *blocks = partials + (size_t)p.tile_rows * partial_elems(conv->out);
+    prepare_filters(conv, NULL, u);
 #pragma omp parallel for schedule(static)
     for (long n = 0; n < p.blocks; n++) {
         float *v = blocks + (size_t)conv_thread() * p.block_elems, *m = v + p.v_elems, *band = m + p.m_elems;
         const long first = n * p.block_rows;
-        const int rows = block_rows(&p, first), tiles = rows * p.tiles_w;
-        size_t offset[WINOGRAD_MAX_TILES];
-        for (int t = 0; t < tiles; t++)
-            offset[t] = (size_t)t * (size_t)conv->out;
-        transform_input_rows(&p, in, first, rows, 0, conv->in / SLICE, band, v);
+        const int rows = block_rows(&p, first);
+        transform_input_rows(&p, x, first, rows, (conv_share){0, conv->in / SLICE}, band, v);
         for (size_t point = 0; point < WINOGRAD_POINTS; point++)
-            SD_ISA_NAME(panel_multiply)
-        (v + point * p.v_point_elems, p.slice_elems, conv->in / SLICE, u + point * u_point_elems, (size_t)conv->out,
-         tiles, offset, m + point * p.m_point_elems);
+            multiply_point(&p, point, v, u, rows * p.tiles_w, m);
         for (int i = 0; i < rows; i++)
-            transform_output_row(&p, m + (size_t)(i * p.tiles_w) * (size_t)conv->out,
-                                 conv->h - (int)((first + i) % p.tiles_h) * WINOGRAD_TILE,
-                                 out + winograd_first_pixel(&p, first + i) * (size_t)conv->out);
-        const size_t pixel = winograd_first_pixel(&p, first), end = winograd_first_pixel(&p, first + rows);
-        SD_ISA_NAME(finish_piece)(epilogue, pixel, end - pixel, conv->out, out, (size_t)n, partials);
+            end_tile_row(&p, m, first + i, i, y, epilogue, partials);
     }
-    fold_pieces(epilogue, (size_t)p.blocks, conv->out, partials);
+    fold_pieces(epilogue, (size_t)p.tile_rows, conv->out, partials);
 }
 
-/* ---- backward weights ---- */
+/* ---- backward ---- */
 
 /* A row of tiles of dy, out of a band: z[point][tile][k], one slice. */
 static __attribute__((noinline)) void transform_gradient_row(const winograd_plan *p, const float *band, float *z) {
@@ -206,20 +231,23 @@ static __attribute__((noinline)) void transform_gradient_row(const winograd_plan
         }
 }
 
-/* Z of tile rows [first, first + rows), the 16 outputs of one slice. */
-static void transform_gradient_rows(const winograd_plan *p, const sd_operand *dy, long first, int rows, int slice,
-                                    float *band, float *z) {
-    for (int i = 0; i < rows; i++) {
-        const int image = (int)((first + i) / p->tiles_h), row = (int)((first + i) % p->tiles_h);
-        const band_shape shape = {.h = p->h,
-                                  .w = p->w,
-                                  .c = p->out,
-                                  .rows = WINOGRAD_TILE + 2,
-                                  .columns = p->columns,
-                                  .slices = 1,
-                                  .slice_elems = p->band_slice_elems};
-        SD_ISA_NAME(pack_band)(&shape, dy, image, row * WINOGRAD_TILE, slice, band);
-        transform_gradient_row(p, band, z + (size_t)(i * p->tiles_w * p->out + slice * SLICE));
+/* Z and, for the gradient of the input, V of tile rows [first, first + rows) of dy, some slices. z_plan has dy as out, v_plan as
+ * in; v may be NULL. */
+static void transform_gradient_rows(const winograd_plan *z_plan, const winograd_plan *v_plan, const sd_operand *dy,
+                                    long first, int rows, conv_share slices, float *band, float *z, float *v) {
+    for (int done = 0, run; done < rows; done += run) {
+        run = run_of(v_plan, first + done, rows - done);
+        pack_run(v_plan, dy, v_plan->in, first + done, run, slices, band);
+        for (int i = 0; i < run; i++) {
+            const int tile = (done + i) * v_plan->tiles_w;
+            const float *row = band + (size_t)(i * WINOGRAD_TILE * v_plan->columns) * SLICE;
+            for (int slice = slices.begin; slice < slices.end; slice++)
+                transform_gradient_row(z_plan, row + (size_t)(slice - slices.begin) * v_plan->band_slice_elems,
+                                       z + (size_t)(tile * z_plan->out + slice * SLICE));
+            if (v)
+                transform_input_row(v_plan, row, slices.end - slices.begin,
+                                    v + (size_t)slices.begin * v_plan->slice_elems + (size_t)tile * SLICE);
+        }
     }
 }
 
@@ -248,35 +276,48 @@ static void transform_filter_gradients(const sd_conv2d *conv, const float *du, f
         }
 }
 
-/* The threads share a block: slices are transformed, then points multiplied; a point's dU is summed by one thread, in order. */
-void SD_ISA_NAME(conv_winograd_backward_weights)(const sd_conv2d *conv, const sd_operand *x, const float *dy, float *dw,
-                                                 float *scratch) {
+/* The threads share a block: slices are transformed, then points multiplied, then tile rows put out. A point's dU is summed by
+ * one thread, block by block, in order. */
+void SD_ISA_NAME(conv_winograd_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy,
+                                         const float *w, float *dw, float *dx, const sd_epilogue *epilogue,
+                                         float *scratch) {
     const winograd_plan p = winograd_plan_of(conv->images, conv->h, conv->w, conv->c, conv->k);
+    const winograd_plan q = winograd_plan_of(conv->images, conv->h, conv->w, conv->k, conv->c);
+    const conv3x3 data = conv3x3_backward_data(conv, w);
     const size_t c = (size_t)conv->c, k = (size_t)conv->k;
-    const int slices_in = conv->c / SLICE, slices_out = conv->k / SLICE;
-    const sd_operand gradient = sd_plain(dy);
-    float *du = scratch, *v = du + WINOGRAD_POINTS * c * k, *z = v + p.v_elems, *bands = z + p.m_elems;
+    const int x_slices = conv->c / SLICE, dy_slices = conv->k / SLICE;
+    float *u = scratch, *du = u + WINOGRAD_POINTS * packed_b_elems(k, c), *partials = du + WINOGRAD_POINTS * c * k;
+    float *x_v = partials + (size_t)p.tile_rows * partial_elems(conv->c), *z = x_v + p.v_elems, *dy_v = z + p.m_elems;
+    float *m = dy_v + q.v_elems, *bands = m + q.m_elems;
+    const size_t band_elems = p.band_elems > q.band_elems ? p.band_elems : q.band_elems;
+    if (dx)
+        prepare_filters(&data, du, u);
 #pragma omp parallel
     {
-        float *band = bands + (size_t)conv_thread() * p.band_elems;
+        float *band = bands + (size_t)conv_thread() * band_elems;
 #pragma omp for schedule(static)
         for (size_t point = 0; point < WINOGRAD_POINTS; point++)
             memset(du + point * c * k, 0, c * k * sizeof(float));
         for (long first = 0; first < p.tile_rows; first += p.block_rows) {
-            const int rows = block_rows(&p, first);
+            const int rows = block_rows(&p, first), tiles = rows * p.tiles_w;
+            const conv_share x_mine = conv_share_of(x_slices), dy_mine = conv_share_of(dy_slices);
+            transform_input_rows(&p, x, first, rows, x_mine, band, x_v);
+            transform_gradient_rows(&p, &q, dy, first, rows, dy_mine, band, z, dx ? dy_v : NULL);
+#pragma omp barrier
 #pragma omp for schedule(static)
-            for (int slice = 0; slice < slices_in + slices_out; slice++) {
-                if (slice < slices_in)
-                    transform_input_rows(&p, x, first, rows, slice, 1, band, v + (size_t)slice * p.slice_elems);
-                else
-                    transform_gradient_rows(&p, &gradient, first, rows, slice - slices_in, band, z);
+            for (size_t point = 0; point < WINOGRAD_POINTS; point++) {
+                SD_ISA_NAME(panel_multiply_transposed)
+                (x_v + point * p.v_point_elems, p.slice_elems, c, z + point * p.m_point_elems, k, k, tiles,
+                 du + point * c * k);
+                if (dx)
+                    multiply_point(&q, point, dy_v, u, tiles, m);
             }
 #pragma omp for schedule(static)
-            for (size_t point = 0; point < WINOGRAD_POINTS; point++)
-                SD_ISA_NAME(panel_multiply_transposed)
-            (v + point * p.v_point_elems, p.slice_elems, c, z + point * p.m_point_elems, k, k, rows * p.tiles_w,
-             du + point * c * k);
+            for (int i = 0; i < (dx ? rows : 0); i++)
+                end_tile_row(&q, m, first + i, i, dx, epilogue, partials);
         }
         transform_filter_gradients(conv, du, dw);
     }
+    if (dx)
+        fold_pieces(epilogue, (size_t)p.tile_rows, conv->c, partials);
 }

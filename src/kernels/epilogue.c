@@ -1,94 +1,143 @@
 #include "epilogue.h"
 
-#include <math.h>
-
+#include "operand.h"
 #include "reduce.h"
+#include "vec.h"
 
-/* A strip is a whole number of rows, as one array whose channel is the place modulo c. */
-typedef struct strip {
-    float first[MAX_STRIP], second[MAX_STRIP]; /* sums */
-    float origin[MAX_STRIP];                   /* what is subtracted before squaring, or the product's mean */
-    float a[MAX_STRIP], d[MAX_STRIP];          /* of the mask */
-} strip;
+enum { GROUP = 4 }; /* vectors of channels whose sums are kept in registers at a time */
 
-static void begin(const sd_epilogue *e, const float *y, int c, strip *s) {
-    for (size_t j = 0, elems = strip_elems(c); j < elems; j++) {
-        const size_t i = j % (size_t)c;
-        s->first[j] = s->second[j] = 0;
-        /* A row of the piece itself keeps the difference of squares from cancelling when a mean is far from zero. */
-        s->origin[j] = e->product ? e->product_mean[i] : 0.0f;
-        if (e->mean)
-            s->origin[j] = y[i];
-        s->a[j] = e->mask.a ? e->mask.a[i] : 1.0f;
-        s->d[j] = e->mask.d ? e->mask.d[i] : 0.0f;
+/* ---- statistics ---- */
+
+/* The piece's mean and sum of squared differences from it. A row of the piece itself is subtracted from all, which keeps the
+ * difference of squares from cancelling when a mean is far from zero. */
+static void end_statistics(float origin, float sum, float squares, size_t rows, double *mean, double *differences) {
+    const double shift = (double)sum / (double)rows;
+    *mean = (double)origin + shift;
+    *differences = (double)squares - shift * (double)sum;
+}
+
+static inline __attribute__((always_inline)) void statistics_of(const int vectors, size_t rows, size_t c,
+                                                                const float *y, double *means, double *differences) {
+    vec origin[GROUP], sum[GROUP], squares[GROUP];
+    UNROLL
+    for (int v = 0; v < vectors; v++) {
+        origin[v] = load(y + v * VL);
+        sum[v] = squares[v] = (vec){0};
     }
-}
-
-static void add(size_t elems, const float *x, float *y) {
-    for (size_t j = 0; j < elems; j++)
-        y[j] += x[j];
-}
-
-static void mask(size_t elems, const float *u, const strip *s, float *y) {
-    for (size_t j = 0; j < elems; j++)
-        y[j] = u[j] * s->a[j] + s->d[j] > 0 ? y[j] : 0.0f;
-}
-
-static void add_squares(size_t elems, const float *y, strip *s) {
-    for (size_t j = 0; j < elems; j++) {
-        float difference = y[j] - s->origin[j];
-        s->first[j] += difference;
-        s->second[j] += difference * difference;
+    for (size_t row = 0; row < rows; row++, y += c) {
+        UNROLL
+        for (int v = 0; v < vectors; v++) {
+            const vec difference = load(y + v * VL) - origin[v];
+            sum[v] += difference;
+            squares[v] += difference * difference;
+        }
     }
+    for (int v = 0; v < vectors; v++)
+        for (int l = 0; l < VL; l++)
+            end_statistics(origin[v][l], sum[v][l], squares[v][l], rows, means + v * VL + l, differences + v * VL + l);
 }
 
-static void add_products(size_t elems, const float *y, const float *product, strip *s) {
-    for (size_t j = 0; j < elems; j++) {
-        s->first[j] += y[j];
-        s->second[j] += y[j] * (product[j] - s->origin[j]);
+static void statistics_of_channel(size_t rows, size_t c, const float *y, double *mean, double *differences) {
+    float sum = 0, squares = 0;
+    for (size_t row = 0; row < rows; row++) {
+        const float difference = y[row * c] - y[0];
+        sum += difference;
+        squares += difference * difference;
     }
+    end_statistics(y[0], sum, squares, rows, mean, differences);
 }
 
-/* partial: [rows, then 2 x c]: mean and sum of squared differences from it, or the two sums. */
-static void end(const sd_epilogue *e, size_t rows, int c, const strip *s, double *partial) {
-    const size_t width = (size_t)c;
-    double *first = partial + 1, *second = first + width;
+static void statistics(size_t rows, size_t c, const float *y, double *partial) {
+    double *means = partial + 1, *differences = means + c;
+    size_t i = 0;
+    for (; i + GROUP * VL <= c; i += GROUP * VL)
+        statistics_of(GROUP, rows, c, y + i, means + i, differences + i);
+    for (; i + VL <= c; i += VL)
+        statistics_of(1, rows, c, y + i, means + i, differences + i);
+    for (; i < c; i++)
+        statistics_of_channel(rows, c, y + i, means + i, differences + i);
     partial[0] = (double)rows;
-    for (size_t i = 0; i < 2 * width; i++)
-        first[i] = 0;
-    for (size_t j = 0, elems = strip_elems(c); j < elems; j++) {
-        first[j % width] += s->first[j];
-        second[j % width] += s->second[j];
+}
+
+/* ---- the gradient's epilogue ---- */
+
+/* Channels [i, i + vectors * VL) of all rows; y, and at, begin with the piece's first row. */
+static inline __attribute__((always_inline)) void gradient_of(const int vectors, const sd_epilogue *e, size_t at,
+                                                              size_t rows, size_t c, size_t i, float *y,
+                                                              double *partial) {
+    vec sum[GROUP], products[GROUP], mean[GROUP], a[GROUP], d[GROUP];
+    UNROLL
+    for (int v = 0; v < vectors; v++) {
+        const size_t channel = i + (size_t)(v * VL);
+        sum[v] = products[v] = (vec){0};
+        mean[v] = e->product ? load(e->product_mean + channel) : (vec){0};
+        a[v] = e->mask.a ? load(e->mask.a + channel) : same(1);
+        d[v] = e->mask.d ? load(e->mask.d + channel) : (vec){0};
     }
-    if (!e->mean)
-        return;
-    for (size_t i = 0; i < width; i++) {
-        const double shift = first[i] / (double)rows;
-        second[i] -= shift * first[i];
-        first[i] = s->origin[i] + shift;
+    at += i;
+    for (size_t row = 0; row < rows; row++, at += c) {
+        UNROLL
+        for (int v = 0; v < vectors; v++) {
+            const size_t here = at + (size_t)(v * VL);
+            vec value = load(y + here);
+            if (e->add)
+                value += load(e->add + here);
+            if (e->mask.u)
+                value = where(load(e->mask.u + here) * a[v] + d[v] > 0, value);
+            store(y + here, value);
+            if (e->product) {
+                sum[v] += value;
+                products[v] += value * (load(e->product + here) - mean[v]);
+            }
+        }
+    }
+    for (int v = 0; v < vectors && e->product; v++)
+        for (int l = 0; l < VL; l++) {
+            partial[1 + i + (size_t)(v * VL + l)] = sum[v][l];
+            partial[1 + c + i + (size_t)(v * VL + l)] = products[v][l];
+        }
+}
+
+static void gradient_of_channel(const sd_epilogue *e, size_t at, size_t rows, size_t c, size_t i, float *y,
+                                double *partial) {
+    float sum = 0, products = 0;
+    at += i;
+    for (size_t row = 0; row < rows; row++, at += c) {
+        if (e->add)
+            y[at] += e->add[at];
+        if (e->mask.u && !(e->mask.u[at] * (e->mask.a ? e->mask.a[i] : 1) + (e->mask.d ? e->mask.d[i] : 0) > 0))
+            y[at] = 0;
+        sum += y[at];
+        if (e->product)
+            products += y[at] * (e->product[at] - e->product_mean[i]);
+    }
+    if (e->product) {
+        partial[1 + i] = sum;
+        partial[1 + c + i] = products;
     }
 }
+
+static void gradient(const sd_epilogue *e, size_t first, size_t rows, size_t c, float *y, double *partial) {
+    size_t i = 0;
+    for (; i + GROUP * VL <= c; i += GROUP * VL)
+        gradient_of(GROUP, e, first * c, rows, c, i, y, partial);
+    for (; i + VL <= c; i += VL)
+        gradient_of(1, e, first * c, rows, c, i, y, partial);
+    for (; i < c; i++)
+        gradient_of_channel(e, first * c, rows, c, i, y, partial);
+}
+
+/* ---- pieces ---- */
 
 void SD_ISA_NAME(finish_piece)(const sd_epilogue *e, size_t first, size_t rows, int c, float *y, size_t piece,
                                float *partials) {
-    if (!e || (!e->add && !e->mask.u && !e->mean && !e->product))
+    if (!e)
         return;
-    strip s;
-    const size_t begin_elems = first * (size_t)c, end_elems = (first + rows) * (size_t)c, step = strip_elems(c);
-    begin(e, y + begin_elems, c, &s);
-    for (size_t at = begin_elems; at < end_elems; at += step) {
-        const size_t elems = end_elems - at < step ? end_elems - at : step;
-        if (e->add)
-            add(elems, e->add + at, y + at);
-        if (e->mask.u)
-            mask(elems, e->mask.u + at, &s, y + at);
-        if (e->mean)
-            add_squares(elems, y + at, &s);
-        if (e->product)
-            add_products(elems, y + at, e->product + at, &s);
-    }
-    if (e->mean || e->product)
-        end(e, rows, c, &s, (double *)(void *)(partials + piece * partial_elems(c)));
+    double *partial = (double *)(void *)(partials + piece * partial_elems(c));
+    if (e->mean)
+        statistics(rows, (size_t)c, y + first * (size_t)c, partial);
+    else if (e->add || e->mask.u || e->product)
+        gradient(e, first, rows, (size_t)c, y, partial);
 }
 
 void SD_ISA_NAME(finish)(size_t rows, int c, float *y, const sd_epilogue *e, float *scratch) {
@@ -101,34 +150,48 @@ void SD_ISA_NAME(finish)(size_t rows, int c, float *y, const sd_epilogue *e, flo
     fold_pieces(e, chunks, c, scratch);
 }
 
+/* Channels [i, i + vectors * VL) of rows, from `at` on. */
+static inline __attribute__((always_inline)) void evaluate_channels(const int vectors, const sd_operand *x, size_t at,
+                                                                    size_t rows, size_t c, size_t i, float *y) {
+    vec a[GROUP], b[GROUP], d[GROUP];
+    UNROLL
+    for (int v = 0; v < vectors; v++) {
+        const size_t channel = i + (size_t)(v * VL);
+        a[v] = x->a ? load(x->a + channel) : same(1);
+        b[v] = x->b ? load(x->b + channel) : same(1);
+        d[v] = x->d ? load(x->d + channel) : (vec){0};
+    }
+    for (size_t row = 0; row < rows; row++, at += c, y += c) {
+        UNROLL
+        for (int v = 0; v < vectors; v++) {
+            const size_t here = at + i + (size_t)(v * VL);
+            vec value = d[v];
+            if (x->v)
+                value += load(x->v + here) * b[v];
+            value += load(x->u + here) * a[v];
+            store(y + i + v * VL, x->relu ? positive_part(value) : value);
+        }
+    }
+}
+
+void SD_ISA_NAME(evaluate_rows)(const sd_operand *x, size_t first, size_t rows, int channels, float *y) {
+    const size_t c = (size_t)channels, at = first * c;
+    size_t i = 0;
+    for (; i + GROUP * VL <= c; i += GROUP * VL)
+        evaluate_channels(GROUP, x, at, rows, c, i, y);
+    for (; i + VL <= c; i += VL)
+        evaluate_channels(1, x, at, rows, c, i, y);
+    for (; i < c; i++)
+        for (size_t row = 0; row < rows; row++)
+            y[row * c + i] = operand_value(x, at + row * c + i, i);
+}
+
 void SD_ISA_NAME(evaluate)(size_t rows, int c, const sd_operand *x, float *y) {
-    const size_t elems = rows * (size_t)c, step = strip_elems(c), chunk = chunk_elems(c), chunks = n_chunks(rows, c);
-    const float least = x->relu ? 0.0f : -INFINITY;
+    const size_t chunk_rows = chunk_elems(c) / (size_t)c, chunks = n_chunks(rows, c);
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < chunks; n++) {
-        float a[MAX_STRIP], b[MAX_STRIP], d[MAX_STRIP];
-        for (size_t j = 0; j < step; j++) {
-            const size_t i = j % (size_t)c;
-            a[j] = x->a ? x->a[i] : 1.0f;
-            b[j] = x->b ? x->b[i] : 1.0f;
-            d[j] = x->d ? x->d[i] : 0.0f;
-        }
-        const size_t end_elems = (n + 1) * chunk < elems ? (n + 1) * chunk : elems;
-        for (size_t at = n * chunk; at < end_elems; at += step) {
-            const size_t valid = end_elems - at < step ? end_elems - at : step;
-            const float *u = x->u + at, *v = x->v ? x->v + at : NULL;
-            float *to = y + at;
-            if (v) {
-                for (size_t j = 0; j < valid; j++) {
-                    float value = u[j] * a[j] + (v[j] * b[j] + d[j]);
-                    to[j] = value < least ? least : value; /* NaN stays NaN */
-                }
-            } else {
-                for (size_t j = 0; j < valid; j++) {
-                    float value = u[j] * a[j] + d[j];
-                    to[j] = value < least ? least : value;
-                }
-            }
-        }
+        const size_t first = n * chunk_rows;
+        SD_ISA_NAME(evaluate_rows)
+        (x, first, rows - first < chunk_rows ? rows - first : chunk_rows, c, y + first * (size_t)c);
     }
 }

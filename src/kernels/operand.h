@@ -2,10 +2,8 @@
 #ifndef SDTRAIN_KERNELS_OPERAND_H
 #define SDTRAIN_KERNELS_OPERAND_H
 
-#include <math.h>
-
 #include "panel.h"
-#include "sdtrain/kernels.h"
+#include "vec.h"
 
 /* The value at one place, whose channel is given. */
 static inline float operand_value(const sd_operand *x, size_t at, size_t channel) {
@@ -19,36 +17,45 @@ static inline float operand_value(const sd_operand *x, size_t at, size_t channel
 
 static inline bool operand_is_plain(const sd_operand *x) { return !x->a && !x->v && !x->d && !x->relu; }
 
-/* The 16 channels from `channel` on of count pixels, the first at `at` and then every `stride` values: to[pixel][16]. */
-static inline void operand_slice(const sd_operand *x, size_t at, size_t stride, size_t channel, int count,
-                                 float *restrict to) {
-    const float *restrict u = x->u + at;
+/* count pixels, the first at `at` and then every `stride` values: channels [channel, channel + 16 slices), each slice to its own
+ * place, to[slice * slice_elems + pixel * 16]. Pixel by pixel, as that is how they lie in memory. */
+static inline void operand_slices(const sd_operand *x, size_t at, size_t stride, size_t channel, int slices, int count,
+                                  float *to, size_t slice_elems) {
+    enum { MAX_SLICES = 8, PER_SLICE = SLICE / VL };
+    vec a[MAX_SLICES * PER_SLICE], b[MAX_SLICES * PER_SLICE], d[MAX_SLICES * PER_SLICE];
+    for (; slices > MAX_SLICES; slices -= MAX_SLICES) {
+        operand_slices(x, at, stride, channel, MAX_SLICES, count, to, slice_elems);
+        at += MAX_SLICES * SLICE;
+        channel += MAX_SLICES * SLICE;
+        to += MAX_SLICES * slice_elems;
+    }
     if (operand_is_plain(x)) {
-        for (int p = 0; p < count; p++, u += stride, to += SLICE)
-            for (int l = 0; l < SLICE; l++)
-                to[l] = u[l];
-        return;
-    }
-    const float least = x->relu ? 0.0f : -INFINITY;
-    float a[SLICE], b[SLICE], d[SLICE];
-    for (int l = 0; l < SLICE; l++) {
-        a[l] = x->a ? x->a[channel + (size_t)l] : 1.0f;
-        b[l] = x->b ? x->b[channel + (size_t)l] : 1.0f;
-        d[l] = x->d ? x->d[channel + (size_t)l] : 0.0f;
-    }
-    if (x->v) {
-        const float *restrict v = x->v + at;
-        for (int p = 0; p < count; p++, u += stride, v += stride, to += SLICE)
-            for (int l = 0; l < SLICE; l++) {
-                float value = u[l] * a[l] + (v[l] * b[l] + d[l]);
-                to[l] = value < least ? least : value;
+        for (int p = 0; p < count; p++, at += stride, to += SLICE)
+            for (int s = 0; s < slices; s++) {
+                UNROLL
+                for (int v = 0; v < PER_SLICE; v++)
+                    store(to + (size_t)s * slice_elems + v * VL, load(x->u + at + s * SLICE + v * VL));
             }
         return;
     }
-    for (int p = 0; p < count; p++, u += stride, to += SLICE)
-        for (int l = 0; l < SLICE; l++) {
-            float value = u[l] * a[l] + d[l];
-            to[l] = value < least ? least : value;
+    for (int v = 0; v < slices * PER_SLICE; v++) {
+        const size_t i = channel + (size_t)(v * VL);
+        a[v] = x->a ? load(x->a + i) : same(1);
+        b[v] = x->b ? load(x->b + i) : same(1);
+        d[v] = x->d ? load(x->d + i) : (vec){0};
+    }
+    for (int p = 0; p < count; p++, at += stride, to += SLICE)
+        for (int s = 0; s < slices; s++) {
+            UNROLL
+            for (int v = 0; v < PER_SLICE; v++) {
+                const size_t here = at + (size_t)(s * SLICE + v * VL);
+                const int i = s * PER_SLICE + v;
+                vec value = d[i];
+                if (x->v)
+                    value += load(x->v + here) * b[i];
+                value += load(x->u + here) * a[i];
+                store(to + (size_t)s * slice_elems + v * VL, x->relu ? positive_part(value) : value);
+            }
         }
 }
 

@@ -6,25 +6,13 @@
 #ifndef SDTRAIN_KERNELS_TILE_H
 #define SDTRAIN_KERNELS_TILE_H
 
-#include "isa.h"
-
-typedef float vec __attribute__((vector_size(SD_VECTOR_FLOATS * sizeof(float)), aligned(4), may_alias));
+#include "vec.h"
 
 enum {
-    VL = SD_VECTOR_FLOATS,
     WIDE = 2 * VL,                   /* columns of a group */
     TILE_PIXELS = VL == 16 ? 14 : 6, /* times 2 vectors: what fits the registers beside the weights */
     TILE_LANES = VL == 16 ? 8 : 4,   /* A^T B: rows a tile holds, times 2 vectors */
 };
-
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 64")
-#endif
-
-static inline vec load(const float *p) { return *(const vec *)p; }
-static inline void store(float *p, vec v) { *(vec *)p = v; }
 
 /* Rows [row0, row0 + rows) of the packed B, of which there are b_rows (a multiple of SLICE) in all: element (i, j) is
  * b[i * row_stride + j * column_stride], one of the strides being 1. The last rows up to the next slice become zeros. */

@@ -37,17 +37,14 @@ winograd_plan winograd_plan_of(int images, int h, int w, int in, int out) {
     return p;
 }
 
-static size_t forward_elems(int images, int h, int w, int in, int out) {
-    const winograd_plan p = winograd_plan_of(images, h, w, in, out);
-    return 9 * (size_t)in * (size_t)out + WINOGRAD_POINTS * packed_b_elems((size_t)in, (size_t)out) +
-           (size_t)p.blocks * partial_elems(out) + (size_t)omp_get_max_threads() * p.block_elems;
-}
-
 size_t conv_winograd_scratch_elems(const sd_conv2d *conv) {
+    const size_t c = (size_t)conv->c, k = (size_t)conv->k, threads = (size_t)omp_get_max_threads();
     const winograd_plan p = winograd_plan_of(conv->images, conv->h, conv->w, conv->c, conv->k);
-    const size_t forward = forward_elems(conv->images, conv->h, conv->w, conv->c, conv->k);
-    const size_t backward = forward_elems(conv->images, conv->h, conv->w, conv->k, conv->c);
-    const size_t weights = WINOGRAD_POINTS * (size_t)conv->c * (size_t)conv->k + p.v_elems + p.m_elems +
-                           (size_t)omp_get_max_threads() * p.band_elems;
-    return forward > backward ? (forward > weights ? forward : weights) : backward > weights ? backward : weights;
+    const winograd_plan q = winograd_plan_of(conv->images, conv->h, conv->w, conv->k, conv->c);
+    const size_t forward =
+        WINOGRAD_POINTS * packed_b_elems(c, k) + (size_t)p.tile_rows * partial_elems(conv->k) + threads * p.block_elems;
+    const size_t backward = WINOGRAD_POINTS * (packed_b_elems(k, c) + c * k) +
+                            (size_t)p.tile_rows * partial_elems(conv->c) + p.v_elems + p.m_elems + q.v_elems +
+                            q.m_elems + threads * (p.band_elems + q.band_elems);
+    return forward > backward ? forward : backward;
 }

@@ -91,15 +91,12 @@ void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const sd_
                          float scale, float *dx, const sd_epilogue *epilogue) {
     const sd_kernels *k = context->k;
     const sd_conv2d *conv = &layer->conv;
-    float *dproduct = context->work[SD_WORK_BUFFERS - 1];
     sd_batchnorm_backward(rows_of(conv), conv->k, layer->mean, layer->variance, EPSILON, layer->gamma->value, scale,
                           layer->sum, layer->sum_product, layer->gamma->gradient, layer->beta->gradient, layer->da,
                           layer->db, layer->dd);
-    const sd_operand gradient = {.u = dy, .a = layer->da, .v = layer->product, .b = layer->db, .d = layer->dd};
-    k->evaluate(rows_of(conv), conv->k, &gradient, dproduct);
-    k->conv2d_backward_weights(conv, x, dproduct, layer->weight->gradient, context->scratch);
-    if (dx)
-        k->conv2d_backward_data(conv, dproduct, layer->weight->value, dx, epilogue, context->scratch);
+    const sd_operand dproduct = {.u = dy, .a = layer->da, .v = layer->product, .b = layer->db, .d = layer->dd};
+    k->conv2d_backward(conv, x, &dproduct, layer->weight->value, layer->weight->gradient, dx, epilogue,
+                       context->scratch);
 }
 
 double sd_conv_bn_flops(const sd_conv_bn *layer) {

@@ -43,7 +43,7 @@ sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, cons
 /* What sd_conv_bn_backward() needs of dy: whoever computes dy does this last. */
 sd_epilogue sd_conv_bn_sums(const sd_conv_bn *layer);
 /* dy: the gradient of the normalised product, which is scale times what dy holds; its sums have been taken. epilogue: of dx.
- * dx may be NULL. Uses the last work buffer, which dy may be. */
+ * dx may be NULL. */
 void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, const float *dy,
                          float scale, float *dx, const sd_epilogue *epilogue);
 double sd_conv_bn_flops(const sd_conv_bn *layer);

@@ -110,8 +110,9 @@ static void patch_backward(sd_stem *stem, const sd_context *context, const float
     for (size_t t = 1; t < tokens; t++)
         context->k->accumulate(dim, dpos + t * dim, dbias);
     const sd_operand in = sd_plain(images);
-    context->k->conv2d_backward_weights(&stem->patch.conv, &in, dpatches, stem->patch.weight->gradient,
-                                        context->scratch);
+    const sd_operand gradient = sd_plain(dpatches);
+    context->k->conv2d_backward(&stem->patch.conv, &in, &gradient, stem->patch.weight->value,
+                                stem->patch.weight->gradient, NULL, NULL, context->scratch);
 }
 
 sd_status sd_network_stem_patch(sd_network *network, sd_shape image, int dim, int patch_size) {

@@ -114,8 +114,8 @@ typedef struct subject {
     const sd_kernels *kernels;
     sd_conv2d conv;
     product size;
-    float *x, *w, *y, *bias, *dbias, *out, *scratch;
-    sd_operand in;             /* x */
+    float *x, *w, *y, *bias, *dbias, *dw, *out, *scratch;
+    sd_operand in, gradient;   /* x, y */
     float *patches, *blas_out; /* for OpenBLAS */
 } subject;
 
@@ -126,18 +126,17 @@ static void forward(const subject *s) {
         s->kernels->conv2d_forward(&s->conv, &s->in, s->w, s->out, NULL, s->scratch);
 }
 
-static void backward_data(const subject *s) {
-    if (s->layer->part)
-        s->kernels->linear_backward_data(s->size.m, s->conv.c, s->conv.k, s->y, s->w, s->out);
-    else
-        s->kernels->conv2d_backward_data(&s->conv, s->y, s->w, s->out, NULL, s->scratch);
-}
+/* The first layer of a network passes no gradient on. */
+static bool passes_gradient_on(const layer *l) { return l->conv.c > 3; }
 
-static void backward_weights(const subject *s) {
-    if (s->layer->part)
-        s->kernels->linear_backward_weights(s->size.m, s->conv.c, s->conv.k, s->x, s->y, s->out, s->dbias, s->scratch);
-    else
-        s->kernels->conv2d_backward_weights(&s->conv, &s->in, s->y, s->out, s->scratch);
+static void backward(const subject *s) {
+    if (s->layer->part) {
+        s->kernels->linear_backward_weights(s->size.m, s->conv.c, s->conv.k, s->x, s->y, s->dw, s->dbias, s->scratch);
+        s->kernels->linear_backward_data(s->size.m, s->conv.c, s->conv.k, s->y, s->w, s->out);
+    } else {
+        s->kernels->conv2d_backward(&s->conv, &s->in, &s->gradient, s->w, s->dw,
+                                    passes_gradient_on(s->layer) ? s->out : NULL, NULL, s->scratch);
+    }
 }
 
 static void multiply(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float *a, const float *b,
@@ -152,11 +151,9 @@ static void blas_forward(const subject *s) {
     multiply(false, s->layer->part != NULL, s->size.m, s->size.n, s->size.k, s->patches, s->w, s->blas_out);
 }
 
-static void blas_backward_data(const subject *s) {
-    multiply(false, s->layer->part == NULL, s->size.m, s->size.k, s->size.n, s->y, s->w, s->blas_out);
-}
-
-static void blas_backward_weights(const subject *s) {
+static void blas_backward(const subject *s) {
+    if (passes_gradient_on(s->layer))
+        multiply(false, s->layer->part == NULL, s->size.m, s->size.k, s->size.n, s->y, s->w, s->blas_out);
     if (s->layer->part)
         multiply(true, false, s->size.n, s->size.k, s->size.m, s->y, s->patches, s->blas_out);
     else
@@ -164,21 +161,21 @@ static void blas_backward_weights(const subject *s) {
 }
 
 typedef void pass_function(const subject *s);
-enum { PASSES = 3 };
+enum { PASSES = 2 };
 static const struct pass {
     const char *name;
     pass_function *ours, *blas;
-} passes[PASSES] = {{"forward", forward, blas_forward},
-                    {"backward data", backward_data, blas_backward_data},
-                    {"backward weights", backward_weights, blas_backward_weights}};
+} passes[PASSES] = {{"forward", forward, blas_forward}, {"backward", backward, blas_backward}};
 
-/* The first layer passes no gradient on. */
-static bool is_needed(const layer *l, int pass) { return passes[pass].ours != backward_data || l->conv.c > 3; }
+/* FLOPs of a pass of a layer: backward is two products, one for the weights and one for the input. */
+static double pass_flops(const layer *l, int pass) {
+    return flops_of(&l->conv) * (passes[pass].ours == backward && passes_gradient_on(l) ? 2 : 1);
+}
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 static void subject_free(subject *s) {
-    float *all[] = {s->x, s->w, s->y, s->bias, s->dbias, s->out, s->scratch, s->patches, s->blas_out};
+    float *all[] = {s->x, s->w, s->y, s->bias, s->dbias, s->dw, s->out, s->scratch, s->patches, s->blas_out};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         free(all[i]);
 }
@@ -194,8 +191,10 @@ static sd_status subject_allocate(subject *s) {
     const size_t w_elems = s->size.k * s->size.n, y_elems = s->size.m * s->size.n, patch_elems = s->size.m * s->size.k;
     SD_TRY(new_input(&s->x, x_elems));
     s->in = sd_plain(s->x);
+    SD_TRY(sd_alloc_floats(&s->dw, w_elems));
     SD_TRY(new_input(&s->w, w_elems));
     SD_TRY(new_input(&s->y, y_elems));
+    s->gradient = sd_plain(s->y);
     SD_TRY(new_input(&s->bias, s->size.n));
     SD_TRY(new_input(&s->patches, patch_elems));
     SD_TRY(sd_alloc_floats(&s->dbias, s->size.n));
@@ -278,9 +277,10 @@ typedef struct bench {
     result results[N_LAYERS][PASSES];   /* flop_per_s = 0: not measured */
 } bench;
 
-static result measure(bench *b, const subject *s, const struct pass *pass) {
+static result measure(bench *b, const subject *s, int which) {
+    const struct pass *pass = &passes[which];
     const int calls = calls_of_a_sample(pass->ours, s), blas_calls = calls_of_a_sample(pass->blas, s);
-    const double flops = flops_of(&s->conv);
+    const double flops = pass_flops(s->layer, which);
     for (int round = 0; round < b->rounds; round++) {
         const double peak = peak_rate(b->peak, b->peak_turns);
         const double ours = flops / seconds_of(pass->ours, s, calls);
@@ -301,8 +301,7 @@ static sd_status measure_layer(bench *b, const layer *l, result results[PASSES])
     s.conv.direct = b->direct;
     sd_status status = subject_allocate(&s);
     for (int pass = 0; status == SD_OK && pass < PASSES; pass++)
-        if (is_needed(l, pass))
-            results[pass] = measure(b, &s, &passes[pass]);
+        results[pass] = measure(b, &s, pass);
     subject_free(&s);
     return status;
 }
@@ -344,7 +343,7 @@ static total total_of(const bench *b, family which, const char *network, int pas
         const result *r = &b->results[i][pass];
         if (family_of(&layers[i]) != which || (network && strcmp(network, layers[i].network) != 0) || r->share == 0)
             continue;
-        const double flops = layers[i].count * flops_of(&layers[i].conv);
+        const double flops = layers[i].count * pass_flops(&layers[i], pass);
         sum.done += flops;
         sum.possible += flops / r->share;
     }

@@ -24,7 +24,7 @@ static const char usage[] =
 
 static const char help[] =
     "\n"
-    "kernels: GFLOP/s of forward, backward-data and backward-weights of the layers of ResNet-110 (64 images of 32 pixels),\n"
+    "kernels: GFLOP/s of the forward and the backward pass of the layers of ResNet-110 (64 images of 32 pixels),\n"
     "    ResNet-50 (8 images of 224 pixels) and ViT-Tiny (32 images of 65 tokens), one thread; their share of the processor's\n"
     "    peak, and their speed as a multiple of OpenBLAS's for a matrix product of the same size. Each round measures peak,\n"
     "    ours and OpenBLAS in turn; ratios are taken within a round, then the median over rounds.\n"

@@ -87,11 +87,12 @@ static double tolerance_of(const sd_conv2d *c) {
     return winograd ? 1e-4 : 1e-5;
 }
 
-/* Everything a pass can read and write: x = relu(a u + b v + d); y with its statistics; dx = (conv + add) masked, with its sums. */
+/* Everything the passes can read and write: x = relu(a u + b v + d), y with its statistics; gradient = da dy + db dv + dd,
+ * dx = (conv + add) masked, with its sums. */
 typedef struct passes {
-    sd_operand x, mask;
+    sd_operand x, gradient;
     sd_epilogue forward, data;
-    float *u, *v, *a, *b, *d, *w, *dy, *y, *dx, *dw, *scratch, *add, *product, *product_mean;
+    float *u, *v, *a, *b, *d, *w, *dy, *dv, *da, *db, *dd, *y, *dx, *dw, *scratch, *add, *product, *product_mean;
     float *mean, *variance, *sum, *sum_product;
 } passes;
 
@@ -104,6 +105,10 @@ static passes new_passes(const sd_conv2d *c, bool fused) {
                 .d = normal_floats(channels, 7, 0.2, 0.3),
                 .w = normal_floats(w_elems(c), 2, 0, 1),
                 .dy = normal_floats(ny, 3, 0, 1),
+                .dv = normal_floats(ny, 11, 0, 1),
+                .da = normal_floats(k, 12, 1, 0.3),
+                .db = normal_floats(k, 13, 0.5, 0.3),
+                .dd = normal_floats(k, 14, 0.2, 0.3),
                 .y = unwritten(ny),
                 .dx = unwritten(nx),
                 .dw = unwritten(w_elems(c)),
@@ -116,7 +121,9 @@ static passes new_passes(const sd_conv2d *c, bool fused) {
                 .sum = unwritten(channels),
                 .sum_product = unwritten(channels)};
     p.x = sd_plain(p.u);
+    p.gradient = sd_plain(p.dy);
     if (fused) {
+        p.gradient = (sd_operand){.u = p.dy, .a = p.da, .v = p.dv, .b = p.db, .d = p.dd};
         p.x = (sd_operand){.u = p.u, .a = p.a, .v = p.v, .b = p.b, .d = p.d, .relu = true};
         p.forward = (sd_epilogue){.mean = p.mean, .variance = p.variance};
         p.data = (sd_epilogue){.add = p.add,
@@ -132,8 +139,7 @@ static passes new_passes(const sd_conv2d *c, bool fused) {
 static passes run_passes(const sd_kernels *k, const sd_conv2d *c, bool fused) {
     passes p = new_passes(c, fused);
     k->conv2d_forward(c, &p.x, p.w, p.y, fused ? &p.forward : NULL, p.scratch);
-    k->conv2d_backward_data(c, p.dy, p.w, p.dx, fused ? &p.data : NULL, p.scratch);
-    k->conv2d_backward_weights(c, &p.x, p.dy, p.dw, p.scratch);
+    k->conv2d_backward(c, &p.x, &p.gradient, p.w, p.dw, p.dx, fused ? &p.data : NULL, p.scratch);
     expect_guard("y", p.y, y_elems(c));
     expect_guard("dx", p.dx, x_elems(c));
     expect_guard("dw", p.dw, w_elems(c));
@@ -142,8 +148,8 @@ static passes run_passes(const sd_kernels *k, const sd_conv2d *c, bool fused) {
 }
 
 static void free_passes(passes *p) {
-    float *all[] = {p->u,    p->v,        p->a,   p->b,          p->d,   p->w,       p->dy,
-                    p->y,    p->dx,       p->dw,  p->scratch,    p->add, p->product, p->product_mean,
+    float *all[] = {p->u,    p->v,        p->a,   p->b,          p->d,  p->w,       p->dy,  p->dv,      p->da,
+                    p->db,   p->dd,       p->y,   p->dx,         p->dw, p->scratch, p->add, p->product, p->product_mean,
                     p->mean, p->variance, p->sum, p->sum_product};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         free(all[i]);
@@ -199,7 +205,9 @@ START_TEST(operands_and_epilogues_equal_their_definition) {
     char what[128];
     sd_kernels_set_threads(2);
     passes p = run_passes(k, c, true);
-    float *x = new_floats(x_elems(c));
+    float *x = new_floats(x_elems(c)), *gradient = new_floats(y_elems(c));
+    for (size_t i = 0; i < y_elems(c); i++)
+        gradient[i] = (float)((double)p.dy[i] * p.da[i % nk] + (double)p.dv[i] * p.db[i % nk] + p.dd[i % nk]);
     for (size_t i = 0; i < x_elems(c); i++) {
         const double value =
             (double)p.u[i] * p.a[i % channels] + (double)p.v[i] * p.b[i % channels] + p.d[i % channels];
@@ -208,7 +216,7 @@ START_TEST(operands_and_epilogues_equal_their_definition) {
     double *y = calloc(y_elems(c), sizeof *y), *dx = calloc(x_elems(c), sizeof *dx),
            *dw = calloc(w_elems(c), sizeof *dw), *mean = calloc(nk, sizeof *mean), *variance = calloc(nk, sizeof *mean),
            *sum = calloc(channels, sizeof *sum), *sum_product = calloc(channels, sizeof *sum);
-    define(c, x, p.w, p.dy, y, dx, dw);
+    define(c, x, p.w, gradient, y, dx, dw);
     define_epilogues(c, &p, y, dx, mean, variance, sum, sum_product);
     describe(what, sizeof what, k, c);
     expect_close(what, p.y, y, y_elems(c), tolerance_of(c));
@@ -220,6 +228,7 @@ START_TEST(operands_and_epilogues_equal_their_definition) {
     expect_close(what, p.sum, sum, channels, 2 * tolerance_of(c));
     expect_close(what, p.sum_product, sum_product, channels, 2 * tolerance_of(c));
     free(x);
+    free(gradient);
     free(y);
     free(dx);
     free(dw);
@@ -308,8 +317,7 @@ START_TEST(a_value_that_is_not_a_number_reaches_the_output) {
         p.u[0] = p.dy[0] = NAN;
         p.v[0] = 1e3f; /* not masked */
         k->conv2d_forward(c, &p.x, p.w, p.y, NULL, p.scratch);
-        k->conv2d_backward_data(c, p.dy, p.w, p.dx, &p.data, p.scratch);
-        k->conv2d_backward_weights(c, &p.x, p.dy, p.dw, p.scratch);
+        k->conv2d_backward(c, &p.x, &p.gradient, p.w, p.dw, p.dx, &p.data, p.scratch);
         ck_assert(isnan(p.y[0]) && isnan(p.dx[0]) && isnan(p.dw[4 * (size_t)c->c * (size_t)c->k]));
         const size_t last = y_elems(c) - 1; /* an image without it is as before */
         ck_assert(isfinite(p.y[last]) && isfinite(p.dx[x_elems(c) - 1]));

@@ -1131,8 +1131,7 @@ static size_t run_all(float *out) {
         at += (elems);                                                                                                 \
     } while (0)
     batchnorm(&b);
-    batchnorm_backward(rows, b.c, b.x, b.y, b.weight, b.mean, b.variance, b.gamma, b.dx, b.dgamma, b.dbeta,
-                       b.scratch);
+    batchnorm_backward(rows, b.c, b.x, b.y, b.weight, b.mean, b.variance, b.gamma, b.dx, b.dgamma, b.dbeta, b.scratch);
     TAKE(b.mean, c);
     TAKE(b.variance, c);
     TAKE(b.y, n);
