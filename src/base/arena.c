@@ -3,6 +3,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { ALIGNMENT_BYTES = 64 };
 
@@ -28,9 +30,24 @@ sd_status sd_arena_reserve(sd_arena *arena, float **place, size_t elems) {
     return SD_OK;
 }
 
+/* Kernels walk through some hundred rows at a time, each on a page of its own: with large pages, where the system grants
+ * them, such walks stay within the processor's page cache. */
+static void ask_for_large_pages(void *memory, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = ((uintptr_t)memory + page - 1) / page * page,
+                    end = ((uintptr_t)memory + bytes) / page * page;
+    if (end > first)
+        (void)madvise((void *)first, end - first, MADV_HUGEPAGE);
+#else
+    (void)memory;
+    (void)bytes;
+#endif
+}
+
 sd_status sd_arena_commit(sd_arena *arena) {
     /* Pages come zeroed and are taken only when touched: planning a large network costs nothing. */
     SD_TRY(sd_alloc(&arena->memory, arena->bytes + ALIGNMENT_BYTES, 1));
+    ask_for_large_pages(arena->memory, arena->bytes);
     arena->base = (unsigned char *)(void *)align_up((uintptr_t)arena->memory);
     for (int i = 0; i < arena->n_slots; i++)
         *arena->slots[i].place = (float *)(void *)(arena->base + arena->slots[i].offset_bytes);
