@@ -37,10 +37,19 @@ static void map_result(const sd_map *map, size_t c, map_part part, float *y) {
         SD_ISA_NAME(map_values)(map, y, c, part, y + part.row * c + part.column, (map_layout){c, 0, c});
 }
 
+static inline void add_to_row(size_t columns, const float *bias, float *y) {
+    for (size_t j = 0; j < columns; j++)
+        y[j] += bias[j];
+}
+
 static void add_bias(const float *bias, size_t c, map_part part, float *y) {
-    for (size_t r = part.row; r < part.row + part.rows; r++)
-        for (size_t j = part.column; j < part.column + part.columns; j++)
-            y[r * c + j] += bias[j];
+    y += part.row * c + part.column;
+    for (size_t r = 0; r < part.rows; r++, y += c) {
+        if (part.columns == COLUMN_GROUP)
+            add_to_row(COLUMN_GROUP, bias + part.column, y);
+        else
+            add_to_row(part.columns, bias + part.column, y);
+    }
 }
 
 void SD_ISA_NAME(linear_forward)(size_t rows, int in, int out, const float *x, const sd_map *x_map, const float *w,
