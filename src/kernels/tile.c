@@ -69,6 +69,10 @@ static inline __attribute__((always_inline)) void tile(const int vectors, const 
     UNROLL
     for (int i = 0; i < vectors * TILE_PIXELS; i++)
         acc[i] = (vec){0};
+    for (int p = 0; p < pixels; p++) { /* the lines of the result, which are far away as a rule */
+        __builtin_prefetch(out + offset[p], 1);
+        __builtin_prefetch(out + offset[p] + columns - 1, 1);
+    }
     for (int slice = 0; slice < slices; slice++, a += slice_elems) {
         for (int value = 0; value < SLICE; value++, b += vectors * VL) {
             vec weight[2];
@@ -137,6 +141,12 @@ static inline __attribute__((always_inline)) void tile_transposed(const int vect
     UNROLL
     for (int i = 0; i < TILE_LANES * vectors; i++)
         acc[i] = (vec){0};
+    UNROLL
+    for (int l = 0; l < TILE_LANES; l++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            __builtin_prefetch(c + (size_t)l * columns + (size_t)(v * VL), 1);
+    }
     for (int p = 0; p < pixels; p++, a += SLICE, b += b_stride) {
         vec d[2];
         UNROLL
