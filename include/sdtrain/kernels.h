@@ -64,7 +64,27 @@ int sd_conv2d_out_w(const sd_conv2d *conv);
 /* Floats of scratch that both convolution passes need with the current number of threads. */
 size_t sd_conv2d_scratch_elems(const sd_conv2d *conv);
 
-/* Floats of scratch that the batch and layer normalisation kernels and column sums need for [rows, c]. */
+/* What the linear kernels do to a matrix [rows, c] while they read or write it: v at row r, column j becomes
+ *     SD_MAP_SCALE          scale v
+ *     SD_MAP_ADD            other[r][j] + scale v
+ *     SD_MAP_NORMALISE      (v - mean[r]) rstd[r] gamma[j] + beta[j]    layer normalisation, its statistics given
+ *     SD_MAP_GELU           gelu(v)
+ *     SD_MAP_GELU_BACKWARD  v gelu'(other[r][j])
+ * so that what lies between two layers is never stored. other: [rows, c], overlapping no output; mean, rstd: [rows];
+ * gamma, beta: [c]. A NULL map changes nothing. */
+typedef enum sd_map_kind { SD_MAP_SCALE, SD_MAP_ADD, SD_MAP_NORMALISE, SD_MAP_GELU, SD_MAP_GELU_BACKWARD } sd_map_kind;
+
+typedef struct sd_map {
+    sd_map_kind kind;
+    float scale;
+    const float *other, *mean, *rstd, *gamma, *beta;
+} sd_map;
+
+/* Floats of scratch that the linear and the attention kernels need with the current number of threads. */
+size_t sd_linear_scratch_elems(int in, int out);
+size_t sd_attention_scratch_elems(int tokens, int head_dim);
+
+/* Floats of scratch that the batch and layer normalisation kernels need for [rows, c]. */
 size_t sd_norm_scratch_elems(size_t rows, int c);
 
 typedef struct sd_kernels {
@@ -82,40 +102,38 @@ typedef struct sd_kernels {
     /* The epilogue alone, y in place. c at most 8192. */
     void (*finish)(size_t rows, int c, float *y, const sd_epilogue *epilogue, float *scratch);
 
-    /* Layer normalisation of each row (Ba et al. 2016). mean, rstd: [rows], kept for the backward pass. */
-    void (*layernorm_forward)(size_t rows, int c, const float *x, const float *gamma, const float *beta, float epsilon,
-                              float *y, float *mean, float *rstd);
+    /* Statistics of each row (Ba et al. 2016), kept for the normalisation (SD_MAP_NORMALISE) and the backward pass: mean and
+     * rstd = 1 / sqrt(biased variance + epsilon), [rows] each. */
+    void (*layernorm_statistics)(size_t rows, int c, const float *x, float epsilon, float *mean, float *rstd);
+    /* Gradient through statistics and normalisation: dx = add + ..., where add may be dx, or NULL for nothing. */
     void (*layernorm_backward)(size_t rows, int c, const float *x, const float *dy, const float *gamma,
-                               const float *mean, const float *rstd, float *dx, float *dgamma, float *dbeta,
-                               float *scratch);
+                               const float *mean, const float *rstd, const float *add, float *dx, float *dgamma,
+                               float *dbeta, float *scratch);
 
-    /* y = shortcut + scale * branch, then max(., 0) if relu. y may be shortcut or branch. */
-    void (*residual_add)(size_t elems, const float *shortcut, const float *branch, float scale, bool relu, float *y);
-    /* dy = y > 0 ? dy : 0, in place: back through a ReLU whose output is y. */
-    void (*relu_backward)(size_t elems, const float *y, float *dy);
     /* y = scale * x. y may be x. */
     void (*scale)(size_t elems, float scale, const float *x, float *y);
     /* y += x. */
     void (*accumulate)(size_t elems, const float *x, float *y);
 
-    /* GELU with the exact error function: y = x/2 (1 + erf(x / sqrt 2)) (Hendrycks & Gimpel 2016; erf to about 5e-7,
-     * Abramowitz & Stegun 7.1.26). dx may be dy. */
-    void (*gelu_forward)(size_t elems, const float *x, float *y);
-    void (*gelu_backward)(size_t elems, const float *x, const float *dy, float *dx);
+    /* y = map(x), x and y: [rows, c]; y may be x. GELU has the exact error function: x/2 (1 + erf(x / sqrt 2)) (Hendrycks &
+     * Gimpel 2016; erf to about 5e-7, Abramowitz & Stegun 7.1.26). */
+    void (*map)(size_t rows, int c, const float *x, const sd_map *map, float *y);
 
-    /* Linear layer, PyTorch's convention: x: [rows, in], w: [out, in], bias: [out], y = x w^T + bias. */
-    void (*linear_forward)(size_t rows, int in, int out, const float *x, const float *w, const float *bias, float *y);
-    void (*linear_backward_data)(size_t rows, int in, int out, const float *dy, const float *w, float *dx);
-    void (*linear_backward_weights)(size_t rows, int in, int out, const float *x, const float *dy, float *dw,
-                                    float *dbias, float *scratch);
+    /* Linear layer, PyTorch's convention: x: [rows, in], w: [out, in], bias: [out],
+     *     y = y_map(x_map(x) w^T + bias) */
+    void (*linear_forward)(size_t rows, int in, int out, const float *x, const sd_map *x_map, const float *w,
+                           const float *bias, float *y, const sd_map *y_map, float *scratch);
+    /* dx = dx_map(dy_map(dy) w),  dw = dy_map(dy)^T x_map(x),  dbias = sum over rows of dy_map(dy). */
+    void (*linear_backward)(size_t rows, int in, int out, const float *x, const sd_map *x_map, const float *dy,
+                            const sd_map *dy_map, const float *w, float *dx, const sd_map *dx_map, float *dw,
+                            float *dbias, float *scratch);
 
     /* Multi-head self-attention (Vaswani et al. 2017). qkv: [images, tokens, 3, heads, head_dim] as timm lays it out;
-     * probabilities: [images, heads, tokens, tokens], kept for the backward pass; y: [images, tokens, heads * head_dim]. */
-    void (*attention_forward)(int images, int tokens, int heads, int head_dim, const float *qkv, float *probabilities,
-                              float *y);
-    /* dprobabilities: scratch of the shape of probabilities. */
-    void (*attention_backward)(int images, int tokens, int heads, int head_dim, const float *qkv,
-                               const float *probabilities, const float *dy, float *dprobabilities, float *dqkv);
+     * y: [images, tokens, heads * head_dim]. Probabilities are not kept: the backward pass computes them again. */
+    void (*attention_forward)(int images, int tokens, int heads, int head_dim, const float *qkv, float *y,
+                              float *scratch);
+    void (*attention_backward)(int images, int tokens, int heads, int head_dim, const float *qkv, const float *dy,
+                               float *dqkv, float *scratch);
 
     /* 3x3 max pooling, stride 2, padding 1: x: [images, h, w, c] -> [images, (h+1)/2, (w+1)/2, c]. The gradient goes to the
      * first maximum in row order, as in PyTorch. */

@@ -30,13 +30,19 @@ sd_status sd_arena_reserve(sd_arena *arena, float **place, size_t elems) {
     return SD_OK;
 }
 
-/* Passes stream through all of it: with pages of 4 KB they wait for page tables, and prefetching stops at each border. Only
- * advice; where the system has no such pages nothing changes. */
+/* Passes walk through all of it, often through many rows at a time: with pages of 4 KB they wait for page tables, and prefetching
+ * stops at each border. Only advice; where the system has no such pages nothing changes. */
 static void ask_for_huge_pages(void *memory, size_t bytes) {
+#ifdef MADV_HUGEPAGE
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    const uintptr_t begin = ((uintptr_t)memory + page - 1) / page * page, end = ((uintptr_t)memory + bytes) / page * page;
+    const uintptr_t begin = ((uintptr_t)memory + page - 1) / page * page,
+                    end = ((uintptr_t)memory + bytes) / page * page;
     if (begin < end)
-        madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+        (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#else
+    (void)memory;
+    (void)bytes;
+#endif
 }
 
 sd_status sd_arena_commit(sd_arena *arena) {

@@ -1,59 +1,151 @@
-#include "isa.h"
+/* Attention, head by head. Scores are held transposed, in slices of 16 queries, [slice of queries][key][16]: softmax over the
+ * keys then works on whole vectors, and the scores are a panel as they lie (tile.h), which multiplies
+ *     from the left    [key, query] B[query, d]      dV, dK
+ *     transposed       [query, key] B[key, d]        Y, dQ
+ * Lanes behind the last query hold the scores of a query of zeros; the right-hand matrices have zeros there. */
+#include "attention.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "map.h"
+#include "tile.h"
 #include "vector_math.h"
 
-static void softmax_rows(size_t rows, size_t n, float *x) {
-    for (size_t r = 0; r < rows; r++, x += n) {
-        float most = x[0], sum = 0;
-        for (size_t i = 1; i < n; i++)
-            most = x[i] > most ? x[i] : most;
-        for (size_t i = 0; i < n; i++)
-            x[i] = fast_expf(x[i] - most);
-        for (size_t i = 0; i < n; i++)
-            sum += x[i];
-        float inverse = 1.0f / sum;
-        for (size_t i = 0; i < n; i++)
-            x[i] *= inverse;
+/* One head. Rows of its matrices are `pitch` floats apart in qkv and dqkv, y_pitch in y and dy. */
+typedef struct head {
+    size_t tokens, dim, pitch, y_pitch;
+    size_t slice_elems, query_slices, dim_slices;
+    float scale;
+    size_t qkv_at, y_at;
+    float *p, *dp;         /* [slice of queries][key][16] */
+    float *panel;          /* a left-hand matrix [token, dim] */
+    float *packed, *slice; /* right-hand matrices: [token, dim]; [dim, 16 tokens] */
+    float *product;        /* [16 tokens, dim] */
+} head;
+
+static head head_at(size_t n, size_t tokens, size_t heads, size_t dim, float *scratch) {
+    const size_t image = n / heads, which = n % heads, width = heads * dim;
+    head h = {.tokens = tokens, .dim = dim, .pitch = 3 * width, .y_pitch = width};
+    h.slice_elems = attention_panel_rows(tokens) * SLICE;
+    h.query_slices = panel_slices(tokens);
+    h.dim_slices = panel_slices(dim);
+    h.scale = 1.0f / sqrtf((float)dim);
+    h.qkv_at = image * tokens * h.pitch + which * dim;
+    h.y_at = image * tokens * width + which * dim;
+    h.p = scratch + (size_t)omp_get_thread_num() * attention_head_elems(tokens, dim);
+    h.dp = h.p + attention_panel_elems(tokens, tokens);
+    h.panel = h.dp + attention_panel_elems(tokens, tokens);
+    h.packed = h.panel + attention_panel_elems(tokens, dim);
+    h.slice = h.packed + packed_b_elems(tokens, dim);
+    h.product = h.slice + packed_b_elems(dim, SLICE);
+    return h;
+}
+
+/* to[slice of queries][key][16] = scale keys[key, dim] queries[query, dim]^T */
+static void multiply_scores(const head *h, float scale, const float *keys, const float *queries, size_t queries_pitch,
+                            float *to) {
+    const sd_map scaling = {.kind = SD_MAP_SCALE, .scale = scale};
+    const map_layout slices = {SLICE, h->slice_elems, SLICE};
+    SD_ISA_NAME(map_values)(&scaling, keys, h->pitch, (map_part){0, h->tokens, 0, h->dim}, h->panel, slices);
+    const size_t tail = h->dim % SLICE;
+    for (size_t t = 0; tail && t < h->tokens; t++)
+        memset(h->panel + (h->dim_slices - 1) * h->slice_elems + t * SLICE + tail, 0, (SLICE - tail) * sizeof(float));
+    for (size_t s = 0; s < h->query_slices; s++, to += h->slice_elems) {
+        const size_t first = s * SLICE, some = h->tokens - first < SLICE ? h->tokens - first : SLICE;
+        if (some < SLICE)
+            memset(to, 0, h->tokens * SLICE * sizeof(float));
+        SD_ISA_NAME(pack_b)
+        (queries + first * queries_pitch, h->dim, some, 1, queries_pitch, 0, h->dim_slices * SLICE, h->slice);
+        panel_multiply_rows(h->panel, h->slice_elems, h->dim_slices, h->slice, some, h->tokens, to, SLICE);
     }
 }
 
-/* One head: P = softmax(Q K^T / sqrt(hd)), Y = P V. */
-void SD_ISA_NAME(attention_forward)(int images, int tokens, int heads, int head_dim, const float *qkv,
-                                    float *probabilities, float *y) {
-    const size_t t = (size_t)tokens, hd = (size_t)head_dim, d = (size_t)heads * hd;
-    const float scale = 1.0f / sqrtf((float)head_dim);
-#pragma omp parallel for schedule(static)
-    for (size_t n = 0; n < (size_t)images * (size_t)heads; n++) {
-        size_t image = n / (size_t)heads, head = n % (size_t)heads;
-        const float *q = qkv + image * t * 3 * d + head * hd, *k = q + d, *v = k + d;
-        float *p = probabilities + n * t * t;
-        sd_gemm(false, true, t, t, hd, scale, q, 3 * d, k, 3 * d, 0.0f, p, t);
-        softmax_rows(t, t, p);
-        sd_gemm(false, false, t, hd, t, 1.0f, p, t, v, 3 * d, 0.0f, y + image * t * d + head * hd, d);
-    }
-}
-
-/* dP = dY V^T;  dS = P (dP - rowsum(dP P));  dQ = dS K / sqrt(hd);  dK = dS^T Q / sqrt(hd);  dV = P^T dY. */
-void SD_ISA_NAME(attention_backward)(int images, int tokens, int heads, int head_dim, const float *qkv,
-                                     const float *probabilities, const float *dy, float *dprobabilities, float *dqkv) {
-    const size_t t = (size_t)tokens, hd = (size_t)head_dim, d = (size_t)heads * hd;
-    const float scale = 1.0f / sqrtf((float)head_dim);
-#pragma omp parallel for schedule(static)
-    for (size_t n = 0; n < (size_t)images * (size_t)heads; n++) {
-        size_t image = n / (size_t)heads, head = n % (size_t)heads, at = image * t * 3 * d + head * hd;
-        const float *q = qkv + at, *k = q + d, *v = k + d, *p = probabilities + n * t * t;
-        const float *dout = dy + image * t * d + head * hd;
-        float *dq = dqkv + at, *dk = dq + d, *dv = dk + d, *dp = dprobabilities + n * t * t;
-        sd_gemm(true, false, t, hd, t, 1.0f, p, t, dout, d, 0.0f, dv, 3 * d);
-        sd_gemm(false, true, t, t, hd, 1.0f, dout, d, v, 3 * d, 0.0f, dp, t);
-        for (size_t r = 0; r < t; r++) {
-            float *ds = dp + r * t, dot = 0;
-            const float *row = p + r * t;
-            for (size_t i = 0; i < t; i++)
-                dot += ds[i] * row[i];
-            for (size_t i = 0; i < t; i++)
-                ds[i] = row[i] * (ds[i] - dot);
+/* Over the keys, for each of a slice's 16 queries. */
+static void softmax(size_t keys, float *score) {
+    float most[SLICE], sum[SLICE] = {0}, inverse[SLICE];
+    for (int l = 0; l < SLICE; l++)
+        most[l] = score[l];
+    for (size_t key = 1; key < keys; key++)
+        for (int l = 0; l < SLICE; l++)
+            most[l] = score[key * SLICE + (size_t)l] > most[l] ? score[key * SLICE + (size_t)l] : most[l];
+    for (size_t key = 0; key < keys; key++)
+        for (int l = 0; l < SLICE; l++) {
+            float e = fast_expf(score[key * SLICE + (size_t)l] - most[l]);
+            score[key * SLICE + (size_t)l] = e;
+            sum[l] += e;
         }
-        sd_gemm(false, false, t, hd, t, scale, dp, t, k, 3 * d, 0.0f, dq, 3 * d);
-        sd_gemm(true, false, t, hd, t, scale, dp, t, q, 3 * d, 0.0f, dk, 3 * d);
+    for (int l = 0; l < SLICE; l++)
+        inverse[l] = 1.0f / sum[l];
+    for (size_t key = 0; key < keys; key++)
+        for (int l = 0; l < SLICE; l++)
+            score[key * SLICE + (size_t)l] *= inverse[l];
+}
+
+/* P = softmax(Q K^T / sqrt(dim)) */
+static void find_probabilities(const head *h, const float *qkv) {
+    const float *queries = qkv + h->qkv_at, *keys = queries + h->y_pitch;
+    multiply_scores(h, h->scale, keys, queries, h->pitch, h->p);
+    for (size_t s = 0; s < h->query_slices; s++)
+        softmax(h->tokens, h->p + s * h->slice_elems);
+}
+
+/* dS = P (dP - sum over keys of P dP) / sqrt(dim), in place of dP. */
+static void softmax_backward(const head *h, const float *p, float *dp) {
+    float sum[SLICE] = {0};
+    for (size_t key = 0; key < h->tokens; key++)
+        for (int l = 0; l < SLICE; l++)
+            sum[l] += p[key * SLICE + (size_t)l] * dp[key * SLICE + (size_t)l];
+    for (size_t key = 0; key < h->tokens; key++)
+        for (int l = 0; l < SLICE; l++)
+            dp[key * SLICE + (size_t)l] =
+                h->scale * p[key * SLICE + (size_t)l] * (dp[key * SLICE + (size_t)l] - sum[l]);
+}
+
+/* to[query] = sum over keys of scores[query, key] b[key] */
+static void multiply_by_keys(const head *h, const float *scores, const float *b, float *to, size_t to_pitch) {
+    for (size_t s = 0; s < h->query_slices; s++, scores += h->slice_elems) {
+        const size_t first = s * SLICE, some = h->tokens - first < SLICE ? h->tokens - first : SLICE;
+        memset(h->product, 0, SLICE * h->dim * sizeof(float));
+        SD_ISA_NAME(panel_multiply_transposed)
+        (scores, h->slice_elems, SLICE, b, h->pitch, h->dim, (int)h->tokens, h->product);
+        for (size_t q = 0; q < some; q++)
+            memcpy(to + (first + q) * to_pitch, h->product + q * h->dim, h->dim * sizeof(float));
+    }
+}
+
+/* to[key] = sum over queries of scores[query, key] b[query], to having the pitch of qkv. */
+static void multiply_by_queries(const head *h, const float *scores, const float *b, size_t b_pitch, float *to) {
+    SD_ISA_NAME(pack_b)(b, h->tokens, h->dim, b_pitch, 1, 0, h->query_slices * SLICE, h->packed);
+    panel_multiply_rows(scores, h->slice_elems, h->query_slices, h->packed, h->dim, h->tokens, to, h->pitch);
+}
+
+/* Y = P V */
+void SD_ISA_NAME(attention_forward)(int images, int tokens, int heads, int head_dim, const float *qkv, float *y,
+                                    float *scratch) {
+#pragma omp parallel for schedule(static)
+    for (size_t n = 0; n < (size_t)images * (size_t)heads; n++) {
+        const head h = head_at(n, (size_t)tokens, (size_t)heads, (size_t)head_dim, scratch);
+        find_probabilities(&h, qkv);
+        multiply_by_keys(&h, h.p, qkv + h.qkv_at + 2 * h.y_pitch, y + h.y_at, h.y_pitch);
+    }
+}
+
+/* dV = P^T dY;  dP = dY V^T;  dQ = dS K;  dK = dS^T Q. */
+void SD_ISA_NAME(attention_backward)(int images, int tokens, int heads, int head_dim, const float *qkv, const float *dy,
+                                     float *dqkv, float *scratch) {
+#pragma omp parallel for schedule(static)
+    for (size_t n = 0; n < (size_t)images * (size_t)heads; n++) {
+        const head h = head_at(n, (size_t)tokens, (size_t)heads, (size_t)head_dim, scratch);
+        const float *q = qkv + h.qkv_at, *k = q + h.y_pitch, *v = k + h.y_pitch, *dout = dy + h.y_at;
+        float *dq = dqkv + h.qkv_at, *dk = dq + h.y_pitch, *dv = dk + h.y_pitch;
+        find_probabilities(&h, qkv);
+        multiply_by_queries(&h, h.p, dout, h.y_pitch, dv);
+        multiply_scores(&h, 1.0f, v, dout, h.y_pitch, h.dp);
+        for (size_t s = 0; s < h.query_slices; s++)
+            softmax_backward(&h, h.p + s * h.slice_elems, h.dp + s * h.slice_elems);
+        multiply_by_keys(&h, h.dp, k, dq, h.pitch);
+        multiply_by_queries(&h, h.dp, q, h.pitch, dk);
     }
 }

@@ -1,61 +1,89 @@
 #include <math.h>
+#include <string.h>
 
 #include "isa.h"
+#include "panel.h"
 #include "reduce.h"
 
-void SD_ISA_NAME(layernorm_forward)(size_t rows, int c, const float *x, const float *gamma, const float *beta,
-                                    float epsilon, float *y, float *mean, float *rstd) {
+/* Sums over a row run in 16 lanes and are added up in a fixed order, so that they are float vectors whose rounding errors grow
+ * with c / 16 only. */
+static inline float sum_lanes(const float *lane) {
+    float sum = 0;
+    for (int l = 0; l < SLICE; l++)
+        sum += lane[l];
+    return sum;
+}
+
+#define FOR_LANES(n) _Pragma("omp simd") for (int l = 0; l < (n); l++)
+/* Runs the statement for lane l of each value i of a row. */
+#define FOR_ROW(c, ...)                                                                                                \
+    do {                                                                                                               \
+        size_t at = 0;                                                                                                 \
+        for (; at + SLICE <= (c); at += SLICE)                                                                         \
+            FOR_LANES(SLICE) {                                                                                         \
+                const size_t i = at + (size_t)l;                                                                       \
+                __VA_ARGS__;                                                                                           \
+            }                                                                                                          \
+        for (int l = 0; l < (int)((c)-at); l++) {                                                                      \
+            const size_t i = at + (size_t)l;                                                                           \
+            __VA_ARGS__;                                                                                               \
+        }                                                                                                              \
+    } while (0)
+
+void SD_ISA_NAME(layernorm_statistics)(size_t rows, int c, const float *x, float epsilon, float *mean, float *rstd) {
+    const size_t width = (size_t)c;
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < rows; r++) {
-        const float *row = x + r * (size_t)c;
-        float *out = y + r * (size_t)c;
-        double sum = 0, square = 0;
-        for (int i = 0; i < c; i++)
-            sum += row[i];
-        float center = (float)(sum / c);
-        for (int i = 0; i < c; i++) {
-            float d = row[i] - center;
-            square += (double)(d * d);
-        }
-        float scale = (float)(1.0 / sqrt(square / c + epsilon));
-        for (int i = 0; i < c; i++)
-            out[i] = (row[i] - center) * scale * gamma[i] + beta[i];
+        const float *row = x + r * width;
+        float sum[SLICE] = {0}, square[SLICE] = {0};
+        FOR_ROW(width, sum[l] += row[i]);
+        const float center = sum_lanes(sum) / (float)c;
+        FOR_ROW(width, square[l] += (row[i] - center) * (row[i] - center));
         mean[r] = center;
-        rstd[r] = scale;
+        rstd[r] = 1.0f / sqrtf(sum_lanes(square) / (float)c + epsilon);
     }
 }
 
-/* With xhat = (x - mean) rstd and g = dy gamma:  dx = rstd (g - mean(g) - xhat mean(g xhat)). */
+/* With xhat = (x - mean) rstd and g = dy gamma:  dx = rstd (g - mean(g) - xhat mean(g xhat)). bias and weight collect dy and
+ * dy xhat. */
+static void backward_row(size_t c, const float *restrict x, const float *restrict dy, const float *restrict gamma,
+                         float mean, float rstd, const float *add, float *dx, float *restrict bias,
+                         float *restrict weight) {
+    float sum_g[SLICE] = {0}, sum_gx[SLICE] = {0};
+    FOR_ROW(c, {
+        const float xhat = (x[i] - mean) * rstd, g = dy[i] * gamma[i];
+        sum_g[l] += g;
+        sum_gx[l] += g * xhat;
+        bias[i] += dy[i];
+        weight[i] += dy[i] * xhat;
+    });
+    const float center = sum_lanes(sum_g) / (float)c, slope = sum_lanes(sum_gx) / (float)c;
+    if (add)
+        FOR_ROW(c, dx[i] = add[i] + rstd * (dy[i] * gamma[i] - center - (x[i] - mean) * rstd * slope));
+    else
+        FOR_ROW(c, dx[i] = rstd * (dy[i] * gamma[i] - center - (x[i] - mean) * rstd * slope));
+}
+
 void SD_ISA_NAME(layernorm_backward)(size_t rows, int c, const float *x, const float *dy, const float *gamma,
-                                     const float *mean, const float *rstd, float *dx, float *dgamma, float *dbeta,
-                                     float *scratch) {
+                                     const float *mean, const float *rstd, const float *add, float *dx, float *dgamma,
+                                     float *dbeta, float *scratch) {
     const size_t width = (size_t)c, chunk_rows = chunk_elems(c) / width, chunks = n_chunks(rows, c);
-    double *partial = (double *)(void *)scratch;
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < chunks; n++) {
-        double *bias = partial + n * 2 * width, *weight = bias + width;
-        for (size_t i = 0; i < 2 * width; i++)
-            bias[i] = 0;
+        float *bias = scratch + n * 2 * width, *weight = bias + width;
+        memset(bias, 0, 2 * width * sizeof(float));
         for (size_t r = n * chunk_rows; r < (n + 1) * chunk_rows && r < rows; r++) {
-            const float *row = x + r * width, *d = dy + r * width;
-            double mean_g = 0, mean_gx = 0;
-            for (size_t i = 0; i < width; i++) {
-                float xhat = (row[i] - mean[r]) * rstd[r], g = d[i] * gamma[i];
-                mean_g += g;
-                mean_gx += (double)(g * xhat);
-                bias[i] += d[i];
-                weight[i] += (double)(d[i] * xhat);
-            }
-            float center = (float)(mean_g / c), slope = (float)(mean_gx / c);
-            for (size_t i = 0; i < width; i++) {
-                float xhat = (row[i] - mean[r]) * rstd[r];
-                dx[r * width + i] = rstd[r] * (d[i] * gamma[i] - center - xhat * slope);
-            }
+            const size_t at = r * width;
+            backward_row(width, x + at, dy + at, gamma, mean[r], rstd[r], add ? add + at : NULL, dx + at, bias, weight);
         }
     }
-    fold_chunks(partial, chunks, c);
-    for (int i = 0; i < c; i++) {
-        dbeta[i] = (float)partial[i];
-        dgamma[i] = (float)partial[c + i];
+    for (size_t i = 0; i < width; i++) {
+        double bias = 0, weight = 0;
+        for (size_t n = 0; n < chunks; n++) {
+            bias += scratch[n * 2 * width + i];
+            weight += scratch[n * 2 * width + width + i];
+        }
+        dbeta[i] = (float)bias;
+        dgamma[i] = (float)weight;
     }
 }

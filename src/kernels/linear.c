@@ -1,34 +1,160 @@
+/* Linear layers as products of packed matrices (tile.h), panel by panel of rows, their maps applied on the way.
+ *
+ *     forward   y = x w^T     each thread packs panels of x and multiplies them by w^T, which is packed once a call
+ *     backward  one walk over panels: the threads pack x and dy together, then share what is made of them,
+ *                   dw += dy^T x     in column groups of dw, each summed panel by panel, in order
+ *                   dx = dy w        in column groups of dx */
+#include "linear.h"
+
+#include <omp.h>
 #include <string.h>
 
-#include "isa.h"
-#include "reduce.h"
+#include "map.h"
+#include "tile.h"
 
-void SD_ISA_NAME(linear_forward)(size_t rows, int in, int out, const float *x, const float *w, const float *bias,
-                                 float *y) {
-    for (size_t r = 0; r < rows; r++)
-        memcpy(y + r * (size_t)out, bias, (size_t)out * sizeof(float));
-    sd_gemm(false, true, rows, (size_t)out, (size_t)in, 1.0f, x, (size_t)in, w, (size_t)in, 1.0f, y, (size_t)out);
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Rows [row, row + rows) of x [*, c], mapped: to[j / width][pixel][j % width], blocks block_elems apart, zeros behind column c. */
+static void pack_rows(const float *x, const sd_map *map, size_t c, size_t row, size_t rows, size_t width,
+                      size_t block_elems, float *to) {
+    SD_ISA_NAME(map_values)(map, x, c, (map_part){row, rows, 0, c}, to, (map_layout){width, block_elems, width});
+    const size_t tail = c % width;
+    for (size_t r = 0; tail && r < rows; r++)
+        memset(to + c / width * block_elems + r * width + tail, 0, (width - tail) * sizeof(float));
 }
 
-void SD_ISA_NAME(linear_backward_data)(size_t rows, int in, int out, const float *dy, const float *w, float *dx) {
-    sd_gemm(false, false, rows, (size_t)in, (size_t)out, 1.0f, dy, (size_t)out, w, (size_t)in, 0.0f, dx, (size_t)in);
+/* That part of y [*, c] = panel B, B [inner, c] packed; the panel begins with the part's rows. */
+static void multiply_part(const float *panel, size_t slice_elems, size_t inner, const float *packed, size_t c,
+                          map_part part, float *y) {
+    const size_t slices = panel_slices(inner);
+    panel_multiply_rows(panel, slice_elems, slices, packed + part.column * slices * SLICE, part.columns, part.rows,
+                        y + part.row * c + part.column, c);
 }
 
-void SD_ISA_NAME(linear_backward_weights)(size_t rows, int in, int out, const float *x, const float *dy, float *dw,
-                                          float *dbias, float *scratch) {
-    sd_gemm(true, false, (size_t)out, (size_t)in, rows, 1.0f, dy, (size_t)out, x, (size_t)in, 0.0f, dw, (size_t)in);
-    const size_t width = (size_t)out, chunk_rows = chunk_elems(out) / width, chunks = n_chunks(rows, out);
-    double *partial = (double *)(void *)scratch;
-#pragma omp parallel for schedule(static)
-    for (size_t n = 0; n < chunks; n++) {
-        double *sum = partial + n * 2 * width;
-        for (size_t i = 0; i < 2 * width; i++)
-            sum[i] = 0;
-        for (size_t r = n * chunk_rows; r < (n + 1) * chunk_rows && r < rows; r++)
-            for (size_t i = 0; i < width; i++)
-                sum[i] += dy[r * width + i];
+/* The map of a part of a result, in place. */
+static void map_result(const sd_map *map, size_t c, map_part part, float *y) {
+    if (map)
+        SD_ISA_NAME(map_values)(map, y, c, part, y + part.row * c + part.column, (map_layout){c, 0, c});
+}
+
+static inline void add_to_row(size_t columns, const float *bias, float *y) {
+    for (size_t j = 0; j < columns; j++)
+        y[j] += bias[j];
+}
+
+static void add_bias(const float *bias, size_t c, map_part part, float *y) {
+    y += part.row * c + part.column;
+    for (size_t r = 0; r < part.rows; r++, y += c) {
+        if (part.columns == COLUMN_GROUP)
+            add_to_row(COLUMN_GROUP, bias + part.column, y);
+        else
+            add_to_row(part.columns, bias + part.column, y);
     }
-    fold_chunks(partial, chunks, out);
-    for (int i = 0; i < out; i++)
-        dbias[i] = (float)partial[i];
+}
+
+void SD_ISA_NAME(linear_forward)(size_t rows, int in, int out, const float *x, const sd_map *x_map, const float *w,
+                                 const float *bias, float *y, const sd_map *y_map, float *scratch) {
+    const size_t n_in = (size_t)in, n_out = (size_t)out, in_slices = panel_slices(n_in);
+    const size_t panel_rows = linear_forward_rows(in), slice_elems = panel_rows * SLICE;
+    float *panels = scratch + packed_b_elems(n_in, n_out);
+    SD_ISA_NAME(pack_b)(w, n_in, n_out, 1, n_in, 0, in_slices * SLICE, scratch);
+#pragma omp parallel for schedule(static)
+    for (size_t row = 0; row < rows; row += panel_rows) {
+        const size_t count = least(rows - row, panel_rows);
+        float *panel = panels + (size_t)omp_get_thread_num() * in_slices * slice_elems;
+        pack_rows(x, x_map, n_in, row, count, SLICE, slice_elems, panel);
+        for (size_t column = 0; column < n_out; column += COLUMN_GROUP) {
+            const map_part part = {row, count, column, least(n_out - column, COLUMN_GROUP)};
+            multiply_part(panel, slice_elems, n_in, scratch, n_out, part, y);
+            add_bias(bias, n_out, part, y);
+            map_result(y_map, n_out, part, y);
+        }
+    }
+}
+
+/* ---- backward ---- */
+
+enum { WEIGHT_SLICES = 4 }; /* of dy that are one piece of work on dw */
+
+/* A panel, as both products want it, and their results. */
+typedef struct backward {
+    size_t in, out;
+    float *dy;     /* [slice of out][BACKWARD_ROWS][SLICE] */
+    float *x;      /* [group of in][BACKWARD_ROWS][COLUMN_GROUP] */
+    float *packed; /* w */
+    float *dw;     /* [group of in][out, whole slices][COLUMN_GROUP] */
+    float *dbias;  /* [out, whole slices] */
+} backward;
+
+static size_t padded_out(const backward *b) { return panel_slices(b->out) * SLICE; }
+
+static backward lay_out(size_t in, size_t out, float *scratch) {
+    backward b = {.in = in, .out = out};
+    const size_t groups = (in + COLUMN_GROUP - 1) / COLUMN_GROUP;
+    b.dy = scratch;
+    b.x = b.dy + padded_out(&b) * BACKWARD_ROWS;
+    b.packed = b.x + groups * COLUMN_GROUP * BACKWARD_ROWS;
+    b.dw = b.packed + packed_b_elems(out, in);
+    b.dbias = b.dw + groups * COLUMN_GROUP * padded_out(&b);
+    return b;
+}
+
+static void sum_columns(const float *slice, size_t rows, float *sum) {
+    float panel_sum[SLICE] = {0};
+    for (size_t r = 0; r < rows; r++)
+        for (int l = 0; l < SLICE; l++)
+            panel_sum[l] += slice[r * SLICE + (size_t)l];
+    for (int l = 0; l < SLICE; l++)
+        sum[l] += panel_sum[l];
+}
+
+/* What a panel adds to one group of columns of dw and to WEIGHT_SLICES slices of its rows. */
+static void add_to_weights(const backward *b, size_t rows, size_t group, size_t slice) {
+    const size_t slices = least(panel_slices(b->out) - slice, WEIGHT_SLICES), slice_elems = BACKWARD_ROWS * SLICE;
+    const float *dy = b->dy + slice * slice_elems;
+    SD_ISA_NAME(panel_multiply_transposed)
+    (dy, slice_elems, slices * SLICE, b->x + group * BACKWARD_ROWS * COLUMN_GROUP, COLUMN_GROUP, COLUMN_GROUP,
+     (int)rows, b->dw + (group * padded_out(b) + slice * SLICE) * COLUMN_GROUP);
+    for (size_t s = 0; group == 0 && s < slices; s++)
+        sum_columns(dy + s * slice_elems, rows, b->dbias + (slice + s) * SLICE);
+}
+
+static void copy_weights(const backward *b, float *dw, float *dbias) {
+    for (size_t o = 0; o < b->out; o++)
+        for (size_t column = 0; column < b->in; column += COLUMN_GROUP)
+            memcpy(dw + o * b->in + column, b->dw + column * padded_out(b) + o * COLUMN_GROUP,
+                   least(b->in - column, COLUMN_GROUP) * sizeof(float));
+    memcpy(dbias, b->dbias, b->out * sizeof(float));
+}
+
+void SD_ISA_NAME(linear_backward)(size_t rows, int in, int out, const float *x, const sd_map *x_map, const float *dy,
+                                  const sd_map *dy_map, const float *w, float *dx, const sd_map *dx_map, float *dw,
+                                  float *dbias, float *scratch) {
+    const backward b = lay_out((size_t)in, (size_t)out, scratch);
+    const size_t slices = panel_slices(b.out), groups = (b.in + COLUMN_GROUP - 1) / COLUMN_GROUP;
+    const size_t slice_elems = BACKWARD_ROWS * SLICE, group_elems = BACKWARD_ROWS * COLUMN_GROUP;
+    SD_ISA_NAME(pack_b)(w, b.out, b.in, b.in, 1, 0, slices * SLICE, b.packed);
+    memset(b.dw, 0, groups * COLUMN_GROUP * padded_out(&b) * sizeof(float));
+    memset(b.dbias, 0, padded_out(&b) * sizeof(float));
+#pragma omp parallel
+    for (size_t row = 0; row < rows; row += BACKWARD_ROWS) {
+        const size_t count = least(rows - row, BACKWARD_ROWS);
+#pragma omp for schedule(static)
+        for (size_t r = 0; r < count; r += TILE_ROWS) {
+            const size_t some = least(count - r, TILE_ROWS);
+            pack_rows(dy, dy_map, b.out, row + r, some, SLICE, slice_elems, b.dy + r * SLICE);
+            pack_rows(x, x_map, b.in, row + r, some, COLUMN_GROUP, group_elems, b.x + r * COLUMN_GROUP);
+        }
+#pragma omp for schedule(static) collapse(2) nowait
+        for (size_t group = 0; group < groups; group++)
+            for (size_t slice = 0; slice < slices; slice += WEIGHT_SLICES)
+                add_to_weights(&b, count, group, slice);
+#pragma omp for schedule(static)
+        for (size_t column = 0; column < b.in; column += COLUMN_GROUP) {
+            const map_part part = {row, count, column, least(b.in - column, COLUMN_GROUP)};
+            multiply_part(b.dy, slice_elems, b.out, b.packed, b.in, part, dx);
+            map_result(dx_map, b.in, part, dx);
+        }
+    }
+    copy_weights(&b, dw, dbias);
 }

@@ -1,23 +1,9 @@
+#include <math.h>
+
 #include "isa.h"
-#include "vector_math.h"
 
 #define FOR_ELEMS                                                                                                      \
     _Pragma("omp parallel for simd schedule(static) if (elems > 65536)") for (size_t i = 0; i < elems; i++)
-
-void SD_ISA_NAME(residual_add)(size_t elems, const float *shortcut, const float *branch, float scale, bool relu,
-                               float *y) {
-    const float least = relu ? 0.0f : -INFINITY;
-    FOR_ELEMS
-    {
-        float sum = shortcut[i] + scale * branch[i];
-        y[i] = sum < least ? least : sum; /* NaN stays NaN */
-    }
-}
-
-void SD_ISA_NAME(relu_backward)(size_t elems, const float *y, float *dy) {
-    FOR_ELEMS
-    dy[i] = y[i] > 0 ? dy[i] : 0.0f;
-}
 
 void SD_ISA_NAME(scale)(size_t elems, float scale, const float *x, float *y) {
     FOR_ELEMS
@@ -27,22 +13,4 @@ void SD_ISA_NAME(scale)(size_t elems, float scale, const float *x, float *y) {
 void SD_ISA_NAME(accumulate)(size_t elems, const float *x, float *y) {
     FOR_ELEMS
     y[i] += x[i];
-}
-
-static const float SQRT_HALF = 0.70710678f, INV_SQRT_2PI = 0.39894228f;
-
-void SD_ISA_NAME(gelu_forward)(size_t elems, const float *x, float *y) {
-    FOR_ELEMS
-    {
-        float z = x[i] * SQRT_HALF;
-        y[i] = 0.5f * x[i] * (1.0f + fast_erff(z, fast_expf(-z * z)));
-    }
-}
-
-void SD_ISA_NAME(gelu_backward)(size_t elems, const float *x, const float *dy, float *dx) {
-    FOR_ELEMS
-    {
-        float z = x[i] * SQRT_HALF, gauss = fast_expf(-z * z);
-        dx[i] = dy[i] * (0.5f * (1.0f + fast_erff(z, gauss)) + x[i] * INV_SQRT_2PI * gauss);
-    }
 }

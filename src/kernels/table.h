@@ -9,18 +9,23 @@
     X(conv2d_backward)                                                                                                 \
     X(evaluate)                                                                                                        \
     X(finish)                                                                                                          \
-    X(layernorm_forward)                                                                                               \
+    X(layernorm_statistics)                                                                                            \
     X(layernorm_backward)                                                                                              \
-    X(residual_add)                                                                                                    \
-    X(relu_backward)                                                                                                   \
     X(scale)                                                                                                           \
     X(accumulate)                                                                                                      \
-    X(gelu_forward)                                                                                                    \
-    X(gelu_backward)                                                                                                   \
+    X(map)                                                                                                             \
     X(linear_forward)                                                                                                  \
-    X(linear_backward_data) X(linear_backward_weights) X(attention_forward) X(attention_backward) X(maxpool_forward)   \
-        X(maxpool_backward) X(avgpool_forward) X(avgpool_backward) X(subsample_forward) X(subsample_backward)          \
-            X(cross_entropy_forward) X(cross_entropy_backward)
+    X(linear_backward)                                                                                                 \
+    X(attention_forward)                                                                                               \
+    X(attention_backward)                                                                                              \
+    X(maxpool_forward)                                                                                                 \
+    X(maxpool_backward)                                                                                                \
+    X(avgpool_forward)                                                                                                 \
+    X(avgpool_backward)                                                                                                \
+    X(subsample_forward)                                                                                               \
+    X(subsample_backward)                                                                                              \
+    X(cross_entropy_forward)                                                                                           \
+    X(cross_entropy_backward)
 
 /* A function's type is that of its pointer in sd_kernels, so a definition that differs does not link into the table. */
 #define DECLARE_KERNEL(kernel) extern __typeof__(*((sd_kernels *)0)->kernel) SD_ISA_NAME(kernel);

@@ -6,7 +6,38 @@
 
 /* ---- packing ---- */
 
-enum { BLOCK = 16 }; /* of a transposition, for the cache */
+typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
+
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+typedef int quad_places __attribute__((vector_size(16)));
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (quad_places){__VA_ARGS__})
+#endif
+
+/* to[i * to_pitch + j] = from[j * from_pitch + i] for 4 x 4 values. */
+static inline void transpose_quads(const float *from, size_t from_pitch, float *to, size_t to_pitch) {
+    const quad a = *(const quad *)from, b = *(const quad *)(from + from_pitch),
+               c = *(const quad *)(from + 2 * from_pitch), d = *(const quad *)(from + 3 * from_pitch);
+    const quad ab01 = SHUFFLE(a, b, 0, 4, 1, 5), ab23 = SHUFFLE(a, b, 2, 6, 3, 7);
+    const quad cd01 = SHUFFLE(c, d, 0, 4, 1, 5), cd23 = SHUFFLE(c, d, 2, 6, 3, 7);
+    *(quad *)to = SHUFFLE(ab01, cd01, 0, 1, 4, 5);
+    *(quad *)(to + to_pitch) = SHUFFLE(ab01, cd01, 2, 3, 6, 7);
+    *(quad *)(to + 2 * to_pitch) = SHUFFLE(ab23, cd23, 0, 1, 4, 5);
+    *(quad *)(to + 3 * to_pitch) = SHUFFLE(ab23, cd23, 2, 3, 6, 7);
+}
+
+/* to[i * to_pitch + j] = from[j * from_pitch + i], zero for j from `columns` to to_columns. */
+static void transpose(const float *from, size_t from_pitch, size_t rows, size_t columns, size_t to_columns, float *to,
+                      size_t to_pitch) {
+    const size_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+    for (size_t i = 0; i < whole_rows; i += 4)
+        for (size_t j = 0; j < whole_columns; j += 4)
+            transpose_quads(from + j * from_pitch + i, from_pitch, to + i * to_pitch + j, to_pitch);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = i < whole_rows ? whole_columns : 0; j < to_columns; j++)
+            to[i * to_pitch + j] = j < columns ? from[j * from_pitch + i] : 0.0f;
+}
 
 void SD_ISA_NAME(pack_b)(const float *b, size_t rows, size_t columns, size_t row_stride, size_t column_stride,
                          size_t row0, size_t b_rows, float *packed) {
@@ -22,10 +53,7 @@ void SD_ISA_NAME(pack_b)(const float *b, size_t rows, size_t columns, size_t row
                 memset(group + i * width + valid, 0, (width - valid) * sizeof(float));
             }
         } else {
-            for (size_t i0 = 0; i0 < rows; i0 += BLOCK)
-                for (size_t j = 0; j < width; j++)
-                    for (size_t i = i0; i < i0 + BLOCK && i < rows; i++)
-                        group[i * width + j] = j < valid ? from[i * row_stride + j * column_stride] : 0.0f;
+            transpose(from, column_stride, rows, valid, width, group, width);
         }
         memset(group + rows * width, 0, (end - row0 - rows) * width * sizeof(float));
     }
@@ -41,6 +69,10 @@ static inline __attribute__((always_inline)) void tile(const int vectors, const 
     UNROLL
     for (int i = 0; i < vectors * TILE_PIXELS; i++)
         acc[i] = (vec){0};
+    for (int p = 0; p < pixels; p++) { /* the lines of the result, which are far away as a rule */
+        __builtin_prefetch(out + offset[p], 1);
+        __builtin_prefetch(out + offset[p] + columns - 1, 1);
+    }
     for (int slice = 0; slice < slices; slice++, a += slice_elems) {
         for (int value = 0; value < SLICE; value++, b += vectors * VL) {
             vec weight[2];
@@ -109,6 +141,12 @@ static inline __attribute__((always_inline)) void tile_transposed(const int vect
     UNROLL
     for (int i = 0; i < TILE_LANES * vectors; i++)
         acc[i] = (vec){0};
+    UNROLL
+    for (int l = 0; l < TILE_LANES; l++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            __builtin_prefetch(c + (size_t)l * columns + (size_t)(v * VL), 1);
+    }
     for (int p = 0; p < pixels; p++, a += SLICE, b += b_stride) {
         vec d[2];
         UNROLL

@@ -6,6 +6,7 @@
 #ifndef SDTRAIN_KERNELS_TILE_H
 #define SDTRAIN_KERNELS_TILE_H
 
+#include "panel.h"
 #include "vec.h"
 
 enum {
@@ -22,6 +23,19 @@ void SD_ISA_NAME(pack_b)(const float *b, size_t rows, size_t columns, size_t row
 /* out[offset[p] + j] = sum over rows of A[p] B[j], for count pixels and all columns. */
 void SD_ISA_NAME(panel_multiply)(const float *a, size_t slice_elems, int slices, const float *packed, size_t columns,
                                  int count, const size_t *offset, float *out);
+
+/* out[p * pitch + j] = sum over rows of A[p] B[j]: the pixels' results lie in order. */
+static inline void panel_multiply_rows(const float *a, size_t slice_elems, size_t slices, const float *packed,
+                                       size_t columns, size_t count, float *out, size_t pitch) {
+    enum { BLOCK_PIXELS = 42 }; /* a multiple of every tile's */
+    size_t offset[BLOCK_PIXELS];
+    for (size_t p = 0; p < BLOCK_PIXELS; p++)
+        offset[p] = p * pitch;
+    for (size_t p = 0; p < count; p += BLOCK_PIXELS)
+        SD_ISA_NAME(panel_multiply)
+    (a + p * SLICE, slice_elems, (int)slices, packed, columns,
+     count - p < BLOCK_PIXELS ? (int)(count - p) : BLOCK_PIXELS, offset, out + p * pitch);
+}
 
 /* c[i * columns + j] += sum over count pixels of A[p][i] b[p * b_stride + j], for all rows and columns. */
 void SD_ISA_NAME(panel_multiply_transposed)(const float *a, size_t slice_elems, size_t rows, const float *b,

@@ -33,13 +33,13 @@ struct sd_branch {
             int tokens, heads, head_dim;
             sd_layernorm norm;
             sd_linear qkv, projection;
-            float *normed, *queries_keys_values, *probabilities, *mixed;
+            float *queries_keys_values, *mixed;
         } attention;
         struct { /* F(x) = fc2(gelu(fc1(norm(x)))) */
             int tokens;
             sd_layernorm norm;
             sd_linear fc1, fc2;
-            float *normed, *hidden, *activated;
+            float *hidden; /* before gelu */
         } mlp;
     };
 };

@@ -12,67 +12,57 @@ static sd_epilogue no_sums(const sd_branch *branch) {
     return (sd_epilogue){0};
 }
 
-/* dx = shortcut + dbranch. */
-static void sum_gradients(const sd_context *context, size_t rows, int c, const float *shortcut, const float *dbranch,
-                          float *dx, const sd_epilogue *epilogue) {
-    const sd_operand sum = {.u = shortcut, .v = dbranch};
-    context->k->evaluate(rows, c, &sum, dx);
-    context->k->finish(rows, c, dx, epilogue, context->scratch);
-}
-
 static void attention_forward(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut,
                               float scale, bool relu, float *y) {
-    float *z = context->work[SD_WORK_BUFFERS - 1];
+    (void)relu; /* a pre-norm block has none */
     const size_t rows = rows_of(context, branch->attention.tokens);
-    sd_layernorm_forward(&branch->attention.norm, context, rows, x, branch->attention.normed);
-    sd_linear_forward(&branch->attention.qkv, context, rows, branch->attention.normed,
-                      branch->attention.queries_keys_values);
+    const sd_map normalise = sd_layernorm_forward(&branch->attention.norm, context, rows, x);
+    const sd_map add = {.kind = SD_MAP_ADD, .other = shortcut, .scale = scale};
+    sd_linear_forward(&branch->attention.qkv, context, rows, x, &normalise, branch->attention.queries_keys_values,
+                      NULL);
     context->k->attention_forward(context->pass->images, branch->attention.tokens, branch->attention.heads,
                                   branch->attention.head_dim, branch->attention.queries_keys_values,
-                                  branch->attention.probabilities, branch->attention.mixed);
-    sd_linear_forward(&branch->attention.projection, context, rows, branch->attention.mixed, z);
-    context->k->residual_add(rows * (size_t)branch->attention.projection.out, shortcut, z, scale, relu, y);
+                                  branch->attention.mixed, context->scratch);
+    sd_linear_forward(&branch->attention.projection, context, rows, branch->attention.mixed, NULL, y, &add);
 }
 
 static void attention_backward(sd_branch *branch, const sd_context *context, const float *x, const float *dy,
                                float scale, const float *shortcut, float *dx, const sd_epilogue *epilogue) {
     const size_t rows = rows_of(context, branch->attention.tokens);
-    const size_t elems = rows * (size_t)branch->attention.projection.out;
-    float *dz = context->work[2], *dbranch = context->work[0];
-    float *dmixed = context->work[0], *dprobabilities = context->work[1], *dqkv = context->work[2];
-    float *dnormed = context->work[1];
-    context->k->scale(elems, scale, dy, dz);
-    sd_linear_backward(&branch->attention.projection, context, rows, branch->attention.mixed, dz, dmixed);
+    const sd_map normalise = sd_layernorm_map(&branch->attention.norm);
+    const sd_map scaled = {.kind = SD_MAP_SCALE, .scale = scale};
+    float *dmixed = context->work[0], *dqkv = context->work[1], *dnormed = context->work[0];
+    sd_linear_backward(&branch->attention.projection, context, rows, branch->attention.mixed, NULL, dy, &scaled, dmixed,
+                       NULL);
     context->k->attention_backward(context->pass->images, branch->attention.tokens, branch->attention.heads,
-                                   branch->attention.head_dim, branch->attention.queries_keys_values,
-                                   branch->attention.probabilities, dmixed, dprobabilities, dqkv);
-    sd_linear_backward(&branch->attention.qkv, context, rows, branch->attention.normed, dqkv, dnormed);
-    sd_layernorm_backward(&branch->attention.norm, context, rows, x, dnormed, dbranch);
-    sum_gradients(context, rows, branch->attention.norm.c, shortcut, dbranch, dx, epilogue);
+                                   branch->attention.head_dim, branch->attention.queries_keys_values, dmixed, dqkv,
+                                   context->scratch);
+    sd_linear_backward(&branch->attention.qkv, context, rows, x, &normalise, dqkv, NULL, dnormed, NULL);
+    sd_layernorm_backward(&branch->attention.norm, context, rows, x, dnormed, shortcut, dx);
+    context->k->finish(rows, branch->attention.norm.c, dx, epilogue, context->scratch);
 }
 
 static void mlp_forward(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut,
                         float scale, bool relu, float *y) {
-    float *z = context->work[SD_WORK_BUFFERS - 1];
+    (void)relu;
     const size_t rows = rows_of(context, branch->mlp.tokens);
-    sd_layernorm_forward(&branch->mlp.norm, context, rows, x, branch->mlp.normed);
-    sd_linear_forward(&branch->mlp.fc1, context, rows, branch->mlp.normed, branch->mlp.hidden);
-    context->k->gelu_forward(rows * (size_t)branch->mlp.fc1.out, branch->mlp.hidden, branch->mlp.activated);
-    sd_linear_forward(&branch->mlp.fc2, context, rows, branch->mlp.activated, z);
-    context->k->residual_add(rows * (size_t)branch->mlp.fc2.out, shortcut, z, scale, relu, y);
+    const sd_map normalise = sd_layernorm_forward(&branch->mlp.norm, context, rows, x);
+    const sd_map gelu = {.kind = SD_MAP_GELU}, add = {.kind = SD_MAP_ADD, .other = shortcut, .scale = scale};
+    sd_linear_forward(&branch->mlp.fc1, context, rows, x, &normalise, branch->mlp.hidden, NULL);
+    sd_linear_forward(&branch->mlp.fc2, context, rows, branch->mlp.hidden, &gelu, y, &add);
 }
 
 static void mlp_backward(sd_branch *branch, const sd_context *context, const float *x, const float *dy, float scale,
                          const float *shortcut, float *dx, const sd_epilogue *epilogue) {
-    const size_t rows = rows_of(context, branch->mlp.tokens), elems = rows * (size_t)branch->mlp.fc2.out;
-    float *dz = context->work[2], *dhidden = context->work[0], *dnormed = context->work[1];
-    float *dbranch = context->work[2];
-    context->k->scale(elems, scale, dy, dz);
-    sd_linear_backward(&branch->mlp.fc2, context, rows, branch->mlp.activated, dz, dhidden);
-    context->k->gelu_backward(rows * (size_t)branch->mlp.fc1.out, branch->mlp.hidden, dhidden, dhidden);
-    sd_linear_backward(&branch->mlp.fc1, context, rows, branch->mlp.normed, dhidden, dnormed);
-    sd_layernorm_backward(&branch->mlp.norm, context, rows, x, dnormed, dbranch);
-    sum_gradients(context, rows, branch->mlp.norm.c, shortcut, dbranch, dx, epilogue);
+    const size_t rows = rows_of(context, branch->mlp.tokens);
+    const sd_map normalise = sd_layernorm_map(&branch->mlp.norm);
+    const sd_map scaled = {.kind = SD_MAP_SCALE, .scale = scale}, gelu = {.kind = SD_MAP_GELU};
+    const sd_map gelu_backward = {.kind = SD_MAP_GELU_BACKWARD, .other = branch->mlp.hidden};
+    float *dhidden = context->work[0], *dnormed = context->work[1];
+    sd_linear_backward(&branch->mlp.fc2, context, rows, branch->mlp.hidden, &gelu, dy, &scaled, dhidden, NULL);
+    sd_linear_backward(&branch->mlp.fc1, context, rows, x, &normalise, dhidden, &gelu_backward, dnormed, NULL);
+    sd_layernorm_backward(&branch->mlp.norm, context, rows, x, dnormed, shortcut, dx);
+    context->k->finish(rows, branch->mlp.norm.c, dx, epilogue, context->scratch);
 }
 
 static const sd_branch_kind attention_kind = {attention_forward, no_sums, attention_backward};
@@ -89,7 +79,6 @@ static sd_status linear_init(sd_network *network, sd_branch *branch, sd_linear *
     char full[48];
     snprintf(full, sizeof full, "%s.%s", block, name);
     branch->flops += 2.0 * tokens * in * out;
-    sd_network_want_scratch(network, sd_norm_scratch_elems((size_t)tokens * (size_t)network->max_images, out));
     return sd_linear_init(network, layer, full, in, out, INIT_DEVIATION);
 }
 
@@ -109,9 +98,8 @@ sd_status sd_attention_branch_init(sd_network *network, sd_branch *branch, const
     SD_TRY(linear_init(network, branch, &branch->attention.qkv, name, "attn.qkv", in.h, in.c, 3 * in.c));
     SD_TRY(linear_init(network, branch, &branch->attention.projection, name, "attn.proj", in.h, in.c, in.c));
     branch->flops += 2 * 2.0 * in.h * in.h * in.c; /* Q K^T and P V */
-    SD_TRY(plan(network, &branch->attention.normed, tokens * width));
+    sd_network_want_scratch(network, sd_attention_scratch_elems(in.h, branch->attention.head_dim));
     SD_TRY(plan(network, &branch->attention.queries_keys_values, tokens * 3 * width));
-    SD_TRY(plan(network, &branch->attention.probabilities, (size_t)heads * tokens * tokens));
     return plan(network, &branch->attention.mixed, tokens * width);
 }
 
@@ -122,7 +110,5 @@ sd_status sd_mlp_branch_init(sd_network *network, sd_branch *branch, const char 
     SD_TRY(norm_init(network, &branch->mlp.norm, name, "norm2", in));
     SD_TRY(linear_init(network, branch, &branch->mlp.fc1, name, "mlp.fc1", in.h, in.c, hidden));
     SD_TRY(linear_init(network, branch, &branch->mlp.fc2, name, "mlp.fc2", in.h, hidden, in.c));
-    SD_TRY(plan(network, &branch->mlp.normed, tokens * (size_t)in.c));
-    SD_TRY(plan(network, &branch->mlp.hidden, tokens * (size_t)hidden));
-    return plan(network, &branch->mlp.activated, tokens * (size_t)hidden);
+    return plan(network, &branch->mlp.hidden, tokens * (size_t)hidden);
 }

@@ -11,7 +11,6 @@ static sd_status head_init(sd_network *network, const char *name, double dropout
     head->dropout = dropout;
     SD_TRY(sd_linear_init(network, &head->linear, name, head->in.c, network->classes, init_deviation));
     network->flops += 2.0 * (double)c * network->classes;
-    sd_network_want_scratch(network, sd_norm_scratch_elems(images, network->classes));
     sd_network_want_work(network, c);
     SD_TRY(sd_arena_reserve(&network->arena, &head->gathered, images * c));
     SD_TRY(sd_arena_reserve(&network->arena, &head->features, images * c));
@@ -50,21 +49,22 @@ void sd_head_forward(sd_head *head, const sd_context *context, const float *x) {
     if (head->tokens) {
         for (size_t n = 0; n < images; n++)
             memcpy(head->gathered + n * c, x + n * tokens * c, c * sizeof(float));
-        sd_layernorm_forward(&head->norm, context, images, head->gathered, head->features);
+        const sd_map normalise = sd_layernorm_forward(&head->norm, context, images, head->gathered);
+        context->k->map(images, head->in.c, head->gathered, &normalise, head->features);
     } else {
         context->k->avgpool_forward((int)images, head->in.h * head->in.w, head->in.c, x, head->features);
     }
     dropout(head, context->pass, head->features);
-    sd_linear_forward(&head->linear, context, images, head->features, head->logits);
+    sd_linear_forward(&head->linear, context, images, head->features, NULL, head->logits, NULL);
 }
 
 void sd_head_backward(sd_head *head, const sd_context *context, const float *dlogits, float *dx) {
     const size_t images = (size_t)context->pass->images, c = (size_t)head->in.c, tokens = (size_t)head->in.h;
     float *dfeatures = context->work[0], *dgathered = context->work[1];
-    sd_linear_backward(&head->linear, context, images, head->features, dlogits, dfeatures);
+    sd_linear_backward(&head->linear, context, images, head->features, NULL, dlogits, NULL, dfeatures, NULL);
     dropout(head, context->pass, dfeatures);
     if (head->tokens) {
-        sd_layernorm_backward(&head->norm, context, images, head->gathered, dfeatures, dgathered);
+        sd_layernorm_backward(&head->norm, context, images, head->gathered, dfeatures, NULL, dgathered);
         memset(dx, 0, images * tokens * c * sizeof(float));
         for (size_t n = 0; n < images; n++)
             memcpy(dx + n * tokens * c, dgathered + n * c, c * sizeof(float));

@@ -56,9 +56,11 @@ typedef struct sd_linear {
 /* init_deviation > 0: normal weights, zero bias (timm); 0: PyTorch's default, uniform in +-1/sqrt(in) for both. */
 sd_status sd_linear_init(sd_network *network, sd_linear *layer, const char *name, int in, int out,
                          float init_deviation);
-void sd_linear_forward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x, float *y);
-void sd_linear_backward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x, const float *dy,
-                        float *dx);
+/* Maps: what happens to x, y, dy, dx on the way (sd_map); NULL for nothing. */
+void sd_linear_forward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x,
+                       const sd_map *x_map, float *y, const sd_map *y_map);
+void sd_linear_backward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x,
+                        const sd_map *x_map, const float *dy, const sd_map *dy_map, float *dx, const sd_map *dx_map);
 
 typedef struct sd_layernorm {
     int c;
@@ -68,8 +70,12 @@ typedef struct sd_layernorm {
 
 /* rows: of one image. */
 sd_status sd_layernorm_init(sd_network *network, sd_layernorm *layer, const char *name, size_t rows, int c);
-void sd_layernorm_forward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x, float *y);
+/* Finds mean and rstd of x, and the map that normalises it. */
+sd_map sd_layernorm_forward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x);
+/* That map again, for the backward pass. */
+sd_map sd_layernorm_map(const sd_layernorm *layer);
+/* dx = add + the gradient; add may be dx, or NULL for nothing. */
 void sd_layernorm_backward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x, const float *dy,
-                           float *dx);
+                           const float *add, float *dx);
 
 #endif

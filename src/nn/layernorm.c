@@ -14,13 +14,21 @@ sd_status sd_layernorm_init(sd_network *network, sd_layernorm *layer, const char
     return SD_OK;
 }
 
-void sd_layernorm_forward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x, float *y) {
-    context->k->layernorm_forward(rows, layer->c, x, layer->gamma->value, layer->beta->value, EPSILON, y, layer->mean,
-                                  layer->rstd);
+sd_map sd_layernorm_map(const sd_layernorm *layer) {
+    return (sd_map){.kind = SD_MAP_NORMALISE,
+                    .mean = layer->mean,
+                    .rstd = layer->rstd,
+                    .gamma = layer->gamma->value,
+                    .beta = layer->beta->value};
+}
+
+sd_map sd_layernorm_forward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x) {
+    context->k->layernorm_statistics(rows, layer->c, x, EPSILON, layer->mean, layer->rstd);
+    return sd_layernorm_map(layer);
 }
 
 void sd_layernorm_backward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x, const float *dy,
-                           float *dx) {
-    context->k->layernorm_backward(rows, layer->c, x, dy, layer->gamma->value, layer->mean, layer->rstd, dx,
+                           const float *add, float *dx) {
+    context->k->layernorm_backward(rows, layer->c, x, dy, layer->gamma->value, layer->mean, layer->rstd, add, dx,
                                    layer->gamma->gradient, layer->beta->gradient, context->scratch);
 }

@@ -6,6 +6,7 @@ sd_status sd_linear_init(sd_network *network, sd_linear *layer, const char *name
                          float init_deviation) {
     layer->in = in;
     layer->out = out;
+    sd_network_want_scratch(network, sd_linear_scratch_elems(in, out));
     float bound = init_deviation > 0 ? 0 : 1.0f / sqrtf((float)in);
     SD_TRY(sd_network_add_tensor(
         network,
@@ -16,13 +17,14 @@ sd_status sd_linear_init(sd_network *network, sd_linear *layer, const char *name
                                  &layer->bias);
 }
 
-void sd_linear_forward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x, float *y) {
-    context->k->linear_forward(rows, layer->in, layer->out, x, layer->weight->value, layer->bias->value, y);
+void sd_linear_forward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x,
+                       const sd_map *x_map, float *y, const sd_map *y_map) {
+    context->k->linear_forward(rows, layer->in, layer->out, x, x_map, layer->weight->value, layer->bias->value, y,
+                               y_map, context->scratch);
 }
 
-void sd_linear_backward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x, const float *dy,
-                        float *dx) {
-    context->k->linear_backward_weights(rows, layer->in, layer->out, x, dy, layer->weight->gradient,
-                                        layer->bias->gradient, context->scratch);
-    context->k->linear_backward_data(rows, layer->in, layer->out, dy, layer->weight->value, dx);
+void sd_linear_backward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x,
+                        const sd_map *x_map, const float *dy, const sd_map *dy_map, float *dx, const sd_map *dx_map) {
+    context->k->linear_backward(rows, layer->in, layer->out, x, x_map, dy, dy_map, layer->weight->value, dx, dx_map,
+                                layer->weight->gradient, layer->bias->gradient, context->scratch);
 }

@@ -121,7 +121,8 @@ typedef struct subject {
 
 static void forward(const subject *s) {
     if (s->layer->part)
-        s->kernels->linear_forward(s->size.m, s->conv.c, s->conv.k, s->x, s->w, s->bias, s->out);
+        s->kernels->linear_forward(s->size.m, s->conv.c, s->conv.k, s->x, NULL, s->w, s->bias, s->out, NULL,
+                                   s->scratch);
     else
         s->kernels->conv2d_forward(&s->conv, &s->in, s->w, s->out, NULL, s->scratch);
 }
@@ -131,8 +132,8 @@ static bool passes_gradient_on(const layer *l) { return l->conv.c > 3; }
 
 static void backward(const subject *s) {
     if (s->layer->part) {
-        s->kernels->linear_backward_weights(s->size.m, s->conv.c, s->conv.k, s->x, s->y, s->dw, s->dbias, s->scratch);
-        s->kernels->linear_backward_data(s->size.m, s->conv.c, s->conv.k, s->y, s->w, s->out);
+        s->kernels->linear_backward(s->size.m, s->conv.c, s->conv.k, s->x, NULL, s->y, NULL, s->w, s->out, NULL, s->dw,
+                                    s->dbias, s->scratch);
     } else {
         s->kernels->conv2d_backward(&s->conv, &s->in, &s->gradient, s->w, s->dw,
                                     passes_gradient_on(s->layer) ? s->out : NULL, NULL, s->scratch);
@@ -201,7 +202,7 @@ static sd_status subject_allocate(subject *s) {
     SD_TRY(sd_alloc_floats(&s->out, larger(larger(x_elems, w_elems), y_elems)));
     SD_TRY(sd_alloc_floats(&s->blas_out, larger(larger(patch_elems, w_elems), y_elems)));
     return sd_alloc_floats(&s->scratch,
-                           larger(sd_conv2d_scratch_elems(&s->conv), sd_norm_scratch_elems(s->size.m, s->conv.k)));
+                           larger(sd_conv2d_scratch_elems(&s->conv), sd_linear_scratch_elems(s->conv.c, s->conv.k)));
 }
 
 /* ---- samples: each lasts about SAMPLE_SECONDS ---- */

@@ -1,0 +1,107 @@
+#include "map.h"
+
+#include "vector_math.h"
+
+static const float SQRT_HALF = 0.70710678f, INV_SQRT_2PI = 0.39894228f;
+
+static inline float gelu(float x) {
+    float z = x * SQRT_HALF;
+    return 0.5f * x * (1.0f + fast_erff(z, fast_expf(-z * z)));
+}
+
+static inline float gelu_slope(float x) {
+    float z = x * SQRT_HALF, gauss = fast_expf(-z * z);
+    return 0.5f * (1.0f + fast_erff(z, gauss)) + x * INV_SQRT_2PI * gauss;
+}
+
+enum {
+    COPY = -1,         /* what a NULL map does */
+    PREFETCH_ROWS = 4, /* ahead: rows come from far memory, and the map of a value takes as long as to fetch it */
+};
+
+#define FOR_VALUES _Pragma("omp simd") for (int i = 0; i < n; i++)
+
+/* n values of row r, from column j on. kind is a constant, and so is n but for the end of a row. */
+static inline __attribute__((always_inline)) void map_run(const int kind, const int n, const sd_map *map,
+                                                          const float *x, size_t c, size_t r, size_t j, float *to) {
+    const float *from = x + r * c + j, *other = NULL;
+    if (kind == SD_MAP_ADD || kind == SD_MAP_GELU_BACKWARD)
+        other = map->other + r * c + j;
+    __builtin_prefetch(from + PREFETCH_ROWS * c);
+    if (other)
+        __builtin_prefetch(other + PREFETCH_ROWS * c);
+    switch (kind) {
+    case SD_MAP_SCALE:
+        FOR_VALUES
+        to[i] = map->scale * from[i];
+        break;
+    case SD_MAP_ADD:
+        FOR_VALUES
+        to[i] = other[i] + map->scale * from[i];
+        break;
+    case SD_MAP_NORMALISE:
+        FOR_VALUES
+        to[i] = (from[i] - map->mean[r]) * map->rstd[r] * map->gamma[j + (size_t)i] + map->beta[j + (size_t)i];
+        break;
+    case SD_MAP_GELU:
+        FOR_VALUES
+        to[i] = gelu(from[i]);
+        break;
+    case SD_MAP_GELU_BACKWARD:
+        FOR_VALUES
+        to[i] = from[i] * gelu_slope(other[i]);
+        break;
+    default:
+        FOR_VALUES
+        to[i] = from[i];
+    }
+}
+
+static inline __attribute__((always_inline)) void map_rows(const int kind, const sd_map *map_at, const float *x,
+                                                           size_t c, map_part part, float *to, map_layout layout) {
+    const sd_map map = map_at ? *map_at : (sd_map){0}; /* a copy, which stores to `to` cannot change */
+    for (size_t row = 0; row < part.rows; row++) {
+        for (size_t first = 0; first < part.columns; first += layout.width) {
+            float *at = to + first / layout.width * layout.block_elems + row * layout.row_elems;
+            const size_t left = part.columns - first, width = left < layout.width ? left : layout.width;
+            size_t j = 0;
+            for (; j + SLICE <= width; j += SLICE)
+                map_run(kind, SLICE, &map, x, c, part.row + row, part.column + first + j, at + j);
+            if (j < width)
+                map_run(kind, (int)(width - j), &map, x, c, part.row + row, part.column + first + j, at + j);
+        }
+    }
+}
+
+void SD_ISA_NAME(map_values)(const sd_map *map, const float *x, size_t c, map_part part, float *to, map_layout layout) {
+    switch (map ? (int)map->kind : COPY) {
+    case SD_MAP_SCALE:
+        map_rows(SD_MAP_SCALE, map, x, c, part, to, layout);
+        break;
+    case SD_MAP_ADD:
+        map_rows(SD_MAP_ADD, map, x, c, part, to, layout);
+        break;
+    case SD_MAP_NORMALISE:
+        map_rows(SD_MAP_NORMALISE, map, x, c, part, to, layout);
+        break;
+    case SD_MAP_GELU:
+        map_rows(SD_MAP_GELU, map, x, c, part, to, layout);
+        break;
+    case SD_MAP_GELU_BACKWARD:
+        map_rows(SD_MAP_GELU_BACKWARD, map, x, c, part, to, layout);
+        break;
+    default:
+        map_rows(COPY, map, x, c, part, to, layout);
+    }
+}
+
+enum { ROWS = 16 }; /* a thread takes at a time */
+
+void SD_ISA_NAME(map)(size_t rows, int c, const float *x, const sd_map *map, float *y) {
+    const size_t width = (size_t)c;
+#pragma omp parallel for schedule(static) if (rows > ROWS)
+    for (size_t row = 0; row < rows; row += ROWS) {
+        const map_part part = {row, rows - row < ROWS ? rows - row : ROWS, 0, width};
+        SD_ISA_NAME(map_values)(map, x, width, part, y + row * width, (map_layout){width, 0, width});
+    }
+}

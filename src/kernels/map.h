@@ -1,0 +1,21 @@
+/* Private to kernels/: maps (sd_map), applied to a part of a matrix on its way from or to memory. */
+#ifndef SDTRAIN_KERNELS_MAP_H
+#define SDTRAIN_KERNELS_MAP_H
+
+#include "isa.h"
+#include "panel.h"
+
+/* Where a part of a matrix goes: column j of its row r is at[j / width * block_elems + r * row_elems + j % width]. */
+typedef struct map_layout {
+    size_t width, block_elems, row_elems; /* width: a multiple of SLICE, unless all columns are in one block */
+} map_layout;
+
+/* A part of a matrix [*, c]. */
+typedef struct map_part {
+    size_t row, rows, column, columns;
+} map_part;
+
+/* to = map(that part of x [*, c]); to may be the part itself. map may be NULL. */
+void SD_ISA_NAME(map_values)(const sd_map *map, const float *x, size_t c, map_part part, float *to, map_layout layout);
+
+#endif
