@@ -20,7 +20,7 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 /* ---- the choice ---- */
 
-enum { MIN_WINOGRAD_CHANNELS = 32, MAX_WINOGRAD_CHANNELS = 256, MIN_ROWS_WIDTH = 7 };
+enum { MIN_WINOGRAD_CHANNELS = 16, MAX_WINOGRAD_CHANNELS = 256, MIN_ROWS_WIDTH = 7 };
 
 /* Measured (tests/bench/LOG.md): below 32 channels the transforms cost more than they save; with many channels the weights'
  * transform must be spread over many tiles. */

@@ -61,13 +61,14 @@ void SD_ISA_NAME(pack_b)(const float *b, size_t rows, size_t columns, size_t row
 
 /* ---- A B ---- */
 
-/* acc[pixel][vector] = sum over slices and their 16 values of a * b; then stored to out + offset[pixel]. */
-static inline __attribute__((always_inline)) void tile(const int vectors, const float *a, size_t slice_elems,
-                                                       const float *b, int slices, float *out, const size_t *offset,
-                                                       int pixels, size_t columns) {
+/* acc[pixel][vector] = sum over slices and their 16 values of a * b, for `height` pixels; then `pixels` of them are stored to
+ * out + offset[pixel]. */
+static inline __attribute__((always_inline)) void tile(const int height, const int vectors, const float *a,
+                                                       size_t slice_elems, const float *b, int slices, float *out,
+                                                       const size_t *offset, int pixels, size_t columns) {
     vec acc[2 * TILE_PIXELS];
     UNROLL
-    for (int i = 0; i < vectors * TILE_PIXELS; i++)
+    for (int i = 0; i < height * vectors; i++)
         acc[i] = (vec){0};
     for (int p = 0; p < pixels; p++) { /* the lines of the result, which are far away as a rule */
         __builtin_prefetch(out + offset[p], 1);
@@ -80,7 +81,7 @@ static inline __attribute__((always_inline)) void tile(const int vectors, const 
             for (int v = 0; v < vectors; v++)
                 weight[v] = load(b + v * VL);
             UNROLL
-            for (int p = 0; p < TILE_PIXELS; p++) {
+            for (int p = 0; p < height; p++) {
                 float x = a[p * SLICE + value];
                 UNROLL
                 for (int v = 0; v < vectors; v++)
@@ -88,18 +89,18 @@ static inline __attribute__((always_inline)) void tile(const int vectors, const 
             }
         }
     }
-    if (pixels == TILE_PIXELS && columns == (size_t)(vectors * VL)) {
+    if (pixels == height && columns == (size_t)(vectors * VL)) {
         UNROLL
-        for (int p = 0; p < TILE_PIXELS; p++) {
+        for (int p = 0; p < height; p++) {
             UNROLL
             for (int v = 0; v < vectors; v++)
                 store(out + offset[p] + v * VL, acc[p * vectors + v]);
         }
         return;
     }
-    float spill[TILE_PIXELS][2 * VL];
+    float spill[2 * TILE_PIXELS][2 * VL];
     UNROLL
-    for (int p = 0; p < TILE_PIXELS; p++) {
+    for (int p = 0; p < height; p++) {
         UNROLL
         for (int v = 0; v < vectors; v++)
             store(&spill[p][v * VL], acc[p * vectors + v]);
@@ -108,41 +109,44 @@ static inline __attribute__((always_inline)) void tile(const int vectors, const 
         memcpy(out + offset[p], spill[p], columns * sizeof(float));
 }
 
-static __attribute__((noinline)) void tile_wide(const float *a, size_t slice_elems, const float *b, int slices,
-                                                float *out, const size_t *offset, int pixels, size_t columns) {
-    tile(2, a, slice_elems, b, slices, out, offset, pixels, columns);
-}
-
-static __attribute__((noinline)) void tile_narrow(const float *a, size_t slice_elems, const float *b, int slices,
-                                                  float *out, const size_t *offset, int pixels, size_t columns) {
-    tile(1, a, slice_elems, b, slices, out, offset, pixels, columns);
-}
+#define TILE(name, height, vectors)                                                                                    \
+    static __attribute__((noinline)) void name(const float *a, size_t slice_elems, const float *b, int slices,         \
+                                               float *out, const size_t *offset, int pixels, size_t columns) {         \
+        tile(height, vectors, a, slice_elems, b, slices, out, offset, pixels, columns);                                \
+    }
+TILE(tile_wide, TILE_PIXELS, 2)
+TILE(tile_narrow, TILE_PIXELS, 1)
+TILE(tile_tall, 2 * TILE_PIXELS, 1)
+#undef TILE
 
 void SD_ISA_NAME(panel_multiply)(const float *a, size_t slice_elems, int slices, const float *packed, size_t columns,
                                  int count, const size_t *offset, float *out) {
     for (size_t column = 0; column < columns; column += WIDE) {
         const bool wide = columns - column > VL;
-        const size_t width = wide ? WIDE : VL;
-        for (int p = 0; p < count; p += TILE_PIXELS)
-            (wide ? tile_wide : tile_narrow)(a + (size_t)p * SLICE, slice_elems,
-                                             packed + column * (size_t)slices * SLICE, slices, out + column, offset + p,
-                                             count - p < TILE_PIXELS ? count - p : TILE_PIXELS,
-                                             columns - column < width ? columns - column : width);
+        const size_t width = wide ? WIDE : VL, valid = columns - column < width ? columns - column : width;
+        for (int p = 0, height; p < count; p += height) {
+            const bool tall = !wide && count - p >= 2 * TILE_PIXELS;
+            height = tall ? 2 * TILE_PIXELS : TILE_PIXELS;
+            (wide   ? tile_wide
+             : tall ? tile_tall
+                    : tile_narrow)(a + (size_t)p * SLICE, slice_elems, packed + column * (size_t)slices * SLICE, slices,
+                                   out + column, offset + p, count - p < height ? count - p : height, valid);
+        }
     }
 }
 
 /* ---- A^T B ---- */
 
 /* c[lane][vector] += sum over pixels of a[pixel][lane] * b[pixel][vector]. */
-static inline __attribute__((always_inline)) void tile_transposed(const int vectors, const float *a, const float *b,
-                                                                  size_t b_stride, int pixels, size_t columns,
-                                                                  float *c) {
+static inline __attribute__((always_inline)) void tile_transposed(const int lanes, const int vectors, const float *a,
+                                                                  const float *b, size_t b_stride, int pixels,
+                                                                  size_t columns, float *c) {
     vec acc[2 * TILE_LANES];
     UNROLL
-    for (int i = 0; i < TILE_LANES * vectors; i++)
+    for (int i = 0; i < lanes * vectors; i++)
         acc[i] = (vec){0};
     UNROLL
-    for (int l = 0; l < TILE_LANES; l++) {
+    for (int l = 0; l < lanes; l++) {
         UNROLL
         for (int v = 0; v < vectors; v++)
             __builtin_prefetch(c + (size_t)l * columns + (size_t)(v * VL), 1);
@@ -153,7 +157,7 @@ static inline __attribute__((always_inline)) void tile_transposed(const int vect
         for (int v = 0; v < vectors; v++)
             d[v] = load(b + v * VL);
         UNROLL
-        for (int l = 0; l < TILE_LANES; l++) {
+        for (int l = 0; l < lanes; l++) {
             float x = a[l];
             UNROLL
             for (int v = 0; v < vectors; v++)
@@ -161,7 +165,7 @@ static inline __attribute__((always_inline)) void tile_transposed(const int vect
         }
     }
     UNROLL
-    for (int l = 0; l < TILE_LANES; l++) {
+    for (int l = 0; l < lanes; l++) {
         UNROLL
         for (int v = 0; v < vectors; v++) {
             float *to = c + (size_t)l * columns + (size_t)(v * VL);
@@ -170,15 +174,15 @@ static inline __attribute__((always_inline)) void tile_transposed(const int vect
     }
 }
 
-static __attribute__((noinline)) void tile_transposed_wide(const float *a, const float *b, size_t b_stride, int pixels,
-                                                           size_t columns, float *c) {
-    tile_transposed(2, a, b, b_stride, pixels, columns, c);
-}
-
-static __attribute__((noinline)) void tile_transposed_narrow(const float *a, const float *b, size_t b_stride,
-                                                             int pixels, size_t columns, float *c) {
-    tile_transposed(1, a, b, b_stride, pixels, columns, c);
-}
+#define TILE(name, lanes, vectors)                                                                                     \
+    static __attribute__((noinline)) void name(const float *a, const float *b, size_t b_stride, int pixels,            \
+                                               size_t columns, float *c) {                                             \
+        tile_transposed(lanes, vectors, a, b, b_stride, pixels, columns, c);                                           \
+    }
+TILE(tile_transposed_wide, TILE_LANES, 2)
+TILE(tile_transposed_narrow, TILE_LANES, 1)
+TILE(tile_transposed_tall, 2 * TILE_LANES, 1)
+#undef TILE
 
 /* The rest: any number of lanes and columns. */
 static void tile_transposed_any(size_t lanes, size_t width, const float *a, const float *b, size_t b_stride, int pixels,
@@ -196,16 +200,20 @@ void SD_ISA_NAME(panel_multiply_transposed)(const float *a, size_t slice_elems, 
                                             size_t b_stride, size_t columns, int count, float *c) {
     for (size_t j = 0; j < columns;) {
         const size_t left = columns - j, width = left >= WIDE ? WIDE : left >= VL ? VL : left;
-        for (size_t row = 0; row < rows; row += TILE_LANES) {
-            const float *lanes = a + row / SLICE * slice_elems + row % SLICE;
+        for (size_t row = 0, lanes; row < rows; row += lanes) {
+            const float *from = a + row / SLICE * slice_elems + row % SLICE;
             float *to = c + row * columns + j;
-            if (rows - row < TILE_LANES || width < VL)
-                tile_transposed_any(rows - row < TILE_LANES ? rows - row : TILE_LANES, width, lanes, b + j, b_stride,
-                                    count, columns, to);
-            else if (width == WIDE)
-                tile_transposed_wide(lanes, b + j, b_stride, count, columns, to);
-            else
-                tile_transposed_narrow(lanes, b + j, b_stride, count, columns, to);
+            lanes = rows - row < TILE_LANES ? rows - row : TILE_LANES;
+            if (lanes < TILE_LANES || width < VL) {
+                tile_transposed_any(lanes, width, from, b + j, b_stride, count, columns, to);
+            } else if (width == WIDE) {
+                tile_transposed_wide(from, b + j, b_stride, count, columns, to);
+            } else if (rows - row >= 2 * TILE_LANES) { /* within a slice, as SLICE is a multiple */
+                lanes = 2 * TILE_LANES;
+                tile_transposed_tall(from, b + j, b_stride, count, columns, to);
+            } else {
+                tile_transposed_narrow(from, b + j, b_stride, count, columns, to);
+            }
         }
         j += width;
     }

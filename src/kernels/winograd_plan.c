@@ -3,8 +3,11 @@
 #include <omp.h>
 
 enum {
-    BLOCK_TILES = 28, /* a multiple of the register tiles' 14 pixels: V, M and U of a point stay in the cache ... */
+    /* Tiles of a block, multiples of the register tiles' 14 pixels if images let them: V and M stay in the cache ... */
+    SMALL_BLOCK_TILES = 56,
+    BLOCK_TILES = 28,
     LARGE_BLOCK_TILES = 112, /* ... unless U is so large that more tiles must share it */
+    SMALL_CHANNELS = 16,
     LARGE_CHANNELS = 256,
     SPARE_TILES = 14, /* that a register tile may read behind the last */
     SPARE_ELEMS = 16, /* keep points from lying a multiple of 4 KB apart, where they would fight for cache lines */
@@ -18,7 +21,10 @@ winograd_plan winograd_plan_of(int images, int h, int w, int in, int out) {
                        .tiles_h = (h + WINOGRAD_TILE - 1) / WINOGRAD_TILE,
                        .tiles_w = (w + WINOGRAD_TILE - 1) / WINOGRAD_TILE};
     p.tile_rows = (long)images * p.tiles_h;
-    const int wanted = in >= LARGE_CHANNELS || out >= LARGE_CHANNELS ? LARGE_BLOCK_TILES : BLOCK_TILES;
+    const int most = in > out ? in : out;
+    const int wanted = most >= LARGE_CHANNELS  ? LARGE_BLOCK_TILES
+                       : most > SMALL_CHANNELS ? BLOCK_TILES
+                                               : SMALL_BLOCK_TILES;
     p.block_rows = wanted / p.tiles_w > 0 ? wanted / p.tiles_w : 1;
     if (p.block_rows > p.tile_rows)
         p.block_rows = (int)p.tile_rows;
