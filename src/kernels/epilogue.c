@@ -80,12 +80,17 @@ static inline __attribute__((always_inline)) void gradient_of(const int vectors,
         for (int v = 0; v < vectors; v++) {
             const size_t here = at + (size_t)(v * VL);
             vec value = load(y + here);
-            if (e->add)
+            if (e->add) {
+                fetch_ahead(e->add + here);
                 value += load(e->add + here);
-            if (e->mask.u)
+            }
+            if (e->mask.u) {
+                fetch_ahead(e->mask.u + here);
                 value = where(load(e->mask.u + here) * a[v] + d[v] > 0, value);
+            }
             store(y + here, value);
             if (e->product) {
+                fetch_ahead(e->product + here);
                 sum[v] += value;
                 products[v] += value * (load(e->product + here) - mean[v]);
             }
@@ -166,8 +171,11 @@ static inline __attribute__((always_inline)) void evaluate_channels(const int ve
         for (int v = 0; v < vectors; v++) {
             const size_t here = at + i + (size_t)(v * VL);
             vec value = d[v];
-            if (x->v)
+            if (x->v) {
+                fetch_ahead(x->v + here);
                 value += load(x->v + here) * b[v];
+            }
+            fetch_ahead(x->u + here);
             value += load(x->u + here) * a[v];
             store(y + i + v * VL, x->relu ? positive_part(value) : value);
         }

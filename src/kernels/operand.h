@@ -35,6 +35,7 @@ static inline void operand_slices(const sd_operand *x, size_t at, size_t stride,
                 UNROLL
                 for (int v = 0; v < PER_SLICE; v++)
                     store(to + (size_t)s * slice_elems + v * VL, load(x->u + at + s * SLICE + v * VL));
+                fetch_ahead(x->u + at + s * SLICE);
             }
         return;
     }
@@ -51,6 +52,11 @@ static inline void operand_slices(const sd_operand *x, size_t at, size_t stride,
                 const size_t here = at + (size_t)(s * SLICE + v * VL);
                 const int i = s * PER_SLICE + v;
                 vec value = d[i];
+                if (v == 0) {
+                    fetch_ahead(x->u + here);
+                    if (x->v)
+                        fetch_ahead(x->v + here);
+                }
                 if (x->v)
                     value += load(x->v + here) * b[i];
                 value += load(x->u + here) * a[i];
