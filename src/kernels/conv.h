@@ -55,6 +55,14 @@ void gather_for_backward_data(const sd_conv2d *conv, int phase_h, int phase_w, g
 void scatter_offsets(const gather *g, const scatter *to, size_t first, int count, size_t columns, size_t *offset);
 void scatter_zeros(const gather *g, const scatter *to, size_t columns, float *out);
 
+/* Where the channels of a pixel are not whole slices, the rows of some pixels are put together first: their distance, and the
+ * floats of room for that. rows: taps * channels. */
+enum { ROOM_PIXELS = 64 };
+static inline size_t conv_row_pitch(size_t rows) { return (panel_slices(rows) + 1) * SLICE; }
+static inline size_t conv_room_elems(size_t rows, int channels) {
+    return channels % SLICE == 0 ? 0 : ROOM_PIXELS * conv_row_pitch(rows);
+}
+
 /* Pixels of a panel whose packed rows have so many values: enough to reuse the weights, few enough for the cache. */
 int conv_panel_pixels(size_t row_elems);
 

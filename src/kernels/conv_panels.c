@@ -45,65 +45,75 @@ static void gather_run(const gather *g, const sd_operand *x, size_t image, int i
     }
 }
 
-/* Values [begin, end) of an image row, as they lie in memory, channels innermost. */
-static void copy_values(const sd_operand *x, size_t image, size_t begin, size_t end, size_t channels, float *to) {
-    if (operand_is_plain(x)) {
-        memcpy(to, x->u + image + begin, (end - begin) * sizeof(float));
+/* Values [at, at + n) of x, all channels of some pixels side by side, to `to`, which has room for a vector more. */
+static inline void copy_values(const sd_operand *x, size_t at, size_t n, size_t x_elems, size_t channels, float *to) {
+    if (operand_is_plain(x) && at + n + VL <= x_elems) {
+        for (size_t i = 0; i < n; i += VL)
+            store(to + i, load(x->u + at + i));
         return;
     }
-    for (size_t at = begin; at < end; at++)
-        *to++ = operand_value(x, image + at, at % channels);
+    for (size_t i = 0; i < n; i++)
+        to[i] = operand_value(x, at + i, (at + i) % channels);
 }
 
-/* All taps of grid pixel (i, j) of the image that begins at `image`, for any in_c: row[tap * in_c + channel]. */
-static void gather_row(const gather *g, const sd_operand *x, size_t image, int i, int j, float *row) {
-    const size_t channels = (size_t)g->in_c;
+/* Taps [t, next), which lie side by side in an image row, of one pixel: the first is image pixel (h, w). */
+static inline void gather_taps(const gather *g, const sd_operand *x, size_t image, int h, int w, int taps, float *to) {
+    const size_t channels = (size_t)g->in_c, x_elems = (size_t)g->images * (size_t)(g->in_h * g->in_w) * channels;
+    const size_t first = image + (size_t)(h * g->in_w + w) * channels;
+    if (h >= 0 && h < g->in_h && w >= 0 && w + taps <= g->in_w) {
+        copy_values(x, first, (size_t)taps * channels, x_elems, channels, to);
+        return;
+    }
+    int begin = w < 0 ? -w : 0, end = g->in_w - w < taps ? g->in_w - w : taps;
+    if (h < 0 || h >= g->in_h || begin >= end)
+        begin = end = taps;
+    memset(to, 0, (size_t)begin * channels * sizeof(float));
+    if (begin < end)
+        copy_values(x, first + (size_t)begin * channels, (size_t)(end - begin) * channels, x_elems, channels,
+                    to + (size_t)begin * channels);
+    memset(to + (size_t)end * channels, 0, (size_t)(taps - end) * channels * sizeof(float));
+}
+
+/* gather_run() for any number of channels: first the rows of the pixels, [pixel][tap * in_c + channel], in `room`. */
+static void gather_run_any(const gather *g, const sd_operand *x, size_t image, int i, int j0, int run, int slice0,
+                           int slice1, float *to, size_t slice_elems, float *room) {
+    const size_t rows = (size_t)g->taps * (size_t)g->in_c, padded = panel_slices(rows) * SLICE;
+    const size_t pitch = conv_row_pitch(rows);
     for (int t = 0, next; t < g->taps; t = next) {
-        /* Taps side by side in a row of the image are one piece of memory. */
         for (next = t + 1; next < g->taps && g->tap_h[next] == g->tap_h[t] && g->tap_w[next] == g->tap_w[next - 1] + 1;)
             next++;
-        const int h = i * g->step + g->tap_h[t], w = j * g->step + g->tap_w[t];
-        int begin = w < 0 ? -w : 0, end = g->in_w - w < next - t ? g->in_w - w : next - t;
-        if (h < 0 || h >= g->in_h || begin >= end)
-            begin = end = next - t;
-        const size_t first = ((size_t)(h * g->in_w) + (size_t)(w + begin)) * channels;
-        memset(row, 0, (size_t)begin * channels * sizeof(float));
-        if (begin < end)
-            copy_values(x, image, first, first + (size_t)(end - begin) * channels, channels,
-                        row + (size_t)begin * channels);
-        memset(row + (size_t)end * channels, 0, (size_t)(next - t - end) * channels * sizeof(float));
-        row += (size_t)(next - t) * channels;
+        for (int p = 0; p < run; p++)
+            gather_taps(g, x, image, i * g->step + g->tap_h[t], (j0 + p) * g->step + g->tap_w[t], next - t,
+                        room + (size_t)p * pitch + (size_t)(t * g->in_c));
     }
-}
-
-/* The same for any number of channels. row: room for all slices of a pixel. */
-static void gather_run_any(const gather *g, const sd_operand *x, size_t image, int i, int j0, int run, int slice0,
-                           int slice1, float *to, size_t slice_elems, float *row) {
-    const size_t rows = (size_t)g->taps * (size_t)g->in_c;
-    memset(row + rows, 0, (panel_slices(rows) * SLICE - rows) * sizeof(float));
-    for (int p = 0; p < run; p++, to += SLICE) {
-        gather_row(g, x, image, i, j0 + p, row);
+    for (int p = 0; p < run; p++) {
+        float *row = room + (size_t)p * pitch;
+        for (size_t e = rows; e < padded; e++)
+            row[e] = 0;
         for (int slice = slice0; slice < slice1; slice++)
-            memcpy(to + (size_t)(slice - slice0) * slice_elems, row + (size_t)slice * SLICE, SLICE * sizeof(float));
+            for (int v = 0; v < SLICE; v += VL)
+                store(to + (size_t)(slice - slice0) * slice_elems + (size_t)(p * SLICE + v),
+                      load(row + (size_t)slice * SLICE + v));
     }
 }
 
 /* Taps of pixels [first, first + count) of the grid, slices [slice0, slice1): panel[slice - slice0][pixel][16]. */
 static void pack_panel(const gather *g, const sd_operand *x, size_t first, int count, int panel_pixels, int slice0,
-                       int slice1, float *panel, float *row) {
+                       int slice1, float *panel, float *room) {
     const size_t slice_elems = (size_t)panel_pixels * SLICE;
-    for (int pixel = 0; pixel < count;) {
+    const size_t image_elems = (size_t)g->in_h * (size_t)g->in_w * (size_t)g->in_c;
+    for (int pixel = 0, run; pixel < count; pixel += run) {
         const size_t at = first + (size_t)pixel;
         const int j0 = (int)(at % (size_t)g->grid_w), i = (int)(at / (size_t)g->grid_w % (size_t)g->grid_h);
-        const int run = g->grid_w - j0 < count - pixel ? g->grid_w - j0 : count - pixel;
-        const size_t image_elems = (size_t)g->in_h * (size_t)g->in_w * (size_t)g->in_c;
         const size_t image = at / ((size_t)g->grid_w * (size_t)g->grid_h) * image_elems;
         float *to = panel + (size_t)pixel * SLICE;
-        if (g->in_c % SLICE == 0)
+        run = g->grid_w - j0 < count - pixel ? g->grid_w - j0 : count - pixel;
+        if (g->in_c % SLICE == 0) {
             gather_run(g, x, image, i, j0, run, slice0, slice1, to, slice_elems);
-        else
-            gather_run_any(g, x, image, i, j0, run, slice0, slice1, to, slice_elems, row);
-        pixel += run;
+        } else {
+            run = run < ROOM_PIXELS ? run : ROOM_PIXELS;
+            gather_run_any(g, x, image, i, j0, run, slice0, slice1, to, slice_elems, room);
+        }
     }
 }
 
@@ -114,12 +124,13 @@ static void gather_multiply(const gather *g, const sd_operand *in, const float *
     const int panel_pixels = conv_panel_pixels((size_t)slices * SLICE);
     const size_t slice_elems = (size_t)panel_pixels * SLICE;
     const size_t pixels = (size_t)g->images * (size_t)g->grid_h * (size_t)g->grid_w;
+    const size_t room_elems = conv_room_elems((size_t)g->taps * (size_t)g->in_c, g->in_c);
     const size_t n_panels = (pixels + (size_t)panel_pixels - 1) / (size_t)panel_pixels;
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < n_panels; n++) {
         const size_t first = n * (size_t)panel_pixels;
         const int count = pixels - first < (size_t)panel_pixels ? (int)(pixels - first) : panel_pixels;
-        float *panel = panels + (size_t)conv_thread() * (size_t)slices * (slice_elems + SLICE);
+        float *panel = panels + (size_t)conv_thread() * ((size_t)slices * slice_elems + room_elems);
         size_t offset[MAX_PANEL_PIXELS];
         pack_panel(g, in, first, count, panel_pixels, 0, slices, panel, panel + (size_t)slices * slice_elems);
         scatter_offsets(g, to, first, count, columns, offset);
@@ -186,14 +197,14 @@ static void backward_weights(const sd_conv2d *conv, const sd_operand *x, const s
     gather_for_forward(conv, &g, &to);
     const size_t k = (size_t)conv->k, rows = (size_t)g.taps * (size_t)g.in_c;
     const size_t pixels = (size_t)g.images * (size_t)g.grid_h * (size_t)g.grid_w;
-    const size_t row_elems = panel_slices(rows) * SLICE,
+    const size_t room_elems = conv_room_elems(rows, g.in_c),
                  panel_elems = WEIGHT_BLOCK_SLICES * SLICE * WEIGHT_PANEL_PIXELS;
     /* A thread owns slices, so each value of dw is summed by one thread, panel by panel, in order. */
 #pragma omp parallel
     {
         const conv_share mine = conv_share_of((int)panel_slices(rows));
-        float *panel = scratch + (size_t)conv_thread() * (panel_elems + row_elems + WEIGHT_PANEL_PIXELS * k);
-        float *row = panel + panel_elems, *gradient = row + row_elems;
+        float *panel = scratch + (size_t)conv_thread() * (panel_elems + room_elems + WEIGHT_PANEL_PIXELS * k);
+        float *room = panel + panel_elems, *gradient = room + room_elems;
         for (int slice0 = mine.begin; slice0 < mine.end; slice0 += WEIGHT_BLOCK_SLICES) {
             const int slice1 = mine.end - slice0 < WEIGHT_BLOCK_SLICES ? mine.end : slice0 + WEIGHT_BLOCK_SLICES;
             const size_t row0 = (size_t)slice0 * SLICE;
@@ -201,7 +212,7 @@ static void backward_weights(const sd_conv2d *conv, const sd_operand *x, const s
             memset(dw + row0 * k, 0, block_rows * k * sizeof(float));
             for (size_t first = 0; first < pixels; first += WEIGHT_PANEL_PIXELS) {
                 int count = pixels - first < WEIGHT_PANEL_PIXELS ? (int)(pixels - first) : WEIGHT_PANEL_PIXELS;
-                pack_panel(&g, x, first, count, WEIGHT_PANEL_PIXELS, slice0, slice1, panel, row);
+                pack_panel(&g, x, first, count, WEIGHT_PANEL_PIXELS, slice0, slice1, panel, room);
                 const float *b = rows_of(dy, first, (size_t)count, conv->k, gradient);
                 SD_ISA_NAME(panel_multiply_transposed)
                 (panel, WEIGHT_PANEL_PIXELS * SLICE, block_rows, b, k, k, count, dw + row0 * k);

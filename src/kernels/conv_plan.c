@@ -134,14 +134,15 @@ enum { PANEL_BYTES = 96 * 1024 };
 /* What a panel takes at most with rows of this length or a part of them (a phase of a strided convolution). */
 static size_t panel_bound_elems(size_t row_elems) {
     size_t least = MIN_PANEL_PIXELS * row_elems, usual = PANEL_BYTES / sizeof(float);
-    return (least > usual ? least : usual) + row_elems;
+    return least > usual ? least : usual;
 }
 
-/* Of a product whose result is [pixels, columns]. */
-static size_t product_elems(size_t pixels, size_t rows, int columns) {
+/* Of a product whose result is [pixels, columns], rows being taps * channels. */
+static size_t product_elems(size_t pixels, size_t rows, int channels, int columns) {
     const size_t threads = (size_t)omp_get_max_threads();
     const size_t partials = (pixels / MIN_PANEL_PIXELS + 1) * partial_elems(columns);
-    return packed_b_elems(rows, (size_t)columns) + partials + threads * panel_bound_elems(panel_slices(rows) * SLICE);
+    return packed_b_elems(rows, (size_t)columns) + partials +
+           threads * (panel_bound_elems(panel_slices(rows) * SLICE) + conv_room_elems(rows, channels));
 }
 
 size_t conv_panels_scratch_elems(const sd_conv2d *conv) {
@@ -150,10 +151,10 @@ size_t conv_panels_scratch_elems(const sd_conv2d *conv) {
     const size_t pixels_out = images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
     const size_t pixels_in = images * (size_t)conv->h * (size_t)conv->w;
     const size_t weights =
-        (size_t)omp_get_max_threads() *
-        (WEIGHT_PANEL_PIXELS * (WEIGHT_BLOCK_SLICES * SLICE + (size_t)conv->k) + panel_slices(rows_forward) * SLICE);
-    return larger(weights, larger(product_elems(pixels_out, rows_forward, conv->k),
-                                  product_elems(pixels_in, rows_backward, conv->c)));
+        (size_t)omp_get_max_threads() * (WEIGHT_PANEL_PIXELS * (WEIGHT_BLOCK_SLICES * SLICE + (size_t)conv->k) +
+                                         conv_room_elems(rows_forward, conv->c));
+    return larger(weights, larger(product_elems(pixels_out, rows_forward, conv->c, conv->k),
+                                  product_elems(pixels_in, rows_backward, conv->k, conv->c)));
 }
 
 int conv_panel_pixels(size_t row_elems) {

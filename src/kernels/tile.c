@@ -184,7 +184,17 @@ TILE(tile_transposed_narrow, TILE_LANES, 1)
 TILE(tile_transposed_tall, 2 * TILE_LANES, 1)
 #undef TILE
 
-/* The rest: any number of lanes and columns. */
+/* Fewer lanes than a tile has: those missing are zeros in a panel. */
+static void tile_transposed_part(size_t lanes, size_t width, const float *a, const float *b, size_t b_stride,
+                                 int pixels, size_t columns, float *c) {
+    float part[TILE_LANES][WIDE] = {{0}};
+    (width == WIDE ? tile_transposed_wide : tile_transposed_narrow)(a, b, b_stride, pixels, WIDE, part[0]);
+    for (size_t l = 0; l < lanes; l++)
+        for (size_t j = 0; j < width; j++)
+            c[l * columns + j] += part[l][j];
+}
+
+/* Fewer columns than a vector has. */
 static void tile_transposed_any(size_t lanes, size_t width, const float *a, const float *b, size_t b_stride, int pixels,
                                 size_t columns, float *c) {
     for (size_t l = 0; l < lanes; l++)
@@ -204,8 +214,10 @@ void SD_ISA_NAME(panel_multiply_transposed)(const float *a, size_t slice_elems, 
             const float *from = a + row / SLICE * slice_elems + row % SLICE;
             float *to = c + row * columns + j;
             lanes = rows - row < TILE_LANES ? rows - row : TILE_LANES;
-            if (lanes < TILE_LANES || width < VL) {
+            if (width < VL) {
                 tile_transposed_any(lanes, width, from, b + j, b_stride, count, columns, to);
+            } else if (lanes < TILE_LANES) {
+                tile_transposed_part(lanes, width, from, b + j, b_stride, count, columns, to);
             } else if (width == WIDE) {
                 tile_transposed_wide(from, b + j, b_stride, count, columns, to);
             } else if (rows - row >= 2 * TILE_LANES) { /* within a slice, as SLICE is a multiple */
