@@ -1,7 +1,10 @@
-#include <string.h>
-
 #include "conv.h"
 #include "operand.h"
+
+static inline void set_to_zero(float *to, int pixels) {
+    for (int v = 0; v < pixels * SLICE; v += VL)
+        store(to + v, (vec){0});
+}
 
 void SD_ISA_NAME(pack_band)(const band_shape *shape, const sd_operand *x, int image, int row0, int slice0,
                             float *band) {
@@ -13,8 +16,8 @@ void SD_ISA_NAME(pack_band)(const band_shape *shape, const sd_operand *x, int im
         const int first = inside ? 1 + shape->w : 0; /* zeros from this column on, and in column 0 */
         for (int slice = 0; slice < shape->slices; slice++) {
             float *to = band + (size_t)slice * shape->slice_elems;
-            memset(to, 0, SLICE * sizeof(float));
-            memset(to + (size_t)first * SLICE, 0, (size_t)(shape->columns - first) * SLICE * sizeof(float));
+            set_to_zero(to, 1);
+            set_to_zero(to + (size_t)first * SLICE, shape->columns - first);
         }
         if (inside)
             operand_slices(x, (size_t)(image * shape->h + h) * (size_t)shape->w * c + channel, c, channel,

@@ -25,10 +25,10 @@ static __attribute__((noinline)) void transform_input_row(const winograd_plan *p
                 const float *from =
                     band + (size_t)slice * p->band_slice_elems + (size_t)(tile * WINOGRAD_TILE * SLICE + lane);
                 float *out = to + (size_t)slice * p->slice_elems + (size_t)(tile * SLICE + lane);
-                vec columns[WINOGRAD_POINTS];
+                vec columns[WINOGRAD_POINTS] ALIGNED;
                 UNROLL
                 for (int j = 0; j < WINOGRAD_SPAN; j++) {
-                    vec in[WINOGRAD_SPAN];
+                    vec in[WINOGRAD_SPAN] ALIGNED;
                     UNROLL
                     for (int i = 0; i < WINOGRAD_SPAN; i++)
                         in[i] = load(from + (size_t)i * row + j * SLICE);
@@ -36,7 +36,7 @@ static __attribute__((noinline)) void transform_input_row(const winograd_plan *p
                 }
                 UNROLL
                 for (int i = 0; i < WINOGRAD_SPAN; i++) {
-                    vec v[WINOGRAD_SPAN];
+                    vec v[WINOGRAD_SPAN] ALIGNED;
                     transform_input(columns + i * WINOGRAD_SPAN, 1, v, 1);
                     UNROLL
                     for (int j = 0; j < WINOGRAD_SPAN; j++)
@@ -87,10 +87,10 @@ static void transform_filters(const conv3x3 *conv, const float *plain, float *u)
         for (size_t o = 0; o < out; o += VL) {
             const size_t group = o / WIDE * WIDE, width = out - group > VL ? WIDE : VL;
             float *to = u + group * in + i * width + (o - group);
-            vec columns[WINOGRAD_SPAN * 3];
+            vec columns[WINOGRAD_SPAN * 3] ALIGNED;
             UNROLL
             for (int s = 0; s < 3; s++) {
-                vec w[3];
+                vec w[3] ALIGNED;
                 UNROLL
                 for (int r = 0; r < 3; r++)
                     w[r] = load(plain + ((size_t)(r * 3 + s) * in + i) * out + o);
@@ -98,7 +98,7 @@ static void transform_filters(const conv3x3 *conv, const float *plain, float *u)
             }
             UNROLL
             for (int r = 0; r < WINOGRAD_SPAN; r++) {
-                vec point[WINOGRAD_SPAN];
+                vec point[WINOGRAD_SPAN] ALIGNED;
                 transform_filter(columns + r * 3, 1, point, 1);
                 UNROLL
                 for (int s = 0; s < WINOGRAD_SPAN; s++)
@@ -131,10 +131,10 @@ static __attribute__((noinline)) void transform_output_row(const winograd_plan *
         for (size_t o = 0; o < pixel; o += VL) {
             const float *from = m + (size_t)tile * pixel + o;
             float *to = out + (size_t)(tile * WINOGRAD_TILE) * pixel + o;
-            vec half[WINOGRAD_TILE * WINOGRAD_SPAN];
+            vec half[WINOGRAD_TILE * WINOGRAD_SPAN] ALIGNED;
             UNROLL
             for (int j = 0; j < WINOGRAD_SPAN; j++) {
-                vec in[WINOGRAD_SPAN];
+                vec in[WINOGRAD_SPAN] ALIGNED;
                 UNROLL
                 for (int i = 0; i < WINOGRAD_SPAN; i++)
                     in[i] = load(from + (size_t)(i * WINOGRAD_SPAN + j) * p->m_point_elems);
@@ -142,7 +142,7 @@ static __attribute__((noinline)) void transform_output_row(const winograd_plan *
             }
             UNROLL
             for (int i = 0; i < WINOGRAD_TILE; i++) {
-                vec y[WINOGRAD_TILE];
+                vec y[WINOGRAD_TILE] ALIGNED;
                 transform_output(half + i * WINOGRAD_SPAN, 1, y, 1);
                 if (i >= rows)
                     continue;
@@ -211,10 +211,10 @@ static __attribute__((noinline)) void transform_gradient_row(const winograd_plan
         for (int lane = 0; lane < SLICE; lane += VL) {
             const float *from = band + row + SLICE + (size_t)(tile * WINOGRAD_TILE * SLICE + lane);
             float *to = z + (size_t)(tile * p->out + lane);
-            vec half[WINOGRAD_SPAN * WINOGRAD_TILE];
+            vec half[WINOGRAD_SPAN * WINOGRAD_TILE] ALIGNED;
             UNROLL
             for (int j = 0; j < WINOGRAD_TILE; j++) {
-                vec in[WINOGRAD_TILE];
+                vec in[WINOGRAD_TILE] ALIGNED;
                 UNROLL
                 for (int i = 0; i < WINOGRAD_TILE; i++)
                     in[i] = load(from + (size_t)i * row + j * SLICE);
@@ -222,7 +222,7 @@ static __attribute__((noinline)) void transform_gradient_row(const winograd_plan
             }
             UNROLL
             for (int i = 0; i < WINOGRAD_SPAN; i++) {
-                vec point[WINOGRAD_SPAN];
+                vec point[WINOGRAD_SPAN] ALIGNED;
                 transform_gradient(half + i * WINOGRAD_TILE, 1, point, 1);
                 UNROLL
                 for (int j = 0; j < WINOGRAD_SPAN; j++)
@@ -256,10 +256,10 @@ static void transform_filter_gradients(const sd_conv2d *conv, const float *du, f
 #pragma omp for schedule(static)
     for (size_t i = 0; i < c; i++)
         for (size_t o = 0; o < k; o += VL) {
-            vec columns[3 * WINOGRAD_SPAN];
+            vec columns[3 * WINOGRAD_SPAN] ALIGNED;
             UNROLL
             for (int s = 0; s < WINOGRAD_SPAN; s++) {
-                vec point[WINOGRAD_SPAN];
+                vec point[WINOGRAD_SPAN] ALIGNED;
                 UNROLL
                 for (int r = 0; r < WINOGRAD_SPAN; r++)
                     point[r] = load(du + ((size_t)(r * WINOGRAD_SPAN + s) * c + i) * k + o);
@@ -267,7 +267,7 @@ static void transform_filter_gradients(const sd_conv2d *conv, const float *du, f
             }
             UNROLL
             for (int r = 0; r < 3; r++) {
-                vec w[3];
+                vec w[3] ALIGNED;
                 transform_filter_gradient(columns + r * WINOGRAD_SPAN, 1, w, 1);
                 UNROLL
                 for (int s = 0; s < 3; s++)

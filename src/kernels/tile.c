@@ -61,6 +61,8 @@ void SD_ISA_NAME(pack_b)(const float *b, size_t rows, size_t columns, size_t row
 
 /* ---- A B ---- */
 
+enum { MIN_FETCHED_SLICES = 4 }; /* with fewer there is no time to gain */
+
 /* acc[pixel][vector] = sum over slices and their 16 values of a * b, for `height` pixels; then `pixels` of them are stored to
  * out + offset[pixel]. */
 static inline __attribute__((always_inline)) void tile(const int height, const int vectors, const float *a,
@@ -70,7 +72,7 @@ static inline __attribute__((always_inline)) void tile(const int height, const i
     UNROLL
     for (int i = 0; i < height * vectors; i++)
         acc[i] = (vec){0};
-    for (int p = 0; p < pixels; p++) { /* the lines of the result, which are far away as a rule */
+    for (int p = 0; slices >= MIN_FETCHED_SLICES && p < pixels; p++) { /* the result's lines, far away as a rule */
         __builtin_prefetch(out + offset[p], 1);
         __builtin_prefetch(out + offset[p] + columns - 1, 1);
     }

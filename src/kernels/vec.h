@@ -11,6 +11,9 @@ typedef int vec_mask __attribute__((vector_size(SD_VECTOR_FLOATS * sizeof(float)
 
 enum { VL = SD_VECTOR_FLOATS };
 
+/* For local arrays of vectors that live in memory: without it each would lie across two cache lines. */
+#define ALIGNED __attribute__((aligned(SD_VECTOR_FLOATS * sizeof(float))))
+
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
