@@ -109,7 +109,7 @@ static void multiply_by_keys(const head *h, const float *scores, const float *b,
         const size_t first = s * SLICE, some = h->tokens - first < SLICE ? h->tokens - first : SLICE;
         memset(h->product, 0, SLICE * h->dim * sizeof(float));
         SD_ISA_NAME(panel_multiply_transposed)
-        (scores, h->slice_elems, SLICE, b, h->pitch, h->dim, (int)h->tokens, h->product);
+        (scores, h->slice_elems, SLICE, b, h->pitch, h->dim, h->dim, (int)h->tokens, h->product);
         for (size_t q = 0; q < some; q++)
             memcpy(to + (first + q) * to_pitch, h->product + q * h->dim, h->dim * sizeof(float));
     }

@@ -11,6 +11,7 @@ void SD_ISA_NAME(conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, con
     case CONV_ROWS:
         SD_ISA_NAME(conv_rows_forward)(&small, x, y, epilogue, scratch);
         break;
+    case CONV_POINTWISE:
     case CONV_PANELS:
         SD_ISA_NAME(conv_panels_forward)(conv, x, w, y, epilogue, scratch);
         break;
@@ -25,6 +26,9 @@ void SD_ISA_NAME(conv2d_backward)(const sd_conv2d *conv, const sd_operand *x, co
         break;
     case CONV_ROWS:
         SD_ISA_NAME(conv_rows_backward)(conv, x, dy, w, dw, dx, epilogue, scratch);
+        break;
+    case CONV_POINTWISE:
+        SD_ISA_NAME(conv_pointwise_backward)(conv, x, dy, w, dw, dx, epilogue, scratch);
         break;
     case CONV_PANELS:
         SD_ISA_NAME(conv_panels_backward)(conv, x, dy, w, dw, dx, epilogue, scratch);

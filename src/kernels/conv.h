@@ -7,9 +7,10 @@
 #include "panel.h"
 
 typedef enum conv_algorithm {
-    CONV_PANELS,   /* any shape: the taps of a panel of pixels, packed (conv_panels.c) */
-    CONV_ROWS,     /* 3x3, stride 1: bands of rows (conv_rows.c) */
-    CONV_WINOGRAD, /* 3x3, stride 1: F(4x4, 3x3) (conv_winograd.c) */
+    CONV_PANELS,    /* any shape: the taps of a panel of pixels, packed (conv_panels.c) */
+    CONV_ROWS,      /* 3x3, stride 1: bands of rows (conv_rows.c) */
+    CONV_POINTWISE, /* 1x1, stride 1, small weights: as panels, but for the backward pass (conv_pointwise.c) */
+    CONV_WINOGRAD,  /* 3x3, stride 1: F(4x4, 3x3) (conv_winograd.c) */
 } conv_algorithm;
 
 conv_algorithm conv_choose(const sd_conv2d *conv);
@@ -29,7 +30,9 @@ enum {
     MAX_PANEL_PIXELS = 336, /* a multiple of every tile's pixels: 14 and 6 */
     MIN_PANEL_PIXELS = 42,
     WEIGHT_BLOCK_SLICES = 10,  /* backward weights: slices a thread packs at a time ... */
-    WEIGHT_PANEL_PIXELS = 336, /* ... for so many pixels */
+    WEIGHT_PANEL_PIXELS = 336, /* ... for so many pixels ... */
+    WEIGHT_COLUMNS = 512,      /* ... and so many outputs, whose gradients are evaluated */
+    EVALUATED_PIXELS = 48,     /* by a thread at a time */
 };
 
 /* A grid of pixels, each seeing `taps` pixels of an image: tap t of grid pixel (i, j) is image pixel
@@ -63,8 +66,14 @@ static inline size_t conv_room_elems(size_t rows, int channels) {
     return channels % SLICE == 0 ? 0 : ROOM_PIXELS * conv_row_pitch(rows);
 }
 
-/* Pixels of a panel whose packed rows have so many values: enough to reuse the weights, few enough for the cache. */
-int conv_panel_pixels(size_t row_elems);
+/* How a product of [pixels, rows] by [rows, columns] is cut: pixels of a panel, and slices of its rows packed at a time. */
+typedef struct panel_cut {
+    int pixels, slices;
+} panel_cut;
+panel_cut conv_cut_panels(size_t rows, size_t columns, size_t pixels);
+
+/* Pixels of a panel of a pointwise backward pass. */
+size_t conv_pointwise_pixels(const sd_conv2d *conv);
 
 /* ---- 3x3, stride 1, padding 1 ---- */
 
@@ -124,6 +133,7 @@ static inline size_t band_pixels(const band_plan *p, const band_piece *at) {
 
 /* Floats of scratch of each algorithm, for both passes. */
 size_t conv_panels_scratch_elems(const sd_conv2d *conv);
+size_t conv_pointwise_scratch_elems(const sd_conv2d *conv);
 size_t conv_rows_scratch_elems(const sd_conv2d *conv);
 size_t conv_winograd_scratch_elems(const sd_conv2d *conv);
 
@@ -131,6 +141,10 @@ void SD_ISA_NAME(conv_panels_forward)(const sd_conv2d *conv, const sd_operand *x
                                       const sd_epilogue *epilogue, float *scratch);
 void SD_ISA_NAME(conv_panels_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
                                        float *dw, float *dx, const sd_epilogue *epilogue, float *scratch);
+
+void SD_ISA_NAME(conv_pointwise_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy,
+                                          const float *w, float *dw, float *dx, const sd_epilogue *epilogue,
+                                          float *scratch);
 
 void SD_ISA_NAME(conv_rows_forward)(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
                                     float *scratch);

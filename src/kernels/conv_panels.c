@@ -120,21 +120,25 @@ static void pack_panel(const gather *g, const sd_operand *x, size_t first, int c
 /* out[pixel] = A[pixel] B for all pixels of the grid, B packed. partials NULL: the epilogue is left to the caller. */
 static void gather_multiply(const gather *g, const sd_operand *in, const float *packed, size_t columns, float *out,
                             const scatter *to, const sd_epilogue *epilogue, float *partials, float *panels) {
-    const int slices = (int)panel_slices((size_t)g->taps * (size_t)g->in_c);
-    const int panel_pixels = conv_panel_pixels((size_t)slices * SLICE);
-    const size_t slice_elems = (size_t)panel_pixels * SLICE;
+    const size_t rows = (size_t)g->taps * (size_t)g->in_c;
     const size_t pixels = (size_t)g->images * (size_t)g->grid_h * (size_t)g->grid_w;
-    const size_t room_elems = conv_room_elems((size_t)g->taps * (size_t)g->in_c, g->in_c);
-    const size_t n_panels = (pixels + (size_t)panel_pixels - 1) / (size_t)panel_pixels;
+    const int slices = (int)panel_slices(rows);
+    const panel_cut cut = conv_cut_panels(rows, columns, pixels);
+    const size_t slice_elems = (size_t)cut.pixels * SLICE, panel_elems = (size_t)cut.slices * slice_elems;
+    const size_t n_panels = (pixels + (size_t)cut.pixels - 1) / (size_t)cut.pixels;
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < n_panels; n++) {
-        const size_t first = n * (size_t)panel_pixels;
-        const int count = pixels - first < (size_t)panel_pixels ? (int)(pixels - first) : panel_pixels;
-        float *panel = panels + (size_t)conv_thread() * ((size_t)slices * slice_elems + room_elems);
+        const size_t first = n * (size_t)cut.pixels;
+        const int count = pixels - first < (size_t)cut.pixels ? (int)(pixels - first) : cut.pixels;
+        float *panel = panels + (size_t)conv_thread() * (panel_elems + conv_room_elems(rows, g->in_c));
         size_t offset[MAX_PANEL_PIXELS];
-        pack_panel(g, in, first, count, panel_pixels, 0, slices, panel, panel + (size_t)slices * slice_elems);
         scatter_offsets(g, to, first, count, columns, offset);
-        SD_ISA_NAME(panel_multiply)(panel, slice_elems, slices, packed, columns, count, offset, out);
+        for (int slice = 0; slice < slices; slice += cut.slices) {
+            const int end = slices - slice < cut.slices ? slices : slice + cut.slices;
+            pack_panel(g, in, first, count, cut.pixels, slice, end, panel, panel + panel_elems);
+            SD_ISA_NAME(panel_multiply_chunk)
+            (panel, slice_elems, end - slice, packed, slice, slices, columns, count, offset, out);
+        }
         if (partials)
             SD_ISA_NAME(finish_piece)(epilogue, first, (size_t)count, (int)columns, out, n, partials);
     }
@@ -182,14 +186,19 @@ static void backward_data(const sd_conv2d *conv, const sd_operand *dy, const flo
         SD_ISA_NAME(finish)(pixels, conv->c, dx, epilogue, scratch);
 }
 
-/* Rows [first, first + rows) of an operand, in memory: where they are, or evaluated into room. */
-static const float *rows_of(const sd_operand *x, size_t first, size_t rows, int c, float *room) {
-    if (operand_is_plain(x))
-        return x->u + first * (size_t)c;
-    SD_ISA_NAME(evaluate_rows)(x, first, rows, c, room);
-    return room;
+/* dw[row, o] += sum over pixels of a panel, for some slices of rows and the columns of `gradient` [pixel][columns]. */
+static void add_weights(const gather *g, const sd_operand *x, size_t first, int count, int slice0, int slice1,
+                        const float *gradient, size_t columns, float *panel, float *dw, size_t k) {
+    const size_t rows = (size_t)g->taps * (size_t)g->in_c, row0 = (size_t)slice0 * SLICE;
+    const size_t block_rows = ((size_t)slice1 * SLICE < rows ? (size_t)slice1 * SLICE : rows) - row0;
+    pack_panel(g, x, first, count, WEIGHT_PANEL_PIXELS, slice0, slice1, panel,
+               panel + WEIGHT_BLOCK_SLICES * SLICE * WEIGHT_PANEL_PIXELS);
+    SD_ISA_NAME(panel_multiply_transposed)
+    (panel, WEIGHT_PANEL_PIXELS * SLICE, block_rows, gradient, columns, columns, k, count, dw + row0 * k);
 }
 
+/* The threads evaluate a part of dy together; then each multiplies the slices of x it owns, so each value of dw is summed by one
+ * thread, panel by panel, in order. */
 static void backward_weights(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, float *dw,
                              float *scratch) {
     gather g;
@@ -197,27 +206,28 @@ static void backward_weights(const sd_conv2d *conv, const sd_operand *x, const s
     gather_for_forward(conv, &g, &to);
     const size_t k = (size_t)conv->k, rows = (size_t)g.taps * (size_t)g.in_c;
     const size_t pixels = (size_t)g.images * (size_t)g.grid_h * (size_t)g.grid_w;
-    const size_t room_elems = conv_room_elems(rows, g.in_c),
-                 panel_elems = WEIGHT_BLOCK_SLICES * SLICE * WEIGHT_PANEL_PIXELS;
-    /* A thread owns slices, so each value of dw is summed by one thread, panel by panel, in order. */
+    const size_t panel_elems = WEIGHT_BLOCK_SLICES * SLICE * WEIGHT_PANEL_PIXELS + conv_room_elems(rows, g.in_c);
+    float *gradient = scratch, *panels = scratch + WEIGHT_PANEL_PIXELS * WEIGHT_COLUMNS;
+    memset(dw, 0, rows * k * sizeof(float));
 #pragma omp parallel
     {
         const conv_share mine = conv_share_of((int)panel_slices(rows));
-        float *panel = scratch + (size_t)conv_thread() * (panel_elems + room_elems + WEIGHT_PANEL_PIXELS * k);
-        float *room = panel + panel_elems, *gradient = room + room_elems;
-        for (int slice0 = mine.begin; slice0 < mine.end; slice0 += WEIGHT_BLOCK_SLICES) {
-            const int slice1 = mine.end - slice0 < WEIGHT_BLOCK_SLICES ? mine.end : slice0 + WEIGHT_BLOCK_SLICES;
-            const size_t row0 = (size_t)slice0 * SLICE;
-            const size_t block_rows = ((size_t)slice1 * SLICE < rows ? (size_t)slice1 * SLICE : rows) - row0;
-            memset(dw + row0 * k, 0, block_rows * k * sizeof(float));
+        float *panel = panels + (size_t)conv_thread() * panel_elems;
+        for (size_t column = 0; column < k; column += WEIGHT_COLUMNS)
             for (size_t first = 0; first < pixels; first += WEIGHT_PANEL_PIXELS) {
-                int count = pixels - first < WEIGHT_PANEL_PIXELS ? (int)(pixels - first) : WEIGHT_PANEL_PIXELS;
-                pack_panel(&g, x, first, count, WEIGHT_PANEL_PIXELS, slice0, slice1, panel, room);
-                const float *b = rows_of(dy, first, (size_t)count, conv->k, gradient);
-                SD_ISA_NAME(panel_multiply_transposed)
-                (panel, WEIGHT_PANEL_PIXELS * SLICE, block_rows, b, k, k, count, dw + row0 * k);
+                const size_t columns = k - column < WEIGHT_COLUMNS ? k - column : WEIGHT_COLUMNS;
+                const int count = pixels - first < WEIGHT_PANEL_PIXELS ? (int)(pixels - first) : WEIGHT_PANEL_PIXELS;
+#pragma omp for schedule(static)
+                for (int p = 0; p < count; p += EVALUATED_PIXELS)
+                    SD_ISA_NAME(evaluate_block)
+                (dy, first + (size_t)p, (size_t)(count - p < EVALUATED_PIXELS ? count - p : EVALUATED_PIXELS), k,
+                 column, columns, gradient + (size_t)p * columns);
+                for (int slice = mine.begin; slice < mine.end; slice += WEIGHT_BLOCK_SLICES)
+                    add_weights(&g, x, first, count, slice,
+                                mine.end - slice < WEIGHT_BLOCK_SLICES ? mine.end : slice + WEIGHT_BLOCK_SLICES,
+                                gradient, columns, panel, dw + column, k);
+#pragma omp barrier
             }
-        }
     }
 }
 

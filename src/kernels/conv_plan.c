@@ -32,12 +32,28 @@ static bool winograd_pays(const sd_conv2d *conv) {
            conv->w >= WINOGRAD_TILE && tiles >= most / 4;
 }
 
+static bool is_pointwise(const sd_conv2d *conv) {
+    return conv->r == 1 && conv->s == 1 && conv->stride == 1 && conv->pad == 0;
+}
+
+/* Weights that do not stay in a processor's own cache beside the data. */
+static bool are_large(size_t rows, size_t columns) {
+    enum { LARGE_WEIGHTS_BYTES = 512 * 1024 };
+    return rows * columns * sizeof(float) > LARGE_WEIGHTS_BYTES;
+}
+
 conv_algorithm conv_choose(const sd_conv2d *conv) {
     const bool small = conv->r == 3 && conv->s == 3 && conv->stride == 1 && conv->pad == 1 && conv->c % SLICE == 0 &&
                        conv->k % SLICE == 0;
     if (small && !conv->direct && winograd_pays(conv))
         return CONV_WINOGRAD;
-    return small && conv->w >= MIN_ROWS_WIDTH && conv->h >= 2 ? CONV_ROWS : CONV_PANELS;
+    if (is_pointwise(conv) && conv->c % SLICE == 0 && conv->k % SLICE == 0 &&
+        !are_large((size_t)conv->c, (size_t)conv->k))
+        return CONV_POINTWISE;
+    return small && !(are_large(9 * (size_t)conv->c, (size_t)conv->k) && conv->w < BAND_SINGLE_ROW_WIDTH) &&
+                   conv->w >= MIN_ROWS_WIDTH && conv->h >= 2
+               ? CONV_ROWS
+               : CONV_PANELS;
 }
 
 static size_t algorithm_scratch_elems(const sd_conv2d *conv) {
@@ -46,6 +62,8 @@ static size_t algorithm_scratch_elems(const sd_conv2d *conv) {
         return conv_winograd_scratch_elems(conv);
     case CONV_ROWS:
         return conv_rows_scratch_elems(conv);
+    case CONV_POINTWISE:
+        return larger(conv_pointwise_scratch_elems(conv), conv_panels_scratch_elems(conv));
     case CONV_PANELS:
         break;
     }
@@ -88,12 +106,11 @@ conv3x3 conv3x3_backward_data(const sd_conv2d *conv, const float *w) {
 
 enum {
     BAND_BYTES = 96 * 1024,
-    LARGE_WEIGHTS_BYTES = 512 * 1024,
     LARGE_BAND_BYTES = 640 * 1024,
 };
 
 band_plan band_plan_of(int images, int h, int w, int channels, size_t weights_bytes) {
-    const size_t bytes = weights_bytes > LARGE_WEIGHTS_BYTES ? LARGE_BAND_BYTES : BAND_BYTES;
+    const size_t bytes = are_large(1, weights_bytes / sizeof(float)) ? LARGE_BAND_BYTES : BAND_BYTES;
     const size_t rows = bytes / ((size_t)(w + 2) * (size_t)channels * sizeof(float)), image_rows = (size_t)h + 2;
     band_plan p = {.all_images = images, .h = h, .w = w, .images = 1, .rows = h};
     if (rows >= 2 * image_rows)
@@ -129,37 +146,60 @@ size_t conv_rows_scratch_elems(const sd_conv2d *conv) {
 
 /* ---- panels ---- */
 
-enum { PANEL_BYTES = 96 * 1024 };
+enum {
+    PANEL_BYTES = 96 * 1024,
+    CHUNK_SLICES = 16,            /* of large weights, taken at a time so that a panel can have many pixels */
+    POINTWISE_BYTES = 640 * 1024, /* of what a pointwise backward pass packs */
+};
 
-/* What a panel takes at most with rows of this length or a part of them (a phase of a strided convolution). */
-static size_t panel_bound_elems(size_t row_elems) {
-    size_t least = MIN_PANEL_PIXELS * row_elems, usual = PANEL_BYTES / sizeof(float);
-    return least > usual ? least : usual;
+panel_cut conv_cut_panels(size_t rows, size_t columns, size_t pixels) {
+    const int slices = (int)panel_slices(rows);
+    if (are_large(rows, columns)) {
+        const size_t panels = (pixels + MAX_PANEL_PIXELS - 1) / MAX_PANEL_PIXELS, even = (pixels + panels - 1) / panels;
+        return (panel_cut){(int)((even + MIN_PANEL_PIXELS - 1) / MIN_PANEL_PIXELS * MIN_PANEL_PIXELS),
+                           slices < CHUNK_SLICES ? slices : CHUNK_SLICES};
+    }
+    const size_t fit = PANEL_BYTES / ((size_t)slices * SLICE * sizeof(float)) / MIN_PANEL_PIXELS * MIN_PANEL_PIXELS;
+    return (panel_cut){fit < MIN_PANEL_PIXELS   ? MIN_PANEL_PIXELS
+                       : fit > MAX_PANEL_PIXELS ? MAX_PANEL_PIXELS
+                                                : (int)fit,
+                       slices};
 }
 
-/* Of a product whose result is [pixels, columns], rows being taps * channels. */
-static size_t product_elems(size_t pixels, size_t rows, int channels, int columns) {
-    const size_t threads = (size_t)omp_get_max_threads();
-    const size_t partials = (pixels / MIN_PANEL_PIXELS + 1) * partial_elems(columns);
-    return packed_b_elems(rows, (size_t)columns) + partials +
-           threads * (panel_bound_elems(panel_slices(rows) * SLICE) + conv_room_elems(rows, channels));
+/* Of a product whose result is [pixels, columns], rows being taps * channels, or a part of the taps (a phase). */
+static size_t product_elems(size_t pixels, size_t taps, int channels, int columns) {
+    const size_t rows = taps * (size_t)channels;
+    size_t panel = 0;
+    for (size_t t = 1; t <= taps; t++) { /* any number of pixels up to these */
+        const panel_cut cut = conv_cut_panels(t * (size_t)channels, (size_t)columns, MAX_PANEL_PIXELS);
+        panel = larger(panel, (size_t)cut.pixels * (size_t)cut.slices * SLICE);
+    }
+    return packed_b_elems(rows, (size_t)columns) + (pixels / MIN_PANEL_PIXELS + 1) * partial_elems(columns) +
+           (size_t)omp_get_max_threads() * (panel + conv_room_elems(rows, channels));
 }
 
 size_t conv_panels_scratch_elems(const sd_conv2d *conv) {
     const size_t taps = (size_t)conv->r * (size_t)conv->s, images = (size_t)conv->images;
-    const size_t rows_forward = taps * (size_t)conv->c, rows_backward = taps * (size_t)conv->k;
     const size_t pixels_out = images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
     const size_t pixels_in = images * (size_t)conv->h * (size_t)conv->w;
-    const size_t weights =
-        (size_t)omp_get_max_threads() * (WEIGHT_PANEL_PIXELS * (WEIGHT_BLOCK_SLICES * SLICE + (size_t)conv->k) +
-                                         conv_room_elems(rows_forward, conv->c));
-    return larger(weights, larger(product_elems(pixels_out, rows_forward, conv->c, conv->k),
-                                  product_elems(pixels_in, rows_backward, conv->k, conv->c)));
+    const size_t weights = WEIGHT_PANEL_PIXELS * WEIGHT_COLUMNS +
+                           (size_t)omp_get_max_threads() * (WEIGHT_PANEL_PIXELS * WEIGHT_BLOCK_SLICES * SLICE +
+                                                            conv_room_elems(taps * (size_t)conv->c, conv->c));
+    return larger(weights, larger(product_elems(pixels_out, taps, conv->c, conv->k),
+                                  product_elems(pixels_in, taps, conv->k, conv->c)));
 }
 
-int conv_panel_pixels(size_t row_elems) {
-    size_t pixels = PANEL_BYTES / (row_elems * sizeof(float)) / MIN_PANEL_PIXELS * MIN_PANEL_PIXELS;
-    return pixels < MIN_PANEL_PIXELS ? MIN_PANEL_PIXELS : pixels > MAX_PANEL_PIXELS ? MAX_PANEL_PIXELS : (int)pixels;
+size_t conv_pointwise_pixels(const sd_conv2d *conv) {
+    const size_t pixel_bytes = ((size_t)conv->c + 2 * (size_t)conv->k) * sizeof(float);
+    const size_t fit = POINTWISE_BYTES / pixel_bytes / MIN_PANEL_PIXELS * MIN_PANEL_PIXELS;
+    return fit < MIN_PANEL_PIXELS ? MIN_PANEL_PIXELS : fit > MAX_PANEL_PIXELS ? MAX_PANEL_PIXELS : fit;
+}
+
+size_t conv_pointwise_scratch_elems(const sd_conv2d *conv) {
+    const size_t pixels = (size_t)conv->images * (size_t)conv->h * (size_t)conv->w;
+    const size_t panel_pixels = conv_pointwise_pixels(conv);
+    return packed_b_elems((size_t)conv->k, (size_t)conv->c) + panel_pixels * ((size_t)conv->c + 2 * (size_t)conv->k) +
+           (pixels / panel_pixels + 1) * partial_elems(conv->c);
 }
 
 /* A 1x1 convolution of stride 1 sees all pixels as one long row. */
@@ -167,10 +207,6 @@ static void flatten(gather *g, scatter *to) {
     g->grid_w = g->in_w = g->images * g->grid_h * g->grid_w;
     g->images = g->grid_h = g->in_h = 1;
     *to = (scatter){.h = 1, .w = g->grid_w, .step = 1};
-}
-
-static bool is_pointwise(const sd_conv2d *conv) {
-    return conv->r == 1 && conv->s == 1 && conv->stride == 1 && conv->pad == 0;
 }
 
 void gather_for_forward(const sd_conv2d *conv, gather *g, scatter *to) {

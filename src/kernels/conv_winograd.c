@@ -169,10 +169,9 @@ static void multiply_point(const winograd_plan *p, size_t point, const float *v,
     size_t offset[WINOGRAD_MAX_TILES];
     for (int t = 0; t < tiles; t++)
         offset[t] = (size_t)t * (size_t)p->out;
-    SD_ISA_NAME(panel_multiply)
-    (v + point * p->v_point_elems, p->slice_elems, p->in / SLICE,
-     u + point * packed_b_elems((size_t)p->in, (size_t)p->out), (size_t)p->out, tiles, offset,
-     m + point * p->m_point_elems);
+    panel_multiply(v + point * p->v_point_elems, p->slice_elems, p->in / SLICE,
+                   u + point * packed_b_elems((size_t)p->in, (size_t)p->out), (size_t)p->out, tiles, offset,
+                   m + point * p->m_point_elems);
 }
 
 /* U of all points; plain: room for the weights. */
@@ -307,7 +306,7 @@ void SD_ISA_NAME(conv_winograd_backward)(const sd_conv2d *conv, const sd_operand
 #pragma omp for schedule(static)
             for (size_t point = 0; point < WINOGRAD_POINTS; point++) {
                 SD_ISA_NAME(panel_multiply_transposed)
-                (x_v + point * p.v_point_elems, p.slice_elems, c, z + point * p.m_point_elems, k, k, tiles,
+                (x_v + point * p.v_point_elems, p.slice_elems, c, z + point * p.m_point_elems, k, k, k, tiles,
                  du + point * c * k);
                 if (dx)
                     multiply_point(&q, point, dy_v, u, tiles, m);

@@ -155,9 +155,10 @@ void SD_ISA_NAME(finish)(size_t rows, int c, float *y, const sd_epilogue *e, flo
     fold_pieces(e, chunks, c, scratch);
 }
 
-/* Channels [i, i + vectors * VL) of rows, from `at` on. */
+/* Channels [i, i + vectors * VL) of rows, from `at` on, to rows of y that are `pitch` apart. */
 static inline __attribute__((always_inline)) void evaluate_channels(const int vectors, const sd_operand *x, size_t at,
-                                                                    size_t rows, size_t c, size_t i, float *y) {
+                                                                    size_t rows, size_t c, size_t i, size_t pitch,
+                                                                    float *y) {
     vec a[GROUP], b[GROUP], d[GROUP];
     UNROLL
     for (int v = 0; v < vectors; v++) {
@@ -166,7 +167,7 @@ static inline __attribute__((always_inline)) void evaluate_channels(const int ve
         b[v] = x->b ? load(x->b + channel) : same(1);
         d[v] = x->d ? load(x->d + channel) : (vec){0};
     }
-    for (size_t row = 0; row < rows; row++, at += c, y += c) {
+    for (size_t row = 0; row < rows; row++, at += c, y += pitch) {
         UNROLL
         for (int v = 0; v < vectors; v++) {
             const size_t here = at + i + (size_t)(v * VL);
@@ -177,21 +178,22 @@ static inline __attribute__((always_inline)) void evaluate_channels(const int ve
             }
             fetch_ahead(x->u + here);
             value += load(x->u + here) * a[v];
-            store(y + i + v * VL, x->relu ? positive_part(value) : value);
+            store(y + v * VL, x->relu ? positive_part(value) : value);
         }
     }
 }
 
-void SD_ISA_NAME(evaluate_rows)(const sd_operand *x, size_t first, size_t rows, int channels, float *y) {
-    const size_t c = (size_t)channels, at = first * c;
-    size_t i = 0;
-    for (; i + GROUP * VL <= c; i += GROUP * VL)
-        evaluate_channels(GROUP, x, at, rows, c, i, y);
-    for (; i + VL <= c; i += VL)
-        evaluate_channels(1, x, at, rows, c, i, y);
-    for (; i < c; i++)
+void SD_ISA_NAME(evaluate_block)(const sd_operand *x, size_t first, size_t rows, size_t c, size_t column,
+                                 size_t columns, float *y) {
+    const size_t at = first * c, end = column + columns;
+    size_t i = column;
+    for (; i + GROUP * VL <= end; i += GROUP * VL)
+        evaluate_channels(GROUP, x, at, rows, c, i, columns, y + (i - column));
+    for (; i + VL <= end; i += VL)
+        evaluate_channels(1, x, at, rows, c, i, columns, y + (i - column));
+    for (; i < end; i++)
         for (size_t row = 0; row < rows; row++)
-            y[row * c + i] = operand_value(x, at + row * c + i, i);
+            y[row * columns + (i - column)] = operand_value(x, at + row * c + i, i);
 }
 
 void SD_ISA_NAME(evaluate)(size_t rows, int c, const sd_operand *x, float *y) {
@@ -199,7 +201,8 @@ void SD_ISA_NAME(evaluate)(size_t rows, int c, const sd_operand *x, float *y) {
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < chunks; n++) {
         const size_t first = n * chunk_rows;
-        SD_ISA_NAME(evaluate_rows)
-        (x, first, rows - first < chunk_rows ? rows - first : chunk_rows, c, y + first * (size_t)c);
+        SD_ISA_NAME(evaluate_block)
+        (x, first, rows - first < chunk_rows ? rows - first : chunk_rows, (size_t)c, 0, (size_t)c,
+         y + first * (size_t)c);
     }
 }

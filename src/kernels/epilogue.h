@@ -12,8 +12,9 @@ static inline size_t partial_elems(int c) { return 2 * (2 * (size_t)c + 2); }
 void SD_ISA_NAME(finish_piece)(const sd_epilogue *epilogue, size_t first, size_t rows, int c, float *y, size_t piece,
                                float *partials);
 
-/* Rows [first, first + rows) of x to y[0 ...]. */
-void SD_ISA_NAME(evaluate_rows)(const sd_operand *x, size_t first, size_t rows, int c, float *y);
+/* Columns [column, column + columns) of rows [first, first + rows) of x [*, c] to y[row][columns]. */
+void SD_ISA_NAME(evaluate_block)(const sd_operand *x, size_t first, size_t rows, size_t c, size_t column,
+                                 size_t columns, float *y);
 
 /* sd_kernels.finish */
 void SD_ISA_NAME(finish)(size_t rows, int c, float *y, const sd_epilogue *epilogue, float *scratch);

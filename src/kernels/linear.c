@@ -114,7 +114,7 @@ static void add_to_weights(const backward *b, size_t rows, size_t group, size_t 
     const float *dy = b->dy + slice * slice_elems;
     SD_ISA_NAME(panel_multiply_transposed)
     (dy, slice_elems, slices * SLICE, b->x + group * BACKWARD_ROWS * COLUMN_GROUP, COLUMN_GROUP, COLUMN_GROUP,
-     (int)rows, b->dw + (group * padded_out(b) + slice * SLICE) * COLUMN_GROUP);
+     COLUMN_GROUP, (int)rows, b->dw + (group * padded_out(b) + slice * SLICE) * COLUMN_GROUP);
     for (size_t s = 0; group == 0 && s < slices; s++)
         sum_columns(dy + s * slice_elems, rows, b->dbias + (slice + s) * SLICE);
 }

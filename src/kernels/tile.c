@@ -64,10 +64,10 @@ void SD_ISA_NAME(pack_b)(const float *b, size_t rows, size_t columns, size_t row
 enum { MIN_FETCHED_SLICES = 4 }; /* with fewer there is no time to gain */
 
 /* acc[pixel][vector] = sum over slices and their 16 values of a * b, for `height` pixels; then `pixels` of them are stored to
- * out + offset[pixel]. */
+ * out + offset[pixel], or added to what is there. */
 static inline __attribute__((always_inline)) void tile(const int height, const int vectors, const float *a,
-                                                       size_t slice_elems, const float *b, int slices, float *out,
-                                                       const size_t *offset, int pixels, size_t columns) {
+                                                       size_t slice_elems, const float *b, int slices, bool add,
+                                                       float *out, const size_t *offset, int pixels, size_t columns) {
     vec acc[2 * TILE_PIXELS];
     UNROLL
     for (int i = 0; i < height * vectors; i++)
@@ -95,8 +95,13 @@ static inline __attribute__((always_inline)) void tile(const int height, const i
         UNROLL
         for (int p = 0; p < height; p++) {
             UNROLL
-            for (int v = 0; v < vectors; v++)
-                store(out + offset[p] + v * VL, acc[p * vectors + v]);
+            for (int v = 0; v < vectors; v++) {
+                float *to = out + offset[p] + v * VL;
+                vec result = acc[p * vectors + v];
+                if (add)
+                    result += load(to);
+                store(to, result);
+            }
         }
         return;
     }
@@ -108,31 +113,35 @@ static inline __attribute__((always_inline)) void tile(const int height, const i
             store(&spill[p][v * VL], acc[p * vectors + v]);
     }
     for (int p = 0; p < pixels; p++)
-        memcpy(out + offset[p], spill[p], columns * sizeof(float));
+        for (size_t j = 0; j < columns; j++)
+            out[offset[p] + j] = add ? out[offset[p] + j] + spill[p][j] : spill[p][j];
 }
 
 #define TILE(name, height, vectors)                                                                                    \
     static __attribute__((noinline)) void name(const float *a, size_t slice_elems, const float *b, int slices,         \
-                                               float *out, const size_t *offset, int pixels, size_t columns) {         \
-        tile(height, vectors, a, slice_elems, b, slices, out, offset, pixels, columns);                                \
+                                               bool add, float *out, const size_t *offset, int pixels,                 \
+                                               size_t columns) {                                                       \
+        tile(height, vectors, a, slice_elems, b, slices, add, out, offset, pixels, columns);                           \
     }
 TILE(tile_wide, TILE_PIXELS, 2)
 TILE(tile_narrow, TILE_PIXELS, 1)
 TILE(tile_tall, 2 * TILE_PIXELS, 1)
 #undef TILE
 
-void SD_ISA_NAME(panel_multiply)(const float *a, size_t slice_elems, int slices, const float *packed, size_t columns,
-                                 int count, const size_t *offset, float *out) {
+void SD_ISA_NAME(panel_multiply_chunk)(const float *a, size_t slice_elems, int slices, const float *packed,
+                                       int first_slice, int all_slices, size_t columns, int count, const size_t *offset,
+                                       float *out) {
     for (size_t column = 0; column < columns; column += WIDE) {
         const bool wide = columns - column > VL;
         const size_t width = wide ? WIDE : VL, valid = columns - column < width ? columns - column : width;
+        const float *b = packed + column * (size_t)all_slices * SLICE + (size_t)first_slice * SLICE * width;
         for (int p = 0, height; p < count; p += height) {
             const bool tall = !wide && count - p >= 2 * TILE_PIXELS;
             height = tall ? 2 * TILE_PIXELS : TILE_PIXELS;
             (wide   ? tile_wide
              : tall ? tile_tall
-                    : tile_narrow)(a + (size_t)p * SLICE, slice_elems, packed + column * (size_t)slices * SLICE, slices,
-                                   out + column, offset + p, count - p < height ? count - p : height, valid);
+                    : tile_narrow)(a + (size_t)p * SLICE, slice_elems, b, slices, first_slice > 0, out + column,
+                                   offset + p, count - p < height ? count - p : height, valid);
         }
     }
 }
@@ -209,24 +218,24 @@ static void tile_transposed_any(size_t lanes, size_t width, const float *a, cons
 }
 
 void SD_ISA_NAME(panel_multiply_transposed)(const float *a, size_t slice_elems, size_t rows, const float *b,
-                                            size_t b_stride, size_t columns, int count, float *c) {
+                                            size_t b_stride, size_t columns, size_t pitch, int count, float *c) {
     for (size_t j = 0; j < columns;) {
         const size_t left = columns - j, width = left >= WIDE ? WIDE : left >= VL ? VL : left;
         for (size_t row = 0, lanes; row < rows; row += lanes) {
             const float *from = a + row / SLICE * slice_elems + row % SLICE;
-            float *to = c + row * columns + j;
+            float *to = c + row * pitch + j;
             lanes = rows - row < TILE_LANES ? rows - row : TILE_LANES;
             if (width < VL) {
-                tile_transposed_any(lanes, width, from, b + j, b_stride, count, columns, to);
+                tile_transposed_any(lanes, width, from, b + j, b_stride, count, pitch, to);
             } else if (lanes < TILE_LANES) {
-                tile_transposed_part(lanes, width, from, b + j, b_stride, count, columns, to);
+                tile_transposed_part(lanes, width, from, b + j, b_stride, count, pitch, to);
             } else if (width == WIDE) {
-                tile_transposed_wide(from, b + j, b_stride, count, columns, to);
+                tile_transposed_wide(from, b + j, b_stride, count, pitch, to);
             } else if (rows - row >= 2 * TILE_LANES) { /* within a slice, as SLICE is a multiple */
                 lanes = 2 * TILE_LANES;
-                tile_transposed_tall(from, b + j, b_stride, count, columns, to);
+                tile_transposed_tall(from, b + j, b_stride, count, pitch, to);
             } else {
-                tile_transposed_narrow(from, b + j, b_stride, count, columns, to);
+                tile_transposed_narrow(from, b + j, b_stride, count, pitch, to);
             }
         }
         j += width;

@@ -20,9 +20,16 @@ enum {
 void SD_ISA_NAME(pack_b)(const float *b, size_t rows, size_t columns, size_t row_stride, size_t column_stride,
                          size_t row0, size_t b_rows, float *packed);
 
-/* out[offset[p] + j] = sum over rows of A[p] B[j], for count pixels and all columns. */
-void SD_ISA_NAME(panel_multiply)(const float *a, size_t slice_elems, int slices, const float *packed, size_t columns,
-                                 int count, const size_t *offset, float *out);
+/* out[offset[p] + j] = sum over rows of A[p] B[j], for count pixels and all columns, where A and B are the slices
+ * [first_slice, first_slice + slices) of all_slices: what later chunks yield is added. */
+void SD_ISA_NAME(panel_multiply_chunk)(const float *a, size_t slice_elems, int slices, const float *packed,
+                                       int first_slice, int all_slices, size_t columns, int count, const size_t *offset,
+                                       float *out);
+
+static inline void panel_multiply(const float *a, size_t slice_elems, int slices, const float *packed, size_t columns,
+                                  int count, const size_t *offset, float *out) {
+    SD_ISA_NAME(panel_multiply_chunk)(a, slice_elems, slices, packed, 0, slices, columns, count, offset, out);
+}
 
 /* out[p * pitch + j] = sum over rows of A[p] B[j]: the pixels' results lie in order. */
 static inline void panel_multiply_rows(const float *a, size_t slice_elems, size_t slices, const float *packed,
@@ -32,13 +39,12 @@ static inline void panel_multiply_rows(const float *a, size_t slice_elems, size_
     for (size_t p = 0; p < BLOCK_PIXELS; p++)
         offset[p] = p * pitch;
     for (size_t p = 0; p < count; p += BLOCK_PIXELS)
-        SD_ISA_NAME(panel_multiply)
-    (a + p * SLICE, slice_elems, (int)slices, packed, columns,
-     count - p < BLOCK_PIXELS ? (int)(count - p) : BLOCK_PIXELS, offset, out + p * pitch);
+        panel_multiply(a + p * SLICE, slice_elems, (int)slices, packed, columns,
+                       count - p < BLOCK_PIXELS ? (int)(count - p) : BLOCK_PIXELS, offset, out + p * pitch);
 }
 
-/* c[i * columns + j] += sum over count pixels of A[p][i] b[p * b_stride + j], for all rows and columns. */
+/* c[i * pitch + j] += sum over count pixels of A[p][i] b[p * b_stride + j], for all rows and columns. */
 void SD_ISA_NAME(panel_multiply_transposed)(const float *a, size_t slice_elems, size_t rows, const float *b,
-                                            size_t b_stride, size_t columns, int count, float *c);
+                                            size_t b_stride, size_t columns, size_t pitch, int count, float *c);
 
 #endif
