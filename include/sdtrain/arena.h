@@ -40,6 +40,9 @@ sd_status sd_alloc_floats(float **place, size_t elems);
 /* Zeroed memory for count objects of object_bytes each, with an error that says how much was wanted. */
 sd_status sd_alloc(void *place, size_t count, size_t object_bytes);
 
+/* Memory that this process holds now, 0 where the system does not say. */
+size_t sd_resident_bytes(void);
+
 /* Makes room for one more object in a growing array: *array holds count objects and has room for *capacity. */
 sd_status sd_grow(void *array, int count, int *capacity, size_t object_bytes);
 

@@ -67,8 +67,9 @@ typedef struct sd_description {
     int ranks, threads, image_size;
     uint64_t train_images, validation_images, steps_per_epoch, total_steps;
     uint64_t rank_images; /* the largest share of a batch */
-    size_t state_bytes, activation_bytes,
-        data_bytes; /* a rank: parameters, gradients, optimizer; activations; images */
+    /* A rank: parameters, gradients, optimizer; activations; images; the program before it took any of these; and what the
+     * rank that writes a checkpoint needs for it. */
+    size_t state_bytes, activation_bytes, data_bytes, program_bytes, checkpoint_bytes;
 } sd_description;
 void sd_description_print(const sd_description *description);
 

@@ -1,6 +1,7 @@
 #include "sdtrain/arena.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -81,6 +82,17 @@ sd_status sd_alloc(void *place, size_t count, size_t object_bytes) {
         return no_memory(count * object_bytes);
     memcpy(place, &memory, sizeof memory);
     return SD_OK;
+}
+
+size_t sd_resident_bytes(void) {
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file)
+        return 0;
+    if (fscanf(file, "%*u %lu", &pages) != 1)
+        pages = 0;
+    fclose(file);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 sd_status sd_grow(void *array, int count, int *capacity, size_t object_bytes) {

@@ -70,6 +70,8 @@ sd_status sd_conv_branch_init(sd_network *network, sd_branch *branch, const char
         snprintf(norm, sizeof norm, "%s.bn%d", name, i + 1);
         SD_TRY(sd_conv_bn_init(network, layer, conv, norm, in, spec[i].filters, spec[i].kernel, spec[i].stride, out));
         branch->flops += sd_conv_bn_flops(layer);
+        if (i > 0)
+            sd_network_want_work(network, sd_shape_elems(in));
         if (i + 1 == n && zero_init)
             layer->gamma->init_mean = 0;
         in = *out;

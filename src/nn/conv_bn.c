@@ -47,8 +47,6 @@ sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *co
         SD_TRY(sd_arena_reserve(&network->arena, channels[i], (size_t)filters));
     sd_network_want_scratch(network, sd_conv2d_scratch_elems(&layer->conv));
     sd_network_want_scratch(network, sd_norm_scratch_elems(pixels * (size_t)network->max_images, filters));
-    sd_network_want_work(network, sd_shape_elems(in));
-    sd_network_want_work(network, out_elems);
     if (!network->batchnorm_values || pixels < network->batchnorm_values)
         network->batchnorm_values = pixels;
     return SD_OK;

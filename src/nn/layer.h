@@ -14,8 +14,8 @@ typedef struct sd_shape {
 
 static inline size_t sd_shape_elems(sd_shape shape) { return (size_t)shape.h * (size_t)shape.w * (size_t)shape.c; }
 
-/* Floats of working memory that a pass hands to layers; each holds the largest activation (or its gradient) of the network. */
-enum { SD_WORK_BUFFERS = 3 };
+/* Floats of working memory that a pass hands to layers; each holds the largest that any layer asked for. */
+enum { SD_WORK_BUFFERS = 2 };
 
 /* A pass as layers see it. */
 typedef struct sd_context {

@@ -65,10 +65,17 @@ void sd_network_want_scratch(sd_network *network, size_t elems) {
         network->scratch_elems = elems;
 }
 
+static void want(const sd_network *network, size_t elems_per_image, size_t *elems) {
+    if (elems_per_image * (size_t)network->max_images > *elems)
+        *elems = elems_per_image * (size_t)network->max_images;
+}
+
 void sd_network_want_work(sd_network *network, size_t elems_per_image) {
-    size_t elems = elems_per_image * (size_t)network->max_images;
-    if (elems > network->work_elems)
-        network->work_elems = elems;
+    want(network, elems_per_image, &network->work_elems);
+}
+
+void sd_network_want_gradient(sd_network *network, size_t elems_per_image) {
+    want(network, elems_per_image, &network->gradient_elems);
 }
 
 /* Puts the segments into the order in which backward finishes them, the reverse of how they were built, and lays the buffer
@@ -112,7 +119,7 @@ sd_status sd_network_finish(sd_network *network) {
     for (int i = 0; i < SD_WORK_BUFFERS; i++)
         SD_TRY(sd_arena_reserve(&network->arena, &network->work[i], network->work_elems));
     for (int i = 0; i < 2; i++)
-        SD_TRY(sd_arena_reserve(&network->arena, &network->gradient[i], network->work_elems));
+        SD_TRY(sd_arena_reserve(&network->arena, &network->gradient[i], network->gradient_elems));
     SD_TRY(sd_arena_commit(&network->arena));
     for (int i = 0; i < network->n_tensors; i++) {
         network->tensors[i]->value = network->values + network->tensors[i]->offset_elems;

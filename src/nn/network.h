@@ -84,7 +84,8 @@ struct sd_network {
     float *values, *gradients;
     size_t buffer_elems, parameters, batchnorm_values;
     double flops;
-    size_t scratch_elems, work_elems; /* the largest any layer asked for; work: for max_images images */
+    size_t scratch_elems, work_elems,
+        gradient_elems; /* the largest any layer asked for, the latter two for all images */
     float *scratch, *work[SD_WORK_BUFFERS], *gradient[2];
 };
 
@@ -118,6 +119,8 @@ sd_status sd_network_add_tensor(sd_network *network, sd_tensor tensor, const cha
 sd_status sd_network_open_segment(sd_network *network, int unit, int *segment);
 void sd_network_want_scratch(sd_network *network, size_t elems);
 void sd_network_want_work(sd_network *network, size_t elems_per_image);
+/* The gradient that goes from residual to residual. */
+void sd_network_want_gradient(sd_network *network, size_t elems_per_image);
 
 /* Parts of a pass. */
 const float *sd_residual_forward(sd_residual *residual, const sd_context *context, const float *x);

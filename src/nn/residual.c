@@ -35,7 +35,9 @@ sd_status sd_network_close_residual(sd_network *network, sd_residual *residual, 
                                residual->spec.stride, &projected));
         network->flops += sd_conv_bn_flops(&residual->projection);
     }
-    sd_network_want_work(network, sd_shape_elems(out));
+    sd_network_want_gradient(network, sd_shape_elems(out));
+    if (residual->spec.shortcut != SD_SHORTCUT_IDENTITY) /* the branch's gradient is computed apart, then added */
+        sd_network_want_work(network, sd_shape_elems(residual->in));
     return sd_arena_reserve(&network->arena, &residual->y, sd_shape_elems(out) * (size_t)network->max_images);
 }
 

@@ -51,7 +51,7 @@ static sd_status stem_end(sd_network *network, sd_shape out, double flops) {
     network->stem.out = out;
     network->stem.flops = flops;
     network->flops += flops;
-    sd_network_want_work(network, sd_shape_elems(out));
+    sd_network_want_gradient(network, sd_shape_elems(out));
     return sd_arena_reserve(&network->arena, &network->stem.y, sd_shape_elems(out) * (size_t)network->max_images);
 }
 
@@ -65,6 +65,7 @@ sd_status sd_network_stem_conv(sd_network *network, sd_shape image, int filters,
     stem->backward = conv_backward;
     stem->conv.pool = pool;
     if (pool) {
+        sd_network_want_work(network, sd_shape_elems(out));
         SD_TRY(
             sd_arena_reserve(&network->arena, &stem->conv.unpooled, sd_shape_elems(out) * (size_t)network->max_images));
         out.h = (out.h + 1) / 2;
@@ -147,5 +148,6 @@ sd_status sd_network_stem_patch(sd_network *network, sd_shape image, int dim, in
     SD_TRY(sd_network_add_tensor(network, (sd_tensor){.dims = 1, .shape = {dim}, .init_bound = bound},
                                  "patch_embed.proj", "bias", &stem->patch.bias));
     sd_network_want_scratch(network, sd_conv2d_scratch_elems(&stem->patch.conv));
+    sd_network_want_work(network, (size_t)tokens * (size_t)dim);
     return stem_end(network, (sd_shape){tokens, 1, dim}, 2.0 * (tokens - 1) * dim * fan_in);
 }

@@ -41,9 +41,12 @@ void sd_description_print(const sd_description *d) {
            (unsigned long long)d->rank_images);
     printf("ranks      %d with %d thread%s each, %s kernels\n", d->ranks, d->threads, d->threads == 1 ? "" : "s",
            d->isa);
-    printf("memory     %.1f MiB a rank: %.1f parameters, gradients and optimizer; %.1f activations; %.1f images\n",
-           mebibytes(d->state_bytes + d->activation_bytes + d->data_bytes), mebibytes(d->state_bytes),
-           mebibytes(d->activation_bytes), mebibytes(d->data_bytes));
+    printf(
+        "memory     %.1f MiB a rank: %.1f parameters, gradients and optimizer; %.1f activations; %.1f images; %.1f program; "
+        "%.1f while rank 0 writes a checkpoint\n",
+        mebibytes(d->state_bytes + d->activation_bytes + d->data_bytes + d->program_bytes + d->checkpoint_bytes),
+        mebibytes(d->state_bytes), mebibytes(d->activation_bytes), mebibytes(d->data_bytes),
+        mebibytes(d->program_bytes), mebibytes(d->checkpoint_bytes));
     printf("\nbranch  name                depth  drop rate  parameters      MFLOP\n");
     for (int i = 0; i < d->law->units; i++) {
         const sd_unit *unit = sd_network_unit(d->network, i);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "run.h"
+#include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
 #include "sdtrain/random.h"
 
@@ -115,7 +116,10 @@ sd_status sd_train(sd_comm *comm, const sd_config *config) {
     return status;
 }
 
-static void print_description(const sd_run *run) {
+enum { CHECKPOINT_COPIES = 2 }; /* of parameters and optimizer state: as HDF5 builds the file, and as it is written */
+
+static void print_description(const sd_run *run, size_t program_bytes) {
+    const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
     const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
     const size_t size = (size_t)sd_dataset_image_size(run->dataset);
     const sd_description description = {
@@ -131,19 +135,22 @@ static void print_description(const sd_run *run) {
         .steps_per_epoch = run->epoch_plan.steps,
         .total_steps = run->total_steps,
         .rank_images = (uint64_t)sd_run_max_images(run),
-        .state_bytes = buffer_bytes * (2 + (size_t)sd_optimizer_n_states(run->optimizer)),
+        .state_bytes = buffer_bytes * (2 + states),
         .activation_bytes = sd_network_activation_bytes(run->network),
         .data_bytes = sd_dataset_bytes(run->dataset) + (size_t)sd_run_max_images(run) * size * size * SD_CHANNELS *
                                                            sizeof(float) * ((size_t)run->config->data.workers + 1),
+        .program_bytes = program_bytes,
+        .checkpoint_bytes = CHECKPOINT_COPIES * buffer_bytes * (1 + states),
     };
     sd_description_print(&description);
 }
 
 sd_status sd_train_check(sd_comm *comm, const sd_config *config) {
+    const size_t program_bytes = sd_resident_bytes();
     sd_run run = {0};
     sd_status status = sd_run_open(&run, comm, config, NULL);
     if (status == SD_OK && sd_comm_rank(comm) == 0)
-        print_description(&run);
+        print_description(&run, program_bytes);
     sd_run_close(&run);
     return status;
 }

@@ -358,22 +358,39 @@ static void print_share(total sum) {
         printf("%19s", "-");
 }
 
-static void print_family(const bench *b, family which, const char *network) {
-    total all = {0}, of_pass[PASSES];
+static void print_totals(const char *name, const total of_pass[PASSES]) {
+    total all = {0};
     for (int pass = 0; pass < PASSES; pass++) {
-        of_pass[pass] = total_of(b, which, network, pass);
         all.done += of_pass[pass].done;
         all.possible += of_pass[pass].possible;
     }
     if (all.done == 0)
         return;
-    char name[MAX_NAME_BYTES];
-    snprintf(name, sizeof name, "%s%s%s", family_names[which], network ? " of " : "", network ? network : "");
     printf("%-18s", name);
     for (int pass = 0; pass < PASSES; pass++)
         print_share(of_pass[pass]);
     print_share(all);
     printf("\n");
+}
+
+static void print_family(const bench *b, family which, const char *network) {
+    total of_pass[PASSES];
+    for (int pass = 0; pass < PASSES; pass++)
+        of_pass[pass] = total_of(b, which, network, pass);
+    char name[MAX_NAME_BYTES];
+    snprintf(name, sizeof name, "%s%s%s", family_names[which], network ? " of " : "", network ? network : "");
+    print_totals(name, of_pass);
+}
+
+static void print_all(const bench *b) {
+    total of_pass[PASSES] = {{0}};
+    for (int pass = 0; pass < PASSES; pass++)
+        for (family which = 0; which < FAMILIES; which++) {
+            const total part = total_of(b, which, NULL, pass);
+            of_pass[pass].done += part.done;
+            of_pass[pass].possible += part.possible;
+        }
+    print_totals("all", of_pass);
 }
 
 static void print_families(const bench *b) {
@@ -390,6 +407,7 @@ static void print_families(const bench *b) {
             for (int n = 0; n < N_NETWORKS; n++)
                 print_family(b, which, networks[n]);
     }
+    print_all(b);
 }
 
 static sd_status measure_all(bench *b, int n, const char *const *names) {

@@ -1,6 +1,7 @@
 """--help, --version, --check and --evaluate."""
 import os
 import re
+import subprocess
 
 import harness
 from harness import OK, RunTest, TINY_VIT
@@ -97,10 +98,23 @@ class CheckTest(RunTest):
         for what, share in expected.items():
             self.assertAlmostEqual(self.share(out, what), 100 * share, delta=0.0051, msg=what)
         memory = [float(number) for number in re.search(
-            r"memory +([\d.]+) MiB a rank: ([\d.]+) .*; ([\d.]+) activations; ([\d.]+) images", out).groups()]
+            r"memory +([\d.]+) MiB a rank: ([\d.]+) .*; ([\d.]+) activations; ([\d.]+) images; "
+            r"([\d.]+) program; ([\d.]+) while", out).groups()]
         self.assertAlmostEqual(memory[0], sum(memory[1:]), delta=0.2)
         # Values, gradients and momentum: at least 12 bytes a parameter, and not much more.
         self.assertTrue(12 * all_parameters <= memory[1] * 2**20 + 60000 <= 14 * all_parameters, memory)
+
+    def test_the_memory_it_tells_is_what_a_run_uses(self):
+        for name, settings in (("wide", {"train.batch_size": 40}), ("vit", TINY_VIT)):
+            self.write_config(name, {**settings, "train.epochs": 1})
+            told = float(re.search(r"memory +([\d.]+) MiB", self.mpirun(1, f"{name}.ini", "--check").out).group(1))
+            process = subprocess.Popen([harness.PROGRAM, f"{name}.ini"], cwd=self.folder, env=harness.environment(),
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            self.assertEqual(process.returncode, 0)
+            used = usage.ru_maxrss / 1024
+            self.assertTrue(0.9 <= told / used <= 1.1, f"{name}: told {told} MiB, used {used:.1f} MiB")
 
     def test_check_writes_nothing(self):
         self.write_config("run")
