@@ -84,7 +84,7 @@ typedef struct sd_map {
 size_t sd_linear_scratch_elems(int in, int out);
 size_t sd_attention_scratch_elems(int tokens, int head_dim);
 
-/* Floats of scratch that the batch and layer normalisation kernels need for [rows, c]. */
+/* Floats of scratch that finish and the layer normalisation need for [rows, c]. */
 size_t sd_norm_scratch_elems(size_t rows, int c);
 
 typedef struct sd_kernels {
@@ -99,7 +99,7 @@ typedef struct sd_kernels {
 
     /* y = x; y may be x's u or v. */
     void (*evaluate)(size_t rows, int c, const sd_operand *x, float *y);
-    /* The epilogue alone, y in place. c at most 8192. */
+    /* The epilogue alone, y in place. */
     void (*finish)(size_t rows, int c, float *y, const sd_epilogue *epilogue, float *scratch);
 
     /* Statistics of each row (Ba et al. 2016), kept for the normalisation (SD_MAP_NORMALISE) and the backward pass: mean and

@@ -12,7 +12,6 @@
 
 #include "conv.h"
 #include "operand.h"
-#include "reduce.h"
 #include "tile.h"
 
 /* Slices [slice0, slice1) of grid pixels (i, j0 ... j0 + run - 1) of one image, for channels in whole slices, which then

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "conv.h"
-#include "reduce.h"
 #include "winograd.h"
 
 int sd_conv2d_out_h(const sd_conv2d *conv) { return (conv->h + 2 * conv->pad - conv->r) / conv->stride + 1; }

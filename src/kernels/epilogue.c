@@ -1,7 +1,7 @@
 #include "epilogue.h"
 
+#include "chunk.h"
 #include "operand.h"
-#include "reduce.h"
 #include "vec.h"
 
 enum { GROUP = 4 }; /* vectors of channels whose sums are kept in registers at a time */
@@ -146,11 +146,11 @@ void SD_ISA_NAME(finish_piece)(const sd_epilogue *e, size_t first, size_t rows, 
 }
 
 void SD_ISA_NAME(finish)(size_t rows, int c, float *y, const sd_epilogue *e, float *scratch) {
-    const size_t chunk_rows = chunk_elems(c) / (size_t)c, chunks = n_chunks(rows, c);
+    const size_t some = chunk_rows(c), chunks = n_chunks(rows, c);
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < chunks; n++) {
-        const size_t first = n * chunk_rows;
-        SD_ISA_NAME(finish_piece)(e, first, rows - first < chunk_rows ? rows - first : chunk_rows, c, y, n, scratch);
+        const size_t first = n * some;
+        SD_ISA_NAME(finish_piece)(e, first, rows - first < some ? rows - first : some, c, y, n, scratch);
     }
     fold_pieces(e, chunks, c, scratch);
 }
@@ -197,12 +197,11 @@ void SD_ISA_NAME(evaluate_block)(const sd_operand *x, size_t first, size_t rows,
 }
 
 void SD_ISA_NAME(evaluate)(size_t rows, int c, const sd_operand *x, float *y) {
-    const size_t chunk_rows = chunk_elems(c) / (size_t)c, chunks = n_chunks(rows, c);
+    const size_t some = chunk_rows(c), chunks = n_chunks(rows, c);
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < chunks; n++) {
-        const size_t first = n * chunk_rows;
+        const size_t first = n * some;
         SD_ISA_NAME(evaluate_block)
-        (x, first, rows - first < chunk_rows ? rows - first : chunk_rows, (size_t)c, 0, (size_t)c,
-         y + first * (size_t)c);
+        (x, first, rows - first < some ? rows - first : some, (size_t)c, 0, (size_t)c, y + first * (size_t)c);
     }
 }

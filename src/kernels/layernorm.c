@@ -1,9 +1,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "chunk.h"
 #include "isa.h"
 #include "panel.h"
-#include "reduce.h"
 
 /* Sums over a row run in 16 lanes and are added up in a fixed order, so that they are float vectors whose rounding errors grow
  * with c / 16 only. */
@@ -67,12 +67,12 @@ static void backward_row(size_t c, const float *restrict x, const float *restric
 void SD_ISA_NAME(layernorm_backward)(size_t rows, int c, const float *x, const float *dy, const float *gamma,
                                      const float *mean, const float *rstd, const float *add, float *dx, float *dgamma,
                                      float *dbeta, float *scratch) {
-    const size_t width = (size_t)c, chunk_rows = chunk_elems(c) / width, chunks = n_chunks(rows, c);
+    const size_t width = (size_t)c, some = chunk_rows(c), chunks = n_chunks(rows, c);
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < chunks; n++) {
         float *bias = scratch + n * 2 * width, *weight = bias + width;
         memset(bias, 0, 2 * width * sizeof(float));
-        for (size_t r = n * chunk_rows; r < (n + 1) * chunk_rows && r < rows; r++) {
+        for (size_t r = n * some; r < (n + 1) * some && r < rows; r++) {
             const size_t at = r * width;
             backward_row(width, x + at, dy + at, gamma, mean[r], rstd[r], add ? add + at : NULL, dx + at, bias, weight);
         }

@@ -1,7 +1,9 @@
-/* How much scratch the linear and attention kernels need: the most of any instruction set. */
+/* How much scratch kernels need, the most of any instruction set. Convolutions: conv_plan.c. */
 #include <omp.h>
 
 #include "attention.h"
+#include "chunk.h"
+#include "epilogue.h"
 #include "linear.h"
 #include "sdtrain/kernels.h"
 
@@ -20,3 +22,5 @@ size_t sd_linear_scratch_elems(int in, int out) {
 size_t sd_attention_scratch_elems(int tokens, int head_dim) {
     return (size_t)omp_get_max_threads() * attention_head_elems((size_t)tokens, (size_t)head_dim);
 }
+
+size_t sd_norm_scratch_elems(size_t rows, int c) { return n_chunks(rows, c) * partial_elems(c); }

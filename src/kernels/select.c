@@ -3,8 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "epilogue.h"
-#include "reduce.h"
+#include "isa.h"
 
 extern const sd_kernels sd_kernels_ref, sd_kernels_vec128;
 #ifdef SD_HAVE_X86
@@ -65,8 +64,6 @@ const sd_kernels *sd_kernels_at(int index) {
             return isa_rows[row].kernels;
     return NULL;
 }
-
-size_t sd_norm_scratch_elems(size_t rows, int c) { return n_chunks(rows, c) * partial_elems(c); }
 
 void sd_kernels_set_threads(int threads) {
     omp_set_num_threads(threads);

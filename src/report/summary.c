@@ -31,8 +31,9 @@ static cJSON *to_json(const sd_summary *s) {
     NUMBER(train_eval_accuracy)
     NUMBER(gap)
     NUMBER(best_accuracy)
-    NUMBER(best_step) NUMBER(kept_fraction) NUMBER(bytes_reduced) NUMBER(bytes_full) NUMBER(parameters) NUMBER(ranks)
-        NUMBER(threads) TEXT(isa) TEXT(host) TEXT(mpi)
+    NUMBER(best_step)
+    NUMBER(kept_fraction) NUMBER(bytes_reduced) NUMBER(bytes_full) NUMBER(parameters) NUMBER(ranks) NUMBER(threads)
+        TEXT(isa) TEXT(host) TEXT(mpi)
 #undef TEXT
 #undef NUMBER
             cJSON_AddStringToObject(object, "version", SD_VERSION);

@@ -118,6 +118,7 @@ static sd_status open_newest(const char *checkpoints, sd_resume *resume) {
 
 /* Keys that change results must be those the checkpoint was trained with. */
 static sd_status compare_config(const sd_config *config, const sd_resume *resume) {
+    static const char *const convolutions[] = {[SD_CONVOLUTION_AUTO] = "auto", [SD_CONVOLUTION_DIRECT] = "direct"};
     static sd_config stored; /* large */
     char differences[3072];
     sd_config_init(&stored);
@@ -128,6 +129,10 @@ static sd_status compare_config(const sd_config *config, const sd_resume *resume
                        "%s: was trained with another configuration: %s; change it back, or give the run another "
                        "run.name",
                        resume->path, differences);
+    if (config->run.convolution != stored.run.convolution)
+        sd_log_warn("%s was trained with run.convolution = %s and goes on with %s: results stay right, but not bit for "
+                    "bit",
+                    resume->path, convolutions[stored.run.convolution], convolutions[config->run.convolution]);
     return SD_OK;
 }
 

@@ -102,6 +102,14 @@ class ResumeRulesTest(RunTest):
         self.assertEqual(len(self.rows("run", "steps.csv")), 10)
         self.assertEqual(self.summary("run")["ranks"], 3)
 
+    def test_other_convolution_goes_on_and_says_that_bits_do_not_hold(self):
+        self.train("run", 1, {**HALF, "run.convolution": "direct"})
+        result = self.train("run", 1, {"run.convolution": "auto"})
+        self.assertEqual(len(result.warnings), 1, str(result))
+        for word in ("direct", "auto", "not bit for bit"):
+            self.assertIn(word, result.warnings[0])
+        self.assertEqual(self.summary("run")["step"], 10)
+
     def test_kernels_of_the_checkpoint_are_kept_and_others_are_told_of(self):
         short = {"train.epochs": 1}
         self.train("whole", 2, short, SD_ISA="vec128")

@@ -326,6 +326,20 @@ START_TEST(a_value_that_is_not_a_number_reaches_the_output) {
 }
 END_TEST
 
+/* A network takes scratch for its largest batch; a smaller one may be cut otherwise, even go to another algorithm. */
+START_TEST(scratch_for_many_images_suffices_for_fewer) {
+    sd_conv2d c = shapes[_i];
+    for (int threads = 1; threads <= 4; threads++) {
+        sd_kernels_set_threads(threads);
+        c.images = 70;
+        const size_t planned = sd_conv2d_scratch_elems(&c);
+        for (; c.images > 0; c.images--)
+            expect(sd_conv2d_scratch_elems(&c) <= planned, "%d images need %zu floats, 70 need %zu", c.images,
+                   sd_conv2d_scratch_elems(&c), planned);
+    }
+}
+END_TEST
+
 START_TEST(output_sizes_are_pytorchs) {
     static const struct {
         int in, kernel, stride, pad, out;
@@ -353,6 +367,7 @@ int main(void) {
     tcase_add_loop_test(cases, instruction_sets_agree_with_ref, N_SHAPES, n_isa * N_SHAPES);
     tcase_add_loop_test(cases, bits_do_not_depend_on_threads, 0, n_isa);
     tcase_add_loop_test(cases, a_value_that_is_not_a_number_reaches_the_output, 0, n_isa);
+    tcase_add_loop_test(cases, scratch_for_many_images_suffices_for_fewer, 0, N_SHAPES);
     tcase_add_test(cases, output_sizes_are_pytorchs);
     return run_suite("convolution", cases);
 }
