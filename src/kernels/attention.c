@@ -48,7 +48,7 @@ static void multiply_scores(const head *h, float scale, const float *keys, const
                             float *to) {
     const sd_map scaling = {.kind = SD_MAP_SCALE, .scale = scale};
     const map_layout slices = {SLICE, h->slice_elems, SLICE};
-    SD_ISA_NAME(map_values)(&scaling, keys, h->pitch, (map_part){0, h->tokens, 0, h->dim}, h->panel, slices);
+    map_values(&scaling, keys, h->pitch, (map_part){0, h->tokens, 0, h->dim}, h->panel, slices);
     const size_t tail = h->dim % SLICE;
     for (size_t t = 0; tail && t < h->tokens; t++)
         memset(h->panel + (h->dim_slices - 1) * h->slice_elems + t * SLICE + tail, 0, (SLICE - tail) * sizeof(float));
@@ -56,8 +56,7 @@ static void multiply_scores(const head *h, float scale, const float *keys, const
         const size_t first = s * SLICE, some = h->tokens - first < SLICE ? h->tokens - first : SLICE;
         if (some < SLICE)
             memset(to, 0, h->tokens * SLICE * sizeof(float));
-        SD_ISA_NAME(pack_b)
-        (queries + first * queries_pitch, h->dim, some, 1, queries_pitch, 0, h->dim_slices * SLICE, h->slice);
+        pack_b(queries + first * queries_pitch, h->dim, some, 1, queries_pitch, 0, h->dim_slices * SLICE, h->slice);
         panel_multiply_rows(h->panel, h->slice_elems, h->dim_slices, h->slice, some, h->tokens, to, SLICE);
     }
 }
@@ -108,8 +107,8 @@ static void multiply_by_keys(const head *h, const float *scores, const float *b,
     for (size_t s = 0; s < h->query_slices; s++, scores += h->slice_elems) {
         const size_t first = s * SLICE, some = h->tokens - first < SLICE ? h->tokens - first : SLICE;
         memset(h->product, 0, SLICE * h->dim * sizeof(float));
-        SD_ISA_NAME(panel_multiply_transposed)
-        (scores, h->slice_elems, SLICE, b, h->pitch, h->dim, h->dim, (int)h->tokens, h->product);
+        panel_multiply_transposed(scores, h->slice_elems, SLICE, b, h->pitch, h->dim, h->dim, (int)h->tokens,
+                                  h->product);
         for (size_t q = 0; q < some; q++)
             memcpy(to + (first + q) * to_pitch, h->product + q * h->dim, h->dim * sizeof(float));
     }
@@ -117,7 +116,7 @@ static void multiply_by_keys(const head *h, const float *scores, const float *b,
 
 /* to[key] = sum over queries of scores[query, key] b[query], to having the pitch of qkv. */
 static void multiply_by_queries(const head *h, const float *scores, const float *b, size_t b_pitch, float *to) {
-    SD_ISA_NAME(pack_b)(b, h->tokens, h->dim, b_pitch, 1, 0, h->query_slices * SLICE, h->packed);
+    pack_b(b, h->tokens, h->dim, b_pitch, 1, 0, h->query_slices * SLICE, h->packed);
     panel_multiply_rows(scores, h->slice_elems, h->query_slices, h->packed, h->dim, h->tokens, to, h->pitch);
 }
 

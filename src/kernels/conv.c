@@ -6,14 +6,14 @@ void SD_ISA_NAME(conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, con
     const conv3x3 small = conv3x3_forward(conv, w);
     switch (conv_choose(conv)) {
     case CONV_WINOGRAD:
-        SD_ISA_NAME(conv_winograd_forward)(&small, x, y, epilogue, scratch);
+        conv_winograd_forward(&small, x, y, epilogue, scratch);
         break;
     case CONV_ROWS:
-        SD_ISA_NAME(conv_rows_forward)(&small, x, y, epilogue, scratch);
+        conv_rows_forward(&small, x, y, epilogue, scratch);
         break;
     case CONV_POINTWISE:
     case CONV_PANELS:
-        SD_ISA_NAME(conv_panels_forward)(conv, x, w, y, epilogue, scratch);
+        conv_panels_forward(conv, x, w, y, epilogue, scratch);
         break;
     }
 }
@@ -22,16 +22,16 @@ void SD_ISA_NAME(conv2d_backward)(const sd_conv2d *conv, const sd_operand *x, co
                                   float *dw, float *dx, const sd_epilogue *epilogue, float *scratch) {
     switch (conv_choose(conv)) {
     case CONV_WINOGRAD:
-        SD_ISA_NAME(conv_winograd_backward)(conv, x, dy, w, dw, dx, epilogue, scratch);
+        conv_winograd_backward(conv, x, dy, w, dw, dx, epilogue, scratch);
         break;
     case CONV_ROWS:
-        SD_ISA_NAME(conv_rows_backward)(conv, x, dy, w, dw, dx, epilogue, scratch);
+        conv_rows_backward(conv, x, dy, w, dw, dx, epilogue, scratch);
         break;
     case CONV_POINTWISE:
-        SD_ISA_NAME(conv_pointwise_backward)(conv, x, dy, w, dw, dx, epilogue, scratch);
+        conv_pointwise_backward(conv, x, dy, w, dw, dx, epilogue, scratch);
         break;
     case CONV_PANELS:
-        SD_ISA_NAME(conv_panels_backward)(conv, x, dy, w, dw, dx, epilogue, scratch);
+        conv_panels_backward(conv, x, dy, w, dw, dx, epilogue, scratch);
         break;
     }
 }

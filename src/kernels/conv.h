@@ -6,6 +6,16 @@
 #include "epilogue.h"
 #include "panel.h"
 
+/* One of each for every instruction set. */
+#define pack_band SD_ISA_NAME(pack_band)
+#define conv_panels_forward SD_ISA_NAME(conv_panels_forward)
+#define conv_panels_backward SD_ISA_NAME(conv_panels_backward)
+#define conv_pointwise_backward SD_ISA_NAME(conv_pointwise_backward)
+#define conv_rows_forward SD_ISA_NAME(conv_rows_forward)
+#define conv_rows_backward SD_ISA_NAME(conv_rows_backward)
+#define conv_winograd_forward SD_ISA_NAME(conv_winograd_forward)
+#define conv_winograd_backward SD_ISA_NAME(conv_winograd_backward)
+
 typedef enum conv_algorithm {
     CONV_PANELS,    /* any shape: the taps of a panel of pixels, packed (conv_panels.c) */
     CONV_ROWS,      /* 3x3, stride 1: bands of rows (conv_rows.c) */
@@ -102,7 +112,7 @@ typedef struct band_shape {
 } band_shape;
 
 /* Image rows row0 - 1, row0, ..., row0 + rows - 2; slices slice0 ... slice0 + slices - 1. Zeros where there is no pixel. */
-void SD_ISA_NAME(pack_band)(const band_shape *shape, const sd_operand *x, int image, int row0, int slice0, float *band);
+void pack_band(const band_shape *shape, const sd_operand *x, int image, int row0, int slice0, float *band);
 
 enum { BAND_SINGLE_ROW_WIDTH = 14 }; /* narrower images may be computed two rows at a time, so they are not cut */
 
@@ -137,24 +147,21 @@ size_t conv_pointwise_scratch_elems(const sd_conv2d *conv);
 size_t conv_rows_scratch_elems(const sd_conv2d *conv);
 size_t conv_winograd_scratch_elems(const sd_conv2d *conv);
 
-void SD_ISA_NAME(conv_panels_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
-                                      const sd_epilogue *epilogue, float *scratch);
-void SD_ISA_NAME(conv_panels_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
-                                       float *dw, float *dx, const sd_epilogue *epilogue, float *scratch);
+void conv_panels_forward(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
+                         const sd_epilogue *epilogue, float *scratch);
+void conv_panels_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
+                          float *dx, const sd_epilogue *epilogue, float *scratch);
 
-void SD_ISA_NAME(conv_pointwise_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy,
-                                          const float *w, float *dw, float *dx, const sd_epilogue *epilogue,
-                                          float *scratch);
+void conv_pointwise_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
+                             float *dw, float *dx, const sd_epilogue *epilogue, float *scratch);
 
-void SD_ISA_NAME(conv_rows_forward)(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
-                                    float *scratch);
-void SD_ISA_NAME(conv_rows_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
-                                     float *dw, float *dx, const sd_epilogue *epilogue, float *scratch);
+void conv_rows_forward(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue, float *scratch);
+void conv_rows_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
+                        float *dx, const sd_epilogue *epilogue, float *scratch);
 
-void SD_ISA_NAME(conv_winograd_forward)(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
-                                        float *scratch);
-void SD_ISA_NAME(conv_winograd_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy,
-                                         const float *w, float *dw, float *dx, const sd_epilogue *epilogue,
-                                         float *scratch);
+void conv_winograd_forward(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
+                           float *scratch);
+void conv_winograd_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
+                            float *dx, const sd_epilogue *epilogue, float *scratch);
 
 #endif

@@ -6,8 +6,7 @@ static inline void set_to_zero(float *to, int pixels) {
         store(to + v, (vec){0});
 }
 
-void SD_ISA_NAME(pack_band)(const band_shape *shape, const sd_operand *x, int image, int row0, int slice0,
-                            float *band) {
+void pack_band(const band_shape *shape, const sd_operand *x, int image, int row0, int slice0, float *band) {
     const size_t row_elems = (size_t)shape->columns * SLICE, c = (size_t)shape->c;
     const size_t channel = (size_t)slice0 * SLICE;
     for (int row = 0; row < shape->rows; row++, band += row_elems) {

@@ -135,18 +135,17 @@ static void gather_multiply(const gather *g, const sd_operand *in, const float *
         for (int slice = 0; slice < slices; slice += cut.slices) {
             const int end = slices - slice < cut.slices ? slices : slice + cut.slices;
             pack_panel(g, in, first, count, cut.pixels, slice, end, panel, panel + panel_elems);
-            SD_ISA_NAME(panel_multiply_chunk)
-            (panel, slice_elems, end - slice, packed, slice, slices, columns, count, offset, out);
+            panel_multiply_chunk(panel, slice_elems, end - slice, packed, slice, slices, columns, count, offset, out);
         }
         if (partials)
-            SD_ISA_NAME(finish_piece)(epilogue, first, (size_t)count, (int)columns, out, n, partials);
+            finish_piece(epilogue, first, (size_t)count, (int)columns, out, n, partials);
     }
     if (partials)
         fold_pieces(epilogue, n_panels, (int)columns, partials);
 }
 
-void SD_ISA_NAME(conv_panels_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
-                                      const sd_epilogue *epilogue, float *scratch) {
+void conv_panels_forward(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
+                         const sd_epilogue *epilogue, float *scratch) {
     const size_t k = (size_t)conv->k;
     gather g;
     scatter to;
@@ -155,7 +154,7 @@ void SD_ISA_NAME(conv_panels_forward)(const sd_conv2d *conv, const sd_operand *x
                  pixels = (size_t)g.images * (size_t)g.grid_h * (size_t)g.grid_w;
     float *packed = scratch, *partials = packed + packed_b_elems(rows, k);
     float *panels = partials + (pixels / MIN_PANEL_PIXELS + 1) * partial_elems(conv->k);
-    SD_ISA_NAME(pack_b)(w, rows, k, k, 1, 0, panel_slices(rows) * SLICE, packed);
+    pack_b(w, rows, k, k, 1, 0, panel_slices(rows) * SLICE, packed);
     gather_multiply(&g, x, packed, k, y, &to, epilogue, partials, panels);
 }
 
@@ -178,7 +177,7 @@ static void backward_data(const sd_conv2d *conv, const sd_operand *dy, const flo
         }
         const size_t rows = (size_t)g.taps * k;
         for (size_t t = 0; t < (size_t)g.taps; t++) /* B[tap * k][c] = w[tap][c][k] */
-            SD_ISA_NAME(pack_b)(w + (size_t)tap[t] * c * k, k, c, 1, k, t * k, panel_slices(rows) * SLICE, packed);
+            pack_b(w + (size_t)tap[t] * c * k, k, c, 1, k, t * k, panel_slices(rows) * SLICE, packed);
         gather_multiply(&g, dy, packed, c, dx, &to, epilogue, conv->stride == 1 ? partials : NULL, panels);
     }
     if (epilogue && conv->stride > 1) /* the phases lie between each other */
@@ -192,8 +191,8 @@ static void add_weights(const gather *g, const sd_operand *x, size_t first, int 
     const size_t block_rows = ((size_t)slice1 * SLICE < rows ? (size_t)slice1 * SLICE : rows) - row0;
     pack_panel(g, x, first, count, WEIGHT_PANEL_PIXELS, slice0, slice1, panel,
                panel + WEIGHT_BLOCK_SLICES * SLICE * WEIGHT_PANEL_PIXELS);
-    SD_ISA_NAME(panel_multiply_transposed)
-    (panel, WEIGHT_PANEL_PIXELS * SLICE, block_rows, gradient, columns, columns, k, count, dw + row0 * k);
+    panel_multiply_transposed(panel, WEIGHT_PANEL_PIXELS * SLICE, block_rows, gradient, columns, columns, k, count,
+                              dw + row0 * k);
 }
 
 /* The threads evaluate a part of dy together; then each multiplies the slices of x it owns, so each value of dw is summed by one
@@ -218,9 +217,9 @@ static void backward_weights(const sd_conv2d *conv, const sd_operand *x, const s
                 const int count = pixels - first < WEIGHT_PANEL_PIXELS ? (int)(pixels - first) : WEIGHT_PANEL_PIXELS;
 #pragma omp for schedule(static)
                 for (int p = 0; p < count; p += EVALUATED_PIXELS)
-                    SD_ISA_NAME(evaluate_block)
-                (dy, first + (size_t)p, (size_t)(count - p < EVALUATED_PIXELS ? count - p : EVALUATED_PIXELS), k,
-                 column, columns, gradient + (size_t)p * columns);
+                    evaluate_block(dy, first + (size_t)p,
+                                   (size_t)(count - p < EVALUATED_PIXELS ? count - p : EVALUATED_PIXELS), k, column,
+                                   columns, gradient + (size_t)p * columns);
                 for (int slice = mine.begin; slice < mine.end; slice += WEIGHT_BLOCK_SLICES)
                     add_weights(&g, x, first, count, slice,
                                 mine.end - slice < WEIGHT_BLOCK_SLICES ? mine.end : slice + WEIGHT_BLOCK_SLICES,
@@ -230,8 +229,8 @@ static void backward_weights(const sd_conv2d *conv, const sd_operand *x, const s
     }
 }
 
-void SD_ISA_NAME(conv_panels_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
-                                       float *dw, float *dx, const sd_epilogue *epilogue, float *scratch) {
+void conv_panels_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
+                          float *dx, const sd_epilogue *epilogue, float *scratch) {
     backward_weights(conv, x, dy, dw, scratch);
     if (dx)
         backward_data(conv, dy, w, dx, epilogue, scratch);

@@ -26,13 +26,12 @@ static void pack_pixels(const pointwise *p, const sd_operand *x, const sd_operan
     float *rows = p->rows + begin * p->k;
     const sd_operand evaluated = sd_plain(rows);
     pack_slices(x, p->c, first + begin, count, begin, slice_elems, p->x);
-    SD_ISA_NAME(evaluate_block)(dy, first + begin, count, p->k, 0, p->k, rows);
+    evaluate_block(dy, first + begin, count, p->k, 0, p->k, rows);
     pack_slices(&evaluated, p->k, 0, count, begin, slice_elems, p->dy);
 }
 
-void SD_ISA_NAME(conv_pointwise_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy,
-                                          const float *w, float *dw, float *dx, const sd_epilogue *epilogue,
-                                          float *scratch) {
+void conv_pointwise_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
+                             float *dw, float *dx, const sd_epilogue *epilogue, float *scratch) {
     enum { PART_PIXELS = 42, COLUMNS = 32 }; /* a thread packs, and multiplies into, at a time */
     const size_t c = (size_t)conv->c, k = (size_t)conv->k;
     const size_t all = (size_t)conv->images * (size_t)conv->h * (size_t)conv->w;
@@ -43,7 +42,7 @@ void SD_ISA_NAME(conv_pointwise_backward)(const sd_conv2d *conv, const sd_operan
     p.x = p.dy + p.pixels * k;
     float *partials = p.x + p.pixels * c;
     const size_t slice_elems = p.pixels * SLICE;
-    SD_ISA_NAME(pack_b)(w, k, c, 1, k, 0, k, p.weights);
+    pack_b(w, k, c, 1, k, 0, k, p.weights);
     memset(dw, 0, c * k * sizeof(float));
 #pragma omp parallel
     for (size_t first = 0; first < all; first += p.pixels) {
@@ -53,8 +52,8 @@ void SD_ISA_NAME(conv_pointwise_backward)(const sd_conv2d *conv, const sd_operan
             pack_pixels(&p, x, dy, first, begin, count - begin < PART_PIXELS ? count - begin : PART_PIXELS);
 #pragma omp for schedule(static) nowait
         for (size_t slice = 0; slice < c / SLICE; slice++) /* dw rows of a slice: summed by one thread, in order */
-            SD_ISA_NAME(panel_multiply_transposed)
-        (p.x + slice * slice_elems, slice_elems, SLICE, p.rows, k, k, k, (int)count, dw + slice * SLICE * k);
+            panel_multiply_transposed(p.x + slice * slice_elems, slice_elems, SLICE, p.rows, k, k, k, (int)count,
+                                      dw + slice * SLICE * k);
         if (!dx) {
 #pragma omp barrier
             continue;
@@ -64,7 +63,7 @@ void SD_ISA_NAME(conv_pointwise_backward)(const sd_conv2d *conv, const sd_operan
             panel_multiply_rows(p.dy, slice_elems, k / SLICE, p.weights + column * k,
                                 c - column < COLUMNS ? c - column : COLUMNS, count, dx + first * c + column, c);
 #pragma omp single
-        SD_ISA_NAME(finish_piece)(epilogue, first, count, conv->c, dx, first / p.pixels, partials);
+        finish_piece(epilogue, first, count, conv->c, dx, first / p.pixels, partials);
     }
     if (dx)
         fold_pieces(epilogue, (all + p.pixels - 1) / p.pixels, conv->c, partials);

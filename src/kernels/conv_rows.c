@@ -135,7 +135,7 @@ static void pack_piece(const band_plan *p, const band_piece *at, const sd_operan
                               .slices = slices,
                               .slice_elems = p->slice_elems};
     for (int i = 0; i < at->images; i++)
-        SD_ISA_NAME(pack_band)(&shape, x, at->image + i, at->row, slice0, band + (size_t)i * p->image_elems);
+        pack_band(&shape, x, at->image + i, at->row, slice0, band + (size_t)i * p->image_elems);
 }
 
 /* A group of VL outputs of a piece whose band is packed. */
@@ -148,8 +148,8 @@ static void multiply_piece(const band_plan *p, const band_piece *at, const tile_
                       out + (band_first_pixel(p, at) + (size_t)i * image_pixels) * pixel + (size_t)group * VL, pixel);
 }
 
-void SD_ISA_NAME(conv_rows_forward)(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
-                                    float *scratch) {
+void conv_rows_forward(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
+                       float *scratch) {
     const size_t weight_elems = TAPS * TAPS * (size_t)conv->in * (size_t)conv->out;
     const band_plan p = band_plan_of(conv->images, conv->h, conv->w, conv->in, weight_elems * sizeof(float));
     const tile_choice tile_of = choose_tile(conv->w);
@@ -163,8 +163,7 @@ void SD_ISA_NAME(conv_rows_forward)(const conv3x3 *conv, const sd_operand *x, fl
         pack_piece(&p, &at, x, conv->in, 0, conv->in / SLICE, band);
         for (int group = 0; group < conv->out / VL; group++)
             multiply_piece(&p, &at, &tile_of, conv, band, weights, group, y);
-        SD_ISA_NAME(finish_piece)
-        (epilogue, band_first_pixel(&p, &at), band_pixels(&p, &at), conv->out, y, (size_t)n, partials);
+        finish_piece(epilogue, band_first_pixel(&p, &at), band_pixels(&p, &at), conv->out, y, (size_t)n, partials);
     }
     fold_pieces(epilogue, (size_t)p.pieces, conv->out, partials);
 }
@@ -227,8 +226,8 @@ static void add_weights(const band_plan *p, const band_piece *at, const sd_conv2
 }
 
 /* The threads share a piece, so that each value of dw is summed by one of them at a time, piece by piece, in order. */
-void SD_ISA_NAME(conv_rows_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
-                                     float *dw, float *dx, const sd_epilogue *epilogue, float *scratch) {
+void conv_rows_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
+                        float *dx, const sd_epilogue *epilogue, float *scratch) {
     const conv3x3 data = conv3x3_backward_data(conv, w);
     const size_t weight_elems = TAPS * TAPS * (size_t)conv->c * (size_t)conv->k;
     const band_plan p = band_plan_of(conv->images, conv->h, conv->w, conv->c + conv->k, weight_elems * sizeof(float));
@@ -259,8 +258,7 @@ void SD_ISA_NAME(conv_rows_backward)(const sd_conv2d *conv, const sd_operand *x,
             multiply_piece(&p, &at, &tile_of, &data, dy_band, weights, group, dx);
         if (dx) {
 #pragma omp single
-            SD_ISA_NAME(finish_piece)
-            (epilogue, band_first_pixel(&p, &at), band_pixels(&p, &at), conv->c, dx, (size_t)n, partials);
+            finish_piece(epilogue, band_first_pixel(&p, &at), band_pixels(&p, &at), conv->c, dx, (size_t)n, partials);
         }
     }
     if (dx)

@@ -55,8 +55,7 @@ static void pack_run(const winograd_plan *p, const sd_operand *x, int c, long fi
                               .columns = p->columns,
                               .slices = slices.end - slices.begin,
                               .slice_elems = p->band_slice_elems};
-    SD_ISA_NAME(pack_band)
-    (&shape, x, (int)(first / p->tiles_h), (int)(first % p->tiles_h) * WINOGRAD_TILE, slices.begin, band);
+    pack_band(&shape, x, (int)(first / p->tiles_h), (int)(first % p->tiles_h) * WINOGRAD_TILE, slices.begin, band);
 }
 
 /* How many of `rows` tile rows, from `first` on, are of the same image. */
@@ -161,7 +160,7 @@ static void end_tile_row(const winograd_plan *p, const float *m, long row, int i
     const int h = (int)(row % p->tiles_h) * WINOGRAD_TILE, rows = p->h - h < WINOGRAD_TILE ? p->h - h : WINOGRAD_TILE;
     const size_t first = winograd_first_pixel(p, row);
     transform_output_row(p, m + (size_t)(i * p->tiles_w) * (size_t)p->out, rows, out + first * (size_t)p->out);
-    SD_ISA_NAME(finish_piece)(epilogue, first, (size_t)rows * (size_t)p->w, p->out, out, (size_t)row, partials);
+    finish_piece(epilogue, first, (size_t)rows * (size_t)p->w, p->out, out, (size_t)row, partials);
 }
 
 /* M[point] = V[point] U[point] of a block. */
@@ -181,8 +180,8 @@ static void prepare_filters(const conv3x3 *conv, float *plain, float *u) {
     transform_filters(conv, conv->turned ? plain : conv->weights, u);
 }
 
-void SD_ISA_NAME(conv_winograd_forward)(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
-                                        float *scratch) {
+void conv_winograd_forward(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
+                           float *scratch) {
     const winograd_plan p = winograd_plan_of(conv->images, conv->h, conv->w, conv->in, conv->out);
     float *u = scratch, *partials = u + WINOGRAD_POINTS * packed_b_elems((size_t)conv->in, (size_t)conv->out);
     float *blocks = partials + (size_t)p.tile_rows * partial_elems(conv->out);
@@ -277,9 +276,8 @@ static void transform_filter_gradients(const sd_conv2d *conv, const float *du, f
 
 /* The threads share a block: slices are transformed, then points multiplied, then tile rows put out. A point's dU is summed by
  * one thread, block by block, in order. */
-void SD_ISA_NAME(conv_winograd_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy,
-                                         const float *w, float *dw, float *dx, const sd_epilogue *epilogue,
-                                         float *scratch) {
+void conv_winograd_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
+                            float *dx, const sd_epilogue *epilogue, float *scratch) {
     const winograd_plan p = winograd_plan_of(conv->images, conv->h, conv->w, conv->c, conv->k);
     const winograd_plan q = winograd_plan_of(conv->images, conv->h, conv->w, conv->k, conv->c);
     const conv3x3 data = conv3x3_backward_data(conv, w);
@@ -305,9 +303,8 @@ void SD_ISA_NAME(conv_winograd_backward)(const sd_conv2d *conv, const sd_operand
 #pragma omp barrier
 #pragma omp for schedule(static)
             for (size_t point = 0; point < WINOGRAD_POINTS; point++) {
-                SD_ISA_NAME(panel_multiply_transposed)
-                (x_v + point * p.v_point_elems, p.slice_elems, c, z + point * p.m_point_elems, k, k, k, tiles,
-                 du + point * c * k);
+                panel_multiply_transposed(x_v + point * p.v_point_elems, p.slice_elems, c, z + point * p.m_point_elems,
+                                          k, k, k, tiles, du + point * c * k);
                 if (dx)
                     multiply_point(&q, point, dy_v, u, tiles, m);
             }

@@ -134,8 +134,7 @@ static void gradient(const sd_epilogue *e, size_t first, size_t rows, size_t c, 
 
 /* ---- pieces ---- */
 
-void SD_ISA_NAME(finish_piece)(const sd_epilogue *e, size_t first, size_t rows, int c, float *y, size_t piece,
-                               float *partials) {
+void finish_piece(const sd_epilogue *e, size_t first, size_t rows, int c, float *y, size_t piece, float *partials) {
     if (!e)
         return;
     double *partial = (double *)(void *)(partials + piece * partial_elems(c));
@@ -150,7 +149,7 @@ void SD_ISA_NAME(finish)(size_t rows, int c, float *y, const sd_epilogue *e, flo
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < chunks; n++) {
         const size_t first = n * some;
-        SD_ISA_NAME(finish_piece)(e, first, rows - first < some ? rows - first : some, c, y, n, scratch);
+        finish_piece(e, first, rows - first < some ? rows - first : some, c, y, n, scratch);
     }
     fold_pieces(e, chunks, c, scratch);
 }
@@ -183,8 +182,7 @@ static inline __attribute__((always_inline)) void evaluate_channels(const int ve
     }
 }
 
-void SD_ISA_NAME(evaluate_block)(const sd_operand *x, size_t first, size_t rows, size_t c, size_t column,
-                                 size_t columns, float *y) {
+void evaluate_block(const sd_operand *x, size_t first, size_t rows, size_t c, size_t column, size_t columns, float *y) {
     const size_t at = first * c, end = column + columns;
     size_t i = column;
     for (; i + GROUP * VL <= end; i += GROUP * VL)
@@ -201,7 +199,7 @@ void SD_ISA_NAME(evaluate)(size_t rows, int c, const sd_operand *x, float *y) {
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < chunks; n++) {
         const size_t first = n * some;
-        SD_ISA_NAME(evaluate_block)
-        (x, first, rows - first < some ? rows - first : some, (size_t)c, 0, (size_t)c, y + first * (size_t)c);
+        evaluate_block(x, first, rows - first < some ? rows - first : some, (size_t)c, 0, (size_t)c,
+                       y + first * (size_t)c);
     }
 }

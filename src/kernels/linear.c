@@ -17,7 +17,7 @@ static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 /* Rows [row, row + rows) of x [*, c], mapped: to[j / width][pixel][j % width], blocks block_elems apart, zeros behind column c. */
 static void pack_rows(const float *x, const sd_map *map, size_t c, size_t row, size_t rows, size_t width,
                       size_t block_elems, float *to) {
-    SD_ISA_NAME(map_values)(map, x, c, (map_part){row, rows, 0, c}, to, (map_layout){width, block_elems, width});
+    map_values(map, x, c, (map_part){row, rows, 0, c}, to, (map_layout){width, block_elems, width});
     const size_t tail = c % width;
     for (size_t r = 0; tail && r < rows; r++)
         memset(to + c / width * block_elems + r * width + tail, 0, (width - tail) * sizeof(float));
@@ -34,7 +34,7 @@ static void multiply_part(const float *panel, size_t slice_elems, size_t inner, 
 /* The map of a part of a result, in place. */
 static void map_result(const sd_map *map, size_t c, map_part part, float *y) {
     if (map)
-        SD_ISA_NAME(map_values)(map, y, c, part, y + part.row * c + part.column, (map_layout){c, 0, c});
+        map_values(map, y, c, part, y + part.row * c + part.column, (map_layout){c, 0, c});
 }
 
 static inline void add_to_row(size_t columns, const float *bias, float *y) {
@@ -57,7 +57,7 @@ void SD_ISA_NAME(linear_forward)(size_t rows, int in, int out, const float *x, c
     const size_t n_in = (size_t)in, n_out = (size_t)out, in_slices = panel_slices(n_in);
     const size_t panel_rows = linear_forward_rows(in), slice_elems = panel_rows * SLICE;
     float *panels = scratch + packed_b_elems(n_in, n_out);
-    SD_ISA_NAME(pack_b)(w, n_in, n_out, 1, n_in, 0, in_slices * SLICE, scratch);
+    pack_b(w, n_in, n_out, 1, n_in, 0, in_slices * SLICE, scratch);
 #pragma omp parallel for schedule(static)
     for (size_t row = 0; row < rows; row += panel_rows) {
         const size_t count = least(rows - row, panel_rows);
@@ -112,9 +112,9 @@ static void sum_columns(const float *slice, size_t rows, float *sum) {
 static void add_to_weights(const backward *b, size_t rows, size_t group, size_t slice) {
     const size_t slices = least(panel_slices(b->out) - slice, WEIGHT_SLICES), slice_elems = BACKWARD_ROWS * SLICE;
     const float *dy = b->dy + slice * slice_elems;
-    SD_ISA_NAME(panel_multiply_transposed)
-    (dy, slice_elems, slices * SLICE, b->x + group * BACKWARD_ROWS * COLUMN_GROUP, COLUMN_GROUP, COLUMN_GROUP,
-     COLUMN_GROUP, (int)rows, b->dw + (group * padded_out(b) + slice * SLICE) * COLUMN_GROUP);
+    panel_multiply_transposed(dy, slice_elems, slices * SLICE, b->x + group * BACKWARD_ROWS * COLUMN_GROUP,
+                              COLUMN_GROUP, COLUMN_GROUP, COLUMN_GROUP, (int)rows,
+                              b->dw + (group * padded_out(b) + slice * SLICE) * COLUMN_GROUP);
     for (size_t s = 0; group == 0 && s < slices; s++)
         sum_columns(dy + s * slice_elems, rows, b->dbias + (slice + s) * SLICE);
 }
@@ -133,7 +133,7 @@ void SD_ISA_NAME(linear_backward)(size_t rows, int in, int out, const float *x, 
     const backward b = lay_out((size_t)in, (size_t)out, scratch);
     const size_t slices = panel_slices(b.out), groups = (b.in + COLUMN_GROUP - 1) / COLUMN_GROUP;
     const size_t slice_elems = BACKWARD_ROWS * SLICE, group_elems = BACKWARD_ROWS * COLUMN_GROUP;
-    SD_ISA_NAME(pack_b)(w, b.out, b.in, b.in, 1, 0, slices * SLICE, b.packed);
+    pack_b(w, b.out, b.in, b.in, 1, 0, slices * SLICE, b.packed);
     memset(b.dw, 0, groups * COLUMN_GROUP * padded_out(&b) * sizeof(float));
     memset(b.dbias, 0, padded_out(&b) * sizeof(float));
 #pragma omp parallel

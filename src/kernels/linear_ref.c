@@ -6,7 +6,7 @@
 
 /* Rows [row, row + rows) of x [*, c], mapped. */
 static void map_chunk(const float *x, const sd_map *map, size_t c, size_t row, size_t rows, float *to) {
-    SD_ISA_NAME(map_values)(map, x, c, (map_part){row, rows, 0, c}, to, (map_layout){c, 0, c});
+    map_values(map, x, c, (map_part){row, rows, 0, c}, to, (map_layout){c, 0, c});
 }
 
 void SD_ISA_NAME(linear_forward)(size_t rows, int in, int out, const float *x, const sd_map *x_map, const float *w,

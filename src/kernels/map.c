@@ -73,7 +73,7 @@ static inline __attribute__((always_inline)) void map_rows(const int kind, const
     }
 }
 
-void SD_ISA_NAME(map_values)(const sd_map *map, const float *x, size_t c, map_part part, float *to, map_layout layout) {
+void map_values(const sd_map *map, const float *x, size_t c, map_part part, float *to, map_layout layout) {
     switch (map ? (int)map->kind : COPY) {
     case SD_MAP_SCALE:
         map_rows(SD_MAP_SCALE, map, x, c, part, to, layout);
@@ -102,6 +102,6 @@ void SD_ISA_NAME(map)(size_t rows, int c, const float *x, const sd_map *map, flo
 #pragma omp parallel for schedule(static) if (rows > ROWS)
     for (size_t row = 0; row < rows; row += ROWS) {
         const map_part part = {row, rows - row < ROWS ? rows - row : ROWS, 0, width};
-        SD_ISA_NAME(map_values)(map, x, width, part, y + row * width, (map_layout){width, 0, width});
+        map_values(map, x, width, part, y + row * width, (map_layout){width, 0, width});
     }
 }

@@ -5,6 +5,9 @@
 #include "isa.h"
 #include "panel.h"
 
+/* One of each for every instruction set. */
+#define map_values SD_ISA_NAME(map_values)
+
 /* Where a part of a matrix goes: column j of its row r is at[j / width * block_elems + r * row_elems + j % width]. */
 typedef struct map_layout {
     size_t width, block_elems, row_elems; /* width: a multiple of SLICE, unless all columns are in one block */
@@ -16,6 +19,6 @@ typedef struct map_part {
 } map_part;
 
 /* to = map(that part of x [*, c]); to may be the part itself. map may be NULL. */
-void SD_ISA_NAME(map_values)(const sd_map *map, const float *x, size_t c, map_part part, float *to, map_layout layout);
+void map_values(const sd_map *map, const float *x, size_t c, map_part part, float *to, map_layout layout);
 
 #endif

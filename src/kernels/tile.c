@@ -39,8 +39,8 @@ static void transpose(const float *from, size_t from_pitch, size_t rows, size_t 
             to[i * to_pitch + j] = j < columns ? from[j * from_pitch + i] : 0.0f;
 }
 
-void SD_ISA_NAME(pack_b)(const float *b, size_t rows, size_t columns, size_t row_stride, size_t column_stride,
-                         size_t row0, size_t b_rows, float *packed) {
+void pack_b(const float *b, size_t rows, size_t columns, size_t row_stride, size_t column_stride, size_t row0,
+            size_t b_rows, float *packed) {
     const size_t end = panel_slices(row0 + rows) * SLICE;
     for (size_t column = 0; column < columns; column += WIDE) {
         const size_t width = columns - column > VL ? WIDE : VL;
@@ -128,9 +128,8 @@ TILE(tile_narrow, TILE_PIXELS, 1)
 TILE(tile_tall, 2 * TILE_PIXELS, 1)
 #undef TILE
 
-void SD_ISA_NAME(panel_multiply_chunk)(const float *a, size_t slice_elems, int slices, const float *packed,
-                                       int first_slice, int all_slices, size_t columns, int count, const size_t *offset,
-                                       float *out) {
+void panel_multiply_chunk(const float *a, size_t slice_elems, int slices, const float *packed, int first_slice,
+                          int all_slices, size_t columns, int count, const size_t *offset, float *out) {
     for (size_t column = 0; column < columns; column += WIDE) {
         const bool wide = columns - column > VL;
         const size_t width = wide ? WIDE : VL, valid = columns - column < width ? columns - column : width;
@@ -217,8 +216,8 @@ static void tile_transposed_any(size_t lanes, size_t width, const float *a, cons
         }
 }
 
-void SD_ISA_NAME(panel_multiply_transposed)(const float *a, size_t slice_elems, size_t rows, const float *b,
-                                            size_t b_stride, size_t columns, size_t pitch, int count, float *c) {
+void panel_multiply_transposed(const float *a, size_t slice_elems, size_t rows, const float *b, size_t b_stride,
+                               size_t columns, size_t pitch, int count, float *c) {
     for (size_t j = 0; j < columns;) {
         const size_t left = columns - j, width = left >= WIDE ? WIDE : left >= VL ? VL : left;
         for (size_t row = 0, lanes; row < rows; row += lanes) {

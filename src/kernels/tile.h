@@ -9,6 +9,11 @@
 #include "panel.h"
 #include "vec.h"
 
+/* One of each for every instruction set. */
+#define pack_b SD_ISA_NAME(pack_b)
+#define panel_multiply_chunk SD_ISA_NAME(panel_multiply_chunk)
+#define panel_multiply_transposed SD_ISA_NAME(panel_multiply_transposed)
+
 enum {
     WIDE = 2 * VL,                   /* columns of a group */
     TILE_PIXELS = VL == 16 ? 14 : 6, /* times 2 vectors: what fits the registers beside the weights */
@@ -17,18 +22,17 @@ enum {
 
 /* Rows [row0, row0 + rows) of the packed B, of which there are b_rows (a multiple of SLICE) in all: element (i, j) is
  * b[i * row_stride + j * column_stride], one of the strides being 1. The last rows up to the next slice become zeros. */
-void SD_ISA_NAME(pack_b)(const float *b, size_t rows, size_t columns, size_t row_stride, size_t column_stride,
-                         size_t row0, size_t b_rows, float *packed);
+void pack_b(const float *b, size_t rows, size_t columns, size_t row_stride, size_t column_stride, size_t row0,
+            size_t b_rows, float *packed);
 
 /* out[offset[p] + j] = sum over rows of A[p] B[j], for count pixels and all columns, where A and B are the slices
  * [first_slice, first_slice + slices) of all_slices: what later chunks yield is added. */
-void SD_ISA_NAME(panel_multiply_chunk)(const float *a, size_t slice_elems, int slices, const float *packed,
-                                       int first_slice, int all_slices, size_t columns, int count, const size_t *offset,
-                                       float *out);
+void panel_multiply_chunk(const float *a, size_t slice_elems, int slices, const float *packed, int first_slice,
+                          int all_slices, size_t columns, int count, const size_t *offset, float *out);
 
 static inline void panel_multiply(const float *a, size_t slice_elems, int slices, const float *packed, size_t columns,
                                   int count, const size_t *offset, float *out) {
-    SD_ISA_NAME(panel_multiply_chunk)(a, slice_elems, slices, packed, 0, slices, columns, count, offset, out);
+    panel_multiply_chunk(a, slice_elems, slices, packed, 0, slices, columns, count, offset, out);
 }
 
 /* out[p * pitch + j] = sum over rows of A[p] B[j]: the pixels' results lie in order. */
@@ -44,7 +48,7 @@ static inline void panel_multiply_rows(const float *a, size_t slice_elems, size_
 }
 
 /* c[i * pitch + j] += sum over count pixels of A[p][i] b[p * b_stride + j], for all rows and columns. */
-void SD_ISA_NAME(panel_multiply_transposed)(const float *a, size_t slice_elems, size_t rows, const float *b,
-                                            size_t b_stride, size_t columns, size_t pitch, int count, float *c);
+void panel_multiply_transposed(const float *a, size_t slice_elems, size_t rows, const float *b, size_t b_stride,
+                               size_t columns, size_t pitch, int count, float *c);
 
 #endif
