@@ -46,16 +46,15 @@ static __attribute__((noinline)) void transform_input_row(const winograd_plan *p
 }
 
 /* A run of tile rows of one image, beginning with tile row `first` of all images, as a band. */
-static void pack_run(const winograd_plan *p, const sd_operand *x, int c, long first, int run, conv_share slices,
-                     float *band) {
+static void pack_run(const winograd_plan *p, const sd_operand *x, long first, int run, float *band) {
     const band_shape shape = {.h = p->h,
                               .w = p->w,
-                              .c = c,
+                              .c = p->in,
                               .rows = run * WINOGRAD_TILE + 2,
                               .columns = p->columns,
-                              .slices = slices.end - slices.begin,
+                              .slices = p->in / SLICE,
                               .slice_elems = p->band_slice_elems};
-    pack_band(&shape, x, (int)(first / p->tiles_h), (int)(first % p->tiles_h) * WINOGRAD_TILE, slices.begin, band);
+    pack_band(&shape, x, (int)(first / p->tiles_h), (int)(first % p->tiles_h) * WINOGRAD_TILE, 0, band);
 }
 
 /* How many of `rows` tile rows, from `first` on, are of the same image. */
@@ -64,15 +63,15 @@ static int run_of(const winograd_plan *p, long first, int rows) {
     return left < rows ? left : rows;
 }
 
-/* V of tile rows [first, first + rows), some slices. */
-static void transform_input_rows(const winograd_plan *p, const sd_operand *x, long first, int rows, conv_share slices,
+/* V of tile rows [begin, end) of the block that begins with tile row `first`. */
+static void transform_input_rows(const winograd_plan *p, const sd_operand *x, long first, int begin, int end,
                                  float *band, float *v) {
-    for (int done = 0, run; done < rows; done += run) {
-        run = run_of(p, first + done, rows - done);
-        pack_run(p, x, p->in, first + done, run, slices, band);
+    for (int row = begin, run; row < end; row += run) {
+        run = run_of(p, first + row, end - row);
+        pack_run(p, x, first + row, run, band);
         for (int i = 0; i < run; i++)
-            transform_input_row(p, band + (size_t)(i * WINOGRAD_TILE * p->columns) * SLICE, slices.end - slices.begin,
-                                v + (size_t)slices.begin * p->slice_elems + (size_t)((done + i) * p->tiles_w) * SLICE);
+            transform_input_row(p, band + (size_t)(i * WINOGRAD_TILE * p->columns) * SLICE, p->in / SLICE,
+                                v + (size_t)((row + i) * p->tiles_w) * SLICE);
     }
 }
 
@@ -191,7 +190,7 @@ void conv_winograd_forward(const conv3x3 *conv, const sd_operand *x, float *y, c
         float *v = blocks + (size_t)conv_thread() * p.block_elems, *m = v + p.v_elems, *band = m + p.m_elems;
         const long first = n * p.block_rows;
         const int rows = block_rows(&p, first);
-        transform_input_rows(&p, x, first, rows, (conv_share){0, conv->in / SLICE}, band, v);
+        transform_input_rows(&p, x, first, 0, rows, band, v);
         for (size_t point = 0; point < WINOGRAD_POINTS; point++)
             multiply_point(&p, point, v, u, rows * p.tiles_w, m);
         for (int i = 0; i < rows; i++)
@@ -229,22 +228,22 @@ static __attribute__((noinline)) void transform_gradient_row(const winograd_plan
         }
 }
 
-/* Z and, for the gradient of the input, V of tile rows [first, first + rows) of dy, some slices. z_plan has dy as out, v_plan as
- * in; v may be NULL. */
+/* Z and, for the gradient of the input, V of tile rows [begin, end) of a block of dy. z_plan has dy as out, v_plan as in; v may be
+ * NULL. */
 static void transform_gradient_rows(const winograd_plan *z_plan, const winograd_plan *v_plan, const sd_operand *dy,
-                                    long first, int rows, conv_share slices, float *band, float *z, float *v) {
-    for (int done = 0, run; done < rows; done += run) {
-        run = run_of(v_plan, first + done, rows - done);
-        pack_run(v_plan, dy, v_plan->in, first + done, run, slices, band);
+                                    long first, int begin, int end, float *band, float *z, float *v) {
+    const int slices = v_plan->in / SLICE;
+    for (int row = begin, run; row < end; row += run) {
+        run = run_of(v_plan, first + row, end - row);
+        pack_run(v_plan, dy, first + row, run, band);
         for (int i = 0; i < run; i++) {
-            const int tile = (done + i) * v_plan->tiles_w;
-            const float *row = band + (size_t)(i * WINOGRAD_TILE * v_plan->columns) * SLICE;
-            for (int slice = slices.begin; slice < slices.end; slice++)
-                transform_gradient_row(z_plan, row + (size_t)(slice - slices.begin) * v_plan->band_slice_elems,
+            const int tile = (row + i) * v_plan->tiles_w;
+            const float *from = band + (size_t)(i * WINOGRAD_TILE * v_plan->columns) * SLICE;
+            for (int slice = 0; slice < slices; slice++)
+                transform_gradient_row(z_plan, from + (size_t)slice * v_plan->band_slice_elems,
                                        z + (size_t)(tile * z_plan->out + slice * SLICE));
             if (v)
-                transform_input_row(v_plan, row, slices.end - slices.begin,
-                                    v + (size_t)slices.begin * v_plan->slice_elems + (size_t)tile * SLICE);
+                transform_input_row(v_plan, from, slices, v + (size_t)tile * SLICE);
         }
     }
 }
@@ -274,7 +273,7 @@ static void transform_filter_gradients(const sd_conv2d *conv, const float *du, f
         }
 }
 
-/* The threads share a block: slices are transformed, then points multiplied, then tile rows put out. A point's dU is summed by
+/* The threads share a block: tile rows are transformed, then points multiplied, then tile rows put out. A point's dU is summed by
  * one thread, block by block, in order. */
 void conv_winograd_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
                             float *dx, const sd_epilogue *epilogue, float *scratch) {
@@ -282,7 +281,6 @@ void conv_winograd_backward(const sd_conv2d *conv, const sd_operand *x, const sd
     const winograd_plan q = winograd_plan_of(conv->images, conv->h, conv->w, conv->k, conv->c);
     const conv3x3 data = conv3x3_backward_data(conv, w);
     const size_t c = (size_t)conv->c, k = (size_t)conv->k;
-    const int x_slices = conv->c / SLICE, dy_slices = conv->k / SLICE;
     float *u = scratch, *du = u + WINOGRAD_POINTS * packed_b_elems(k, c), *partials = du + WINOGRAD_POINTS * c * k;
     float *x_v = partials + (size_t)p.tile_rows * partial_elems(conv->c), *z = x_v + p.v_elems, *dy_v = z + p.m_elems;
     float *m = dy_v + q.v_elems, *bands = m + q.m_elems;
@@ -297,9 +295,9 @@ void conv_winograd_backward(const sd_conv2d *conv, const sd_operand *x, const sd
             memset(du + point * c * k, 0, c * k * sizeof(float));
         for (long first = 0; first < p.tile_rows; first += p.block_rows) {
             const int rows = block_rows(&p, first), tiles = rows * p.tiles_w;
-            const conv_share x_mine = conv_share_of(x_slices), dy_mine = conv_share_of(dy_slices);
-            transform_input_rows(&p, x, first, rows, x_mine, band, x_v);
-            transform_gradient_rows(&p, &q, dy, first, rows, dy_mine, band, z, dx ? dy_v : NULL);
+            const conv_share mine = conv_share_of(rows);
+            transform_input_rows(&p, x, first, mine.begin, mine.end, band, x_v);
+            transform_gradient_rows(&p, &q, dy, first, mine.begin, mine.end, band, z, dx ? dy_v : NULL);
 #pragma omp barrier
 #pragma omp for schedule(static)
             for (size_t point = 0; point < WINOGRAD_POINTS; point++) {
