@@ -25,18 +25,12 @@ static cJSON *to_json(const sd_summary *s) {
     NUMBER(seconds)
     NUMBER(train_loss)
     NUMBER(train_accuracy)
-    NUMBER(val_loss)
-    NUMBER(val_accuracy)
-    NUMBER(val_top5_accuracy)
-    NUMBER(train_eval_accuracy)
-    NUMBER(gap)
-    NUMBER(best_accuracy)
-    NUMBER(best_step)
-    NUMBER(kept_fraction) NUMBER(bytes_reduced) NUMBER(bytes_full) NUMBER(parameters) NUMBER(ranks) NUMBER(threads)
-        TEXT(isa) TEXT(host) TEXT(mpi)
+    NUMBER(val_loss) NUMBER(val_accuracy) NUMBER(val_top5_accuracy) NUMBER(train_eval_accuracy) NUMBER(gap)
+        NUMBER(best_accuracy) NUMBER(best_step) NUMBER(kept_fraction) NUMBER(bytes_reduced) NUMBER(bytes_full)
+            NUMBER(parameters) NUMBER(ranks) NUMBER(threads) TEXT(isa) TEXT(host) TEXT(mpi)
 #undef TEXT
 #undef NUMBER
-            cJSON_AddStringToObject(object, "version", SD_VERSION);
+                cJSON_AddStringToObject(object, "version", SD_VERSION);
     cJSON_AddStringToObject(object, "compiler", __VERSION__);
     return object;
 }
