@@ -28,7 +28,7 @@ static bool winograd_pays(const sd_conv2d *conv) {
     const long tiles = (long)conv->images * ((conv->h + WINOGRAD_TILE - 1) / WINOGRAD_TILE) *
                        ((conv->w + WINOGRAD_TILE - 1) / WINOGRAD_TILE);
     return least >= MIN_WINOGRAD_CHANNELS && most <= MAX_WINOGRAD_CHANNELS && conv->h >= WINOGRAD_TILE &&
-           conv->w >= WINOGRAD_TILE && tiles >= most / 4;
+           conv->w >= WINOGRAD_TILE && conv->w <= WINOGRAD_MAX_TILES * WINOGRAD_TILE && tiles >= most / 4;
 }
 
 static bool is_pointwise(const sd_conv2d *conv) {
