@@ -90,7 +90,7 @@ size_t sd_norm_scratch_elems(size_t rows, int c);
 typedef struct sd_kernels {
     const char *name; /* "ref", "vec128", "avx2", "avx512" */
 
-    /* Convolution, and the gradients dx, dw of x, w given dy of y's shape. dx may be NULL. 3x3 convolutions of stride 1 with 32
+    /* Convolution, and the gradients dx, dw of x, w given dy of y's shape. dx may be NULL. 3x3 convolutions of stride 1 with 16
      * to 256 channels use Winograd's F(4x4, 3x3) (Lavin & Gray 2016) unless `direct`. */
     void (*conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
                            const sd_epilogue *epilogue, float *scratch);

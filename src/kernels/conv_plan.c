@@ -21,7 +21,7 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 enum { MIN_WINOGRAD_CHANNELS = 16, MAX_WINOGRAD_CHANNELS = 256, MIN_ROWS_WIDTH = 7 };
 
-/* Measured (tests/bench/LOG.md): below 32 channels the transforms cost more than they save; with many channels the weights'
+/* Measured (tests/bench/LOG.md): from 16 channels on the transforms save more than they cost; with many channels the weights'
  * transform must be spread over many tiles. */
 static bool winograd_pays(const sd_conv2d *conv) {
     const int least = conv->c < conv->k ? conv->c : conv->k, most = conv->c < conv->k ? conv->k : conv->c;

@@ -3,17 +3,13 @@
 
 #include "network.h"
 
-/* The normalised products of all layers but the last, with the ReLU; after the block's forward pass has set scale to 1. */
+/* What layer i + 1 reads: the normalised product of layer i under the ReLU, as the forward pass has left it. */
 static sd_operand hidden(const sd_branch *branch, int i) {
     const sd_conv_bn *layer = &branch->conv.layer[i];
     return (sd_operand){.u = layer->product, .a = layer->a, .d = layer->d, .relu = true};
 }
 
 static size_t rows_in(const sd_conv2d *conv) { return (size_t)conv->images * (size_t)conv->h * (size_t)conv->w; }
-
-static size_t rows_out(const sd_conv2d *conv) {
-    return (size_t)conv->images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
-}
 
 static void conv_forward(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut,
                          float scale, bool relu, float *y) {
@@ -24,7 +20,7 @@ static void conv_forward(sd_branch *branch, const sd_context *context, const flo
         in.relu = i < last || relu;
     }
     in.v = shortcut;
-    context->k->evaluate(rows_out(&branch->conv.layer[last].conv), branch->conv.layer[last].conv.k, &in, y);
+    context->k->evaluate(sd_conv_rows_out(&branch->conv.layer[last].conv), branch->conv.layer[last].conv.k, &in, y);
 }
 
 static sd_epilogue conv_sums(const sd_branch *branch) {

@@ -46,14 +46,9 @@ sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *co
     for (size_t i = 0; i < sizeof channels / sizeof channels[0]; i++)
         SD_TRY(sd_arena_reserve(&network->arena, channels[i], (size_t)filters));
     sd_network_want_scratch(network, sd_conv2d_scratch_elems(&layer->conv));
-    sd_network_want_scratch(network, sd_norm_scratch_elems(pixels * (size_t)network->max_images, filters));
     if (!network->batchnorm_values || pixels < network->batchnorm_values)
         network->batchnorm_values = pixels;
     return SD_OK;
-}
-
-static size_t rows_of(const sd_conv2d *conv) {
-    return (size_t)conv->images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
 }
 
 sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, float scale) {
@@ -68,7 +63,7 @@ sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, cons
         mean = layer->mean;
         variance = layer->variance;
         /* This rank's part of the batch's statistics; the variance is unbiased, as PyTorch's running estimate. */
-        const size_t rows = rows_of(conv);
+        const size_t rows = sd_conv_rows_out(conv);
         const float unbiased = pass->batch_share * (float)((double)rows / ((double)rows - 1));
         k->scale((size_t)conv->k, pass->batch_share, mean, layer->running_mean->gradient);
         k->scale((size_t)conv->k, unbiased, variance, layer->running_variance->gradient);
@@ -89,9 +84,9 @@ void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const sd_
                          float scale, float *dx, const sd_epilogue *epilogue) {
     const sd_kernels *k = context->k;
     const sd_conv2d *conv = &layer->conv;
-    sd_batchnorm_backward(rows_of(conv), conv->k, layer->mean, layer->variance, EPSILON, layer->gamma->value, scale,
-                          layer->sum, layer->sum_product, layer->gamma->gradient, layer->beta->gradient, layer->da,
-                          layer->db, layer->dd);
+    sd_batchnorm_backward(sd_conv_rows_out(conv), conv->k, layer->mean, layer->variance, EPSILON, layer->gamma->value,
+                          scale, layer->sum, layer->sum_product, layer->gamma->gradient, layer->beta->gradient,
+                          layer->da, layer->db, layer->dd);
     const sd_operand dproduct = {.u = dy, .a = layer->da, .v = layer->product, .b = layer->db, .d = layer->dd};
     k->conv2d_backward(conv, x, &dproduct, layer->weight->value, layer->weight->gradient, dx, epilogue,
                        context->scratch);

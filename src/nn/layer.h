@@ -25,6 +25,11 @@ typedef struct sd_context {
     float *work[SD_WORK_BUFFERS]; /* for a branch's or a stem's own gradients */
 } sd_context;
 
+/* Pixels of a convolution's result, of all images. */
+static inline size_t sd_conv_rows_out(const sd_conv2d *conv) {
+    return (size_t)conv->images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
+}
+
 /* Convolution without bias and batch norm. Only the convolution's product is stored; the normalised values are an operand of
  * whoever reads them. */
 typedef struct sd_conv_bn {

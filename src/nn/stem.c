@@ -11,8 +11,7 @@ static void conv_forward(sd_stem *stem, const sd_context *context, const float *
     const sd_operand in = sd_plain(images);
     sd_operand normalised = sd_conv_bn_forward(&stem->conv.layer, context, &in, 1);
     normalised.relu = true;
-    context->k->evaluate((size_t)conv->images * (size_t)h * (size_t)w, conv->k, &normalised,
-                         stem->conv.pool ? stem->conv.unpooled : y);
+    context->k->evaluate(sd_conv_rows_out(conv), conv->k, &normalised, stem->conv.pool ? stem->conv.unpooled : y);
     if (stem->conv.pool)
         context->k->maxpool_forward(conv->images, h, w, conv->k, stem->conv.unpooled, y);
 }
@@ -36,7 +35,7 @@ static void conv_backward(sd_stem *stem, const sd_context *context, const float 
         const sd_epilogue sums = conv_sums(stem, stem->conv.unpooled);
         float *dunpooled = context->work[0];
         context->k->maxpool_backward(conv->images, h, w, conv->k, stem->conv.unpooled, dy, dunpooled);
-        context->k->finish((size_t)conv->images * (size_t)h * (size_t)w, conv->k, dunpooled, &sums, context->scratch);
+        context->k->finish(sd_conv_rows_out(conv), conv->k, dunpooled, &sums, context->scratch);
         dy = dunpooled;
     }
     sd_conv_bn_backward(&stem->conv.layer, context, &in, dy, 1, NULL, NULL);
