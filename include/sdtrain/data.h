@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "sdtrain/config.h"
+#include "sdtrain/range.h"
 #include "sdtrain/status.h"
 
 #ifdef __cplusplus
@@ -45,12 +46,6 @@ int32_t sd_dataset_read(const sd_dataset *dataset, sd_split split, uint32_t inde
 /* The same, normalised: x: [size, size, 3] f32. epoch > 0 with augmentation: the crop and flip that (seed, epoch, index) has. */
 int32_t sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t index, sd_augment augment, uint32_t seed,
                            uint64_t epoch, uint8_t *pixels, float *x);
-
-/* The part of n items that is a rank's: contiguous, shares differ by at most one. */
-typedef struct sd_range {
-    uint64_t first, count;
-} sd_range;
-sd_range sd_range_share(uint64_t n, int rank, int ranks);
 
 /* How training images become steps. */
 typedef struct sd_epoch_plan {

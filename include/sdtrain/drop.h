@@ -1,7 +1,8 @@
 /* Stochastic depth: which residual branches a training step computes (Huang et al. 2016, "Deep networks with stochastic
  * depth").
  *
- * Local and pure: a plan is a function of (seed, step, rates), so all ranks hold the same plan without communicating.
+ * Local and pure: a plan is a function of (seed, step, rates, images, ranks), so all ranks hold the same plan without
+ * communicating, whoever the decisions are about.
  * A decision unit is one residual branch, or all branches of a block that are decided together.
  */
 #ifndef SDTRAIN_DROP_H
@@ -9,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "sdtrain/range.h"
 #include "sdtrain/status.h"
 
 #ifdef __cplusplus
@@ -33,27 +35,50 @@ typedef enum sd_drop_scale {
 /* The drop rate of block l of L under a schedule other than SD_DROP_LIST. */
 double sd_drop_rate(sd_drop_schedule schedule, double rate, int l, int L);
 
-/* What decisions are drawn from. rate: [units], in [0, 1]. */
+/* Who shares a decision. */
+typedef enum sd_drop_scope {
+    SD_DROP_SCOPE_GLOBAL, /* the whole batch, on all ranks */
+    SD_DROP_SCOPE_RANK, /* the images of a rank (in effect timm's, torchvision's and Composer's with one mask a batch) */
+    SD_DROP_SCOPE_SAMPLE, /* nobody: every image has its own */
+} sd_drop_scope;
+
+/* What decisions are drawn from. rate: [units], in [0, 1]; ranks: read with SD_DROP_SCOPE_RANK only. */
 typedef struct sd_drop_law {
     uint32_t seed;
+    sd_drop_scope scope;
     sd_drop_scale scale;
+    int ranks;
     int units;
     double *rate;
 } sd_drop_law;
 
-/* The decisions of one step. */
+/* The decisions of one step about the whole batch: equal on all ranks. */
 typedef struct sd_drop_plan {
     int units, kept_units;
-    unsigned char *kept; /* [units], 1: the branch is computed */
+    unsigned char *kept; /* [units], 1: the branch is computed for some image of the batch */
     float *scale;        /* [units], what a kept branch is multiplied by */
+    uint64_t *images;    /* [units], for how many images of the batch it is computed */
 } sd_drop_plan;
+
+/* What they mean for some images in a row that one rank computes together. With SD_DROP_SCOPE_GLOBAL the plan says it all. */
+typedef struct sd_drop_part {
+    int units, max_images;
+    int *images;      /* [units], for how many of these images the branch is computed */
+    uint32_t *places; /* [units][max_images], which ones (0: the first of these), in rising order */
+} sd_drop_part;
 
 sd_status sd_drop_plan_create(int units, sd_drop_plan *plan);
 void sd_drop_plan_free(sd_drop_plan *plan);
 
-/* The plan of a training step (from 1): unit i is dropped if u < rate[i], u = first word * 2^-32 of Philox with
- * key (seed, SD_STREAM_DROP) and counter (i, step). */
-void sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, sd_drop_plan *plan);
+/* The plan of a training step (from 1) on a batch of images: unit i is dropped if u < rate[i], u = word * 2^-32 of Philox; global: first
+ * word, key (seed, SD_STREAM_DROP), counter (i, step); the others as SD_STREAM_DROP_RANK and SD_STREAM_DROP_SAMPLE say. */
+void sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t images, sd_drop_plan *plan);
+
+sd_status sd_drop_part_create(int units, int max_images, sd_drop_part *part);
+void sd_drop_part_free(sd_drop_part *part);
+
+/* The part of that plan for the images at `share` of the batch, at most max_images, on a rank. Not with SD_DROP_SCOPE_GLOBAL. */
+void sd_drop_part_draw(const sd_drop_law *law, uint64_t step, int rank, sd_range share, sd_drop_part *part);
 
 /* The plan of an evaluation: every branch is kept. */
 void sd_drop_plan_evaluation(const sd_drop_law *law, sd_drop_plan *plan);

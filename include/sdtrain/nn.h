@@ -71,6 +71,8 @@ typedef struct sd_pass {
     int images; /* at most the max_images of the network */
     bool training;
     const sd_drop_plan *plan;
+    const sd_drop_part
+        *part; /* training: which of these images a branch is computed for; NULL: all, where the plan keeps it */
     float batch_share; /* training: images / images of the global batch */
     uint32_t seed;     /* training with dropout: seed, step, and the place of image 0 in the global batch */
     uint64_t step, first_image;

@@ -14,6 +14,7 @@
 #include "sdtrain/nn.h"
 #include "sdtrain/optim.h"
 #include "sdtrain/random.h"
+#include "sdtrain/range.h"
 #include "sdtrain/report.h"
 #include "sdtrain/status.h"
 #include "sdtrain/train.h"

@@ -1,10 +1,5 @@
 #include "sdtrain/data.h"
 
-sd_range sd_range_share(uint64_t n, int rank, int ranks) {
-    uint64_t first = n * (uint64_t)rank / (uint64_t)ranks, end = n * ((uint64_t)rank + 1) / (uint64_t)ranks;
-    return (sd_range){first, end - first};
-}
-
 sd_epoch_plan sd_epoch_plan_make(uint64_t images, uint64_t batch_size, sd_last_batch last, int ranks,
                                  uint64_t min_rank_images) {
     sd_epoch_plan plan = {.images = images, .batch_size = batch_size, .full_batches = images / batch_size};

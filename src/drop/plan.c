@@ -1,3 +1,4 @@
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -5,26 +6,97 @@
 #include "sdtrain/drop.h"
 #include "sdtrain/random.h"
 
+enum { WORDS = 4 }; /* of one random number */
+
 sd_status sd_drop_plan_create(int units, sd_drop_plan *plan) {
     *plan = (sd_drop_plan){.units = units};
     SD_TRY(sd_alloc(&plan->kept, (size_t)units, sizeof *plan->kept));
-    return sd_alloc(&plan->scale, (size_t)units, sizeof *plan->scale);
+    SD_TRY(sd_alloc(&plan->scale, (size_t)units, sizeof *plan->scale));
+    return sd_alloc(&plan->images, (size_t)units, sizeof *plan->images);
 }
 
 void sd_drop_plan_free(sd_drop_plan *plan) {
     free(plan->kept);
     free(plan->scale);
+    free(plan->images);
     memset(plan, 0, sizeof *plan);
 }
 
-void sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, sd_drop_plan *plan) {
+sd_status sd_drop_part_create(int units, int max_images, sd_drop_part *part) {
+    *part = (sd_drop_part){.units = units, .max_images = max_images};
+    SD_TRY(sd_alloc(&part->images, (size_t)units, sizeof *part->images));
+    return sd_alloc(&part->places, (size_t)units * (size_t)max_images, sizeof *part->places);
+}
+
+void sd_drop_part_free(sd_drop_part *part) {
+    free(part->images);
+    free(part->places);
+    memset(part, 0, sizeof *part);
+}
+
+static bool keeps(const sd_drop_law *law, int unit, uint32_t word) {
+    return !(sd_random_uniform(word) < law->rate[unit]);
+}
+
+/* The number from which voters (ranks, or places in the batch) 4 i .. 4 i + 3 take a word each. */
+static sd_random ballot(const sd_drop_law *law, int unit, uint64_t voter, uint64_t step) {
+    const uint32_t stream = law->scope == SD_DROP_SCOPE_RANK ? SD_STREAM_DROP_RANK : SD_STREAM_DROP_SAMPLE;
+    return sd_random_at(law->seed, stream, (uint64_t)unit << 32 | voter / WORDS, step);
+}
+
+/* For how many of a batch of images a unit is computed. */
+static uint64_t count_kept(const sd_drop_law *law, int unit, uint64_t step, uint64_t images) {
+    if (law->scope == SD_DROP_SCOPE_GLOBAL)
+        return keeps(law, unit, sd_random_at(law->seed, SD_STREAM_DROP, (uint64_t)unit, step).word[0]) ? images : 0;
+    const bool by_rank = law->scope == SD_DROP_SCOPE_RANK;
+    const uint64_t voters = by_rank ? (uint64_t)law->ranks : images;
+    uint64_t kept = 0;
+    sd_random random = {{0}};
+    for (uint64_t voter = 0; voter < voters; voter++) {
+        if (voter % WORDS == 0)
+            random = ballot(law, unit, voter, step);
+        if (keeps(law, unit, random.word[voter % WORDS]))
+            kept += by_rank ? sd_range_share(images, (int)voter, law->ranks).count : 1;
+    }
+    return kept;
+}
+
+void sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t images, sd_drop_plan *plan) {
     plan->kept_units = 0;
     for (int unit = 0; unit < law->units; unit++) {
-        double p = law->rate[unit];
-        double u = sd_random_uniform(sd_random_at(law->seed, SD_STREAM_DROP, (uint64_t)unit, step).word[0]);
-        plan->kept[unit] = !(u < p);
+        const double p = law->rate[unit];
+        plan->images[unit] = count_kept(law, unit, step, images);
+        plan->kept[unit] = plan->images[unit] > 0;
         plan->kept_units += plan->kept[unit];
         plan->scale[unit] = law->scale == SD_DROP_SCALE_TRAINING && p < 1 ? (float)(1 / (1 - p)) : 1.0f;
+    }
+}
+
+/* The places among `share` that keep a unit. */
+static int list_kept(const sd_drop_law *law, int unit, uint64_t step, sd_range share, uint32_t *places) {
+    int kept = 0;
+    sd_random random = {{0}};
+    for (uint64_t i = 0; i < share.count; i++) {
+        const uint64_t place = share.first + i;
+        if (i == 0 || place % WORDS == 0)
+            random = ballot(law, unit, place, step);
+        if (keeps(law, unit, random.word[place % WORDS]))
+            places[kept++] = (uint32_t)i;
+    }
+    return kept;
+}
+
+void sd_drop_part_draw(const sd_drop_law *law, uint64_t step, int rank, sd_range share, sd_drop_part *part) {
+    for (int unit = 0; unit < law->units; unit++) {
+        uint32_t *places = part->places + (size_t)unit * (size_t)part->max_images;
+        if (law->scope == SD_DROP_SCOPE_SAMPLE) {
+            part->images[unit] = list_kept(law, unit, step, share, places);
+            continue;
+        }
+        const uint32_t word = ballot(law, unit, (uint64_t)rank, step).word[rank % WORDS];
+        part->images[unit] = keeps(law, unit, word) ? (int)share.count : 0;
+        for (int i = 0; i < part->images[unit]; i++)
+            places[i] = (uint32_t)i;
     }
 }
 

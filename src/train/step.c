@@ -52,7 +52,7 @@ sd_status sd_run_step(sd_run *run, bool *stop) {
     const int classes = sd_network_classes(run->network);
     const double lr = sd_lr_at(config, progress->step, run->epoch_plan.steps);
 
-    sd_drop_plan_draw(&run->law, step, &run->plan);
+    sd_drop_plan_draw(&run->law, step, images, &run->plan);
     if (config->log.decisions)
         SD_TRY(log_decisions(run, step));
 

@@ -148,7 +148,7 @@ static void run_step(trial *t, const sd_drop_law *law, series *s) {
     const float smoothing = (float)t->config->train.label_smoothing;
     const uint64_t step = ++t->step;
     double now = sd_clock_seconds();
-    sd_drop_plan_draw(law, step, &t->plan);
+    sd_drop_plan_draw(law, step, (uint64_t)t->images, &t->plan);
     const sd_pass pass = {
         .images = t->images, .training = true, .plan = &t->plan, .batch_share = 1, .seed = law->seed, .step = step};
     const float *logits = sd_network_forward(t->network, &pass, t->x);

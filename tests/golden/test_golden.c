@@ -186,7 +186,7 @@ static void expect_golden_gradient(const golden *g, const sd_tensor *t) {
 /* ---- running ---- */
 
 static void set_plan(golden *g, int step) {
-    sd_drop_plan_draw(&g->law, 1, &g->plan); /* for the scales */
+    sd_drop_plan_draw(&g->law, 1, 8, &g->plan); /* for the scales */
     for (int i = 0; i < g->units; i++)
         g->plan.kept[i] = g->plans[step * g->units + i];
 }

@@ -90,7 +90,7 @@ START_TEST(a_training_step_allocates_nothing) {
         if (step == 2) /* libraries may take what they keep in the first step */
             before = atomic_load(&allocations);
         const sd_batch batch = sd_loader_next(loader);
-        sd_drop_plan_draw(&law, step, &plan);
+        sd_drop_plan_draw(&law, step, 8, &plan);
         dropped += plan.units - plan.kept_units;
         const sd_pass pass = {
             .images = batch.images, .training = true, .plan = &plan, .batch_share = 1, .seed = 1, .step = step};

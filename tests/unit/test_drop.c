@@ -90,7 +90,7 @@ START_TEST(a_decision_is_the_first_philox_word_against_the_rate) {
     sd_drop_plan plan = plan_of(&law);
     for (uint64_t step = 1; step <= 50; step++) {
         int kept_units = 0;
-        sd_drop_plan_draw(&law, step, &plan);
+        sd_drop_plan_draw(&law, step, 8, &plan);
         for (int i = 0; i < law.units; i++) {
             double u = sd_random_at(12345, 1, (uint64_t)i, step).word[0] * 0x1p-32; /* stream 1 is part of the format */
             ck_assert_int_eq(plan.kept[i], !(u < law.rate[i]));
@@ -113,7 +113,7 @@ START_TEST(a_number_equal_to_the_rate_keeps) {
             const double u = sd_random_at(4, 1, (uint64_t)i, 6).word[0] * 0x1p-32;
             rate[i] = above ? nextafter(u, 1) : u;
         }
-        sd_drop_plan_draw(&law, 6, &plan);
+        sd_drop_plan_draw(&law, 6, 8, &plan);
         ck_assert_int_eq(plan.kept_units, above ? 0 : 20);
     }
     sd_drop_plan_free(&plan);
@@ -125,7 +125,7 @@ START_TEST(rate_zero_never_drops_and_rate_one_always) {
         sd_drop_law law = law_of(SD_DROP_CONSTANT, p, 20, 7, SD_DROP_SCALE_TRAINING);
         sd_drop_plan plan = plan_of(&law);
         for (uint64_t step = 1; step <= 2000; step++) {
-            sd_drop_plan_draw(&law, step, &plan);
+            sd_drop_plan_draw(&law, step, 8, &plan);
             ck_assert_int_eq(plan.kept_units, p ? 0 : law.units);
             for (int i = 0; i < law.units; i++) {
                 ck_assert_int_eq(plan.kept[i], !p);
@@ -145,7 +145,7 @@ START_TEST(units_are_dropped_as_often_as_their_rates_say) {
         sd_drop_plan plan = plan_of(&law);
         int dropped[L] = {0}, both = 0;
         for (uint64_t step = 1; step <= STEPS; step++) {
-            sd_drop_plan_draw(&law, step, &plan);
+            sd_drop_plan_draw(&law, step, 8, &plan);
             for (int i = 0; i < L; i++)
                 dropped[i] += !plan.kept[i];
             both += !plan.kept[L - 1] && !plan.kept[L - 2];
@@ -169,19 +169,19 @@ START_TEST(plans_repeat_and_differ_between_steps_and_seeds) {
     sd_drop_plan a = plan_of(&law), b = plan_of(&law);
     int same_as_next = 0, same_as_other = 0;
     for (uint64_t step = 1; step <= 100; step++) {
-        sd_drop_plan_draw(&law, step, &a);
-        sd_drop_plan_draw(&law, step, &b);
+        sd_drop_plan_draw(&law, step, 8, &a);
+        sd_drop_plan_draw(&law, step, 8, &b);
         ck_assert_mem_eq(a.kept, b.kept, L);
         ck_assert_mem_eq(a.scale, b.scale, L * sizeof(float));
-        sd_drop_plan_draw(&law, step + 1, &b);
+        sd_drop_plan_draw(&law, step + 1, 8, &b);
         same_as_next += !memcmp(a.kept, b.kept, L);
-        sd_drop_plan_draw(&other, step, &b);
+        sd_drop_plan_draw(&other, step, 8, &b);
         same_as_other += !memcmp(a.kept, b.kept, L);
     }
     ck_assert_int_eq(same_as_next, 0); /* two equal plans of 54 units: less than 1e-6 each */
     ck_assert_int_eq(same_as_other, 0);
-    sd_drop_plan_draw(&law, 5, &a);
-    sd_drop_plan_draw(&law, 5 + (1ull << 32), &b); /* the step's upper half counts */
+    sd_drop_plan_draw(&law, 5, 8, &a);
+    sd_drop_plan_draw(&law, 5 + (1ull << 32), 8, &b); /* the step's upper half counts */
     ck_assert_mem_ne(a.kept, b.kept, L);
     sd_drop_plan_free(&a);
     sd_drop_plan_free(&b);
@@ -195,7 +195,7 @@ END_TEST
 START_TEST(inference_convention_scales_at_evaluation_alone) {
     sd_drop_law law = law_of(SD_DROP_LINEAR, 0.5, 10, 3, SD_DROP_SCALE_INFERENCE);
     sd_drop_plan plan = plan_of(&law);
-    sd_drop_plan_draw(&law, 1, &plan);
+    sd_drop_plan_draw(&law, 1, 8, &plan);
     for (int i = 0; i < law.units; i++)
         ck_assert(plan.scale[i] == 1);
     sd_drop_plan_evaluation(&law, &plan);
@@ -209,7 +209,7 @@ END_TEST
 START_TEST(training_convention_scales_in_training_alone) {
     sd_drop_law law = law_of(SD_DROP_LINEAR, 0.5, 10, 3, SD_DROP_SCALE_TRAINING);
     sd_drop_plan plan = plan_of(&law);
-    sd_drop_plan_draw(&law, 1, &plan);
+    sd_drop_plan_draw(&law, 1, 8, &plan);
     for (int i = 0; i < law.units; i++)
         expect_number("scale", plan.scale[i], 1 / (1 - 0.05 * (i + 1)), 1e-7);
     sd_drop_plan_evaluation(&law, &plan);
@@ -225,7 +225,7 @@ START_TEST(both_conventions_keep_the_expectation) {
     for (int scale = 0; scale < 2; scale++) {
         sd_drop_law law = law_of(SD_DROP_LINEAR, 0.6, 12, 3, (sd_drop_scale)scale);
         sd_drop_plan train = plan_of(&law), evaluation = plan_of(&law);
-        sd_drop_plan_draw(&law, 1, &train);
+        sd_drop_plan_draw(&law, 1, 8, &train);
         sd_drop_plan_evaluation(&law, &evaluation);
         for (int i = 0; i < law.units; i++)
             expect_number("expected scale", (1 - law.rate[i]) * train.scale[i], evaluation.scale[i], 1e-6);
@@ -239,7 +239,7 @@ END_TEST
 START_TEST(evaluation_keeps_every_unit) {
     sd_drop_law law = law_of(SD_DROP_CONSTANT, 1, 9, 3, SD_DROP_SCALE_INFERENCE);
     sd_drop_plan plan = plan_of(&law);
-    sd_drop_plan_draw(&law, 1, &plan);
+    sd_drop_plan_draw(&law, 1, 8, &plan);
     sd_drop_plan_evaluation(&law, &plan);
     ck_assert_int_eq(plan.kept_units, 9);
     for (int i = 0; i < 9; i++) {
@@ -255,7 +255,7 @@ END_TEST
 START_TEST(a_network_without_units_has_an_empty_plan) {
     sd_drop_law law = {.seed = 1};
     sd_drop_plan plan = plan_of(&law);
-    sd_drop_plan_draw(&law, 1, &plan);
+    sd_drop_plan_draw(&law, 1, 8, &plan);
     ck_assert_int_eq(plan.kept_units, 0);
     sd_drop_plan_evaluation(&law, &plan);
     ck_assert_int_eq(plan.kept_units, 0);
