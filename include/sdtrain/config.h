@@ -31,6 +31,8 @@ typedef enum sd_dropped_update { SD_DROPPED_DECAY_AND_MOMENTUM, SD_DROPPED_FREEZ
 typedef enum sd_optimizer_kind { SD_OPTIMIZER_SGD, SD_OPTIMIZER_ADAMW } sd_optimizer_kind;
 typedef enum sd_decay { SD_DECAY_ALL, SD_DECAY_MATRICES } sd_decay;
 typedef enum sd_lr_kind { SD_LR_STEP, SD_LR_COSINE, SD_LR_CONSTANT, SD_LR_ONECYCLE } sd_lr_kind;
+typedef enum sd_reduction { SD_REDUCTION_FAST, SD_REDUCTION_REPRODUCIBLE } sd_reduction;
+typedef enum sd_communication_progress { SD_COMMUNICATION_THREAD, SD_COMMUNICATION_POLL } sd_communication_progress;
 typedef enum sd_display { SD_DISPLAY_AUTO, SD_DISPLAY_ON, SD_DISPLAY_OFF } sd_display;
 
 typedef struct sd_list {
@@ -84,9 +86,9 @@ typedef struct sd_config {
         char resume[SD_CONFIG_TEXT];
     } checkpoint;
     struct {
-        int64_t bucket_bytes, check_every;
+        int64_t bucket_bytes, check_every, shards;
         bool skip_dropped;
-        int reduction;
+        int reduction, progress;
     } communication;
     struct {
         int64_t every_steps;

@@ -109,6 +109,8 @@ int sd_network_blocks(const sd_network *network);
 int sd_network_classes(const sd_network *network);
 float *sd_network_values(sd_network *network);
 float *sd_network_gradients(sd_network *network);
+/* From here on gradients are written to and read from another buffer of the same layout, which must outlive their use. */
+void sd_network_set_gradients(sd_network *network, float *gradients);
 size_t sd_network_buffer_elems(const sd_network *network); /* of values and of gradients, each */
 size_t sd_network_parameters(const sd_network *network);   /* learned values */
 double sd_network_flops(const sd_network *network);        /* forward, per image, all branches kept */

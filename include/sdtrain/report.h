@@ -73,9 +73,19 @@ typedef struct sd_description {
 } sd_description;
 void sd_description_print(const sd_description *description);
 
+/* The rank that the others waited for: the one that waited least, if the others waited longer than it by at least 3 % of the time and
+ * no other came near. waited: [ranks] seconds, of `seconds` of training. */
+typedef struct sd_blame {
+    int rank;        /* -1: nobody stands out */
+    double fraction; /* of the time, by which the others waited longer than it */
+} sd_blame;
+sd_blame sd_blame_find(const double *waited, int ranks, double seconds);
+
 /* summary.json. Text members end up as strings, numbers that are NAN as null. */
 typedef struct sd_summary {
     const char *run_folder, *host, *mpi, *isa, *status; /* status: "complete", "stopped" */
+    sd_blame waited_for;
+    const char *waited_for_host; /* of that rank; NULL: nobody stands out */
     int ranks, threads;
     uint64_t step, epoch, images, bytes_reduced, bytes_full;
     double seconds, kept_fraction;

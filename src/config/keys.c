@@ -109,7 +109,13 @@ const key sd_keys[] = {
 
     WHOLE(communication, bucket_bytes, "26214400", 4096, 2147483648.0, false, "most gradient bytes in one reduction"),
     SWITCH(communication, skip_dropped, "true", false, "do not send the gradients of dropped branches"),
-    CHOICE(communication, reduction, "fast", "fast", "reproducible", true, "fast: the MPI library's allreduce"),
+    CHOICE(communication, reduction, "fast", "fast|reproducible", NULL, true,
+           "fast: the MPI library's allreduce; reproducible: the same bits on any number of ranks that divides shards"),
+    WHOLE(communication, shards, "8", 1, 4096, true,
+          "reproducible: parts of a batch, a power of two; batch norm sees one at a time (batch_size / shards images)"),
+    CHOICE(
+        communication, progress, "thread", "thread|poll", NULL, false,
+        "what moves data while a rank computes: a thread that sleeps between looks, or the rank itself after each block"),
     WHOLE(communication, check_every, "100", 0, MANY, false,
           "compare the weights of all ranks every so many steps, and at the start; 0: never"),
 
@@ -123,7 +129,7 @@ const key sd_keys[] = {
 const int sd_n_keys = sizeof sd_keys / sizeof sd_keys[0];
 _Static_assert(sizeof sd_keys / sizeof sd_keys[0] <= SD_CONFIG_MAX_KEYS, "raise SD_CONFIG_MAX_KEYS");
 
-const char *const sd_keys_later[] = {"model.init", "communication.shards", "log.tensorboard", NULL};
+const char *const sd_keys_later[] = {"model.init", "log.tensorboard", NULL};
 
 const key *sd_key_find(const char *section, const char *name) {
     for (int i = 0; i < sd_n_keys; i++)

@@ -121,11 +121,16 @@ sd_status sd_network_finish(sd_network *network) {
     for (int i = 0; i < 2; i++)
         SD_TRY(sd_arena_reserve(&network->arena, &network->gradient[i], network->gradient_elems));
     SD_TRY(sd_arena_commit(&network->arena));
-    for (int i = 0; i < network->n_tensors; i++) {
+    for (int i = 0; i < network->n_tensors; i++)
         network->tensors[i]->value = network->values + network->tensors[i]->offset_elems;
-        network->tensors[i]->gradient = network->gradients + network->tensors[i]->offset_elems;
-    }
+    sd_network_set_gradients(network, network->gradients);
     return SD_OK;
+}
+
+void sd_network_set_gradients(sd_network *network, float *gradients) {
+    network->gradients = gradients;
+    for (int i = 0; i < network->n_tensors; i++)
+        network->tensors[i]->gradient = gradients + network->tensors[i]->offset_elems;
 }
 
 void sd_network_destroy(sd_network **place) {

@@ -15,23 +15,24 @@ static sd_status check_weights(sd_run *run) {
         "weights");
 }
 
-/* The order of the epoch under way, and this rank's part of its batches from the one after the last done. */
+/* The order of the epoch under way, and this rank's shards of its batches from the one after the last done. */
 static void begin_epoch(sd_run *run) {
     const sd_progress *p = &run->progress;
     const uint64_t epoch = p->epoch + 1, batches = run->epoch_plan.steps - p->batch;
     sd_random_permutation(run->law.seed, SD_STREAM_ORDER, epoch, run->order, (uint32_t)run->epoch_plan.images);
-    for (uint64_t b = 0; b < batches; b++) {
-        run->ranges[b] = sd_range_share(sd_epoch_plan_batch_images(&run->epoch_plan, p->batch + b),
-                                        sd_comm_rank(run->comm), sd_comm_size(run->comm));
-        run->ranges[b].first += (p->batch + b) * run->epoch_plan.batch_size;
-    }
+    sd_range *range = run->ranges;
+    for (uint64_t b = 0; b < batches; b++)
+        for (int shard = 0; shard < run->shards_here; shard++, range++) {
+            *range = sd_run_shard(run, sd_epoch_plan_batch_images(&run->epoch_plan, p->batch + b), shard);
+            range->first += (p->batch + b) * run->epoch_plan.batch_size;
+        }
     sd_loader_begin(run->loader, &(sd_loader_pass){.split = SD_SPLIT_TRAIN,
                                                    .augment = (sd_augment)run->config->data.augment,
                                                    .seed = run->law.seed,
                                                    .epoch = epoch,
                                                    .order = run->order,
                                                    .ranges = run->ranges,
-                                                   .n_batches = batches});
+                                                   .n_batches = batches * (uint64_t)run->shards_here});
 }
 
 /* The rest of the epoch under way. *stop: a signal asks to stop. */
@@ -135,7 +136,7 @@ static void print_description(const sd_run *run, size_t program_bytes) {
         .steps_per_epoch = run->epoch_plan.steps,
         .total_steps = run->total_steps,
         .rank_images = (uint64_t)sd_run_max_images(run),
-        .state_bytes = buffer_bytes * (2 + states),
+        .state_bytes = buffer_bytes * (2 + states) + sd_reducer_bytes(run->reducer),
         .activation_bytes = sd_network_activation_bytes(run->network),
         .data_bytes = sd_dataset_bytes(run->dataset) + (size_t)sd_run_max_images(run) * size * size * SD_CHANNELS *
                                                            sizeof(float) * ((size_t)run->config->data.workers + 1),

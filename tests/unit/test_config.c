@@ -175,9 +175,7 @@ START_TEST(what_a_later_version_brings_is_named_as_such) {
     expect_parse_refused("[data]\ndataset = hdf5\n", "not in this version", NULL);
     expect_parse_refused("[stochastic_depth]\nscope = rank\n", "not in this version", NULL);
     expect_parse_refused("[stochastic_depth]\nscope = sample\n", "not in this version", NULL);
-    expect_parse_refused("[communication]\nreduction = reproducible\n", "not in this version", NULL);
     expect_parse_refused("[model]\ninit = x.h5\n", "run.ini:2: ", "model.init", "not in this version", NULL);
-    expect_parse_refused("[communication]\nshards = 8\n", "communication.shards", "not in this version", NULL);
     expect_parse_refused("[log]\ntensorboard = false\n", "log.tensorboard", "not in this version", NULL);
 }
 END_TEST
@@ -194,7 +192,7 @@ START_TEST(help_lists_every_key_and_nothing_of_later_versions) {
         expect(strstr(help, line), "%s", sd_keys[i].name);
         expect(strstr(help, sd_keys[i].help), "%s", sd_keys[i].name);
     }
-    const char *later[] = {"tensorboard", "shards", "reproducible", "hdf5", "sample|", "|rank"};
+    const char *later[] = {"tensorboard", "hdf5", "sample|", "|rank"};
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
         expect(!strstr(help, later[i]), "%s", later[i]);
     free(help);
@@ -214,7 +212,7 @@ START_TEST(the_documented_keys_are_there) {
                   "train.epochs train.max_steps train.batch_size train.label_smoothing eval.every_epochs "
                   "eval.train_samples checkpoint.every_steps checkpoint.every_epochs checkpoint.keep checkpoint.resume "
                   "communication.bucket_bytes communication.skip_dropped communication.reduction "
-                  "communication.check_every log.every_steps log.decisions log.progress";
+                  "communication.check_every communication.shards communication.progress log.every_steps log.decisions log.progress";
     for (char *key = strtok(keys, " "); key; key = strtok(NULL, " ")) {
         char section[64];
         size_t dot = strcspn(key, ".");

@@ -176,6 +176,22 @@ START_TEST(schedule_csv_has_a_row_a_unit) {
 }
 END_TEST
 
+/* ---- who the others waited for ---- */
+
+START_TEST(the_rank_that_waits_least_is_blamed_if_it_stands_out) {
+    const double one_slow[] = {5, 5.5, 0.1, 4.5}, two_slow[] = {5, 0.2, 0.1, 4.5}, even[] = {1, 1.1, 0.9, 1};
+    const sd_blame blame = sd_blame_find(one_slow, 4, 20);
+    ck_assert_int_eq(blame.rank, 2);
+    ck_assert_double_eq_tol(blame.fraction, (5 - 0.1) / 20, 1e-12);
+    ck_assert_int_eq(sd_blame_find(one_slow, 4, 1000).rank, -1); /* half a percent of the time */
+    ck_assert_int_eq(sd_blame_find(two_slow, 4, 20).rank, -1);
+    ck_assert_int_eq(sd_blame_find(even, 4, 20).rank, -1);
+    ck_assert_int_eq(sd_blame_find(one_slow, 1, 20).rank, -1);
+    ck_assert_int_eq(sd_blame_find(one_slow, 4, 0).rank, -1);
+    ck_assert_int_eq(sd_blame_find((const double[]){0, 3}, 2, 10).rank, 0);
+}
+END_TEST
+
 /* ---- summary and description ---- */
 
 START_TEST(summary_json_has_numbers_strings_and_null) {
@@ -349,6 +365,7 @@ int main(void) {
     tcase_add_test(cases, numbers_have_nine_digits_and_no_value_is_empty);
     tcase_add_test(cases, savings_equal_a_hand_count);
     tcase_add_test(cases, schedule_csv_has_a_row_a_unit);
+    tcase_add_test(cases, the_rank_that_waits_least_is_blamed_if_it_stands_out);
     tcase_add_test(cases, summary_json_has_numbers_strings_and_null);
     tcase_add_test(cases, a_check_tells_rates_and_savings);
     tcase_add_test(cases, a_closing_summary_leaves_out_what_has_no_value);
