@@ -42,6 +42,7 @@ typedef struct sd_run {
     sd_reducer reducer;
     sd_drop_law law;
     sd_drop_plan plan, evaluation_plan; /* of the step under way; of an evaluation */
+    sd_drop_part part;                  /* of the images of the pass under way; not with scope = global */
     sd_epoch_plan epoch_plan;
     uint64_t planned_steps;   /* of all epochs */
     uint64_t total_steps;     /* the run ends after this one: planned_steps, or train.max_steps */
@@ -69,6 +70,10 @@ int sd_run_max_images(const sd_run *run);
 
 /* One training step on the loader's next batch. Collective. *stop: a signal has asked some rank to stop. */
 sd_status sd_run_step(sd_run *run, bool *stop);
+
+/* Gathers every rank's own decisions about a batch of images, compares them with what the seed says on rank 0, and writes the row of
+ * decisions.csv. Uses run->part. Collective. */
+sd_status sd_run_log_decisions(sd_run *run, uint64_t step, uint64_t images);
 
 /* Mean loss (without label smoothing) and accuracies of the first n images of a split, without augmentation. Collective. */
 typedef struct sd_score {

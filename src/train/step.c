@@ -1,35 +1,33 @@
 /* One training step, in the order in which its data goes: plan, batch, forward, loss, backward with reduction, update, log. */
 #include <math.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "run.h"
-#include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
 
-/* Gathers every rank's own plan, compares them, and writes the row of decisions.csv. Collective. */
-static sd_status log_decisions(sd_run *run, uint64_t step) {
-    const size_t units = (size_t)run->plan.units;
-    const int ranks = sd_comm_size(run->comm);
-    const bool root = sd_comm_rank(run->comm) == 0;
-    unsigned char *all = NULL;
-    sd_status status = root ? sd_alloc(&all, units * (size_t)ranks, 1) : SD_OK;
-    SD_TRY(sd_comm_agree(run->comm, status));
-    SD_TRY(sd_comm_gather(run->comm, run->plan.kept, units, all));
-    if (root) {
-        for (int r = 1; r < ranks && status == SD_OK; r++)
-            for (size_t i = 0; i < units && status == SD_OK; i++)
-                if (all[(size_t)r * units + i] != all[i])
-                    status = sd_fail(SD_ERR_INTERNAL,
-                                     "step %llu: rank %d decides otherwise than rank 0 about branch %zu (%s)",
-                                     (unsigned long long)step, r, i + 1, sd_network_unit(run->network, (int)i)->name);
-        for (size_t i = 0; i < units; i++)
-            all[i] = all[i] ? '1' : '0';
-        if (status == SD_OK)
-            status =
-                sd_csv_row(&run->decisions_csv, "%llu,%.*s\n", (unsigned long long)step, (int)units, (const char *)all);
+/* How many branches are computed for an image of the batch, on average. */
+static double mean_kept(const sd_drop_plan *plan, uint64_t images) {
+    uint64_t sum = 0;
+    for (int i = 0; i < plan->units; i++)
+        sum += plan->images[i];
+    return (double)sum / (double)images;
+}
+
+/* This rank's part of the plan; NULL where the plan says it all. */
+static const sd_drop_part *draw_part(sd_run *run, uint64_t step, sd_range share) {
+    if (run->law.scope == SD_DROP_SCOPE_GLOBAL)
+        return NULL;
+    sd_drop_part_draw(&run->law, step, sd_comm_rank(run->comm), share, &run->part);
+    return &run->part;
+}
+
+/* What this rank adds to the gradients of branches that others compute. */
+static void clear_absent(sd_run *run, const sd_drop_part *part) {
+    for (int i = 0; part && i < sd_network_n_segments(run->network); i++) {
+        const sd_segment *segment = sd_network_segment(run->network, i);
+        if (segment->unit >= 0 && part->images[segment->unit] == 0)
+            memset(sd_network_gradients(run->network) + segment->offset_elems, 0, segment->elems * sizeof(float));
     }
-    free(all);
-    return sd_comm_agree(run->comm, status);
 }
 
 /* What ranks tell each other after backward. */
@@ -37,11 +35,11 @@ enum { SUM_LOSS, SUM_CORRECT, SUM_STOP, SUMS };
 
 static sd_status write_row(sd_run *run, uint64_t images, double lr, const double *sums, double seconds) {
     const sd_progress *progress = &run->progress;
-    return sd_csv_row(&run->steps_csv, "%llu,%llu,%.9g,%.9g,%.9g,%d,%d,%zu,%zu,%.6f,%.3f\n",
+    return sd_csv_row(&run->steps_csv, "%llu,%llu,%.9g,%.9g,%.9g,%d,%.9g,%zu,%zu,%.6f,%.3f\n",
                       (unsigned long long)progress->step, (unsigned long long)progress->epoch + 1, lr,
                       sums[SUM_LOSS] / (double)images, sums[SUM_CORRECT] / (double)images, run->plan.units,
-                      run->plan.kept_units, run->reducer.parameter_bytes, 4 * sd_network_parameters(run->network),
-                      seconds, (double)images / seconds);
+                      mean_kept(&run->plan, images), run->reducer.parameter_bytes,
+                      4 * sd_network_parameters(run->network), seconds, (double)images / seconds);
 }
 
 sd_status sd_run_step(sd_run *run, bool *stop) {
@@ -54,7 +52,7 @@ sd_status sd_run_step(sd_run *run, bool *stop) {
 
     sd_drop_plan_draw(&run->law, step, images, &run->plan);
     if (config->log.decisions)
-        SD_TRY(log_decisions(run, step));
+        SD_TRY(sd_run_log_decisions(run, step, images));
 
     double now = sd_clock_seconds();
     const sd_batch batch = sd_loader_next(run->loader);
@@ -62,6 +60,7 @@ sd_status sd_run_step(sd_run *run, bool *stop) {
     const sd_pass pass = {.images = batch.images,
                           .training = true,
                           .plan = &run->plan,
+                          .part = draw_part(run, step, share),
                           .batch_share = (float)((double)batch.images / (double)images),
                           .seed = run->law.seed,
                           .step = step,
@@ -81,6 +80,7 @@ sd_status sd_run_step(sd_run *run, bool *stop) {
                                          (float)(1.0 / (double)images), run->dlogits);
     now = sd_run_charge(run, SD_PHASE_FORWARD, now);
 
+    clear_absent(run, pass.part);
     sd_reducer_begin(&run->reducer, &run->plan);
     sd_network_backward(run->network, &pass, batch.x, run->dlogits, sd_reducer_segment_done, &run->reducer);
     SD_TRY(sd_reducer_end(&run->reducer));
@@ -95,6 +95,8 @@ sd_status sd_run_step(sd_run *run, bool *stop) {
                                                 "lr.base (%g) or lengthen lr.warmup_epochs, and start again or from %s",
                                                 (unsigned long long)step, config->lr.base, run->checkpoints));
 
+    if (config->stochastic_depth.rank_divisor == SD_RANK_DIVISOR_KEPT)
+        sd_gradients_divide_by_kept(run->network, &run->plan, images);
     sd_network_update_statistics(run->network, &run->plan);
     sd_optimizer_step(run->optimizer, &run->plan, lr, step);
     now = sd_run_charge(run, SD_PHASE_OPTIMIZER, now);
@@ -106,11 +108,11 @@ sd_status sd_run_step(sd_run *run, bool *stop) {
     progress->epoch_images += images;
     progress->epoch_correct += (uint64_t)sums[SUM_CORRECT];
     progress->epoch_loss += sums[SUM_LOSS];
-    progress->epoch_kept += (uint64_t)run->plan.kept_units;
+    progress->epoch_kept += mean_kept(&run->plan, images);
     progress->epoch_decisions += (uint64_t)run->plan.units;
     progress->epoch_seconds += seconds;
     progress->images += images;
-    progress->kept += (uint64_t)run->plan.kept_units;
+    progress->kept += mean_kept(&run->plan, images);
     progress->decisions += (uint64_t)run->plan.units;
     progress->seconds += seconds;
     if (sd_comm_size(run->comm) > 1) {
