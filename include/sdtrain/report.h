@@ -1,6 +1,6 @@
 /* What a run tells: CSV logs, the progress line, summary.json, and the description that --check prints.
  *
- * Local; rank 0 calls it. Errors: SD_ERR_IO with the file's path. */
+ * Local; rank 0 calls it. Errors: SD_ERR_IO with the file's path; SD_ERR_MEMORY. */
 #ifndef SDTRAIN_REPORT_H
 #define SDTRAIN_REPORT_H
 
@@ -49,11 +49,18 @@ void sd_console_line(sd_console *console, const char *format, ...) __attribute__
 
 /* What dropping saves in expectation: fractions of the whole network. */
 typedef struct sd_savings {
-    double branches; /* of decision units */
-    double flops;
-    double bytes; /* of gradients */
+    double branches; /* of decision units, image by image */
+    double flops;    /* over all ranks */
+    double bytes;    /* of gradients: what nobody keeps is not sent */
 } sd_savings;
-sd_savings sd_savings_expected(sd_network *network, const sd_drop_law *law);
+/* images: of a batch. */
+sd_savings sd_savings_expected(sd_network *network, const sd_drop_law *law, uint64_t images);
+
+/* The fraction of its FLOPs that the slowest rank of a step is spared, for which all others wait: what the rank with most of
+ * them computes, of what the rank with most images would without dropping. Mean of the plans of steps 1 to `steps`; the expected
+ * saving where all ranks do alike. */
+sd_status sd_savings_of_slowest(sd_network *network, const sd_drop_law *law, uint64_t images, int ranks, int steps,
+                                double *saved);
 
 /* schedule.csv: branch,name,depth,drop_rate,parameters,flops. */
 sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_drop_law *law);
@@ -71,7 +78,9 @@ typedef struct sd_description {
      * rank that writes a checkpoint needs for it. */
     size_t state_bytes, activation_bytes, data_bytes, program_bytes, checkpoint_bytes;
 } sd_description;
-void sd_description_print(const sd_description *description);
+sd_status sd_description_print(const sd_description *description);
+/* The table of it that compares the scopes, with the ranks and images of this run. */
+sd_status sd_savings_print(const sd_description *description);
 
 /* The rank that the others waited for: the one that waited least, if the others waited longer than it by at least 3 % of the time and
  * no other came near. waited: [ranks] seconds, of `seconds` of training. */

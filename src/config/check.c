@@ -38,6 +38,11 @@ static sd_status check_drop(sd_config *config) {
         return sd_config_fail(config, "stochastic_depth.rates", "rates are used with schedule = list only");
     if (is_list && rate_given && config->stochastic_depth.rate != 0)
         return sd_config_fail(config, rate_key, "with schedule = list the rates are given one by one; remove rate");
+    if (config->stochastic_depth.rank_divisor == SD_RANK_DIVISOR_KEPT &&
+        config->stochastic_depth.scope != SD_DROP_SCOPE_RANK)
+        return sd_config_fail(
+            config, "stochastic_depth.rank_divisor",
+            "kept is for scope = rank: with the others there are no ranks that dropped a branch alone");
     if (config->stochastic_depth.schedule == SD_DROP_CONSTANT && config->stochastic_depth.rate >= 0.5)
         sd_log_warn(
             "stochastic_depth.schedule = constant with rate %g drops early blocks as often as late ones; at 0.5 and above "

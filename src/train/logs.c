@@ -101,7 +101,7 @@ static sd_status write_epoch(sd_run *run, double lr, double gap) {
                       (unsigned long long)p->epoch, (unsigned long long)p->step, lr, p->train_loss, p->train_accuracy,
                       sd_csv_number(p->val_loss, n[0]), sd_csv_number(p->val_accuracy, n[1]),
                       sd_csv_number(p->val_top5_accuracy, n[2]), sd_csv_number(p->train_eval_accuracy, n[3]),
-                      sd_csv_number(gap, n[4]), (double)p->epoch_kept / (double)p->epoch_decisions, p->epoch_seconds,
+                      sd_csv_number(gap, n[4]), p->epoch_kept / (double)p->epoch_decisions, p->epoch_seconds,
                       (double)p->epoch_images / p->epoch_seconds);
 }
 
@@ -115,7 +115,7 @@ static void show_epoch(sd_run *run, double lr) {
         "epoch %llu/%lld  step %llu  lr %.4g  train loss %.4f accuracy %.2f %%%s  kept %.1f %%  %.0f images/s"
         "  %.1f s",
         (unsigned long long)p->epoch, (long long)run->config->train.epochs, (unsigned long long)p->step, lr,
-        p->train_loss, 100 * p->train_accuracy, validation, 100 * (double)p->epoch_kept / (double)p->epoch_decisions,
+        p->train_loss, 100 * p->train_accuracy, validation, 100 * p->epoch_kept / (double)p->epoch_decisions,
         (double)p->epoch_images / p->epoch_seconds, p->epoch_seconds);
 }
 
@@ -150,8 +150,8 @@ sd_status sd_run_end_epoch(sd_run *run) {
         status = write_epoch(run, lr, p->train_eval_accuracy - p->val_accuracy);
         show_epoch(run, lr);
     }
-    p->batch = p->epoch_images = p->epoch_correct = p->epoch_kept = p->epoch_decisions = 0;
-    p->epoch_loss = p->epoch_seconds = 0;
+    p->batch = p->epoch_images = p->epoch_correct = p->epoch_decisions = 0;
+    p->epoch_loss = p->epoch_seconds = p->epoch_kept = 0;
     return sd_comm_agree(run->comm, status);
 }
 
@@ -181,7 +181,7 @@ static sd_status summarise(const sd_run *run, const char *state, const witness *
                                 .bytes_reduced = p->bytes_reduced,
                                 .bytes_full = p->bytes_full,
                                 .seconds = p->seconds,
-                                .kept_fraction = p->decisions ? (double)p->kept / (double)p->decisions : NAN,
+                                .kept_fraction = p->decisions ? p->kept / (double)p->decisions : NAN,
                                 .train_loss = p->train_loss,
                                 .train_accuracy = p->train_accuracy,
                                 .val_loss = p->val_loss,

@@ -46,6 +46,7 @@ typedef struct sd_run {
     sd_drop_plan plan, evaluation_plan; /* of the step under way; of an evaluation */
     int shards;                         /* of a batch, over all ranks: as many as ranks, unless reproducible */
     int shards_here;                    /* of them on this rank, which computes one after another */
+    sd_drop_part part;                  /* of the images of the pass under way; not with scope = global */
     sd_epoch_plan epoch_plan;
     uint64_t planned_steps;    /* of all epochs */
     uint64_t total_steps;      /* the run ends after this one: planned_steps, or train.max_steps */
@@ -78,6 +79,10 @@ int sd_run_max_images(const sd_run *run);
 
 /* One training step on the loader's next batch. Collective. *stop: a signal has asked some rank to stop. */
 sd_status sd_run_step(sd_run *run, bool *stop);
+
+/* Gathers every rank's own decisions about a batch of images, compares them with what the seed says on rank 0, and writes the row of
+ * decisions.csv. Uses run->part. Collective. */
+sd_status sd_run_log_decisions(sd_run *run, uint64_t step, uint64_t images);
 
 /* Mean loss (without label smoothing) and accuracies of the first n images of a split, without augmentation. Collective. */
 typedef struct sd_score {

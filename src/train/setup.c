@@ -64,7 +64,8 @@ static sd_status build_network(sd_run *run) {
                                 .patch_size = (int)config->model.patch_size,
                                 .dropout = config->model.dropout,
                                 .zero_init_residual = config->model.zero_init_residual,
-                                .unit = (sd_unit_choice)config->stochastic_depth.unit};
+                                .unit = (sd_unit_choice)config->stochastic_depth.unit,
+                                .gathers = config->stochastic_depth.scope == SD_DROP_SCOPE_SAMPLE};
     return sd_config_locate(config, sd_model_create(&spec, run->kernels, sd_run_max_images(run), &run->network));
 }
 
@@ -73,8 +74,11 @@ static sd_status build_law(sd_run *run) {
     const sd_config *config = run->config;
     const int blocks = sd_network_blocks(run->network), units = sd_network_n_units(run->network);
     const bool is_list = config->stochastic_depth.schedule == SD_DROP_LIST;
-    run->law = (sd_drop_law){
-        .seed = (uint32_t)config->run.seed, .scale = (sd_drop_scale)config->stochastic_depth.scale, .units = units};
+    run->law = (sd_drop_law){.seed = (uint32_t)config->run.seed,
+                             .scope = (sd_drop_scope)config->stochastic_depth.scope,
+                             .scale = (sd_drop_scale)config->stochastic_depth.scale,
+                             .ranks = sd_comm_size(run->comm),
+                             .units = units};
     if (is_list && config->stochastic_depth.rates.n != blocks)
         return sd_config_fail(config, "stochastic_depth.rates", "%d rates are given, but %s has %d blocks",
                               config->stochastic_depth.rates.n, config->model.name, blocks);
@@ -87,6 +91,8 @@ static sd_status build_law(sd_run *run) {
     }
     SD_TRY(sd_drop_plan_create(units, &run->plan));
     SD_TRY(sd_drop_plan_create(units, &run->evaluation_plan));
+    if (run->law.scope != SD_DROP_SCOPE_GLOBAL)
+        SD_TRY(sd_drop_part_create(units, sd_run_max_images(run), &run->part));
     sd_drop_plan_evaluation(&run->law, &run->evaluation_plan);
     return SD_OK;
 }
@@ -183,6 +189,7 @@ void sd_run_close(sd_run *run) {
     sd_dataset_close(&run->dataset);
     sd_drop_plan_free(&run->plan);
     sd_drop_plan_free(&run->evaluation_plan);
+    sd_drop_part_free(&run->part);
     free(run->law.rate);
     free(run->order);
     free(run->ranges);

@@ -119,7 +119,7 @@ sd_status sd_train(sd_comm *comm, const sd_config *config) {
 
 enum { CHECKPOINT_COPIES = 2 }; /* of parameters and optimizer state: as HDF5 builds the file, and as it is written */
 
-static void print_description(const sd_run *run, size_t program_bytes) {
+static sd_status print_description(const sd_run *run, size_t program_bytes) {
     const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
     const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
     const size_t size = (size_t)sd_dataset_image_size(run->dataset);
@@ -143,15 +143,15 @@ static void print_description(const sd_run *run, size_t program_bytes) {
         .program_bytes = program_bytes,
         .checkpoint_bytes = CHECKPOINT_COPIES * buffer_bytes * (1 + states),
     };
-    sd_description_print(&description);
+    return sd_description_print(&description);
 }
 
 sd_status sd_train_check(sd_comm *comm, const sd_config *config) {
     const size_t program_bytes = sd_resident_bytes();
     sd_run run = {0};
     sd_status status = sd_run_open(&run, comm, config, NULL);
-    if (status == SD_OK && sd_comm_rank(comm) == 0)
-        print_description(&run, program_bytes);
+    if (status == SD_OK)
+        status = sd_comm_agree(comm, sd_comm_rank(comm) == 0 ? print_description(&run, program_bytes) : SD_OK);
     sd_run_close(&run);
     return status;
 }

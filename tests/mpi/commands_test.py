@@ -12,7 +12,7 @@ KEYS = {
     "run": "name output seed threads convolution",
     "data": "dataset path image_size train_samples val_samples validation augment last_batch workers",
     "model": "name classes stem patch_size dropout zero_init_residual",
-    "stochastic_depth": "rate survival_prob schedule rates scope scale unit dropped_update",
+    "stochastic_depth": "rate survival_prob schedule rates scope rank_divisor scale unit dropped_update",
     "optimizer": "name momentum nesterov weight_decay decay beta1 beta2 epsilon clip_norm",
     "lr": "schedule base warmup_epochs milestones gamma minimum",
     "train": "epochs max_steps batch_size label_smoothing",

@@ -146,7 +146,7 @@ START_TEST(savings_equal_a_hand_count) {
             expected.flops += rate[i] * BLOCK_MACS[i] / ALL_MACS;
             expected.bytes += rate[i] * BLOCK_PARAMETERS[i] / ALL_PARAMETERS;
         }
-        sd_savings savings = sd_savings_expected(network, &law);
+        sd_savings savings = sd_savings_expected(network, &law, 128);
         expect_number("branches", savings.branches, expected.branches, 1e-12);
         expect_number("flops", savings.flops, expected.flops, 1e-12);
         expect_number("bytes", savings.bytes, expected.bytes, 1e-12);
@@ -303,7 +303,7 @@ START_TEST(a_check_tells_rates_and_savings) {
                         .activation_bytes = 5 << 20,
                         .data_bytes = 7 << 20};
     char *text = output_of(print_description, &d);
-    const sd_savings savings = sd_savings_expected(network, &law);
+    const sd_savings savings = sd_savings_expected(network, &law, 128);
     char branches[64], flops[64], bytes[64];
     snprintf(branches, sizeof branches, "%.2f %%", 100 * savings.branches);
     snprintf(flops, sizeof flops, "%.2f %%", 100 * savings.flops);
