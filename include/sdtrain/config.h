@@ -92,8 +92,9 @@ typedef struct sd_config {
         int reduction, progress;
     } communication;
     struct {
-        int64_t every_steps;
+        int64_t every_steps, trace_step;
         bool decisions;
+        char trace[SD_CONFIG_TEXT];
         int progress;
     } log;
 

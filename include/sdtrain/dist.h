@@ -108,6 +108,14 @@ void sd_reducer_segment_done(void *reducer, int segment);
 /* values: [shards][n] of this rank -> values[0..n), as sd_comm_sum(). SD_ERR_INTERNAL if plans disagree, naming the odd rank. */
 sd_status sd_reducer_end(sd_reducer *reducer, double *values, int n, sd_traffic *traffic);
 
+/* What operation i of the last step was, in their order; false past the last. For traces. */
+typedef struct sd_operation_record {
+    const char *name;
+    size_t bytes;
+    double begin, end; /* sd_clock_seconds() */
+} sd_operation_record;
+bool sd_reducer_operation(const sd_reducer *reducer, int i, sd_operation_record *record);
+
 #ifdef __cplusplus
 }
 #endif

@@ -82,6 +82,28 @@ sd_status sd_description_print(const sd_description *description);
 /* The table of it that compares the scopes, with the ranks and images of this run. */
 sd_status sd_savings_print(const sd_description *description);
 
+/* What a rank did in one step, as events for a viewer of Chrome traces (chrome://tracing, ui.perfetto.dev). */
+typedef enum sd_lane { SD_LANE_COMPUTE, SD_LANE_LAYERS, SD_LANE_NETWORK, SD_LANES } sd_lane;
+typedef struct sd_event {
+    char name[48]; /* "": none */
+    sd_lane lane;
+    double begin, end; /* seconds since the origin */
+    size_t bytes;      /* that travelled; 0: not said */
+} sd_event;
+typedef struct sd_trace {
+    bool on;       /* else nothing is added */
+    double origin; /* clock: a moment that all ranks saw together */
+    sd_event *events;
+    int n, capacity; /* what comes when it is full is left out */
+} sd_trace;
+sd_status sd_trace_create(sd_trace *trace, int capacity);
+void sd_trace_free(sd_trace *trace);
+/* begin, end: of sd_clock_seconds(). */
+void sd_trace_add(sd_trace *trace, sd_lane lane, const char *name, double begin, double end, size_t bytes);
+/* events: [ranks][events_a_rank]; a rank is a process, a lane a thread. */
+sd_status sd_trace_write(const char *path, uint64_t step, const sd_event *events, int events_a_rank, int ranks,
+                         const char *const *hosts);
+
 /* The rank that the others waited for: the one that waited least, if the others waited longer than it by at least 3 % of the time and
  * no other came near. waited: [ranks] seconds, of `seconds` of training. */
 typedef struct sd_blame {

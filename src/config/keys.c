@@ -124,6 +124,9 @@ const key sd_keys[] = {
     WHOLE(log, every_steps, "10", 0, MANY, false, "write a row of steps.csv every so many steps; 0: never"),
     SWITCH(log, decisions, "false", false,
            "gather every rank's own drop plan each step, compare, and write decisions.csv"),
+    TEXT(log, trace, "", false,
+         "file for what every rank does in one step, as Chrome trace events (chrome://tracing, ui.perfetto.dev)"),
+    WHOLE(log, trace_step, "0", 0, MANY, false, "the step that is traced; 0: the third after the start"),
     CHOICE(log, progress, "auto", "auto|on|off", NULL, false,
            "a progress line that rewrites itself; auto: on a terminal"),
 };

@@ -272,3 +272,13 @@ sd_status sd_reducer_end(sd_reducer *r, double *values, int n, sd_traffic *traff
     *traffic = r->traffic;
     return SD_OK;
 }
+
+bool sd_reducer_operation(const sd_reducer *r, int i, sd_operation_record *record) {
+    static const char *const names[] = {
+        [ASK] = "agree on the plan", [SUM] = "allreduce", [TREE_SUM] = "tree sum", [GATHER] = "sum of losses"};
+    if (i >= atomic_load(&r->posted))
+        return false;
+    const operation *o = &r->operations[i];
+    *record = (sd_operation_record){names[o->kind], o->elems * sizeof(float), o->begin, o->end};
+    return true;
+}

@@ -65,6 +65,9 @@ typedef struct sd_run {
     double waited, stepped;   /* seconds: this rank's waiting for slower ones, and all steps, since the program began */
     sd_csv steps_csv, epochs_csv, timing_csv, decisions_csv; /* rank 0 */
     sd_console console;
+    sd_trace trace;      /* of the step that log.trace asks for */
+    uint64_t first_step; /* of this process */
+    double layer_begin;  /* clock: where the layer under way backward began */
 } sd_run;
 
 /* Brings up all parts of a run on all ranks. isa: the instruction set a checkpoint wants, or NULL. Collective. */
@@ -83,6 +86,13 @@ sd_status sd_run_step(sd_run *run, bool *stop);
 /* Gathers every rank's own decisions about a batch of images, compares them with what the seed says on rank 0, and writes the row of
  * decisions.csv. Uses run->part. Collective. */
 sd_status sd_run_log_decisions(sd_run *run, uint64_t step, uint64_t images);
+
+/* log.trace. begin and end are collective and do nothing but in the step asked for. */
+sd_status sd_run_prepare_trace(sd_run *run);
+sd_status sd_run_begin_trace(sd_run *run, uint64_t step);
+void sd_run_trace_phase(sd_run *run, sd_phase phase, double begin, double end);
+void sd_run_trace_segment(sd_run *run, int segment);
+sd_status sd_run_end_trace(sd_run *run, uint64_t step);
 
 /* Mean loss (without label smoothing) and accuracies of the first n images of a split, without augmentation. Collective. */
 typedef struct sd_score {

@@ -150,6 +150,7 @@ static sd_status open_parts(sd_run *run) {
     SD_TRY(build_law(run));
     SD_TRY(plan_steps(run));
     SD_TRY(allocate(run));
+    SD_TRY(sd_run_prepare_trace(run));
     SD_TRY(sd_reducer_create(
         run->comm, run->network,
         &(sd_reducer_spec){.bucket_bytes = (size_t)config->communication.bucket_bytes,
@@ -190,6 +191,7 @@ void sd_run_close(sd_run *run) {
     sd_drop_plan_free(&run->plan);
     sd_drop_plan_free(&run->evaluation_plan);
     sd_drop_part_free(&run->part);
+    sd_trace_free(&run->trace);
     free(run->law.rate);
     free(run->order);
     free(run->ranges);
@@ -222,5 +224,6 @@ void sd_run_folders(const sd_config *config, char *folder, size_t folder_bytes, 
 double sd_run_charge(sd_run *run, sd_phase phase, double begin) {
     double now = sd_clock_seconds();
     run->timing[phase] += now - begin;
+    sd_run_trace_phase(run, phase, begin, now);
     return now;
 }

@@ -36,6 +36,13 @@ static sd_status write_row(sd_run *run, uint64_t images, double lr, const double
                       (double)images / seconds);
 }
 
+/* An sd_segment_done. */
+static void segment_done(void *context, int segment) {
+    sd_run *run = context;
+    sd_reducer_segment_done(run->reducer, segment);
+    sd_run_trace_segment(run, segment);
+}
+
 /* Forward and backward pass of a shard of a batch of images. sums: [SUMS], of this shard. */
 static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, double *sums) {
     const int classes = sd_network_classes(run->network);
@@ -65,7 +72,7 @@ static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, do
                                          (float)(1.0 / (double)images), run->dlogits);
     now = sd_run_charge(run, SD_PHASE_FORWARD, now);
 
-    sd_network_backward(run->network, &pass, batch.x, run->dlogits, sd_reducer_segment_done, run->reducer);
+    sd_network_backward(run->network, &pass, batch.x, run->dlogits, segment_done, run);
     sd_run_charge(run, SD_PHASE_BACKWARD, now);
 }
 
@@ -76,7 +83,10 @@ static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double 
     sd_reducer_begin(run->reducer, &run->plan, sd_hash_plan(&run->law, step, &run->plan));
     for (int shard = 0; shard < run->shards_here; shard++)
         run_shard(run, shard, step, images, sums + shard * SUMS);
+    const double computed = sd_clock_seconds();
     SD_TRY(sd_reducer_end(run->reducer, sums, SUMS, traffic));
+    sd_run_trace_phase(run, SD_PHASE_WAIT, computed, computed + traffic->waiting);
+    sd_run_trace_phase(run, SD_PHASE_COMMUNICATION, computed + traffic->waiting, sd_clock_seconds());
     run->timing[SD_PHASE_BACKWARD] -= traffic->driving; /* which was within it */
     run->timing[SD_PHASE_COMMUNICATION] += traffic->driving + traffic->transfer;
     run->timing[SD_PHASE_WAIT] += traffic->waiting;
@@ -96,6 +106,7 @@ sd_status sd_run_step(sd_run *run, bool *stop) {
     sd_drop_plan_draw(&run->law, step, images, &run->plan);
     if (config->log.decisions)
         SD_TRY(sd_run_log_decisions(run, step, images));
+    SD_TRY(sd_run_begin_trace(run, step));
     SD_TRY(run_shards(run, step, images, sums, &traffic));
     if (!isfinite(sums[SUM_LOSS]))
         return sd_comm_agree(run->comm, sd_fail(SD_ERR_DIVERGED,
@@ -109,6 +120,7 @@ sd_status sd_run_step(sd_run *run, bool *stop) {
     sd_network_update_statistics(run->network, &run->plan);
     sd_optimizer_step(run->optimizer, &run->plan, lr, step);
     now = sd_run_charge(run, SD_PHASE_OPTIMIZER, now);
+    SD_TRY(sd_run_end_trace(run, step));
 
     progress->step = step;
     double seconds = now - run->step_begin;

@@ -103,6 +103,7 @@ static sd_status run_with(sd_comm *comm, const sd_config *config, sd_resume *res
                     sd_comm_size(comm) == 1 ? "" : "s", run->threads, run->threads == 1 ? "" : "s", run->kernels->name,
                     run->folder);
     run->timed_until = run->step_begin = sd_clock_seconds();
+    run->first_step = run->progress.step + 1;
     return train(run);
 }
 

@@ -19,7 +19,7 @@ KEYS = {
     "eval": "every_epochs train_samples",
     "checkpoint": "every_steps every_epochs keep resume",
     "communication": "bucket_bytes skip_dropped reduction shards progress check_every",
-    "log": "every_steps decisions progress",
+    "log": "every_steps decisions trace trace_step progress",
 }
 
 

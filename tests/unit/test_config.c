@@ -211,7 +211,7 @@ START_TEST(the_documented_keys_are_there) {
                   "train.epochs train.max_steps train.batch_size train.label_smoothing eval.every_epochs "
                   "eval.train_samples checkpoint.every_steps checkpoint.every_epochs checkpoint.keep checkpoint.resume "
                   "communication.bucket_bytes communication.skip_dropped communication.reduction "
-                  "communication.check_every communication.shards communication.progress log.every_steps log.decisions log.progress";
+                  "communication.check_every communication.shards communication.progress log.every_steps log.decisions log.trace log.trace_step log.progress";
     for (char *key = strtok(keys, " "); key; key = strtok(NULL, " ")) {
         char section[64];
         size_t dot = strcspn(key, ".");
