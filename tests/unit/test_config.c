@@ -520,6 +520,9 @@ START_TEST(survival_prob_becomes_rate) {
 END_TEST
 
 START_TEST(list_needs_rates_and_rates_need_list) {
+    expect_check_refused("[stochastic_depth]\nrank_divisor = kept\n", 1,
+                         "folder/run.ini:2: ", "stochastic_depth.rank_divisor", "scope = rank", NULL);
+    expect_check_refused("[stochastic_depth]\nrank_divisor = kept\nscope = sample\n", 1, "rank_divisor", NULL);
     expect_check_refused("[stochastic_depth]\nschedule = list\n", 1, "folder/run.ini:2: ", "stochastic_depth.schedule",
                          "rates", NULL);
     expect_check_refused("[stochastic_depth]\nrates = 0.1, 0.2\n", 1, "folder/run.ini:2: ", "stochastic_depth.rates",
