@@ -26,6 +26,7 @@ holders=() # processes; the first is the switch, then host1, ...
 work=      # folder; $work/holders says the same to the janitor
 job=
 signals=0
+PATH+=:/usr/sbin:/sbin # ip and tc, for users
 
 usage() {
     sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
