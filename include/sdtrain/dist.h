@@ -47,7 +47,7 @@ bool sd_comm_failed_together(const sd_comm *comm);
 /* Copies rank 0's bytes to all. Collective; bytes must be equal on all ranks. */
 sd_status sd_comm_broadcast(sd_comm *comm, void *data, size_t bytes);
 
-/* values: [shards][n] of this rank, all ranks have as many shards, n at most 8. Into values[0..n) comes the sum over the shards of all
+/* values: [shards][n] of this rank, all ranks have as many shards. Into values[0..n) comes the sum over the shards of all
  * ranks, in a fixed binary tree that joins neighbours; where shards is a power of two, it does not depend on how many ranks
  * share them. Collective. */
 sd_status sd_comm_sum(sd_comm *comm, double *values, int shards, int n);

@@ -131,9 +131,9 @@ sd_status sd_comm_max(sd_comm *comm, double *values, int n) {
 }
 
 sd_status sd_comm_sum(sd_comm *comm, double *values, int shards, int n) {
-    if (n > SD_MAX_SUMS)
-        return sd_fail(SD_ERR_INTERNAL, "a sum of %d values is too large", n);
     sd_tree_fold(values, shards, n);
+    for (; n > SD_MAX_SUMS; n -= SD_MAX_SUMS, values += SD_MAX_SUMS)
+        SD_TRY(sd_comm_sum(comm, values, 1, SD_MAX_SUMS));
     SD_TRY(
         sd_comm_call(comm, allgather, &(operands){.data = values, .n = n, .type = MPI_DOUBLE, .all = comm->gathered}));
     sd_tree_fold(comm->gathered, comm->size, n);
