@@ -73,7 +73,7 @@ typedef struct sd_description {
     const char *isa;
     int ranks, threads, image_size;
     uint64_t train_images, validation_images, steps_per_epoch, total_steps;
-    uint64_t rank_images; /* the largest share of a batch */
+    uint64_t rank_images, shard_images; /* the largest share of a batch, and what of it is computed together */
     /* A rank: parameters, gradients, optimizer; activations; images; the program before it took any of these; and what the
      * rank that writes a checkpoint needs for it. */
     size_t state_bytes, activation_bytes, data_bytes, program_bytes, checkpoint_bytes;

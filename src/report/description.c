@@ -13,6 +13,18 @@ sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_dr
     return status;
 }
 
+/* What batch norm takes its statistics from. */
+static void print_groups(const sd_description *d) {
+    const char *const who = sd_network_batchnorm_values(d->network) > 0 ? "batch norm sees" : "passes have";
+    if (d->config->communication.reduction == SD_REDUCTION_REPRODUCIBLE)
+        printf("shards     %lld, %lld a rank: %s %llu images at a time (batch / shards), on any number of ranks\n",
+               (long long)d->config->communication.shards, (long long)d->config->communication.shards / d->ranks, who,
+               (unsigned long long)d->shard_images);
+    else
+        printf("shards     one a rank: %s %llu images at a time (batch / ranks)\n", who,
+               (unsigned long long)d->shard_images);
+}
+
 static double mebibytes(size_t bytes) { return (double)bytes / (1 << 20); }
 
 sd_status sd_description_print(const sd_description *d) {
@@ -29,6 +41,7 @@ sd_status sd_description_print(const sd_description *d) {
            (unsigned long long)d->rank_images);
     printf("ranks      %d with %d thread%s each, %s kernels\n", d->ranks, d->threads, d->threads == 1 ? "" : "s",
            d->isa);
+    print_groups(d);
     printf(
         "memory     %.1f MiB a rank: %.1f parameters, gradients and optimizer; %.1f activations; %.1f images; %.1f program; "
         "%.1f while rank 0 writes a checkpoint\n",

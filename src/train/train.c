@@ -136,7 +136,8 @@ static sd_status print_description(const sd_run *run, size_t program_bytes) {
         .validation_images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION),
         .steps_per_epoch = run->epoch_plan.steps,
         .total_steps = run->total_steps,
-        .rank_images = (uint64_t)sd_run_max_images(run),
+        .rank_images = (uint64_t)sd_run_max_images(run) * (uint64_t)run->shards_here,
+        .shard_images = (uint64_t)sd_run_max_images(run),
         .state_bytes = buffer_bytes * (2 + states) + sd_reducer_bytes(run->reducer),
         .activation_bytes = sd_network_activation_bytes(run->network),
         .data_bytes = sd_dataset_bytes(run->dataset) + (size_t)sd_run_max_images(run) * size * size * SD_CHANNELS *

@@ -72,6 +72,17 @@ class HelpTest(RunTest):
 
 
 class CheckTest(RunTest):
+    def test_shards_and_what_batch_norm_sees(self):
+        self.write_config("run", {"train.batch_size": 20})
+        self.assertIn("batch norm sees 7 images at a time (batch / ranks)", self.mpirun(3, "run.ini", "--check").out)
+        words = ["--set", "communication.reduction=reproducible", "--set", "communication.shards=4"]
+        self.assertIn("4, 2 a rank: batch norm sees 5 images at a time", self.mpirun(2, "run.ini", "--check", *words).out)
+
+    def test_more_threads_than_processors_is_warned_of(self):
+        self.write_config("run")
+        self.assertIn("run.threads", self.mpirun(1, "run.ini", "--check", "--set", "run.threads=1000").warnings[0])
+        self.assertEqual(self.mpirun(8, "run.ini", "--check", "--set", "run.threads=1").warnings, [])
+
     def share(self, text, what):
         return float(re.search(r"%s skipped\s+([\d.]+) %%" % what, text).group(1))
 
