@@ -91,12 +91,18 @@ class HostsTest(RunTest):
 
     def test_nothing_is_left_behind(self):
         os.mkdir(self.path("tmp"))
-        for name, number in (("int", signal.SIGINT), ("term", signal.SIGTERM), ("kill", signal.SIGKILL)):
+        ways = {  # to the script alone, or to its process group, as Ctrl-C and timeout(1) do
+            "int": lambda pid: os.kill(pid, signal.SIGINT),
+            "kill": lambda pid: os.kill(pid, signal.SIGKILL),
+            "group_int": lambda pid: os.killpg(pid, signal.SIGINT),
+            "group_term": lambda pid: os.killpg(pid, signal.SIGTERM),
+        }
+        for name, end in ways.items():
             config = self.write_config(name, {"train.epochs": 1000000})
             run = self.start(self.on_hosts(HOSTS, config), TMPDIR=self.path("tmp"))
             harness.wait_until(lambda n=name: harness.count_lines(self.run_path(n, "steps.csv")) > 2, "two steps")
             self.assertGreater(len(self.processes()), 3 * HOSTS)  # a holder, a daemon and a rank each
-            run.signal(number)
+            end(run.process.pid)
             result = run.finish()
             self.assertNotEqual(result.code, OK)
             harness.wait_until(lambda: not self.processes(), "all processes to end", 10)

@@ -73,6 +73,7 @@ hold() {
     local ready line
     # shellcheck disable=SC2016 # expanded inside
     exec {ready}< <(
+        trap '' INT TERM HUP # Ctrl-C and timeout(1) reach the whole process group; clean_up() needs the holders
         echo "$BASHPID" >>"$work/holders"
         exec unshare --net --uts -- sh -c \
             'hostname "$1" && ip link set lo up && echo ready && exec sleep infinity >/dev/null 2>&1' - "$1" 2>&1
