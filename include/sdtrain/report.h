@@ -79,8 +79,8 @@ typedef struct sd_description {
     size_t state_bytes, activation_bytes, data_bytes, program_bytes, checkpoint_bytes;
 } sd_description;
 sd_status sd_description_print(const sd_description *description);
-/* The table of it that compares the scopes, with the ranks and images of this run. */
-sd_status sd_savings_print(const sd_description *description);
+/* The table of it that compares the scopes, with the ranks of this run and the images of a batch. */
+sd_status sd_savings_print(const sd_description *description, uint64_t images);
 
 /* What a rank did in one step, as events for a viewer of Chrome traces (chrome://tracing, ui.perfetto.dev). */
 typedef enum sd_lane { SD_LANE_COMPUTE, SD_LANE_LAYERS, SD_LANE_NETWORK, SD_LANES } sd_lane;

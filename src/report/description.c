@@ -28,7 +28,9 @@ static void print_groups(const sd_description *d) {
 static double mebibytes(size_t bytes) { return (double)bytes / (1 << 20); }
 
 sd_status sd_description_print(const sd_description *d) {
-    const sd_savings savings = sd_savings_expected(d->network, d->law, (uint64_t)d->config->train.batch_size);
+    const uint64_t batch = (uint64_t)d->config->train.batch_size,
+                   images = batch < d->train_images ? batch : d->train_images;
+    const sd_savings savings = sd_savings_expected(d->network, d->law, images);
     const double forward = sd_network_flops(d->network), full_bytes = 4.0 * (double)sd_network_parameters(d->network);
     printf("model      %s, %d classes, %d x %d pixels: %zu parameters, %.4g MFLOP forward an image\n",
            d->config->model.name, sd_network_classes(d->network), d->image_size, d->image_size,
@@ -64,5 +66,5 @@ sd_status sd_description_print(const sd_description *d) {
                full_bytes * (1 - savings.bytes), full_bytes, d->ranks == 1 ? "; with one rank nothing is sent" : "");
     else
         printf("  gradient bytes skipped    0.00 %%   (communication.skip_dropped = false)\n");
-    return sd_savings_print(d);
+    return sd_savings_print(d, images);
 }

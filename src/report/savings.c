@@ -64,11 +64,9 @@ sd_status sd_savings_of_slowest(sd_network *network, const sd_drop_law *law, uin
     return status;
 }
 
-sd_status sd_savings_print(const sd_description *d) {
+sd_status sd_savings_print(const sd_description *d, uint64_t images) {
     static const char *const names[] = {
         [SD_DROP_SCOPE_GLOBAL] = "global", [SD_DROP_SCOPE_RANK] = "rank", [SD_DROP_SCOPE_SAMPLE] = "sample"};
-    const uint64_t batch = (uint64_t)d->config->train.batch_size,
-                   images = batch < d->train_images ? batch : d->train_images;
     const uint64_t draws = images * (uint64_t)d->law->units, affordable = MOST_DRAWS / (draws ? draws : 1);
     const int steps = affordable < 1 ? 1 : affordable < DRAWN_STEPS ? (int)affordable : DRAWN_STEPS;
     printf("\nskipped with each stochastic_depth.scope, of %llu images on %d rank%s; expected",

@@ -43,10 +43,14 @@ static void ignore_segment(void *context, int segment) {
 static const struct step_row {
     const char *model, *optimizer, *scale;
     int threads;
-} step_rows[] = {{"resnet20", "sgd", "inference", 1},
-                 {"resnet18", "adamw", "training", 2},
-                 {"vit_tiny", "adamw", "training", 1},
-                 {"vit_tiny", "sgd", "inference", 2}};
+    sd_drop_scope scope;
+} step_rows[] = {{"resnet20", "sgd", "inference", 1, SD_DROP_SCOPE_GLOBAL},
+                 {"resnet18", "adamw", "training", 2, SD_DROP_SCOPE_GLOBAL},
+                 {"vit_tiny", "adamw", "training", 1, SD_DROP_SCOPE_GLOBAL},
+                 {"vit_tiny", "sgd", "inference", 2, SD_DROP_SCOPE_GLOBAL},
+                 {"resnet18", "sgd", "inference", 1, SD_DROP_SCOPE_RANK},
+                 {"resnet18", "sgd", "inference", 2, SD_DROP_SCOPE_SAMPLE},
+                 {"vit_tiny", "adamw", "training", 1, SD_DROP_SCOPE_SAMPLE}};
 enum { N_STEP_ROWS = sizeof step_rows / sizeof step_rows[0], BATCH = 4, SIDE = 16 };
 
 START_TEST(a_training_step_allocates_nothing) {
@@ -61,12 +65,21 @@ START_TEST(a_training_step_allocates_nothing) {
     sd_optimizer *optimizer;
     expect_ok(sd_dataset_open(config, &dataset));
     expect_ok(sd_loader_create(dataset, BATCH, 2, &loader));
-    sd_network *network = new_model(
-        (sd_model_spec){.name = row->model, .image_size = SIDE, .classes = 10, .patch_size = 8, .dropout = 0.1}, BATCH);
+    sd_network *network = new_model((sd_model_spec){.name = row->model,
+                                                    .image_size = SIDE,
+                                                    .classes = 10,
+                                                    .patch_size = 8,
+                                                    .dropout = 0.1,
+                                                    .gathers = row->scope == SD_DROP_SCOPE_SAMPLE},
+                                    BATCH);
     expect_ok(sd_optimizer_create(config, network, &optimizer));
     sd_network_initialise(network, 1);
     sd_drop_plan plan = keep_all(sd_network_n_units(network));
+    sd_drop_part part;
+    expect_ok(sd_drop_part_create(plan.units, BATCH, &part));
     sd_drop_law law = {.seed = 1,
+                       .scope = row->scope,
+                       .ranks = 1,
                        .scale = SD_DROP_SCALE_TRAINING,
                        .units = plan.units,
                        .rate = malloc((size_t)plan.units * sizeof(double))};
@@ -90,10 +103,17 @@ START_TEST(a_training_step_allocates_nothing) {
         if (step == 2) /* libraries may take what they keep in the first step */
             before = atomic_load(&allocations);
         const sd_batch batch = sd_loader_next(loader);
-        sd_drop_plan_draw(&law, step, 8, &plan);
+        sd_drop_plan_draw(&law, step, BATCH, &plan);
         dropped += plan.units - plan.kept_units;
-        const sd_pass pass = {
-            .images = batch.images, .training = true, .plan = &plan, .batch_share = 1, .seed = 1, .step = step};
+        if (row->scope != SD_DROP_SCOPE_GLOBAL)
+            sd_drop_part_draw(&law, step, 0, (sd_range){0, BATCH}, &part);
+        const sd_pass pass = {.images = batch.images,
+                              .training = true,
+                              .plan = &plan,
+                              .part = row->scope == SD_DROP_SCOPE_GLOBAL ? NULL : &part,
+                              .batch_share = 1,
+                              .seed = 1,
+                              .step = step};
         const float *logits = sd_network_forward(network, &pass, batch.x);
         best_kernels()->cross_entropy_forward(BATCH, 10, logits, batch.labels, 0.1f, losses, ranks);
         best_kernels()->cross_entropy_backward(BATCH, 10, logits, batch.labels, 0.1f, 0.25f, dlogits);
@@ -110,6 +130,7 @@ START_TEST(a_training_step_allocates_nothing) {
     sd_network_destroy(&network);
     sd_dataset_close(&dataset);
     sd_drop_plan_free(&plan);
+    sd_drop_part_free(&part);
     free(law.rate);
     free(config);
 }
@@ -212,8 +233,12 @@ static sd_status try_optimizer(void *context) {
 static sd_status try_plan(void *context) {
     (void)context;
     sd_drop_plan plan = {0};
+    sd_drop_part part = {0};
     sd_status status = sd_drop_plan_create(9, &plan);
+    if (status == SD_OK)
+        status = sd_drop_part_create(9, 5, &part);
     sd_drop_plan_free(&plan);
+    sd_drop_part_free(&part);
     return status;
 }
 
@@ -260,7 +285,7 @@ START_TEST(a_checkpoint_without_memory_is_refused) {
     run.checkpoint.network = new_model((sd_model_spec){.name = "resnet20", .image_size = 8, .classes = 10}, 1);
     expect_ok(sd_optimizer_create(run.config, run.checkpoint.network, &run.checkpoint.optimizer));
     snprintf(run.path, sizeof run.path, "%s/step-00000001.h5", folder);
-    expect_memory_errors("sd_drop_plan_create", try_plan, NULL);
+    expect_memory_errors("sd_drop_plan_create and sd_drop_part_create", try_plan, NULL);
     expect_memory_errors("sd_config_text", try_text, &run);
     expect_memory_errors("sd_optimizer_create", try_optimizer, &run);
     expect_memory_errors("sd_checkpoint_save", try_save, &run);
