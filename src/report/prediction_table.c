@@ -32,8 +32,8 @@ static sd_status predict(const table *t, const sd_drop_law *law, int ranks, sd_s
 static void print_columns(const table *t, int ranks, const sd_step_seconds *s, const sd_step_seconds *alone) {
     const double speed = (double)batch_images(t, ranks) / s->step,
                  speed_alone = (double)batch_images(t, 1) / alone->step;
-    printf("  %8.4f %8.4f %8.4f %8.4f %9.1f %6.1f %%", s->compute, s->communication, s->exposed, s->step, speed,
-           100 * speed / (ranks * speed_alone));
+    printf("  %8.2f %8.2f %8.2f %8.2f %9.1f %6.1f %%", 1e3 * s->compute, 1e3 * s->communication, 1e3 * s->exposed,
+           1e3 * s->step, speed, 100 * speed / (ranks * speed_alone));
 }
 
 /* Why a step is not possible with so many ranks; NULL if it is. */
@@ -114,7 +114,7 @@ static void print_assumptions(const sd_prediction *p) {
         "  not in it  ranks that are slower than others (jitter), shared switches, reading images, evaluation, logs, "
         "checkpoints\n");
     printf("extrapolation: more threads than the %d processors here; measured steps are what to compare the other rows "
-           "with. Seconds:\n",
+           "with. In ms:\n",
            c->processors);
 }
 
