@@ -32,6 +32,7 @@ tools=(
     'hdf5-tools h5diff' # tests compare checkpoints
     'python3 python3'   # tests serve files over HTTP; quickstart.sh reads summary.json
     'curl curl wget'    # get-data.sh
+    'iproute2 tc /usr/sbin/tc' # tests emulate hosts and their links; a user's PATH may lack it
 )
 
 print_other_system() {
@@ -42,7 +43,7 @@ install-deps: this is not Debian or Ubuntu. Please install (Fedora's names in br
   OpenBLAS, threaded                                          [openblas-devel]
   HDF5, serial, with its tools                                [hdf5-devel hdf5]
   inih, cJSON, xxHash, Random123                              [inih-devel cjson-devel xxhash-devel Random123-devel]
-  for tests: Check, Python 3                                  [check-devel python3]
+  for tests: Check, Python 3, iproute2 with tc                [check-devel python3 iproute iproute-tc]
   for get-data.sh: curl or wget                               [curl]
 TEXT
 }

@@ -35,11 +35,11 @@ extern "C" {
     X(uint64_t, epoch_images) /* partial sums of the epoch under way ... */                                            \
     X(uint64_t, epoch_correct)                                                                                         \
     X(double, epoch_loss)                                                                                              \
-    X(uint64_t, epoch_kept)                                                                                            \
+    X(double, epoch_kept) /* branches computed for an image, on average: sum over steps */                             \
     X(uint64_t, epoch_decisions)                                                                                       \
     X(double, epoch_seconds)                                                                                           \
     X(uint64_t, images) /* totals of the run ... */                                                                    \
-    X(uint64_t, kept)                                                                                                  \
+    X(double, kept)                                                                                                    \
     X(uint64_t, decisions)                                                                                             \
     X(uint64_t, bytes_reduced)                                                                                         \
     X(uint64_t, bytes_full)                                                                                            \

@@ -27,10 +27,13 @@ typedef enum sd_last_batch { SD_LAST_BATCH_DROP, SD_LAST_BATCH_KEEP } sd_last_ba
 typedef enum sd_convolution_choice { SD_CONVOLUTION_AUTO, SD_CONVOLUTION_DIRECT } sd_convolution_choice;
 typedef enum sd_stem_choice { SD_STEM_AUTO, SD_STEM_CIFAR, SD_STEM_IMAGENET } sd_stem_choice;
 typedef enum sd_unit_choice { SD_UNIT_BRANCH, SD_UNIT_BLOCK } sd_unit_choice;
+typedef enum sd_rank_divisor { SD_RANK_DIVISOR_ALL, SD_RANK_DIVISOR_KEPT } sd_rank_divisor;
 typedef enum sd_dropped_update { SD_DROPPED_DECAY_AND_MOMENTUM, SD_DROPPED_FREEZE } sd_dropped_update;
 typedef enum sd_optimizer_kind { SD_OPTIMIZER_SGD, SD_OPTIMIZER_ADAMW } sd_optimizer_kind;
 typedef enum sd_decay { SD_DECAY_ALL, SD_DECAY_MATRICES } sd_decay;
 typedef enum sd_lr_kind { SD_LR_STEP, SD_LR_COSINE, SD_LR_CONSTANT, SD_LR_ONECYCLE } sd_lr_kind;
+typedef enum sd_reduction { SD_REDUCTION_FAST, SD_REDUCTION_REPRODUCIBLE } sd_reduction;
+typedef enum sd_communication_progress { SD_COMMUNICATION_THREAD, SD_COMMUNICATION_POLL } sd_communication_progress;
 typedef enum sd_display { SD_DISPLAY_AUTO, SD_DISPLAY_ON, SD_DISPLAY_OFF } sd_display;
 
 typedef struct sd_list {
@@ -59,7 +62,7 @@ typedef struct sd_config {
     } model;
     struct {
         double rate, survival_prob; /* after sd_config_check() rate alone counts */
-        int schedule, scope, scale, unit, dropped_update;
+        int schedule, scope, rank_divisor, scale, unit, dropped_update;
         sd_list rates;
     } stochastic_depth;
     struct {
@@ -84,13 +87,14 @@ typedef struct sd_config {
         char resume[SD_CONFIG_TEXT];
     } checkpoint;
     struct {
-        int64_t bucket_bytes, check_every;
+        int64_t bucket_bytes, check_every, shards;
         bool skip_dropped;
-        int reduction;
+        int reduction, progress;
     } communication;
     struct {
-        int64_t every_steps;
+        int64_t every_steps, trace_step;
         bool decisions;
+        char trace[SD_CONFIG_TEXT];
         int progress;
     } log;
 

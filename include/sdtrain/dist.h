@@ -17,8 +17,13 @@ extern "C" {
 
 typedef struct sd_comm sd_comm;
 
-/* Starts MPI (with MPI_THREAD_FUNNELED: only the calling thread may use it) and joins all ranks. Collective. */
+/* Starts MPI and joins all ranks. Collective. */
 sd_status sd_comm_start(int *argc, char ***argv, sd_comm **comm);
+
+/* From here on a thread makes all calls of MPI, so that reductions go on while the caller computes; without it, they go on only when
+ * the reducer is told of a segment. One caller at a time in either case. Nothing with one rank. SD_ERR_CONFIG if MPI does not allow
+ * it. Local. */
+sd_status sd_comm_start_thread(sd_comm *comm);
 
 /* Ends MPI. Collective, unless some ranks have failed alone: then use sd_comm_abort(). */
 void sd_comm_finish(sd_comm **comm);
@@ -42,8 +47,11 @@ bool sd_comm_failed_together(const sd_comm *comm);
 /* Copies rank 0's bytes to all. Collective; bytes must be equal on all ranks. */
 sd_status sd_comm_broadcast(sd_comm *comm, void *data, size_t bytes);
 
+/* values: [shards][n] of this rank, all ranks have as many shards. Into values[0..n) comes the sum over the shards of all
+ * ranks, in a fixed binary tree that joins neighbours; where shards is a power of two, it does not depend on how many ranks
+ * share them. Collective. */
+sd_status sd_comm_sum(sd_comm *comm, double *values, int shards, int n);
 /* Element-wise over ranks, in place, on all. Collective. */
-sd_status sd_comm_sum(sd_comm *comm, double *values, int n);
 sd_status sd_comm_max(sd_comm *comm, double *values, int n);
 
 /* Rank 0 receives everybody's bytes, in order of ranks (all: [ranks][bytes], read on rank 0 only). Collective. */
@@ -56,29 +64,57 @@ sd_status sd_comm_check_same(sd_comm *comm, uint64_t hash, const char *what);
 /* XXH3 of bytes, for sd_comm_check_same(). Local. */
 uint64_t sd_hash(const void *data, size_t bytes);
 
-/* Sums gradients over ranks, bucket by bucket, as the backward pass completes them.
+/* The hash of what all ranks must hold alike in a step: law, step, and the decisions drawn from them. Local. */
+uint64_t sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan);
+
+/* Sums gradients over shards and ranks, bucket by bucket, as the backward passes complete them.
  *
- * A bucket is the largest range of adjacent segments that are to be sent, up to bucket_bytes (a larger segment is a bucket of
- * its own). Dropped segments are never sent if skip_dropped; else they are sent as zeros. The buckets of a step are a pure
- * function of the plan, and so is the order of collectives. */
-typedef struct sd_reducer {
-    sd_comm *comm;
-    sd_network *network;
-    size_t bucket_elems;
+ * A step's batch is cut into shards, as many on each rank; a rank runs them one after another, and the reducer adds them up
+ * in the lower part of a binary tree. With the last of them buckets begin to travel, while earlier layers compute. A bucket is
+ * the largest range of adjacent segments that are to be sent, up to bucket_bytes (a larger segment is a bucket of its own):
+ *
+ *     gradients | head | block L | block L-1 dropped | block L-2 | ... | stem |
+ *               '----bucket 0----'                   '----bucket 1-----------'
+ *
+ * Segments that the plan drops for all images are never sent if skip_dropped; else they are sent as zeros. A segment that
+ * is computed elsewhere, but not here, counts as zeros. The buckets of a step are a pure function of the plan, and so is the order
+ * of collectives; that ranks hold one plan is asked at the start of the step, and no bucket leaves before the answer. */
+typedef struct sd_reducer sd_reducer;
+
+typedef struct sd_reducer_spec {
+    size_t bucket_bytes;
     bool skip_dropped;
-    const sd_drop_plan *plan; /* of the step under way */
-    size_t first_elem, elems; /* the open bucket */
-    sd_status status;
-    size_t parameter_bytes; /* sent this step: 4 x learned values, without statistics */
-    double seconds;         /* spent in it this step */
-} sd_reducer;
+    int shards;        /* of this rank; a power of two if reproducible, else 1 */
+    bool reproducible; /* ranks join in the upper part of the tree (tree.c); else MPI's allreduce */
+} sd_reducer_spec;
 
-void sd_reducer_init(sd_reducer *reducer, sd_comm *comm, sd_network *network, size_t bucket_bytes, bool skip_dropped);
+/* What a step's reduction took. */
+typedef struct sd_traffic {
+    size_t parameter_bytes; /* 4 x learned values that this rank handed to reductions; 0 with one rank */
+    double driving;         /* seconds of this thread within the backward passes */
+    double waiting;         /* after them, until the slowest rank had ended its own */
+    double transfer;        /* from there until the sums were complete */
+} sd_traffic;
 
-/* begin, then segment_done for every segment in order (it is an sd_segment_done), then end. Collective together. */
-void sd_reducer_begin(sd_reducer *reducer, const sd_drop_plan *plan);
+sd_status sd_reducer_create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer **reducer);
+void sd_reducer_destroy(sd_reducer **reducer);
+size_t sd_reducer_bytes(const sd_reducer *reducer); /* of memory */
+
+/* A step: begin; for each shard begin_shard (before its forward pass) and then segment_done (it is an sd_segment_done) for every segment in order; end. Collective
+ * together. plan: equal on all ranks, which hash (of all that must be) proves; part: of the shard, as the pass has it. */
+void sd_reducer_begin(sd_reducer *reducer, const sd_drop_plan *plan, uint64_t hash);
+void sd_reducer_begin_shard(sd_reducer *reducer, const sd_drop_part *part);
 void sd_reducer_segment_done(void *reducer, int segment);
-sd_status sd_reducer_end(sd_reducer *reducer);
+/* values: [shards][n] of this rank -> values[0..n), as sd_comm_sum(). SD_ERR_INTERNAL if plans disagree, naming the odd rank. */
+sd_status sd_reducer_end(sd_reducer *reducer, double *values, int n, sd_traffic *traffic);
+
+/* What operation i of the last step was, in their order; false past the last. For traces. */
+typedef struct sd_operation_record {
+    const char *name;
+    size_t bytes;
+    double begin, end; /* sd_clock_seconds() */
+} sd_operation_record;
+bool sd_reducer_operation(const sd_reducer *reducer, int i, sd_operation_record *record);
 
 #ifdef __cplusplus
 }

@@ -26,6 +26,7 @@ typedef struct sd_model_spec {
     bool zero_init_residual;
     sd_convolution_choice convolution;
     sd_unit_choice unit; /* whether both branches of a transformer block are decided together */
+    bool gathers;        /* room for passes whose part keeps a branch for some of their images (sd_drop_part) */
 } sd_model_spec;
 
 /* Builds a network for at most max_images images a pass; its values are zeros. SD_ERR_CONFIG names the key that is wrong. */

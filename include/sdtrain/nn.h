@@ -71,10 +71,12 @@ typedef struct sd_pass {
     int images; /* at most the max_images of the network */
     bool training;
     const sd_drop_plan *plan;
-    const sd_drop_part
-        *part; /* training: which of these images a branch is computed for; NULL: all, where the plan keeps it */
-    float batch_share; /* training: images / images of the global batch */
-    uint32_t seed;     /* training with dropout: seed, step, and the place of image 0 in the global batch */
+    /* Training: which of these images a branch is computed for; NULL: all, where the plan keeps it. Only a network that gathers
+     * (sd_model_spec) takes one that keeps some of them. */
+    const sd_drop_part *part;
+    float
+        batch_share; /* training: images / images of the global batch (a branch's, with a part: of those that keep it) */
+    uint32_t seed;   /* training with dropout: seed, step, and the place of image 0 in the global batch */
     uint64_t step, first_image;
 } sd_pass;
 
@@ -85,12 +87,12 @@ const float *sd_network_forward(sd_network *network, const sd_pass *pass, const 
 typedef void (*sd_segment_done)(void *context, int segment);
 
 /* dlogits: [n, classes] of the same pass as the last forward (training). Writes the gradient of every kept segment; those of
- * dropped segments are neither written nor read. */
+ * dropped segments, and of branches that none of these images keeps, are neither written nor read. */
 void sd_network_backward(sd_network *network, const sd_pass *pass, const float *images, const float *dlogits,
                          sd_segment_done done, void *context);
 
 /* After the gradients (and with them the batch statistics) of a training step have been summed over ranks: moves the running
- * statistics of kept segments, r = 0.9 r + 0.1 batch (PyTorch's momentum 0.1), and counts their steps. */
+ * statistics of kept segments, r += 0.1 (batch - r) (PyTorch's momentum 0.1), and counts their steps. */
 void sd_network_update_statistics(sd_network *network, const sd_drop_plan *plan);
 
 /* Whether a plan computes a segment. */
@@ -109,6 +111,8 @@ int sd_network_blocks(const sd_network *network);
 int sd_network_classes(const sd_network *network);
 float *sd_network_values(sd_network *network);
 float *sd_network_gradients(sd_network *network);
+/* From here on gradients are written to and read from another buffer of the same layout, which must outlive their use. */
+void sd_network_set_gradients(sd_network *network, float *gradients);
 size_t sd_network_buffer_elems(const sd_network *network); /* of values and of gradients, each */
 size_t sd_network_parameters(const sd_network *network);   /* learned values */
 double sd_network_flops(const sd_network *network);        /* forward, per image, all branches kept */

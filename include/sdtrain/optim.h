@@ -23,6 +23,10 @@ void sd_optimizer_destroy(sd_optimizer **optimizer);
  * configured; their gradients are not read. Call after sd_network_update_statistics(). */
 void sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step);
 
+/* stochastic_depth.rank_divisor = kept: makes the summed gradients of a branch, which are divided by the images of the batch, those
+ * of the images that kept it. Gradients only: statistics are weighted so already. */
+void sd_gradients_divide_by_kept(sd_network *network, const sd_drop_plan *plan, uint64_t images);
+
 /* The L2 norm of the gradients of all kept segments, before any clipping; summed in double, in a fixed order. */
 double sd_gradient_norm(sd_network *network, const sd_drop_plan *plan);
 

@@ -1,6 +1,6 @@
 /* What a run tells: CSV logs, the progress line, summary.json, and the description that --check prints.
  *
- * Local; rank 0 calls it. Errors: SD_ERR_IO with the file's path. */
+ * Local; rank 0 calls it. Errors: SD_ERR_IO with the file's path; SD_ERR_MEMORY. */
 #ifndef SDTRAIN_REPORT_H
 #define SDTRAIN_REPORT_H
 
@@ -49,11 +49,18 @@ void sd_console_line(sd_console *console, const char *format, ...) __attribute__
 
 /* What dropping saves in expectation: fractions of the whole network. */
 typedef struct sd_savings {
-    double branches; /* of decision units */
-    double flops;
-    double bytes; /* of gradients */
+    double branches; /* of decision units, image by image */
+    double flops;    /* over all ranks */
+    double bytes;    /* of gradients: what nobody keeps is not sent */
 } sd_savings;
-sd_savings sd_savings_expected(sd_network *network, const sd_drop_law *law);
+/* images: of a batch. */
+sd_savings sd_savings_expected(sd_network *network, const sd_drop_law *law, uint64_t images);
+
+/* The fraction of its FLOPs that the slowest rank of a step is spared, for which all others wait: what the rank with most of
+ * them computes, of what the rank with most images would without dropping. Mean of the plans of steps 1 to `steps`; the expected
+ * saving where all ranks do alike. */
+sd_status sd_savings_of_slowest(sd_network *network, const sd_drop_law *law, uint64_t images, int ranks, int steps,
+                                double *saved);
 
 /* schedule.csv: branch,name,depth,drop_rate,parameters,flops. */
 sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_drop_law *law);
@@ -71,11 +78,45 @@ typedef struct sd_description {
      * rank that writes a checkpoint needs for it. */
     size_t state_bytes, activation_bytes, data_bytes, program_bytes, checkpoint_bytes;
 } sd_description;
-void sd_description_print(const sd_description *description);
+sd_status sd_description_print(const sd_description *description);
+/* The table of it that compares the scopes, with the ranks and images of this run. */
+sd_status sd_savings_print(const sd_description *description);
+
+/* What a rank did in one step, as events for a viewer of Chrome traces (chrome://tracing, ui.perfetto.dev). */
+typedef enum sd_lane { SD_LANE_COMPUTE, SD_LANE_LAYERS, SD_LANE_NETWORK, SD_LANES } sd_lane;
+typedef struct sd_event {
+    char name[48]; /* "": none */
+    sd_lane lane;
+    double begin, end; /* seconds since the origin */
+    size_t bytes;      /* that travelled; 0: not said */
+} sd_event;
+typedef struct sd_trace {
+    bool on;       /* else nothing is added */
+    double origin; /* clock: a moment that all ranks saw together */
+    sd_event *events;
+    int n, capacity; /* what comes when it is full is left out */
+} sd_trace;
+sd_status sd_trace_create(sd_trace *trace, int capacity);
+void sd_trace_free(sd_trace *trace);
+/* begin, end: of sd_clock_seconds(). */
+void sd_trace_add(sd_trace *trace, sd_lane lane, const char *name, double begin, double end, size_t bytes);
+/* events: [ranks][events_a_rank]; a rank is a process, a lane a thread. */
+sd_status sd_trace_write(const char *path, uint64_t step, const sd_event *events, int events_a_rank, int ranks,
+                         const char *const *hosts);
+
+/* The rank that the others waited for: the one that waited least, if the others waited longer than it by at least 3 % of the time and
+ * no other came near. waited: [ranks] seconds, of `seconds` of training. */
+typedef struct sd_blame {
+    int rank;        /* -1: nobody stands out */
+    double fraction; /* of the time, by which the others waited longer than it */
+} sd_blame;
+sd_blame sd_blame_find(const double *waited, int ranks, double seconds);
 
 /* summary.json. Text members end up as strings, numbers that are NAN as null. */
 typedef struct sd_summary {
     const char *run_folder, *host, *mpi, *isa, *status; /* status: "complete", "stopped" */
+    sd_blame waited_for;
+    const char *waited_for_host; /* of that rank; NULL: nobody stands out */
     int ranks, threads;
     uint64_t step, epoch, images, bytes_reduced, bytes_full;
     double seconds, kept_fraction;
@@ -171,7 +212,8 @@ typedef struct sd_prediction {
     double link_gbit, latency_us; /* as they were asked for */
     int n_ranks;
     const int *ranks;
-    uint64_t batch_images, rank_images, min_rank_images, train_images;
+    uint64_t batch_images, rank_images, train_images;
+    uint64_t min_shard_images; /* batch norm needs so many in a pass */
 } sd_prediction;
 sd_status sd_prediction_print(const sd_prediction *prediction);
 

@@ -38,6 +38,11 @@ static sd_status check_drop(sd_config *config) {
         return sd_config_fail(config, "stochastic_depth.rates", "rates are used with schedule = list only");
     if (is_list && rate_given && config->stochastic_depth.rate != 0)
         return sd_config_fail(config, rate_key, "with schedule = list the rates are given one by one; remove rate");
+    if (config->stochastic_depth.rank_divisor == SD_RANK_DIVISOR_KEPT &&
+        config->stochastic_depth.scope != SD_DROP_SCOPE_RANK)
+        return sd_config_fail(
+            config, "stochastic_depth.rank_divisor",
+            "kept is for scope = rank: with the others there are no ranks that dropped a branch alone");
     if (config->stochastic_depth.schedule == SD_DROP_CONSTANT && config->stochastic_depth.rate >= 0.5)
         sd_log_warn(
             "stochastic_depth.schedule = constant with rate %g drops early blocks as often as late ones; at 0.5 and above "
@@ -66,6 +71,28 @@ static sd_status check_lr(const sd_config *config) {
     return SD_OK;
 }
 
+static sd_status check_shards(const sd_config *config, int ranks) {
+    const long long shards = config->communication.shards, batch = config->train.batch_size;
+    if (config->communication.reduction != SD_REDUCTION_REPRODUCIBLE)
+        return SD_OK;
+    if ((shards & (shards - 1)) != 0)
+        return sd_config_fail(config, "communication.shards", "%lld is not a power of two", shards);
+    if (shards % ranks != 0)
+        return sd_config_fail(
+            config, "communication.shards",
+            "%d ranks cannot share %lld shards evenly; with reduction = reproducible use 1, 2, 4, ... ranks, at "
+            "most as many as shards",
+            ranks, shards);
+    if (batch < shards)
+        return sd_config_fail(config, "train.batch_size",
+                              "%lld images cannot be cut into %lld shards (communication.shards)", batch, shards);
+    if (config->stochastic_depth.scope == SD_DROP_SCOPE_RANK)
+        return sd_config_fail(config, "stochastic_depth.scope",
+                              "rank means other decisions on another number of ranks, which communication.reduction = "
+                              "reproducible rules out; use global or sample");
+    return SD_OK;
+}
+
 sd_status sd_config_check(sd_config *config, int ranks) {
     name_run(config);
     if (strchr(config->run.name, '/') || !strcmp(config->run.name, ".") || !strcmp(config->run.name, ".."))
@@ -81,6 +108,7 @@ sd_status sd_config_check(sd_config *config, int ranks) {
         return sd_config_fail(config, "train.batch_size",
                               "%lld images cannot be shared by %d ranks; every rank needs one",
                               (long long)config->train.batch_size, ranks);
+    SD_TRY(check_shards(config, ranks));
     if (config->data.dataset != SD_DATASET_SYNTHETIC && config->data.path[0] == '\0')
         return sd_config_fail(config, "data.path", "this dataset is read from files; name their folder");
     return SD_OK;

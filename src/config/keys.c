@@ -65,8 +65,10 @@ const key sd_keys[] = {
         stochastic_depth, schedule, "linear", "linear|linspace|zero_based|constant|list", NULL, true,
         "rate of block l of L: linear l/L (Huang et al.), linspace (l-1)/(L-1) (timm), zero_based (l-1)/L, constant, or rates"),
     LIST(stochastic_depth, rates, 0, 1, true, "schedule = list: the drop rate of every block, separated by commas"),
-    CHOICE(stochastic_depth, scope, "global", "global", "rank|sample", true,
-           "who shares a decision: global = the whole batch"),
+    CHOICE(stochastic_depth, scope, "global", "global|rank|sample", NULL, true,
+           "who shares a decision: the whole batch, the images of a rank, or nobody: each image has its own"),
+    CHOICE(stochastic_depth, rank_divisor, "all", "all|kept", NULL, true,
+           "scope = rank: a branch's gradient is divided by the images of all ranks, or of those that kept it"),
     CHOICE(stochastic_depth, scale, "inference", "inference|training", NULL, true,
            "inference: branches times 1-p at evaluation (Huang et al.); training: kept ones times 1/(1-p) (timm)"),
     CHOICE(stochastic_depth, unit, "branch", "branch|block", NULL, true,
@@ -109,13 +111,22 @@ const key sd_keys[] = {
 
     WHOLE(communication, bucket_bytes, "26214400", 4096, 2147483648.0, false, "most gradient bytes in one reduction"),
     SWITCH(communication, skip_dropped, "true", false, "do not send the gradients of dropped branches"),
-    CHOICE(communication, reduction, "fast", "fast", "reproducible", true, "fast: the MPI library's allreduce"),
+    CHOICE(communication, reduction, "fast", "fast|reproducible", NULL, true,
+           "fast: the MPI library's allreduce; reproducible: the same bits on any number of ranks that divides shards"),
+    WHOLE(communication, shards, "8", 1, 4096, true,
+          "reproducible: parts of a batch, a power of two; batch norm sees one at a time (batch_size / shards images)"),
+    CHOICE(
+        communication, progress, "thread", "thread|poll", NULL, false,
+        "what moves data while a rank computes: a thread that sleeps between looks, or the rank itself after each block"),
     WHOLE(communication, check_every, "100", 0, MANY, false,
           "compare the weights of all ranks every so many steps, and at the start; 0: never"),
 
     WHOLE(log, every_steps, "10", 0, MANY, false, "write a row of steps.csv every so many steps; 0: never"),
     SWITCH(log, decisions, "false", false,
            "gather every rank's own drop plan each step, compare, and write decisions.csv"),
+    TEXT(log, trace, "", false,
+         "file for what every rank does in one step, as Chrome trace events (chrome://tracing, ui.perfetto.dev)"),
+    WHOLE(log, trace_step, "0", 0, MANY, false, "the step that is traced; 0: the third after the start"),
     CHOICE(log, progress, "auto", "auto|on|off", NULL, false,
            "a progress line that rewrites itself; auto: on a terminal"),
 };
@@ -123,7 +134,7 @@ const key sd_keys[] = {
 const int sd_n_keys = sizeof sd_keys / sizeof sd_keys[0];
 _Static_assert(sizeof sd_keys / sizeof sd_keys[0] <= SD_CONFIG_MAX_KEYS, "raise SD_CONFIG_MAX_KEYS");
 
-const char *const sd_keys_later[] = {"model.init", "communication.shards", "log.tensorboard", NULL};
+const char *const sd_keys_later[] = {"model.init", "log.tensorboard", NULL};
 
 const key *sd_key_find(const char *section, const char *name) {
     for (int i = 0; i < sd_n_keys; i++)

@@ -16,12 +16,15 @@ sd_status sd_mpi_status(int code, const char *call) {
     return sd_fail(SD_ERR_INTERNAL, "%s failed: %.*s", call, length, text);
 }
 
+/* Messages travel while nobody spins, and ranks that wait give their core away, also where mpirun was not told to. */
+static void prepare_environment(void) { setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0); }
+
 sd_status sd_comm_start(int *argc, char ***argv, sd_comm **place) {
-    int provided;
     SD_TRY(sd_alloc(place, 1, sizeof **place));
     sd_comm *comm = *place;
-    SD_MPI(MPI_Init_thread, argc, argv, MPI_THREAD_FUNNELED, &provided);
-    if (provided < MPI_THREAD_FUNNELED)
+    prepare_environment();
+    SD_MPI(MPI_Init_thread, argc, argv, MPI_THREAD_SERIALIZED, &comm->thread_level);
+    if (comm->thread_level < MPI_THREAD_FUNNELED)
         return sd_fail(SD_ERR_INTERNAL, "this MPI library does not allow threads beside it (MPI_THREAD_FUNNELED)");
     SD_MPI(MPI_Comm_dup, MPI_COMM_WORLD, &comm->mpi);
     SD_MPI(MPI_Comm_set_errhandler, comm->mpi, MPI_ERRORS_RETURN);
@@ -32,16 +35,19 @@ sd_status sd_comm_start(int *argc, char ***argv, sd_comm **place) {
     SD_MPI(MPI_Comm_size, local, &comm->local_size);
     SD_MPI(MPI_Comm_free, &local);
     gethostname(comm->host, sizeof comm->host - 1);
-    return SD_OK;
+    return sd_alloc(&comm->gathered, (size_t)comm->size * SD_MAX_SUMS, sizeof *comm->gathered);
 }
 
-void sd_comm_finish(sd_comm **comm) {
-    if (!*comm)
+void sd_comm_finish(sd_comm **place) {
+    sd_comm *comm = *place;
+    if (!comm)
         return;
-    MPI_Comm_free(&(*comm)->mpi);
+    sd_progress_thread_stop(&comm->thread);
+    MPI_Comm_free(&comm->mpi);
     MPI_Finalize();
-    free(*comm);
-    *comm = NULL;
+    free(comm->gathered);
+    free(comm);
+    *place = NULL;
 }
 
 void sd_comm_abort(sd_comm *comm, int exit_code) {
@@ -64,12 +70,52 @@ const char *sd_comm_library(void) {
     return text;
 }
 
+/* ---- collectives: what they need, handed to whoever calls MPI ---- */
+
+typedef struct operands {
+    void *data, *all; /* all: of a gather */
+    size_t bytes;
+    int n, root;
+    MPI_Datatype type;
+    MPI_Op op;
+} operands;
+
+static sd_status allreduce(sd_comm *comm, void *context) {
+    const operands *o = context;
+    SD_MPI(MPI_Allreduce, MPI_IN_PLACE, o->data, o->n, o->type, o->op, comm->mpi);
+    return SD_OK;
+}
+
+static sd_status broadcast(sd_comm *comm, void *context) {
+    const operands *o = context;
+    size_t bytes = o->bytes;
+    for (unsigned char *at = o->data; bytes > 0;) {
+        int now = bytes < INT_MAX ? (int)bytes : INT_MAX;
+        SD_MPI(MPI_Bcast, at, now, MPI_BYTE, o->root, comm->mpi);
+        at += now;
+        bytes -= (size_t)now;
+    }
+    return SD_OK;
+}
+
+static sd_status gather(sd_comm *comm, void *context) {
+    const operands *o = context;
+    SD_MPI(MPI_Gather, o->data, (int)o->bytes, MPI_BYTE, o->all, (int)o->bytes, MPI_BYTE, 0, comm->mpi);
+    return SD_OK;
+}
+
+static sd_status allgather(sd_comm *comm, void *context) {
+    const operands *o = context;
+    SD_MPI(MPI_Allgather, o->data, o->n, o->type, o->all, o->n, o->type, comm->mpi);
+    return SD_OK;
+}
+
 sd_status sd_comm_agree(sd_comm *comm, sd_status status) {
     int first = status == SD_OK ? INT_MAX : comm->rank, code = (int)status;
-    SD_MPI(MPI_Allreduce, MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, comm->mpi);
+    SD_TRY(sd_comm_call(comm, allreduce, &(operands){.data = &first, .n = 1, .type = MPI_INT, .op = MPI_MIN}));
     if (first == INT_MAX)
         return SD_OK;
-    SD_MPI(MPI_Bcast, &code, 1, MPI_INT, first, comm->mpi);
+    SD_TRY(sd_comm_call(comm, broadcast, &(operands){.data = &code, .bytes = sizeof code, .root = first}));
     if (comm->rank != first)
         sd_error_clear(); /* one rank speaks */
     comm->failed_together = true;
@@ -77,28 +123,26 @@ sd_status sd_comm_agree(sd_comm *comm, sd_status status) {
 }
 
 sd_status sd_comm_broadcast(sd_comm *comm, void *data, size_t bytes) {
-    for (unsigned char *at = data; bytes > 0;) {
-        int now = bytes < INT_MAX ? (int)bytes : INT_MAX;
-        SD_MPI(MPI_Bcast, at, now, MPI_BYTE, 0, comm->mpi);
-        at += now;
-        bytes -= (size_t)now;
-    }
-    return SD_OK;
-}
-
-sd_status sd_comm_sum(sd_comm *comm, double *values, int n) {
-    SD_MPI(MPI_Allreduce, MPI_IN_PLACE, values, n, MPI_DOUBLE, MPI_SUM, comm->mpi);
-    return SD_OK;
+    return sd_comm_call(comm, broadcast, &(operands){.data = data, .bytes = bytes});
 }
 
 sd_status sd_comm_max(sd_comm *comm, double *values, int n) {
-    SD_MPI(MPI_Allreduce, MPI_IN_PLACE, values, n, MPI_DOUBLE, MPI_MAX, comm->mpi);
+    return sd_comm_call(comm, allreduce, &(operands){.data = values, .n = n, .type = MPI_DOUBLE, .op = MPI_MAX});
+}
+
+sd_status sd_comm_sum(sd_comm *comm, double *values, int shards, int n) {
+    sd_tree_fold(values, shards, n);
+    for (; n > SD_MAX_SUMS; n -= SD_MAX_SUMS, values += SD_MAX_SUMS)
+        SD_TRY(sd_comm_sum(comm, values, 1, SD_MAX_SUMS));
+    SD_TRY(
+        sd_comm_call(comm, allgather, &(operands){.data = values, .n = n, .type = MPI_DOUBLE, .all = comm->gathered}));
+    sd_tree_fold(comm->gathered, comm->size, n);
+    memcpy(values, comm->gathered, (size_t)n * sizeof *values);
     return SD_OK;
 }
 
 sd_status sd_comm_gather(sd_comm *comm, const void *mine, size_t bytes, void *all) {
     if (bytes > INT_MAX)
         return sd_fail(SD_ERR_INTERNAL, "a gather of %zu bytes is too large", bytes);
-    SD_MPI(MPI_Gather, mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, 0, comm->mpi);
-    return SD_OK;
+    return sd_comm_call(comm, gather, &(operands){.data = (void *)mine, .bytes = bytes, .all = all});
 }

@@ -6,19 +6,65 @@
 
 #include "sdtrain/dist.h"
 
-enum { SD_HOST_BYTES = 64 };
+enum { SD_HOST_BYTES = 64, SD_MAX_SUMS = 8 };
+
+typedef struct sd_progress_thread sd_progress_thread;
+
+/* Something to be driven on until it says that nothing is left for now. It may call MPI. */
+typedef bool (*sd_work)(void *context);
 
 struct sd_comm {
     MPI_Comm mpi;
     int rank, size, local_size;
+    int thread_level;           /* what MPI provides */
+    sd_progress_thread *thread; /* if there, it alone calls MPI */
+    sd_work work;               /* what sd_comm_drive() drives */
+    void *work_context;
+    double *gathered; /* [size][SD_MAX_SUMS] */
     char host[SD_HOST_BYTES];
     bool failed_together;
 };
 
-/* A status from an MPI return code. */
+/* A status from an MPI return code. Where MPI may be called. */
 sd_status sd_mpi_status(int code, const char *call);
 
 /* Calls an MPI function and returns from the caller if it fails. */
 #define SD_MPI(function, ...) SD_TRY(sd_mpi_status(function(__VA_ARGS__), #function))
+
+/* Runs call(comm, context) where MPI may be called, and waits for it. */
+sd_status sd_comm_call(sd_comm *comm, sd_status (*call)(sd_comm *, void *), void *context);
+
+/* Names the work that follows. */
+void sd_comm_set_work(sd_comm *comm, sd_work work, void *context);
+/* Drives it on a little (the caller does it: progress = poll), or sees to it that the thread does. */
+void sd_comm_drive(sd_comm *comm);
+/* Until nothing is left of it. */
+void sd_comm_finish_work(sd_comm *comm);
+
+void sd_progress_thread_stop(sd_progress_thread **thread);
+
+/* Whether all ranks hold one hash, by a minimum over ranks of these words: the least of ~hash is the complement of the most. */
+enum { SD_BALLOT_WORDS = 2 };
+typedef struct sd_ballot {
+    uint64_t word[SD_BALLOT_WORDS];
+} sd_ballot;
+static inline sd_ballot sd_ballot_of(uint64_t hash) { return (sd_ballot){{hash, ~hash}}; }
+static inline bool sd_ballot_is_unanimous(const sd_ballot *counted) { return counted->word[0] == ~counted->word[1]; }
+
+/* values: [rows][n] -> values[0..n): the sum over rows in a fixed binary tree that joins neighbours (0+1, 2+3, then those). */
+void sd_tree_fold(double *values, int rows, int n);
+
+/* The sum of a range of the gradient over ranks, a power of two of them, in place, in the binary tree that joins neighbours:
+ * recursive halving, then recursive doubling (Thakur et al. 2005), so that every value is summed by one rank and in one order. */
+typedef struct sd_tree_sum {
+    float *data, *received; /* received: room for half of it */
+    size_t elems;
+    int tag, level, levels;
+    bool halving;
+    MPI_Request request[2];
+} sd_tree_sum;
+
+sd_status sd_tree_sum_start(sd_comm *comm, sd_tree_sum *sum);
+sd_status sd_tree_sum_advance(sd_comm *comm, sd_tree_sum *sum, bool *done);
 
 #endif

@@ -14,6 +14,17 @@ typedef struct testimony {
 
 uint64_t sd_hash(const void *data, size_t bytes) { return XXH3_64bits(data, bytes); }
 
+uint64_t sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan) {
+    const size_t units = (size_t)plan->units;
+    const uint64_t parts[] = {law->seed,
+                              step,
+                              (uint64_t)law->scope,
+                              sd_hash(law->rate, units * sizeof *law->rate),
+                              sd_hash(plan->kept, units * sizeof *plan->kept),
+                              sd_hash(plan->images, units * sizeof *plan->images)};
+    return sd_hash(parts, sizeof parts);
+}
+
 /* How many of all ranks say the same as rank i. */
 static int supporters(const testimony *all, int ranks, int i) {
     int n = 0;
@@ -37,10 +48,15 @@ static sd_status name_odd_ranks(const testimony *all, int ranks, const char *wha
                    tie ? "differ" : "differs from the rest");
 }
 
+static sd_status count_ballots(sd_comm *comm, void *ballot) {
+    SD_MPI(MPI_Allreduce, MPI_IN_PLACE, ballot, SD_BALLOT_WORDS, MPI_UINT64_T, MPI_MIN, comm->mpi);
+    return SD_OK;
+}
+
 sd_status sd_comm_check_same(sd_comm *comm, uint64_t hash, const char *what) {
-    uint64_t least_most[2] = {hash, ~hash}; /* the least of ~hash is the complement of the most */
-    SD_MPI(MPI_Allreduce, MPI_IN_PLACE, least_most, 2, MPI_UINT64_T, MPI_MIN, comm->mpi);
-    if (least_most[0] == ~least_most[1])
+    sd_ballot ballot = sd_ballot_of(hash);
+    SD_TRY(sd_comm_call(comm, count_ballots, &ballot));
+    if (sd_ballot_is_unanimous(&ballot))
         return SD_OK;
     testimony mine = {.hash = hash}, *all = NULL;
     snprintf(mine.host, sizeof mine.host, "%s", comm->host);

@@ -1,64 +1,284 @@
-#include <limits.h>
+/* The operations of a step, in one order on all ranks: 0 asks whether ranks hold one plan; 1, 2, ... sum buckets; the last one sums
+ * the few numbers of the step, and shows when every rank has ended its backward pass. */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "comm.h"
+#include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
 
-void sd_reducer_init(sd_reducer *reducer, sd_comm *comm, sd_network *network, size_t bucket_bytes, bool skip_dropped) {
-    *reducer = (sd_reducer){
-        .comm = comm, .network = network, .bucket_elems = bucket_bytes / sizeof(float), .skip_dropped = skip_dropped};
+typedef enum operation_kind { ASK, SUM, TREE_SUM, GATHER } operation_kind;
+
+typedef struct operation {
+    operation_kind kind;
+    size_t first_elem, elems; /* of a bucket */
+    MPI_Request request;
+    sd_tree_sum tree;
+    bool started, done;
+    double begin, end; /* clock */
+} operation;
+
+enum { MAX_LEVELS = 16, MESSAGE_BYTES = 4096 };
+
+struct sd_reducer {
+    sd_comm *comm;
+    sd_network *network;
+    sd_reducer_spec spec;
+    int levels; /* of the tree within this rank: shards = 2^levels */
+    float *memory;
+    float
+        *partial[MAX_LEVELS]; /* sums of 1, 2, 4, ... shards that wait for their neighbours, laid out like gradients */
+    float *received;          /* half as large, for tree sums */
+    size_t buffer_elems;
+    const sd_drop_plan *plan; /* of the step under way */
+    const sd_drop_part *part; /* of the shard under way */
+    uint64_t hash;
+    int shard;                /* of this rank; under way */
+    size_t first_elem, elems; /* the open bucket */
+    sd_traffic traffic;
+    sd_ballot ballot;
+    double mine[SD_MAX_SUMS];
+    int n_sums;
+    operation *operations;
+    atomic_int posted; /* the rest is of whoever calls MPI, until all posted are done */
+    int done;
+    sd_status status;
+    char message[MESSAGE_BYTES]; /* of a status that is not OK */
+};
+
+static size_t bucket_elems(const sd_reducer *r) { return r->spec.bucket_bytes / sizeof(float); }
+static float *gradients(const sd_reducer *r) { return sd_network_gradients(r->network); }
+
+static sd_status create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer *r) {
+    r->comm = comm;
+    r->network = network;
+    r->spec = *spec;
+    r->buffer_elems = sd_network_buffer_elems(network);
+    while (1 << r->levels < spec->shards)
+        r->levels++;
+    if (r->levels > 0)
+        SD_TRY(sd_alloc_floats(&r->memory, r->buffer_elems * (size_t)r->levels));
+    for (int level = 0; level < r->levels; level++)
+        r->partial[level] = r->memory + r->buffer_elems * (size_t)level;
+    if (spec->reproducible && comm->size > 1)
+        SD_TRY(sd_alloc_floats(&r->received, r->buffer_elems / 2 + 1));
+    return sd_alloc(&r->operations, (size_t)sd_network_n_segments(network) + 2, sizeof *r->operations);
 }
 
-void sd_reducer_begin(sd_reducer *reducer, const sd_drop_plan *plan) {
-    reducer->plan = plan;
-    reducer->elems = 0;
-    reducer->status = SD_OK;
-    reducer->parameter_bytes = 0;
-    reducer->seconds = 0;
+sd_status sd_reducer_create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer **reducer) {
+    SD_TRY(sd_alloc(reducer, 1, sizeof **reducer));
+    return create(comm, network, spec, *reducer);
 }
 
-static sd_status sum_floats(sd_comm *comm, float *data, size_t elems) {
-    while (elems > 0) {
-        int now = elems < INT_MAX ? (int)elems : INT_MAX;
-        SD_MPI(MPI_Allreduce, MPI_IN_PLACE, data, now, MPI_FLOAT, MPI_SUM, comm->mpi);
-        data += now;
-        elems -= (size_t)now;
+void sd_reducer_destroy(sd_reducer **place) {
+    sd_reducer *r = *place;
+    if (!r)
+        return;
+    free(r->memory);
+    free(r->received);
+    free(r->operations);
+    free(r);
+    *place = NULL;
+}
+
+size_t sd_reducer_bytes(const sd_reducer *r) {
+    return sizeof(float) * (r->buffer_elems * (size_t)r->levels + (r->received ? r->buffer_elems / 2 : 0));
+}
+
+/* ---- where MPI may be called ---- */
+
+static sd_status start(sd_reducer *r, operation *o) {
+    sd_comm *comm = r->comm;
+    float *data = gradients(r) + o->first_elem;
+    o->started = true;
+    o->begin = sd_clock_seconds();
+    switch (o->kind) {
+    case ASK:
+        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, &r->ballot, SD_BALLOT_WORDS, MPI_UINT64_T, MPI_MIN, comm->mpi,
+               &o->request);
+        break;
+    case SUM:
+        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, data, (int)o->elems, MPI_FLOAT, MPI_SUM, comm->mpi, &o->request);
+        break;
+    case TREE_SUM:
+        o->tree = (sd_tree_sum){.data = data,
+                                .received = r->received + o->first_elem / 2,
+                                .elems = o->elems,
+                                .tag = (int)(o - r->operations)};
+        return sd_tree_sum_start(comm, &o->tree);
+    case GATHER:
+        SD_MPI(MPI_Iallgather, r->mine, r->n_sums, MPI_DOUBLE, comm->gathered, r->n_sums, MPI_DOUBLE, comm->mpi,
+               &o->request);
+        break;
     }
     return SD_OK;
 }
 
+static sd_status advance(sd_reducer *r, operation *o) {
+    int done = 0;
+    if (o->kind == TREE_SUM) {
+        SD_TRY(sd_tree_sum_advance(r->comm, &o->tree, &o->done));
+    } else {
+        SD_MPI(MPI_Test, &o->request, &done, MPI_STATUS_IGNORE);
+        o->done = done;
+    }
+    if (o->done)
+        o->end = sd_clock_seconds();
+    return SD_OK;
+}
+
+static bool disagree(const sd_reducer *r) { return r->operations[0].done && !sd_ballot_is_unanimous(&r->ballot); }
+
+static sd_status work_on(sd_reducer *r, int posted) {
+    for (int i = r->done; i < posted; i++) {
+        operation *o = &r->operations[i];
+        if (!o->started && (i == 0 || r->operations[0].done))
+            SD_TRY(start(r, o));
+        if (o->started && !o->done)
+            SD_TRY(advance(r, o));
+        if (disagree(r))
+            return SD_OK;
+    }
+    while (r->done < posted && r->operations[r->done].done)
+        r->done++;
+    return SD_OK;
+}
+
+/* An sd_work. */
+static bool work(void *context) {
+    sd_reducer *r = context;
+    const int posted = atomic_load_explicit(&r->posted, memory_order_acquire);
+    if (r->status == SD_OK) {
+        r->status = work_on(r, posted);
+        if (r->status != SD_OK)
+            snprintf(r->message, sizeof r->message, "%s", sd_error_message());
+    }
+    return r->done == posted || r->status != SD_OK || disagree(r);
+}
+
+/* ---- the step ---- */
+
+static void post(sd_reducer *r, operation o) {
+    const int i = atomic_load_explicit(&r->posted, memory_order_relaxed);
+    r->operations[i] = o;
+    atomic_store_explicit(&r->posted, i + 1, memory_order_release);
+    sd_comm_drive(r->comm);
+}
+
+void sd_reducer_begin(sd_reducer *r, const sd_drop_plan *plan, uint64_t hash) {
+    r->plan = plan;
+    r->hash = hash;
+    r->shard = -1;
+    r->elems = 0;
+    r->traffic = (sd_traffic){0};
+    r->status = SD_OK;
+    r->done = 0;
+    atomic_store(&r->posted, 0);
+    r->ballot = sd_ballot_of(hash);
+    sd_comm_set_work(r->comm, work, r);
+    if (r->comm->size > 1)
+        post(r, (operation){.kind = ASK});
+}
+
+void sd_reducer_begin_shard(sd_reducer *r, const sd_drop_part *part) {
+    r->part = part;
+    if (r->shard >= 0) { /* what the shard before ended with waits at its level, where no buffer is in use now */
+        int level = 0;
+        while (r->shard >> level & 1)
+            level++;
+        float *ended = gradients(r);
+        sd_network_set_gradients(r->network, r->partial[level]);
+        r->partial[level] = ended;
+    }
+    r->shard++;
+}
+
 /* Sends the open bucket. */
-static void flush(sd_reducer *reducer) {
-    if (reducer->elems == 0 || reducer->status != SD_OK)
+static void flush(sd_reducer *r) {
+    if (r->elems > 0)
+        post(r, (operation){
+                    .kind = r->spec.reproducible ? TREE_SUM : SUM, .first_elem = r->first_elem, .elems = r->elems});
+    r->elems = 0;
+}
+
+/* Adds a shard's segment to those of its neighbours that wait; the last shard ends with the sum of all. */
+static void fold(sd_reducer *r, const sd_segment *segment) {
+    float *restrict data = gradients(r) + segment->offset_elems;
+    for (int level = 0; r->shard >> level & 1; level++) {
+        const float *restrict left = r->partial[level] + segment->offset_elems;
+        for (size_t i = 0; i < segment->elems; i++)
+            data[i] += left[i];
+    }
+}
+
+static void segment_done(sd_reducer *r, const sd_segment *segment) {
+    const bool last = r->shard == r->spec.shards - 1, sent = r->comm->size > 1;
+    const bool kept = sd_segment_is_kept(segment, r->plan);
+    const bool here = kept && (segment->unit < 0 || !r->part || r->part->images[segment->unit] > 0);
+    if (!kept && (r->spec.skip_dropped || !sent)) {
+        if (last)
+            flush(r); /* what follows is not adjacent */
         return;
-    double begin = sd_clock_seconds();
-    reducer->status =
-        sum_floats(reducer->comm, sd_network_gradients(reducer->network) + reducer->first_elem, reducer->elems);
-    reducer->elems = 0;
-    reducer->seconds += sd_clock_seconds() - begin;
+    }
+    if (!here)
+        memset(gradients(r) + segment->offset_elems, 0, segment->elems * sizeof(float));
+    fold(r, segment);
+    if (!last || !sent)
+        return;
+    if (r->elems > 0 && r->elems + segment->elems > bucket_elems(r))
+        flush(r);
+    if (r->elems == 0)
+        r->first_elem = segment->offset_elems;
+    r->elems += segment->elems;
+    r->traffic.parameter_bytes += segment->parameter_elems * sizeof(float);
 }
 
 void sd_reducer_segment_done(void *context, int index) {
-    sd_reducer *reducer = context;
-    if (reducer->comm->size == 1)
-        return;
-    const sd_segment *segment = sd_network_segment(reducer->network, index);
-    if (!sd_segment_is_kept(segment, reducer->plan)) {
-        if (reducer->skip_dropped) {
-            flush(reducer); /* what follows is not adjacent */
-            return;
-        }
-        memset(sd_network_gradients(reducer->network) + segment->offset_elems, 0, segment->elems * sizeof(float));
-    }
-    if (reducer->elems > 0 && reducer->elems + segment->elems > reducer->bucket_elems)
-        flush(reducer);
-    if (reducer->elems == 0)
-        reducer->first_elem = segment->offset_elems;
-    reducer->elems += segment->elems;
-    reducer->parameter_bytes += segment->parameter_elems * sizeof(float);
+    sd_reducer *r = context;
+    const double begin = sd_clock_seconds();
+    segment_done(r, sd_network_segment(r->network, index));
+    if (r->comm->size > 1 && !r->comm->thread)
+        sd_comm_drive(r->comm);
+    r->traffic.driving += sd_clock_seconds() - begin;
 }
 
-sd_status sd_reducer_end(sd_reducer *reducer) {
-    flush(reducer);
-    return reducer->status;
+sd_status sd_reducer_end(sd_reducer *r, double *values, int n, sd_traffic *traffic) {
+    const double begin = sd_clock_seconds();
+    if (r->comm->size == 1) {
+        sd_tree_fold(values, r->spec.shards, n);
+        *traffic = r->traffic;
+        return SD_OK;
+    }
+    if (n > SD_MAX_SUMS)
+        return sd_fail(SD_ERR_INTERNAL, "a sum of %d values is too large", n);
+    flush(r);
+    sd_tree_fold(values, r->spec.shards, n);
+    memcpy(r->mine, values, (size_t)n * sizeof *values);
+    r->n_sums = n;
+    post(r, (operation){.kind = GATHER});
+    sd_comm_finish_work(r->comm);
+    if (r->status != SD_OK)
+        return sd_fail(r->status, "%s", r->message);
+    if (disagree(r))
+        return sd_comm_check_same(r->comm, r->hash, "drop plan");
+    const int posted = atomic_load(&r->posted);
+    const double all_ended = r->operations[posted - 1].end, now = sd_clock_seconds();
+    r->traffic.waiting = all_ended > begin ? all_ended - begin : 0;
+    r->traffic.transfer = now - begin - r->traffic.waiting;
+    sd_tree_fold(r->comm->gathered, r->comm->size, n);
+    memcpy(values, r->comm->gathered, (size_t)n * sizeof *values);
+    *traffic = r->traffic;
+    return SD_OK;
+}
+
+bool sd_reducer_operation(const sd_reducer *r, int i, sd_operation_record *record) {
+    static const char *const names[] = {
+        [ASK] = "agree on the plan", [SUM] = "allreduce", [TREE_SUM] = "tree sum", [GATHER] = "sum of losses"};
+    if (i >= atomic_load(&r->posted))
+        return false;
+    const operation *o = &r->operations[i];
+    *record = (sd_operation_record){names[o->kind], o->elems * sizeof(float), o->begin, o->end};
+    return true;
 }

@@ -19,6 +19,7 @@ sd_status sd_model_check_name(const char *name) { return build(&(sd_model_spec){
 sd_status sd_model_create(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network) {
     SD_TRY(sd_network_create(kernels, max_images, spec->classes, network));
     (*network)->direct = spec->convolution == SD_CONVOLUTION_DIRECT;
+    (*network)->gathers = spec->gathers;
     sd_status status = build(spec, *network);
     if (status == SD_OK)
         status = sd_network_finish(*network);

@@ -1,4 +1,5 @@
 #include <math.h>
+#include <string.h>
 
 #include "network.h"
 
@@ -51,13 +52,24 @@ sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *co
     return SD_OK;
 }
 
+static bool has_statistics(const sd_conv_bn *layer) { return sd_conv_rows_out(&layer->conv) >= 2; }
+
+/* The running statistics in place of the batch's. */
+static void take_running(sd_conv_bn *layer, const sd_kernels *k, float batch_share) {
+    const size_t c = (size_t)layer->conv.k;
+    memcpy(layer->mean, layer->running_mean->value, c * sizeof(float));
+    memcpy(layer->variance, layer->running_variance->value, c * sizeof(float));
+    k->scale(c, batch_share, layer->mean, layer->running_mean->gradient);
+    k->scale(c, batch_share, layer->variance, layer->running_variance->gradient);
+}
+
 sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, float scale) {
     const sd_kernels *k = context->k;
     const sd_pass *pass = context->pass;
     sd_conv2d *conv = &layer->conv;
     conv->images = pass->images;
     const float *mean = layer->running_mean->value, *variance = layer->running_variance->value;
-    if (pass->training) {
+    if (pass->training && has_statistics(layer)) {
         const sd_epilogue statistics = {.mean = layer->mean, .variance = layer->variance};
         k->conv2d_forward(conv, x, layer->weight->value, layer->product, &statistics, context->scratch);
         mean = layer->mean;
@@ -69,6 +81,8 @@ sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, cons
         k->scale((size_t)conv->k, unbiased, variance, layer->running_variance->gradient);
     } else {
         k->conv2d_forward(conv, x, layer->weight->value, layer->product, NULL, context->scratch);
+        if (pass->training)
+            take_running(layer, k, pass->batch_share);
     }
     sd_batchnorm_forward(conv->k, mean, variance, EPSILON, layer->gamma->value, layer->beta->value, scale, layer->a,
                          layer->d);
@@ -87,6 +101,10 @@ void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const sd_
     sd_batchnorm_backward(sd_conv_rows_out(conv), conv->k, layer->mean, layer->variance, EPSILON, layer->gamma->value,
                           scale, layer->sum, layer->sum_product, layer->gamma->gradient, layer->beta->gradient,
                           layer->da, layer->db, layer->dd);
+    if (!has_statistics(layer)) { /* they were constants */
+        memset(layer->db, 0, (size_t)conv->k * sizeof(float));
+        memset(layer->dd, 0, (size_t)conv->k * sizeof(float));
+    }
     const sd_operand dproduct = {.u = dy, .a = layer->da, .v = layer->product, .b = layer->db, .d = layer->dd};
     k->conv2d_backward(conv, x, &dproduct, layer->weight->value, layer->weight->gradient, dx, epilogue,
                        context->scratch);

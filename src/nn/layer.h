@@ -15,14 +15,15 @@ typedef struct sd_shape {
 static inline size_t sd_shape_elems(sd_shape shape) { return (size_t)shape.h * (size_t)shape.w * (size_t)shape.c; }
 
 /* Floats of working memory that a pass hands to layers; each holds the largest that any layer asked for. */
-enum { SD_WORK_BUFFERS = 2 };
+enum { SD_WORK_BUFFERS = 2, SD_GATHERED_BUFFERS = 3 };
 
 /* A pass as layers see it. */
 typedef struct sd_context {
     const sd_pass *pass;
     const sd_kernels *k;
-    float *scratch;               /* for kernels */
-    float *work[SD_WORK_BUFFERS]; /* for a branch's or a stem's own gradients */
+    float *scratch;                       /* for kernels */
+    float *work[SD_WORK_BUFFERS];         /* for a branch's or a stem's own gradients */
+    float *gathered[SD_GATHERED_BUFFERS]; /* x, y or dy, and dx of a branch that some images keep; not for branches */
 } sd_context;
 
 /* Pixels of a convolution's result, of all images. */
@@ -43,7 +44,9 @@ typedef struct sd_conv_bn {
 
 sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *conv_name, const char *norm_name,
                           sd_shape in, int filters, int kernel, int stride, sd_shape *out);
-/* Returns scale times the normalised product, to be read until the next pass. */
+/* Returns scale times the normalised product, to be read until the next pass. In training it normalises by the statistics of the
+ * pass; where these would be those of a single value a channel (whose variance is no estimate, and which would come out as 0
+ * whatever it is), by the running ones as constants, which then count as this pass's part of the batch: they do not move. */
 sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, float scale);
 /* What sd_conv_bn_backward() needs of dy: whoever computes dy does this last. */
 sd_epilogue sd_conv_bn_sums(const sd_conv_bn *layer);

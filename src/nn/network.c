@@ -78,6 +78,10 @@ void sd_network_want_gradient(sd_network *network, size_t elems_per_image) {
     want(network, elems_per_image, &network->gradient_elems);
 }
 
+void sd_network_want_gathered(sd_network *network, size_t elems_per_image) {
+    want(network, elems_per_image, &network->gathered_elems);
+}
+
 /* Puts the segments into the order in which backward finishes them, the reverse of how they were built, and lays the buffer
  * out in that order. */
 static void order_segments(sd_network *network) {
@@ -120,12 +124,19 @@ sd_status sd_network_finish(sd_network *network) {
         SD_TRY(sd_arena_reserve(&network->arena, &network->work[i], network->work_elems));
     for (int i = 0; i < 2; i++)
         SD_TRY(sd_arena_reserve(&network->arena, &network->gradient[i], network->gradient_elems));
+    for (int i = 0; network->gathers && i < SD_GATHERED_BUFFERS; i++)
+        SD_TRY(sd_arena_reserve(&network->arena, &network->gathered[i], network->gathered_elems));
     SD_TRY(sd_arena_commit(&network->arena));
-    for (int i = 0; i < network->n_tensors; i++) {
+    for (int i = 0; i < network->n_tensors; i++)
         network->tensors[i]->value = network->values + network->tensors[i]->offset_elems;
-        network->tensors[i]->gradient = network->gradients + network->tensors[i]->offset_elems;
-    }
+    sd_network_set_gradients(network, network->gradients);
     return SD_OK;
+}
+
+void sd_network_set_gradients(sd_network *network, float *gradients) {
+    network->gradients = gradients;
+    for (int i = 0; i < network->n_tensors; i++)
+        network->tensors[i]->gradient = gradients + network->tensors[i]->offset_elems;
 }
 
 void sd_network_destroy(sd_network **place) {
@@ -150,6 +161,7 @@ void sd_network_destroy(sd_network **place) {
 static sd_context context_of(const sd_network *network, const sd_pass *pass) {
     sd_context context = {.pass = pass, .k = network->kernels, .scratch = network->scratch};
     memcpy(context.work, network->work, sizeof context.work);
+    memcpy(context.gathered, network->gathered, sizeof context.gathered);
     return context;
 }
 
@@ -205,8 +217,10 @@ void sd_network_update_statistics(sd_network *network, const sd_drop_plan *plan)
         sd_tensor *tensor = network->tensors[i];
         if (tensor->kind != SD_TENSOR_STATISTIC || !sd_segment_is_kept(&network->segments[tensor->segment], plan))
             continue;
+        /* In this form a batch whose statistic is the running one leaves it as it is, even where the sum of the ranks' parts
+         * has come out some units in the last place beside it. */
         for (size_t e = 0; e < tensor->elems; e++)
-            tensor->value[e] = (1 - STATISTICS_MOMENTUM) * tensor->value[e] + STATISTICS_MOMENTUM * tensor->gradient[e];
+            tensor->value[e] += STATISTICS_MOMENTUM * (tensor->gradient[e] - tensor->value[e]);
     }
     for (int i = 0; i < network->n_segments; i++)
         network->segments[i].kept_steps += sd_segment_is_kept(&network->segments[i], plan);

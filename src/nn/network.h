@@ -68,7 +68,8 @@ typedef struct sd_head {
 struct sd_network {
     const sd_kernels *kernels;
     int max_images, classes, blocks;
-    bool direct; /* convolutions: no transformed algorithm */
+    bool direct;  /* convolutions: no transformed algorithm */
+    bool gathers; /* passes may have parts that keep a branch for some of their images */
     sd_arena arena;
     sd_tensor **tensors;
     int n_tensors, tensors_capacity;
@@ -84,9 +85,9 @@ struct sd_network {
     float *values, *gradients;
     size_t buffer_elems, parameters, batchnorm_values;
     double flops;
-    size_t scratch_elems, work_elems,
-        gradient_elems; /* the largest any layer asked for, the latter two for all images */
-    float *scratch, *work[SD_WORK_BUFFERS], *gradient[2];
+    /* The largest any layer asked for, all but the first for all images. */
+    size_t scratch_elems, work_elems, gradient_elems, gathered_elems;
+    float *scratch, *work[SD_WORK_BUFFERS], *gradient[2], *gathered[SD_GATHERED_BUFFERS];
 };
 
 sd_status sd_network_create(const sd_kernels *kernels, int max_images, int classes, sd_network **network);
@@ -121,6 +122,15 @@ void sd_network_want_scratch(sd_network *network, size_t elems);
 void sd_network_want_work(sd_network *network, size_t elems_per_image);
 /* The gradient that goes from residual to residual. */
 void sd_network_want_gradient(sd_network *network, size_t elems_per_image);
+/* What a residual gathers; planned only if the network gathers. */
+void sd_network_want_gathered(sd_network *network, size_t elems_per_image);
+
+/* some[i] = all[places[i]], and all[places[i]] = some[i]; elems: of an image. */
+void sd_gather(int images, const uint32_t *places, size_t elems, const float *all, float *some);
+void sd_scatter(int images, const uint32_t *places, size_t elems, const float *some, float *all);
+/* to[i] = from[i], then max(., 0) if relu, for the images of the pass whose places are not listed. to may be from. */
+void sd_fill_rest(const sd_context *context, int images, const uint32_t *places, sd_shape shape, const float *from,
+                  bool relu, float *to);
 
 /* Parts of a pass. */
 const float *sd_residual_forward(sd_residual *residual, const sd_context *context, const float *x);

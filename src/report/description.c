@@ -1,17 +1,5 @@
 #include "sdtrain/report.h"
 
-sd_savings sd_savings_expected(sd_network *network, const sd_drop_law *law) {
-    sd_savings savings = {0};
-    const int units = sd_network_n_units(network);
-    for (int i = 0; i < units; i++) {
-        const sd_unit *unit = sd_network_unit(network, i);
-        savings.branches += law->rate[i] / units;
-        savings.flops += law->rate[i] * unit->flops / sd_network_flops(network);
-        savings.bytes += law->rate[i] * (double)unit->parameters / (double)sd_network_parameters(network);
-    }
-    return savings;
-}
-
 sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_drop_law *law) {
     sd_csv csv = {0};
     SD_TRY(sd_csv_open(&csv, folder, "schedule.csv", "branch,name,depth,drop_rate,parameters,flops", 0));
@@ -27,8 +15,8 @@ sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_dr
 
 static double mebibytes(size_t bytes) { return (double)bytes / (1 << 20); }
 
-void sd_description_print(const sd_description *d) {
-    const sd_savings savings = sd_savings_expected(d->network, d->law);
+sd_status sd_description_print(const sd_description *d) {
+    const sd_savings savings = sd_savings_expected(d->network, d->law, (uint64_t)d->config->train.batch_size);
     const double forward = sd_network_flops(d->network), full_bytes = 4.0 * (double)sd_network_parameters(d->network);
     printf("model      %s, %d classes, %d x %d pixels: %zu parameters, %.4g MFLOP forward an image\n",
            d->config->model.name, sd_network_classes(d->network), d->image_size, d->image_size,
@@ -63,4 +51,5 @@ void sd_description_print(const sd_description *d) {
                full_bytes * (1 - savings.bytes), full_bytes, d->ranks == 1 ? "; with one rank nothing is sent" : "");
     else
         printf("  gradient bytes skipped    0.00 %%   (communication.skip_dropped = false)\n");
+    return sd_savings_print(d);
 }

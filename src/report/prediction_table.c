@@ -38,13 +38,13 @@ static void print_columns(const table *t, int ranks, const sd_step_seconds *s, c
 
 /* Why a step is not possible with so many ranks; NULL if it is. */
 static const char *obstacle(const table *t, int ranks) {
-    const int shards = t->p->cluster->shards;
+    const int shards = t->p->cluster->shards, passes = shards > 0 ? shards : ranks;
     if (shards > 0 && shards % ranks != 0)
         return "not possible: the number of ranks does not divide communication.shards";
-    if (batch_images(t, ranks) / (uint64_t)ranks >= t->p->min_rank_images)
+    if (batch_images(t, ranks) / (uint64_t)passes >= t->p->min_shard_images)
         return NULL;
-    return t->p->min_rank_images > 1 ? "not possible: less than two images a rank, batch norm needs them"
-                                     : "not possible: less than one image a rank";
+    return t->p->min_shard_images > 1 ? "not possible: batch norm needs two images in a pass"
+                                      : "not possible: less than one image a rank";
 }
 
 static sd_status print_row(const table *t, int ranks, const sd_step_seconds alone[2]) {

@@ -15,23 +15,41 @@ static void add_number(cJSON *object, const char *name, double value) {
 
 static cJSON *to_json(const sd_summary *s) {
     cJSON *object = cJSON_CreateObject();
-#define TEXT(member) cJSON_AddStringToObject(object, #member, s->member);
-#define NUMBER(member) add_number(object, #member, (double)s->member);
-    TEXT(status)
-    TEXT(run_folder)
-    NUMBER(step)
-    NUMBER(epoch)
-    NUMBER(images)
-    NUMBER(seconds)
-    NUMBER(train_loss)
-    NUMBER(train_accuracy)
-    NUMBER(val_loss) NUMBER(val_accuracy) NUMBER(val_top5_accuracy) NUMBER(train_eval_accuracy) NUMBER(gap)
-        NUMBER(best_accuracy) NUMBER(best_step) NUMBER(kept_fraction) NUMBER(bytes_reduced) NUMBER(bytes_full)
-            NUMBER(parameters) NUMBER(ranks) NUMBER(threads) TEXT(isa) TEXT(host) TEXT(mpi)
+#define TEXT(member) cJSON_AddStringToObject(object, #member, s->member)
+#define NUMBER(member) add_number(object, #member, (double)s->member)
+    TEXT(status);
+    TEXT(run_folder);
+    NUMBER(step);
+    NUMBER(epoch);
+    NUMBER(images);
+    NUMBER(seconds);
+    NUMBER(train_loss);
+    NUMBER(train_accuracy);
+    NUMBER(val_loss);
+    NUMBER(val_accuracy);
+    NUMBER(val_top5_accuracy);
+    NUMBER(train_eval_accuracy);
+    NUMBER(gap);
+    NUMBER(best_accuracy);
+    NUMBER(best_step);
+    NUMBER(kept_fraction);
+    NUMBER(bytes_reduced);
+    NUMBER(bytes_full);
+    NUMBER(parameters);
+    NUMBER(ranks);
+    NUMBER(threads);
+    TEXT(isa);
+    TEXT(host);
+    TEXT(mpi);
 #undef TEXT
 #undef NUMBER
-                cJSON_AddStringToObject(object, "version", SD_VERSION);
+    cJSON_AddStringToObject(object, "version", SD_VERSION);
     cJSON_AddStringToObject(object, "compiler", __VERSION__);
+    if (!s->waited_for_host)
+        return object;
+    add_number(object, "waited_for_rank", s->waited_for.rank);
+    add_number(object, "waited_fraction", s->waited_for.fraction);
+    cJSON_AddStringToObject(object, "waited_for_host", s->waited_for_host);
     return object;
 }
 
@@ -67,6 +85,9 @@ void sd_summary_print(const sd_summary *s) {
         print_percent("gradient bytes not sent", 1 - (double)s->bytes_reduced / (double)s->bytes_full);
     if (s->seconds > 0)
         printf("  %-26s %6.1f\n", "images per second", (double)s->images / s->seconds);
+    if (s->waited_for_host)
+        printf("  %-26s rank %d on %s, %.1f %% of the time\n", "the others waited for", s->waited_for.rank,
+               s->waited_for_host, 100 * s->waited_for.fraction);
     printf("  %-26s %s\n", "files", s->run_folder);
     fflush(stdout);
 }

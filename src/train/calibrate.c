@@ -113,7 +113,7 @@ static double *samples_of(const bench *b, int size, int plan, int quantity) {
 
 /* The largest size whose pass takes about PASS_SECONDS, and a fraction of it. */
 static void choose_sizes(bench *b) {
-    const int most = sd_run_max_images(b->run), least = (int)b->run->min_rank_images;
+    const int most = sd_run_max_images(b->run), least = (int)b->run->min_shard_images;
     int images = most < 4 * least ? most : 4 * least;
     pass(b, images, &b->plan[ALL]); /* the first one touches memory for the first time */
     for (bool settled = false; !settled;) {
@@ -159,7 +159,7 @@ static sd_status summarise(bench *b, double *medians) {
     const int n = SIZES * PLANS * b->quantities;
     for (int i = 0; i < n; i++)
         medians[i] = median(b->samples + (size_t)i * MAX_ROUNDS, b->rounds) / sd_comm_size(b->run->comm);
-    return sd_comm_sum(b->run->comm, medians, n);
+    return sd_comm_sum(b->run->comm, medians, 1, n);
 }
 
 static sd_cost cost_of(const bench *b, const double *medians, int plan, int quantity) {
@@ -211,7 +211,7 @@ static sd_status calibrate(bench *b, sd_calibration *c) {
     status = sd_measure_host(&host[0], &host[1]);
     SD_TRY_CLEANUP(sd_comm_agree(b->run->comm, status));
     SD_TRY_CLEANUP(summarise(b, medians));
-    SD_TRY_CLEANUP(sd_comm_sum(b->run->comm, host, 2));
+    SD_TRY_CLEANUP(sd_comm_sum(b->run->comm, host, 1, 2));
     fill(b, medians, c);
     c->transfer_seconds_per_byte = host[0] / c->ranks;
     c->add_seconds_per_byte = host[1] / c->ranks;

@@ -45,10 +45,10 @@ static sd_status open_logs(sd_run *run) {
         "epoch,step,lr,train_loss,train_accuracy,val_loss,val_accuracy,val_top5_accuracy,train_eval_accuracy,"
         "gap,kept_fraction,seconds,images_per_second",
         p->epochs_csv_bytes));
-    SD_TRY(
-        sd_csv_open(&run->timing_csv, run->folder, "timing.csv",
-                    "epoch,rank,host,data,forward,backward,communication,optimizer,evaluation,checkpoint,other,total",
-                    p->timing_csv_bytes));
+    SD_TRY(sd_csv_open(
+        &run->timing_csv, run->folder, "timing.csv",
+        "epoch,rank,host,data,forward,backward,communication,optimizer,evaluation,checkpoint,other,total,wait",
+        p->timing_csv_bytes));
     if (run->config->log.decisions)
         SD_TRY(sd_csv_open(&run->decisions_csv, run->folder, "decisions.csv", "step,kept", p->decisions_csv_bytes));
     return SD_OK;
@@ -82,11 +82,13 @@ static sd_status write_timing(sd_run *run) {
         char fields[SD_PHASES * 24] = "";
         double other = all[r].seconds[SD_PHASE_TOTAL];
         for (int phase = 0; phase < SD_PHASE_TOTAL; phase++) {
-            snprintf(fields + strlen(fields), sizeof fields - strlen(fields), "%.6f,", all[r].seconds[phase]);
+            if (phase != SD_PHASE_WAIT)
+                snprintf(fields + strlen(fields), sizeof fields - strlen(fields), "%.6f,", all[r].seconds[phase]);
             other -= all[r].seconds[phase];
         }
-        status = sd_csv_row(&run->timing_csv, "%llu,%d,%s,%s%.6f,%.6f\n", (unsigned long long)run->progress.epoch, r,
-                            all[r].host, fields, other > 0 ? other : 0, all[r].seconds[SD_PHASE_TOTAL]);
+        status = sd_csv_row(&run->timing_csv, "%llu,%d,%s,%s%.6f,%.6f,%.6f\n", (unsigned long long)run->progress.epoch,
+                            r, all[r].host, fields, other > 0 ? other : 0, all[r].seconds[SD_PHASE_TOTAL],
+                            all[r].seconds[SD_PHASE_WAIT]);
     }
     free(all);
     return status;
@@ -99,7 +101,7 @@ static sd_status write_epoch(sd_run *run, double lr, double gap) {
                       (unsigned long long)p->epoch, (unsigned long long)p->step, lr, p->train_loss, p->train_accuracy,
                       sd_csv_number(p->val_loss, n[0]), sd_csv_number(p->val_accuracy, n[1]),
                       sd_csv_number(p->val_top5_accuracy, n[2]), sd_csv_number(p->train_eval_accuracy, n[3]),
-                      sd_csv_number(gap, n[4]), (double)p->epoch_kept / (double)p->epoch_decisions, p->epoch_seconds,
+                      sd_csv_number(gap, n[4]), p->epoch_kept / (double)p->epoch_decisions, p->epoch_seconds,
                       (double)p->epoch_images / p->epoch_seconds);
 }
 
@@ -113,7 +115,7 @@ static void show_epoch(sd_run *run, double lr) {
         "epoch %llu/%lld  step %llu  lr %.4g  train loss %.4f accuracy %.2f %%%s  kept %.1f %%  %.0f images/s"
         "  %.1f s",
         (unsigned long long)p->epoch, (long long)run->config->train.epochs, (unsigned long long)p->step, lr,
-        p->train_loss, 100 * p->train_accuracy, validation, 100 * (double)p->epoch_kept / (double)p->epoch_decisions,
+        p->train_loss, 100 * p->train_accuracy, validation, 100 * p->epoch_kept / (double)p->epoch_decisions,
         (double)p->epoch_images / p->epoch_seconds, p->epoch_seconds);
 }
 
@@ -148,15 +150,24 @@ sd_status sd_run_end_epoch(sd_run *run) {
         status = write_epoch(run, lr, p->train_eval_accuracy - p->val_accuracy);
         show_epoch(run, lr);
     }
-    p->batch = p->epoch_images = p->epoch_correct = p->epoch_kept = p->epoch_decisions = 0;
-    p->epoch_loss = p->epoch_seconds = 0;
+    p->batch = p->epoch_images = p->epoch_correct = p->epoch_decisions = 0;
+    p->epoch_loss = p->epoch_seconds = p->epoch_kept = 0;
     return sd_comm_agree(run->comm, status);
 }
 
-sd_status sd_run_summarise(sd_run *run, const char *state) {
+/* ---- the end ---- */
+
+typedef struct witness {
+    char host[64];
+    double waited;
+} witness;
+
+static sd_status summarise(const sd_run *run, const char *state, const witness *witnesses, double *waited) {
     const sd_progress *p = &run->progress;
-    if (sd_comm_rank(run->comm) != 0)
-        return sd_comm_agree(run->comm, SD_OK);
+    const int ranks = sd_comm_size(run->comm);
+    for (int rank = 0; rank < ranks; rank++)
+        waited[rank] = witnesses[rank].waited;
+    const sd_blame blame = sd_blame_find(waited, ranks, run->stepped);
     const sd_summary summary = {.run_folder = run->folder,
                                 .host = sd_comm_host(run->comm),
                                 .mpi = sd_comm_library(),
@@ -170,7 +181,7 @@ sd_status sd_run_summarise(sd_run *run, const char *state) {
                                 .bytes_reduced = p->bytes_reduced,
                                 .bytes_full = p->bytes_full,
                                 .seconds = p->seconds,
-                                .kept_fraction = p->decisions ? (double)p->kept / (double)p->decisions : NAN,
+                                .kept_fraction = p->decisions ? p->kept / (double)p->decisions : NAN,
                                 .train_loss = p->train_loss,
                                 .train_accuracy = p->train_accuracy,
                                 .val_loss = p->val_loss,
@@ -180,8 +191,28 @@ sd_status sd_run_summarise(sd_run *run, const char *state) {
                                 .gap = p->train_eval_accuracy - p->val_accuracy,
                                 .best_accuracy = p->best_accuracy,
                                 .best_step = p->best_step,
-                                .parameters = sd_network_parameters(run->network)};
+                                .parameters = sd_network_parameters(run->network),
+                                .waited_for = blame,
+                                .waited_for_host = blame.rank < 0 ? NULL : witnesses[blame.rank].host};
     sd_status status = sd_summary_write(run->folder, &summary);
     sd_summary_print(&summary);
+    return status;
+}
+
+sd_status sd_run_summarise(sd_run *run, const char *state) {
+    const bool root = sd_comm_rank(run->comm) == 0;
+    const size_t ranks = (size_t)sd_comm_size(run->comm);
+    witness mine = {.waited = run->waited}, *all = NULL;
+    double *waited = NULL;
+    snprintf(mine.host, sizeof mine.host, "%s", sd_comm_host(run->comm));
+    sd_status status = root ? sd_alloc(&all, ranks, sizeof *all) : SD_OK;
+    if (root && status == SD_OK)
+        status = sd_alloc(&waited, ranks, sizeof *waited);
+    SD_TRY(sd_comm_agree(run->comm, status));
+    SD_TRY(sd_comm_gather(run->comm, &mine, sizeof mine, all));
+    if (root)
+        status = summarise(run, state, all, waited);
+    free(all);
+    free(waited);
     return sd_comm_agree(run->comm, status);
 }

@@ -11,12 +11,14 @@
 #include "sdtrain/optim.h"
 #include "sdtrain/report.h"
 
-/* What a rank spends its time on, in the order of timing.csv; `other` and `total` follow there. */
+/* What a rank spends its time on. Communication: until sums are complete, once no rank computes any more; wait: for the slowest
+ * rank before that. */
 #define SD_PHASE_LIST(X)                                                                                               \
     X(DATA, data)                                                                                                      \
     X(FORWARD, forward)                                                                                                \
     X(BACKWARD, backward)                                                                                              \
-    X(COMMUNICATION, communication) X(OPTIMIZER, optimizer) X(EVALUATION, evaluation) X(CHECKPOINT, checkpoint)
+    X(COMMUNICATION, communication)                                                                                    \
+    X(OPTIMIZER, optimizer) X(EVALUATION, evaluation) X(CHECKPOINT, checkpoint) X(WAIT, wait)
 
 typedef enum sd_phase {
 #define SD_PHASE_ENUM(upper, lower) SD_PHASE_##upper,
@@ -26,7 +28,7 @@ typedef enum sd_phase {
     SD_PHASES
 } sd_phase;
 
-enum { SD_FOLDER_BYTES = 2 * SD_CONFIG_TEXT + 16 };
+enum { SD_FOLDER_BYTES = 2 * SD_CONFIG_TEXT + 16, SD_RUN_MAX_SUMS = 4 };
 
 typedef struct sd_run {
     sd_comm *comm;
@@ -39,36 +41,58 @@ typedef struct sd_run {
     sd_network *network;
     sd_optimizer *optimizer;
     sd_loader *loader;
-    sd_reducer reducer;
+    sd_reducer *reducer;
     sd_drop_law law;
     sd_drop_plan plan, evaluation_plan; /* of the step under way; of an evaluation */
+    int shards;                         /* of a batch, over all ranks: as many as ranks, unless reproducible */
+    int shards_here;                    /* of them on this rank, which computes one after another */
+    sd_drop_part part;                  /* of the images of the pass under way; not with scope = global */
     sd_epoch_plan epoch_plan;
-    uint64_t planned_steps;   /* of all epochs */
-    uint64_t total_steps;     /* the run ends after this one: planned_steps, or train.max_steps */
-    uint64_t min_rank_images; /* batch norm and fairness need so many a rank */
+    uint64_t planned_steps;    /* of all epochs */
+    uint64_t total_steps;      /* the run ends after this one: planned_steps, or train.max_steps */
+    uint64_t min_shard_images; /* batch norm and fairness need so many a shard */
 
     uint32_t *order;  /* of the training images in the epoch under way */
-    sd_range *ranges; /* this rank's part of each batch */
+    sd_range *ranges; /* this rank's shards of each batch */
+    double *sums;     /* [shards_here][...] of numbers that are summed over shards */
     float *dlogits, *losses;
     int32_t *label_ranks;
 
     sd_progress progress;
-    double timing[SD_PHASES];                                /* seconds of the epoch under way */
-    double timed_until;                                      /* clock: what is before it is in timing[TOTAL] */
-    double step_begin;                                       /* clock: end of the step before */
+    double timing[SD_PHASES]; /* seconds of the epoch under way */
+    double timed_until;       /* clock: what is before it is in timing[TOTAL] */
+    double step_begin;        /* clock: end of the step before */
+    double waited, stepped;   /* seconds: this rank's waiting for slower ones, and all steps, since the program began */
     sd_csv steps_csv, epochs_csv, timing_csv, decisions_csv; /* rank 0 */
     sd_console console;
+    sd_trace trace;      /* of the step that log.trace asks for */
+    uint64_t first_step; /* of this process */
+    double layer_begin;  /* clock: where the layer under way backward began */
 } sd_run;
 
 /* Brings up all parts of a run on all ranks. isa: the instruction set a checkpoint wants, or NULL. Collective. */
 sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const char *isa);
 void sd_run_close(sd_run *run);
 
-/* Largest number of images a rank sees in a pass. */
+/* The images of a batch that are one of this rank's shards. */
+sd_range sd_run_shard(const sd_run *run, uint64_t images, int shard);
+
+/* Largest number of images in a pass: of a shard. */
 int sd_run_max_images(const sd_run *run);
 
 /* One training step on the loader's next batch. Collective. *stop: a signal has asked some rank to stop. */
 sd_status sd_run_step(sd_run *run, bool *stop);
+
+/* Gathers every rank's own decisions about a batch of images, compares them with what the seed says on rank 0, and writes the row of
+ * decisions.csv. Uses run->part. Collective. */
+sd_status sd_run_log_decisions(sd_run *run, uint64_t step, uint64_t images);
+
+/* log.trace. begin and end are collective and do nothing but in the step asked for. */
+sd_status sd_run_prepare_trace(sd_run *run);
+sd_status sd_run_begin_trace(sd_run *run, uint64_t step);
+void sd_run_trace_phase(sd_run *run, sd_phase phase, double begin, double end);
+void sd_run_trace_segment(sd_run *run, int segment);
+sd_status sd_run_end_trace(sd_run *run, uint64_t step);
 
 /* Mean loss (without label smoothing) and accuracies of the first n images of a split, without augmentation. Collective. */
 typedef struct sd_score {

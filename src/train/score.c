@@ -1,34 +1,52 @@
+#include <string.h>
+
 #include "run.h"
 #include "sdtrain/clock.h"
 
 enum { SUM_LOSS, SUM_TOP1, SUM_TOP5, SUM_IMAGES, SUMS, TOP = 5 };
+_Static_assert((int)SUMS <= (int)SD_RUN_MAX_SUMS, "raise SD_RUN_MAX_SUMS");
+
+/* Cuts n images, this rank's shards of them one after another, into passes. Returns how many. */
+static uint64_t plan_passes(sd_run *run, uint64_t n) {
+    const uint64_t at_once = (uint64_t)sd_run_max_images(run);
+    uint64_t passes = 0;
+    for (int shard = 0; shard < run->shards_here; shard++) {
+        const sd_range share = sd_run_shard(run, n, shard);
+        for (uint64_t done = 0; done < share.count; done += at_once) {
+            const uint64_t rest = share.count - done;
+            run->ranges[passes++] = (sd_range){share.first + done, rest < at_once ? rest : at_once};
+        }
+    }
+    return passes;
+}
+
+/* Scores the loader's next batch; returns its images. */
+static uint64_t score_batch(sd_run *run, double *sums) {
+    const sd_batch batch = sd_loader_next(run->loader);
+    const sd_pass pass = {.images = batch.images, .plan = &run->evaluation_plan};
+    const float *logits = sd_network_forward(run->network, &pass, batch.x);
+    run->kernels->cross_entropy_forward((size_t)batch.images, sd_network_classes(run->network), logits, batch.labels, 0,
+                                        run->losses, run->label_ranks);
+    for (int i = 0; i < batch.images; i++) {
+        sums[SUM_LOSS] += run->losses[i];
+        sums[SUM_TOP1] += run->label_ranks[i] == 0;
+        sums[SUM_TOP5] += run->label_ranks[i] < TOP;
+    }
+    sums[SUM_IMAGES] += batch.images;
+    return (uint64_t)batch.images;
+}
 
 sd_status sd_run_score(sd_run *run, sd_split split, uint64_t n, sd_score *score) {
     const double begin = sd_clock_seconds();
-    const uint64_t at_once = (uint64_t)sd_run_max_images(run);
-    const sd_range share = sd_range_share(n, sd_comm_rank(run->comm), sd_comm_size(run->comm));
-    const uint64_t batches = (share.count + at_once - 1) / at_once;
-    for (uint64_t b = 0; b < batches; b++) {
-        uint64_t rest = share.count - b * at_once;
-        run->ranges[b] = (sd_range){share.first + b * at_once, rest < at_once ? rest : at_once};
-    }
-    double sums[SUMS] = {0};
-    sd_loader_begin(run->loader, &(sd_loader_pass){.split = split, .ranges = run->ranges, .n_batches = batches});
-    for (uint64_t b = 0; b < batches; b++) {
-        const sd_batch batch = sd_loader_next(run->loader);
-        const sd_pass pass = {.images = batch.images, .plan = &run->evaluation_plan};
-        const float *logits = sd_network_forward(run->network, &pass, batch.x);
-        run->kernels->cross_entropy_forward((size_t)batch.images, sd_network_classes(run->network), logits,
-                                            batch.labels, 0, run->losses, run->label_ranks);
-        for (int i = 0; i < batch.images; i++) {
-            sums[SUM_LOSS] += run->losses[i];
-            sums[SUM_TOP1] += run->label_ranks[i] == 0;
-            sums[SUM_TOP5] += run->label_ranks[i] < TOP;
-        }
-        sums[SUM_IMAGES] += batch.images;
-    }
+    const uint64_t passes = plan_passes(run, n);
+    double *sums = run->sums; /* [shards_here][SUMS] */
+    memset(sums, 0, (size_t)run->shards_here * SUMS * sizeof *sums);
+    sd_loader_begin(run->loader, &(sd_loader_pass){.split = split, .ranges = run->ranges, .n_batches = passes});
+    for (int shard = 0; shard < run->shards_here; shard++)
+        for (uint64_t left = sd_run_shard(run, n, shard).count; left > 0;)
+            left -= score_batch(run, sums + shard * SUMS);
     sd_loader_end(run->loader);
-    SD_TRY(sd_comm_sum(run->comm, sums, SUMS));
+    SD_TRY(sd_comm_sum(run->comm, sums, run->shards_here, SUMS));
     *score = (sd_score){.loss = sums[SUM_LOSS] / sums[SUM_IMAGES],
                         .top1 = sums[SUM_TOP1] / sums[SUM_IMAGES],
                         .top5 = sums[SUM_TOP5] / sums[SUM_IMAGES],

@@ -64,7 +64,8 @@ static sd_status build_network(sd_run *run) {
                                 .patch_size = (int)config->model.patch_size,
                                 .dropout = config->model.dropout,
                                 .zero_init_residual = config->model.zero_init_residual,
-                                .unit = (sd_unit_choice)config->stochastic_depth.unit};
+                                .unit = (sd_unit_choice)config->stochastic_depth.unit,
+                                .gathers = config->stochastic_depth.scope == SD_DROP_SCOPE_SAMPLE};
     return sd_config_locate(config, sd_model_create(&spec, run->kernels, sd_run_max_images(run), &run->network));
 }
 
@@ -73,8 +74,11 @@ static sd_status build_law(sd_run *run) {
     const sd_config *config = run->config;
     const int blocks = sd_network_blocks(run->network), units = sd_network_n_units(run->network);
     const bool is_list = config->stochastic_depth.schedule == SD_DROP_LIST;
-    run->law = (sd_drop_law){
-        .seed = (uint32_t)config->run.seed, .scale = (sd_drop_scale)config->stochastic_depth.scale, .units = units};
+    run->law = (sd_drop_law){.seed = (uint32_t)config->run.seed,
+                             .scope = (sd_drop_scope)config->stochastic_depth.scope,
+                             .scale = (sd_drop_scale)config->stochastic_depth.scale,
+                             .ranks = sd_comm_size(run->comm),
+                             .units = units};
     if (is_list && config->stochastic_depth.rates.n != blocks)
         return sd_config_fail(config, "stochastic_depth.rates", "%d rates are given, but %s has %d blocks",
                               config->stochastic_depth.rates.n, config->model.name, blocks);
@@ -87,31 +91,37 @@ static sd_status build_law(sd_run *run) {
     }
     SD_TRY(sd_drop_plan_create(units, &run->plan));
     SD_TRY(sd_drop_plan_create(units, &run->evaluation_plan));
+    if (run->law.scope != SD_DROP_SCOPE_GLOBAL)
+        SD_TRY(sd_drop_part_create(units, sd_run_max_images(run), &run->part));
     sd_drop_plan_evaluation(&run->law, &run->evaluation_plan);
     return SD_OK;
 }
 
+static const char *shards_name(const sd_run *run) {
+    return run->config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? "shards" : "ranks";
+}
+
 static sd_status plan_steps(sd_run *run) {
     const sd_config *config = run->config;
-    const int ranks = sd_comm_size(run->comm);
     const uint64_t batch = (uint64_t)config->train.batch_size, images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN);
-    run->min_rank_images = sd_network_batchnorm_values(run->network) == 1 ? 2 : 1;
-    if (batch / (uint64_t)ranks < run->min_rank_images)
-        return sd_config_fail(config, "train.batch_size",
-                              "%llu images over %d ranks leave batch norm one value a channel on a "
-                              "rank; at least %llu images are needed",
-                              (unsigned long long)batch, ranks,
-                              (unsigned long long)run->min_rank_images * (unsigned long long)ranks);
+    run->min_shard_images = sd_network_batchnorm_values(run->network) == 1 ? 2 : 1;
+    if (batch / (uint64_t)run->shards < run->min_shard_images)
+        return sd_config_fail(
+            config, "train.batch_size",
+            "%llu images over %d %s leave batch norm one value a channel; at least %llu images are needed",
+            (unsigned long long)batch, run->shards, shards_name(run),
+            (unsigned long long)run->min_shard_images * (unsigned long long)run->shards);
     run->epoch_plan =
-        sd_epoch_plan_make(images, batch, (sd_last_batch)config->data.last_batch, ranks, run->min_rank_images);
+        sd_epoch_plan_make(images, batch, (sd_last_batch)config->data.last_batch, run->shards, run->min_shard_images);
     if (run->epoch_plan.steps == 0)
         return sd_config_fail(config, "train.batch_size",
                               "%llu is more than the %llu training images; no step is possible",
                               (unsigned long long)batch, (unsigned long long)images);
     if (config->data.last_batch == SD_LAST_BATCH_KEEP && images % batch > 0 && run->epoch_plan.last_images == 0)
         sd_log_warn(
-            "data.last_batch = keep, but the last batch of %llu images is dropped: every rank needs at least %llu",
-            (unsigned long long)(images % batch), (unsigned long long)run->min_rank_images);
+            "data.last_batch = keep, but the last batch of %llu images is dropped: %d %s need at least %llu each",
+            (unsigned long long)(images % batch), run->shards, shards_name(run),
+            (unsigned long long)run->min_shard_images);
     run->planned_steps = run->total_steps = (uint64_t)config->train.epochs * run->epoch_plan.steps;
     if (config->train.max_steps > 0 && (uint64_t)config->train.max_steps < run->total_steps)
         run->total_steps = (uint64_t)config->train.max_steps;
@@ -121,10 +131,13 @@ static sd_status plan_steps(sd_run *run) {
 static sd_status allocate(sd_run *run) {
     const size_t images = (size_t)sd_run_max_images(run);
     const uint64_t score_batches = (uint64_t)sd_dataset_images(run->dataset, SD_SPLIT_TRAIN) / images +
-                                   (uint64_t)sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION) / images + 2;
-    const uint64_t ranges = run->epoch_plan.steps > score_batches ? run->epoch_plan.steps : score_batches;
+                                   (uint64_t)sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION) / images + 1 +
+                                   (uint64_t)run->shards_here;
+    const uint64_t shards = (uint64_t)run->shards_here, train_batches = run->epoch_plan.steps * shards;
+    const uint64_t ranges = train_batches > score_batches ? train_batches : score_batches;
     SD_TRY(sd_alloc(&run->order, sd_dataset_images(run->dataset, SD_SPLIT_TRAIN), sizeof *run->order));
     SD_TRY(sd_alloc(&run->ranges, ranges, sizeof *run->ranges));
+    SD_TRY(sd_alloc(&run->sums, shards * SD_RUN_MAX_SUMS, sizeof *run->sums));
     SD_TRY(sd_alloc_floats(&run->dlogits, images * (size_t)sd_network_classes(run->network)));
     SD_TRY(sd_alloc_floats(&run->losses, images));
     return sd_alloc(&run->label_ranks, images, sizeof *run->label_ranks);
@@ -137,6 +150,14 @@ static sd_status open_parts(sd_run *run) {
     SD_TRY(build_law(run));
     SD_TRY(plan_steps(run));
     SD_TRY(allocate(run));
+    SD_TRY(sd_run_prepare_trace(run));
+    SD_TRY(sd_reducer_create(
+        run->comm, run->network,
+        &(sd_reducer_spec){.bucket_bytes = (size_t)config->communication.bucket_bytes,
+                           .skip_dropped = config->communication.skip_dropped,
+                           .shards = run->shards_here,
+                           .reproducible = config->communication.reduction == SD_REDUCTION_REPRODUCIBLE},
+        &run->reducer));
     SD_TRY(sd_optimizer_create(config, run->network, &run->optimizer));
     return sd_loader_create(run->dataset, sd_run_max_images(run), (int)config->data.workers, &run->loader);
 }
@@ -148,9 +169,12 @@ sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const
     run->threads = choose_threads(comm, config);
     sd_kernels_set_threads(run->threads);
     SD_TRY(choose_kernels(run, isa));
+    run->shards = config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? (int)config->communication.shards
+                                                                               : sd_comm_size(comm);
+    run->shards_here = run->shards / sd_comm_size(comm);
     SD_TRY(sd_comm_agree(comm, open_parts(run)));
-    sd_reducer_init(&run->reducer, comm, run->network, (size_t)config->communication.bucket_bytes,
-                    config->communication.skip_dropped);
+    if (config->communication.progress == SD_COMMUNICATION_THREAD)
+        SD_TRY(sd_comm_agree(comm, sd_comm_start_thread(comm)));
     sd_network_initialise(run->network, (uint32_t)config->run.seed);
     run->progress.train_loss = run->progress.train_accuracy = run->progress.val_loss = run->progress.val_accuracy =
         run->progress.val_top5_accuracy = run->progress.train_eval_accuracy = run->progress.best_accuracy = NAN;
@@ -161,13 +185,17 @@ sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const
 void sd_run_close(sd_run *run) {
     sd_loader_destroy(&run->loader);
     sd_optimizer_destroy(&run->optimizer);
+    sd_reducer_destroy(&run->reducer);
     sd_network_destroy(&run->network);
     sd_dataset_close(&run->dataset);
     sd_drop_plan_free(&run->plan);
     sd_drop_plan_free(&run->evaluation_plan);
+    sd_drop_part_free(&run->part);
+    sd_trace_free(&run->trace);
     free(run->law.rate);
     free(run->order);
     free(run->ranges);
+    free(run->sums);
     free(run->dlogits);
     free(run->losses);
     free(run->label_ranks);
@@ -177,11 +205,14 @@ void sd_run_close(sd_run *run) {
     sd_csv_close(&run->decisions_csv);
 }
 
+sd_range sd_run_shard(const sd_run *run, uint64_t images, int shard) {
+    return sd_range_share(images, sd_comm_rank(run->comm) * run->shards_here + shard, run->shards);
+}
+
 int sd_run_max_images(const sd_run *run) {
-    const uint64_t ranks = (uint64_t)sd_comm_size(run->comm);
-    const uint64_t all = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN),
-                   batch = (uint64_t)run->config->train.batch_size;
-    return (int)(((batch < all ? batch : all) + ranks - 1) / ranks);
+    const uint64_t shards = (uint64_t)run->shards, batch = (uint64_t)run->config->train.batch_size;
+    const uint64_t all = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN);
+    return (int)(((batch < all ? batch : all) + shards - 1) / shards);
 }
 
 void sd_run_folders(const sd_config *config, char *folder, size_t folder_bytes, char *checkpoints,
@@ -193,5 +224,6 @@ void sd_run_folders(const sd_config *config, char *folder, size_t folder_bytes, 
 double sd_run_charge(sd_run *run, sd_phase phase, double begin) {
     double now = sd_clock_seconds();
     run->timing[phase] += now - begin;
+    sd_run_trace_phase(run, phase, begin, now);
     return now;
 }

@@ -207,8 +207,9 @@ sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
     run->progress = resume->described.progress;
     const int ranks = sd_comm_size(run->comm);
     if (resume->described.ranks != ranks) {
-        sd_log_warn("%s was trained on %d ranks and goes on with %d: results stay right, but not bit for bit",
-                    resume->path, resume->described.ranks, ranks);
+        if (run->config->communication.reduction != SD_REDUCTION_REPRODUCIBLE)
+            sd_log_warn("%s was trained on %d ranks and goes on with %d: results stay right, but not bit for bit",
+                        resume->path, resume->described.ranks, ranks);
         return SD_OK;
     }
     /* Every rank's time in the epoch under way. */

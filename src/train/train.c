@@ -16,23 +16,24 @@ static sd_status check_weights(sd_run *run) {
         "weights");
 }
 
-/* The order of the epoch under way, and this rank's part of its batches from the one after the last done. */
+/* The order of the epoch under way, and this rank's shards of its batches from the one after the last done. */
 static void begin_epoch(sd_run *run) {
     const sd_progress *p = &run->progress;
     const uint64_t epoch = p->epoch + 1, batches = run->epoch_plan.steps - p->batch;
     sd_random_permutation(run->law.seed, SD_STREAM_ORDER, epoch, run->order, (uint32_t)run->epoch_plan.images);
-    for (uint64_t b = 0; b < batches; b++) {
-        run->ranges[b] = sd_range_share(sd_epoch_plan_batch_images(&run->epoch_plan, p->batch + b),
-                                        sd_comm_rank(run->comm), sd_comm_size(run->comm));
-        run->ranges[b].first += (p->batch + b) * run->epoch_plan.batch_size;
-    }
+    sd_range *range = run->ranges;
+    for (uint64_t b = 0; b < batches; b++)
+        for (int shard = 0; shard < run->shards_here; shard++, range++) {
+            *range = sd_run_shard(run, sd_epoch_plan_batch_images(&run->epoch_plan, p->batch + b), shard);
+            range->first += (p->batch + b) * run->epoch_plan.batch_size;
+        }
     sd_loader_begin(run->loader, &(sd_loader_pass){.split = SD_SPLIT_TRAIN,
                                                    .augment = (sd_augment)run->config->data.augment,
                                                    .seed = run->law.seed,
                                                    .epoch = epoch,
                                                    .order = run->order,
                                                    .ranges = run->ranges,
-                                                   .n_batches = batches});
+                                                   .n_batches = batches * (uint64_t)run->shards_here});
 }
 
 /* The rest of the epoch under way. *stop: a signal asks to stop. */
@@ -103,6 +104,7 @@ static sd_status run_with(sd_comm *comm, const sd_config *config, sd_resume *res
                     sd_comm_size(comm) == 1 ? "" : "s", run->threads, run->threads == 1 ? "" : "s", run->kernels->name,
                     run->folder);
     run->timed_until = run->step_begin = sd_clock_seconds();
+    run->first_step = run->progress.step + 1;
     return train(run);
 }
 
@@ -119,7 +121,7 @@ sd_status sd_train(sd_comm *comm, const sd_config *config) {
 
 enum { CHECKPOINT_COPIES = 2 }; /* of parameters and optimizer state: as HDF5 builds the file, and as it is written */
 
-static void print_description(const sd_run *run, size_t program_bytes) {
+static sd_status print_description(const sd_run *run, size_t program_bytes) {
     const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
     const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
     const size_t size = (size_t)sd_dataset_image_size(run->dataset);
@@ -136,22 +138,22 @@ static void print_description(const sd_run *run, size_t program_bytes) {
         .steps_per_epoch = run->epoch_plan.steps,
         .total_steps = run->total_steps,
         .rank_images = (uint64_t)sd_run_max_images(run),
-        .state_bytes = buffer_bytes * (2 + states),
+        .state_bytes = buffer_bytes * (2 + states) + sd_reducer_bytes(run->reducer),
         .activation_bytes = sd_network_activation_bytes(run->network),
         .data_bytes = sd_dataset_bytes(run->dataset) + (size_t)sd_run_max_images(run) * size * size * SD_CHANNELS *
                                                            sizeof(float) * ((size_t)run->config->data.workers + 1),
         .program_bytes = program_bytes,
         .checkpoint_bytes = CHECKPOINT_COPIES * buffer_bytes * (1 + states),
     };
-    sd_description_print(&description);
+    return sd_description_print(&description);
 }
 
 sd_status sd_train_check(sd_comm *comm, const sd_config *config, const sd_forecast *forecast) {
     const size_t program_bytes = sd_resident_bytes();
     sd_run run = {0};
     sd_status status = sd_run_open(&run, comm, config, NULL);
-    if (status == SD_OK && sd_comm_rank(comm) == 0)
-        print_description(&run, program_bytes);
+    if (status == SD_OK)
+        status = sd_comm_agree(comm, sd_comm_rank(comm) == 0 ? print_description(&run, program_bytes) : SD_OK);
     if (status == SD_OK && forecast->n > 0)
         status = sd_run_predict(&run, forecast);
     sd_run_close(&run);

@@ -26,6 +26,7 @@ typedef struct trial {
     sd_optimizer *optimizer;
     sd_drop_law law, no_drop; /* as configured; the same with all rates zero */
     sd_drop_plan plan;
+    sd_drop_part part; /* with scope = rank or sample, all of one rank */
     int threads, images, image_size;
     float *x, *dlogits, *losses;
     int32_t *labels, *label_ranks;
@@ -58,7 +59,8 @@ static sd_status build_network(trial *t) {
                                 .patch_size = (int)config->model.patch_size,
                                 .dropout = config->model.dropout,
                                 .zero_init_residual = config->model.zero_init_residual,
-                                .unit = (sd_unit_choice)config->stochastic_depth.unit};
+                                .unit = (sd_unit_choice)config->stochastic_depth.unit,
+                                .gathers = config->stochastic_depth.scope == SD_DROP_SCOPE_SAMPLE};
     SD_TRY(sd_config_locate(config, sd_model_create(&spec, t->kernels, t->images, &t->network)));
     if (sd_network_batchnorm_values(t->network) * (size_t)t->images == 1)
         return sd_config_fail(config, "train.batch_size", "one image leaves batch norm one value a channel");
@@ -73,8 +75,11 @@ static sd_status build_laws(trial *t) {
     if (is_list && config->stochastic_depth.rates.n != blocks)
         return sd_config_fail(config, "stochastic_depth.rates", "%d rates are given, but %s has %d blocks",
                               config->stochastic_depth.rates.n, config->model.name, blocks);
-    t->law = t->no_drop = (sd_drop_law){
-        .seed = (uint32_t)config->run.seed, .scale = (sd_drop_scale)config->stochastic_depth.scale, .units = units};
+    t->law = t->no_drop = (sd_drop_law){.seed = (uint32_t)config->run.seed,
+                                        .scope = (sd_drop_scope)config->stochastic_depth.scope,
+                                        .scale = (sd_drop_scale)config->stochastic_depth.scale,
+                                        .ranks = 1,
+                                        .units = units};
     SD_TRY(sd_alloc(&t->law.rate, (size_t)units, sizeof *t->law.rate));
     SD_TRY(sd_alloc(&t->no_drop.rate, (size_t)units, sizeof *t->no_drop.rate));
     for (int i = 0; i < units; i++) {
@@ -83,6 +88,7 @@ static sd_status build_laws(trial *t) {
                                  : sd_drop_rate((sd_drop_schedule)config->stochastic_depth.schedule,
                                                 config->stochastic_depth.rate, depth, blocks);
     }
+    SD_TRY(sd_drop_part_create(units, t->images, &t->part));
     return sd_drop_plan_create(units, &t->plan);
 }
 
@@ -113,6 +119,7 @@ static void trial_close(trial *t) {
     sd_optimizer_destroy(&t->optimizer);
     sd_network_destroy(&t->network);
     sd_drop_plan_free(&t->plan);
+    sd_drop_part_free(&t->part);
     free(t->law.rate);
     free(t->no_drop.rate);
     free(t->x);
@@ -137,8 +144,7 @@ static void charge(series *s, phase which, double *now) {
 static double flops_saved(const trial *t) {
     double flops = 0;
     for (int i = 0; i < t->plan.units; i++)
-        if (!t->plan.kept[i])
-            flops += sd_network_unit(t->network, i)->flops;
+        flops += (1 - (double)t->plan.images[i] / t->images) * sd_network_unit(t->network, i)->flops;
     return flops / sd_network_flops(t->network);
 }
 
@@ -149,8 +155,15 @@ static void run_step(trial *t, const sd_drop_law *law, series *s) {
     const uint64_t step = ++t->step;
     double now = sd_clock_seconds();
     sd_drop_plan_draw(law, step, (uint64_t)t->images, &t->plan);
-    const sd_pass pass = {
-        .images = t->images, .training = true, .plan = &t->plan, .batch_share = 1, .seed = law->seed, .step = step};
+    if (law->scope != SD_DROP_SCOPE_GLOBAL)
+        sd_drop_part_draw(law, step, 0, (sd_range){0, (uint64_t)t->images}, &t->part);
+    const sd_pass pass = {.images = t->images,
+                          .training = true,
+                          .plan = &t->plan,
+                          .part = law->scope == SD_DROP_SCOPE_GLOBAL ? NULL : &t->part,
+                          .batch_share = 1,
+                          .seed = law->seed,
+                          .step = step};
     const float *logits = sd_network_forward(t->network, &pass, t->x);
     charge(s, PHASE_FORWARD, &now);
     t->kernels->cross_entropy_forward(images, classes, logits, t->labels, smoothing, t->losses, t->label_ranks);

@@ -2,7 +2,9 @@
 
 Parameter names are those of torchvision (ResNet) and timm (ViT): the switches are plain Python
 attributes and leave `state_dict` as it is. A dropped branch is not computed at all, so its batch
-norm statistics do not move and its parameters get no gradient (`None`).
+norm statistics do not move and its parameters get no gradient (`None`). A branch that some samples
+keep is computed on those alone: they are gathered, and the result is scattered (timm computes all
+and masks, which under batch norm is another function).
 """
 
 import re
@@ -24,18 +26,41 @@ class Branch:
 
     def __init__(self) -> None:
         self.kept = True
+        self.places: Tensor | None = None  # in training: of the samples that keep it; None: all do
         self.rate = 0.0
         self.scale = "inference"
 
-    def add(self, shortcut: Tensor, branch: Callable[[], Tensor], training: bool) -> Tensor:
-        """shortcut + branch(), scaled by the convention; the shortcut alone if dropped."""
+    def add(self, x: Tensor, shortcut: Tensor, branch: Callable[[Tensor], Tensor], training: bool) -> Tensor:
+        """shortcut + branch(x), scaled by the convention; the shortcut alone if dropped."""
         if training and not self.kept:
             return shortcut
+        if training and self.places is not None:
+            some = branch(x[self.places])
+            if self.scale == "training":
+                some = some / (1.0 - self.rate)
+            return shortcut.index_add(0, self.places, some)
         if training and self.scale == "training":
-            return shortcut + branch() / (1.0 - self.rate)
+            return shortcut + branch(x) / (1.0 - self.rate)
         if not training and self.scale == "inference":
-            return shortcut + branch() * (1.0 - self.rate)
-        return shortcut + branch()
+            return shortcut + branch(x) * (1.0 - self.rate)
+        return shortcut + branch(x)
+
+
+class FewValuesBatchNorm(nn.BatchNorm2d):
+    """Batch norm that takes a single value a channel in training: by its running statistics, as constants."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() // x.shape[1] < 2:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
+                                training=False, eps=self.eps)  # fmt: skip
+        return super().forward(x)
+
+
+def take_few_values(model: nn.Module) -> None:
+    """Makes all batch norms of a model ones that take a single value."""
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = FewValuesBatchNorm
 
 
 class DropBasicBlock(BasicBlock):
@@ -51,7 +76,7 @@ class DropBasicBlock(BasicBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(self.branches[0].add(shortcut, lambda: self.residual(x), self.training))
+        return F.relu(self.branches[0].add(x, shortcut, self.residual, self.training))
 
 
 class DropBottleneck(Bottleneck):
@@ -68,7 +93,7 @@ class DropBottleneck(Bottleneck):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(self.branches[0].add(shortcut, lambda: self.residual(x), self.training))
+        return F.relu(self.branches[0].add(x, shortcut, self.residual, self.training))
 
 
 class DropViTBlock(Block):
@@ -82,10 +107,11 @@ class DropViTBlock(Block):
         attention, mlp = self.branches
         x = attention.add(
             x,
-            lambda: self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal),
+            x,
+            lambda x: self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal),
             self.training,
         )
-        return mlp.add(x, lambda: self.mlp(self.norm2(x)), self.training)
+        return mlp.add(x, x, lambda x: self.mlp(self.norm2(x)), self.training)
 
 
 class OptionAShortcut(nn.Module):

@@ -14,7 +14,7 @@ enum { STEPS = 10, SKETCH = 1024, MAX_NAME = 160 };
 
 typedef struct golden {
     hid_t file;
-    const char *model, *scale;
+    const char *scale;
     uint32_t seed;
     int batch, image_size, classes, units;
     uint32_t first_batch; /* number of the images of step 0 */
@@ -162,9 +162,9 @@ static void expect_golden_number(const golden *g, const char *name, double ours)
     free(r.values);
 }
 
-static void expect_golden_gradient(const golden *g, const sd_tensor *t) {
+static void expect_golden_gradient(const golden *g, const char *group, const sd_tensor *t) {
     char name[MAX_NAME];
-    snprintf(name, sizeof name, "grad/%s", t->name);
+    snprintf(name, sizeof name, "%s/%s", group, t->name);
     reference r = read_reference(g, name, true);
     float *array = malloc(t->elems * sizeof *array);
     sd_tensor_export(t, t->gradient, array);
@@ -181,6 +181,31 @@ static void expect_golden_gradient(const golden *g, const sd_tensor *t) {
     }
     free(array);
     free(r.values);
+}
+
+/* Every learned tensor, or those that the group holds. */
+static void expect_gradients(const golden *g, const char *group, bool must_be_there) {
+    int found = 0;
+    for (int i = 0; i < sd_network_n_tensors(g->network); i++) {
+        const sd_tensor *t = sd_network_tensor(g->network, i);
+        char path[MAX_NAME];
+        snprintf(path, sizeof path, "%s/%s/%s", g->scale, group, t->name);
+        if (t->kind != SD_TENSOR_PARAMETER || (!must_be_there && H5Lexists(g->file, path, H5P_DEFAULT) <= 0))
+            continue;
+        expect_golden_gradient(g, group, t);
+        found++;
+    }
+    ck_assert_int_gt(found, 0);
+}
+
+static void expect_statistics(const golden *g) {
+    char name[MAX_NAME];
+    for (int i = 0; i < sd_network_n_tensors(g->network); i++) {
+        const sd_tensor *t = sd_network_tensor(g->network, i);
+        snprintf(name, sizeof name, "stats/%s", t->name);
+        if (t->kind == SD_TENSOR_STATISTIC)
+            expect_golden_floats(g, name, t->value, false);
+    }
 }
 
 /* ---- running ---- */
@@ -231,21 +256,13 @@ static void check_evaluation(golden *g) {
 
 static void check_step(golden *g) {
     const float *logits;
-    char name[MAX_NAME];
     reset_weights(g);
     memset(sd_network_gradients(g->network), 0, sd_network_buffer_elems(g->network) * sizeof(float));
     double loss = train_pass(g, 0, &logits);
     expect_golden_floats(g, "logits", logits, false);
     expect_golden_number(g, "loss", loss);
-    for (int i = 0; i < sd_network_n_tensors(g->network); i++) {
-        const sd_tensor *t = sd_network_tensor(g->network, i);
-        if (t->kind == SD_TENSOR_PARAMETER) {
-            expect_golden_gradient(g, t);
-        } else {
-            snprintf(name, sizeof name, "stats/%s", t->name);
-            expect_golden_floats(g, name, t->value, false);
-        }
-    }
+    expect_gradients(g, "grad", true);
+    expect_statistics(g);
 }
 
 /* Which step of which curve meets a relu mask that rounding flips is chance, so the bound of all curves of a convention comes
@@ -308,10 +325,11 @@ static void check_curve(golden *g, const char *name, const char *optimizer_name,
  * takes, evaluation alone: their larger rounding errors flip ReLUs that are near their kink, and with them gradients. */
 typedef enum extent { WITH_CURVES, WITHOUT_CURVES, EVALUATION_WITH_AUTO } extent;
 
-static void check_model(const char *model, int patch_size, const sd_kernels *kernels, extent compared) {
+/* Reads what every file holds, and builds the network for passes of at most max_images (0: the batch). */
+static golden open_golden(const char *name, sd_model_spec spec, const sd_kernels *kernels, int max_images) {
     char path[1024];
-    snprintf(path, sizeof path, "%s/%s.h5", SD_GOLDEN_DIR, model);
-    golden g = {.model = model, .file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT)};
+    snprintf(path, sizeof path, "%s/%s.h5", SD_GOLDEN_DIR, name);
+    golden g = {.file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT)};
     ck_assert_msg(g.file >= 0, "%s cannot be opened", path);
     g.seed = (uint32_t)read_attribute(g.file, "seed");
     g.first_batch = (uint32_t)read_attribute(g.file, "first_batch");
@@ -320,7 +338,6 @@ static void check_model(const char *model, int patch_size, const sd_kernels *ker
     g.classes = (int)read_attribute(g.file, "classes");
     g.units = (int)read_attribute(g.file, "units");
     g.smoothing = read_attribute(g.file, "label_smoothing");
-    ck_assert_uint_eq(read_values(g.file, "plans", H5T_NATIVE_UCHAR, 1, &g.plans), (size_t)(STEPS * g.units));
     read_values(g.file, "rates", H5T_NATIVE_DOUBLE, sizeof(double), &g.law.rate);
     g.law.units = g.units;
     const size_t batch = (size_t)g.batch, pixels = (size_t)g.image_size * (size_t)g.image_size;
@@ -331,21 +348,42 @@ static void check_model(const char *model, int patch_size, const sd_kernels *ker
     g.ranks = malloc(batch * sizeof(int32_t));
     g.config = malloc(sizeof *g.config);
     sd_config_init(g.config);
-    /* The goldens' ResNet-50 has the ImageNet stem at 64 pixels. */
-    const sd_model_spec spec = {.name = model,
-                                .image_size = g.image_size,
-                                .classes = g.classes,
-                                .patch_size = patch_size,
-                                .convolution =
-                                    compared == EVALUATION_WITH_AUTO ? SD_CONVOLUTION_AUTO : SD_CONVOLUTION_DIRECT,
-                                .stem = !strcmp(model, "resnet50") ? SD_STEM_IMAGENET : SD_STEM_AUTO};
-    ck_assert_msg(sd_model_create(&spec, kernels, g.batch, &g.network) == SD_OK, "%s", sd_error_message());
+    spec.image_size = g.image_size;
+    spec.classes = g.classes;
+    ck_assert_msg(sd_model_create(&spec, kernels, max_images ? max_images : g.batch, &g.network) == SD_OK, "%s",
+                  sd_error_message());
     ck_assert_int_eq(sd_network_n_units(g.network), g.units);
     for (int i = 0; i < g.units; i++) { /* the rates are l/L of the last */
         int depth = sd_network_unit(g.network, i)->depth, blocks = sd_network_blocks(g.network);
         ck_assert_double_eq_tol(sd_drop_rate(SD_DROP_LINEAR, 0.5, depth, blocks), g.law.rate[i], 1e-15);
     }
     ck_assert_int_eq(sd_drop_plan_create(g.units, &g.plan), SD_OK);
+    return g;
+}
+
+static void close_golden(golden *g) {
+    sd_drop_plan_free(&g->plan);
+    sd_network_destroy(&g->network);
+    free(g->plans);
+    free(g->law.rate);
+    free(g->images);
+    free(g->dlogits);
+    free(g->losses);
+    free(g->labels);
+    free(g->ranks);
+    free(g->config);
+    H5Fclose(g->file);
+}
+
+static void check_model(const char *model, int patch_size, const sd_kernels *kernels, extent compared) {
+    /* The goldens' ResNet-50 has the ImageNet stem at 64 pixels. */
+    const sd_model_spec spec = {.name = model,
+                                .patch_size = patch_size,
+                                .convolution =
+                                    compared == EVALUATION_WITH_AUTO ? SD_CONVOLUTION_AUTO : SD_CONVOLUTION_DIRECT,
+                                .stem = !strcmp(model, "resnet50") ? SD_STEM_IMAGENET : SD_STEM_AUTO};
+    golden g = open_golden(model, spec, kernels, 0);
+    ck_assert_uint_eq(read_values(g.file, "plans", H5T_NATIVE_UCHAR, 1, &g.plans), (size_t)(STEPS * g.units));
     for (int convention = 0; convention < 2; convention++) {
         g.scale = convention == SD_DROP_SCALE_INFERENCE ? "inference" : "training";
         g.law.scale = (sd_drop_scale)convention;
@@ -360,17 +398,86 @@ static void check_model(const char *model, int patch_size, const sd_kernels *ker
         check_curve(&g, "curve_sgd_freeze", "sgd", "freeze");
         check_curve(&g, "curve_adamw_freeze", "adamw", "freeze");
     }
-    sd_drop_plan_free(&g.plan);
-    sd_network_destroy(&g.network);
-    free(g.plans);
-    free(g.law.rate);
-    free(g.images);
-    free(g.dlogits);
-    free(g.losses);
-    free(g.labels);
-    free(g.ranks);
-    free(g.config);
-    H5Fclose(g.file);
+    close_golden(&g);
+}
+
+/* ---- decisions of ranks and samples ---- */
+
+/* The plan of the batch, and the part of it that a rank's images see, from masks [units][batch]. */
+static void set_masks(golden *g, const unsigned char *masks, int first, int images, sd_drop_part *part) {
+    for (int unit = 0; unit < g->units; unit++) {
+        const unsigned char *mask = masks + unit * g->batch;
+        g->plan.images[unit] = 0;
+        part->images[unit] = 0;
+        for (int n = 0; n < g->batch; n++)
+            g->plan.images[unit] += mask[n];
+        for (int n = 0; n < images; n++)
+            if (mask[first + n])
+                part->places[unit * part->max_images + part->images[unit]++] = (uint32_t)n;
+        g->plan.kept[unit] = g->plan.images[unit] > 0;
+        g->plan.scale[unit] = (float)(1 / (1 - g->law.rate[unit]));
+    }
+}
+
+/* One step of a batch that some ranks compute one after another, as they would side by side: what each writes is added up. */
+static void check_scope(const char *name, const char *model, int patch_size, const sd_kernels *kernels) {
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s.h5", SD_GOLDEN_DIR, name);
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    ck_assert_msg(file >= 0, "%s cannot be opened", path);
+    const int ranks = (int)read_attribute(file, "ranks"), each = (int)read_attribute(file, "batch") / ranks;
+    H5Fclose(file);
+    const sd_model_spec spec = {
+        .name = model, .patch_size = patch_size, .convolution = SD_CONVOLUTION_DIRECT, .gathers = true};
+    golden g = open_golden(name, spec, kernels, each);
+    g.scale = "training";
+    unsigned char *masks;
+    ck_assert_uint_eq(read_values(g.file, "masks", H5T_NATIVE_UCHAR, 1, &masks), (size_t)(g.units * g.batch));
+    sd_drop_part part;
+    ck_assert_int_eq(sd_drop_part_create(g.units, each, &part), SD_OK);
+    reset_weights(&g);
+    make_batch(&g, 0);
+
+    const size_t elems = sd_network_buffer_elems(g.network), image = (size_t)g.image_size * (size_t)g.image_size * 3;
+    float *gradients = sd_network_gradients(g.network), *sum = calloc(elems, sizeof *sum),
+          *logits = malloc((size_t)(g.batch * g.classes) * sizeof *logits);
+    double loss = 0;
+    for (int rank = 0; rank < ranks; rank++) {
+        const int first = rank * each;
+        set_masks(&g, masks, first, each, &part);
+        const sd_pass pass = {.images = each,
+                              .training = true,
+                              .plan = &g.plan,
+                              .part = &part,
+                              .batch_share = (float)each / (float)g.batch};
+        memset(gradients, 0, elems * sizeof *gradients); /* a branch that none of these images keeps is not written */
+        const float *mine = sd_network_forward(g.network, &pass, g.images + (size_t)first * image);
+        memcpy(logits + first * g.classes, mine, (size_t)(each * g.classes) * sizeof *logits);
+        kernels->cross_entropy_forward((size_t)each, g.classes, mine, g.labels + first, (float)g.smoothing, g.losses,
+                                       g.ranks);
+        for (int n = 0; n < each; n++)
+            loss += g.losses[n] / g.batch;
+        kernels->cross_entropy_backward((size_t)each, g.classes, mine, g.labels + first, (float)g.smoothing,
+                                        1.0f / (float)g.batch, g.dlogits);
+        sd_network_backward(g.network, &pass, g.images + (size_t)first * image, g.dlogits, ignore_segment, NULL);
+        for (size_t i = 0; i < elems; i++)
+            sum[i] += gradients[i];
+    }
+    memcpy(gradients, sum, elems * sizeof *gradients);
+    sd_network_update_statistics(g.network, &g.plan);
+    expect_golden_floats(&g, "logits", logits, false);
+    expect_golden_number(&g, "loss", loss);
+    expect_statistics(&g);
+    expect_gradients(&g, "grad", true);
+    if (!strncmp(name, "rank_", 5)) { /* stochastic_depth.rank_divisor = kept */
+        sd_gradients_divide_by_kept(g.network, &g.plan, (uint64_t)g.batch);
+        expect_gradients(&g, "grad_kept", false);
+    }
+    sd_drop_part_free(&part);
+    free(masks);
+    free(sum);
+    free(logits);
+    close_golden(&g);
 }
 
 START_TEST(resnet20_equals_pytorch) { check_model("resnet20", 0, best_kernels(), WITH_CURVES); }
@@ -396,6 +503,17 @@ START_TEST(transformed_convolutions_equal_pytorch) {
 }
 END_TEST
 
+/* resnet20 at 4 pixels: the last stage has maps of 1x1, so that a rank's only sample is one value a channel. */
+START_TEST(decisions_of_samples_equal_pytorch) {
+    check_scope("sample_resnet20", "resnet20", 0, sd_kernels_at(_i));
+    check_scope("sample_resnet20_4px", "resnet20", 0, sd_kernels_at(_i));
+    check_scope("sample_vit_tiny", "vit_tiny", 4, sd_kernels_at(_i));
+}
+END_TEST
+
+START_TEST(decisions_of_ranks_equal_pytorch) { check_scope("rank_resnet20", "resnet20", 0, sd_kernels_at(_i)); }
+END_TEST
+
 int main(void) {
     int n_isa = 0;
     while (sd_kernels_at(n_isa))
@@ -407,5 +525,7 @@ int main(void) {
     tcase_add_test(cases, resnet50_equals_pytorch);
     tcase_add_loop_test(cases, every_instruction_set_equals_pytorch, 0, n_isa);
     tcase_add_loop_test(cases, transformed_convolutions_equal_pytorch, 1, n_isa);
+    tcase_add_loop_test(cases, decisions_of_samples_equal_pytorch, 0, n_isa);
+    tcase_add_loop_test(cases, decisions_of_ranks_equal_pytorch, 0, n_isa);
     return run_suite("golden", cases);
 }

@@ -6,20 +6,20 @@ import subprocess
 import harness
 from harness import OK, RunTest, TINY_VIT
 
-# The table of DESIGN.md, section 5, without what is not in this version (model.init, communication.shards,
-# log.tensorboard; folder, hdf5, rank, sample, reproducible).
+# The table of DESIGN.md, section 5, without what is not in this version (model.init, log.tensorboard; folder, hdf5,
+# rank, sample), and with what was added since.
 KEYS = {
     "run": "name output seed threads convolution",
     "data": "dataset path image_size train_samples val_samples validation augment last_batch workers",
     "model": "name classes stem patch_size dropout zero_init_residual",
-    "stochastic_depth": "rate survival_prob schedule rates scope scale unit dropped_update",
+    "stochastic_depth": "rate survival_prob schedule rates scope rank_divisor scale unit dropped_update",
     "optimizer": "name momentum nesterov weight_decay decay beta1 beta2 epsilon clip_norm",
     "lr": "schedule base warmup_epochs milestones gamma minimum",
     "train": "epochs max_steps batch_size label_smoothing",
     "eval": "every_epochs train_samples",
     "checkpoint": "every_steps every_epochs keep resume",
-    "communication": "bucket_bytes skip_dropped reduction check_every",
-    "log": "every_steps decisions progress",
+    "communication": "bucket_bytes skip_dropped reduction shards progress check_every",
+    "log": "every_steps decisions trace trace_step progress",
 }
 
 
@@ -33,7 +33,7 @@ class HelpTest(RunTest):
             elif section and (key := re.match(r"  (\w+) = ", line)):
                 listed.setdefault(section, []).append(key.group(1))
         self.assertEqual(listed, {section: keys.split() for section, keys in KEYS.items()})
-        for later in ("hdf5", "reproducible", "tensorboard", "shards"):
+        for later in ("hdf5", "tensorboard"):
             self.assertNotIn(later, result.out)
         for option in ("--set", "--resume", "--check", "--evaluate", "--help", "--version"):
             self.assertIn(option, result.out)

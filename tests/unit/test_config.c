@@ -173,11 +173,7 @@ START_TEST(what_a_later_version_brings_is_named_as_such) {
         }
     expect_parse_refused("[data]\ndataset = folder\n", "not in this version", NULL);
     expect_parse_refused("[data]\ndataset = hdf5\n", "not in this version", NULL);
-    expect_parse_refused("[stochastic_depth]\nscope = rank\n", "not in this version", NULL);
-    expect_parse_refused("[stochastic_depth]\nscope = sample\n", "not in this version", NULL);
-    expect_parse_refused("[communication]\nreduction = reproducible\n", "not in this version", NULL);
     expect_parse_refused("[model]\ninit = x.h5\n", "run.ini:2: ", "model.init", "not in this version", NULL);
-    expect_parse_refused("[communication]\nshards = 8\n", "communication.shards", "not in this version", NULL);
     expect_parse_refused("[log]\ntensorboard = false\n", "log.tensorboard", "not in this version", NULL);
 }
 END_TEST
@@ -194,7 +190,7 @@ START_TEST(help_lists_every_key_and_nothing_of_later_versions) {
         expect(strstr(help, line), "%s", sd_keys[i].name);
         expect(strstr(help, sd_keys[i].help), "%s", sd_keys[i].name);
     }
-    const char *later[] = {"tensorboard", "shards", "reproducible", "hdf5", "sample|", "|rank"};
+    const char *later[] = {"tensorboard", "hdf5"};
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
         expect(!strstr(help, later[i]), "%s", later[i]);
     free(help);
@@ -207,14 +203,15 @@ START_TEST(the_documented_keys_are_there) {
                   "data.train_samples data.val_samples data.validation data.augment data.last_batch data.workers "
                   "model.name model.classes model.stem model.patch_size model.dropout model.zero_init_residual "
                   "stochastic_depth.rate stochastic_depth.survival_prob stochastic_depth.schedule "
-                  "stochastic_depth.rates stochastic_depth.scope stochastic_depth.scale stochastic_depth.unit "
+                  "stochastic_depth.rates stochastic_depth.scope stochastic_depth.rank_divisor "
+                  "stochastic_depth.scale stochastic_depth.unit "
                   "stochastic_depth.dropped_update optimizer.name optimizer.momentum optimizer.nesterov "
                   "optimizer.weight_decay optimizer.decay optimizer.beta1 optimizer.beta2 optimizer.epsilon "
                   "optimizer.clip_norm lr.schedule lr.base lr.warmup_epochs lr.milestones lr.gamma lr.minimum "
                   "train.epochs train.max_steps train.batch_size train.label_smoothing eval.every_epochs "
                   "eval.train_samples checkpoint.every_steps checkpoint.every_epochs checkpoint.keep checkpoint.resume "
                   "communication.bucket_bytes communication.skip_dropped communication.reduction "
-                  "communication.check_every log.every_steps log.decisions log.progress";
+                  "communication.check_every communication.shards communication.progress log.every_steps log.decisions log.trace log.trace_step log.progress";
     for (char *key = strtok(keys, " "); key; key = strtok(NULL, " ")) {
         char section[64];
         size_t dot = strcspn(key, ".");
@@ -523,6 +520,9 @@ START_TEST(survival_prob_becomes_rate) {
 END_TEST
 
 START_TEST(list_needs_rates_and_rates_need_list) {
+    expect_check_refused("[stochastic_depth]\nrank_divisor = kept\n", 1,
+                         "folder/run.ini:2: ", "stochastic_depth.rank_divisor", "scope = rank", NULL);
+    expect_check_refused("[stochastic_depth]\nrank_divisor = kept\nscope = sample\n", 1, "rank_divisor", NULL);
     expect_check_refused("[stochastic_depth]\nschedule = list\n", 1, "folder/run.ini:2: ", "stochastic_depth.schedule",
                          "rates", NULL);
     expect_check_refused("[stochastic_depth]\nrates = 0.1, 0.2\n", 1, "folder/run.ini:2: ", "stochastic_depth.rates",

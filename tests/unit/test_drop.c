@@ -190,6 +190,178 @@ START_TEST(plans_repeat_and_differ_between_steps_and_seeds) {
 }
 END_TEST
 
+/* ---- decisions of ranks and samples ---- */
+
+static sd_drop_part part_of(const sd_drop_law *law, int max_images) {
+    sd_drop_part part;
+    expect_ok(sd_drop_part_create(law->units, max_images, &part));
+    return part;
+}
+
+/* Whether a part keeps a unit for the image at a place. */
+static bool part_keeps(const sd_drop_part *part, int unit, uint32_t place) {
+    const uint32_t *places = part->places + (size_t)unit * (size_t)part->max_images;
+    for (int i = 0; i < part->images[unit]; i++)
+        if (places[i] == place)
+            return true;
+    return false;
+}
+
+/* Streams 8 and 9, four voters a number, are part of the format. */
+START_TEST(votes_of_ranks_and_samples_are_words_of_the_documented_counters) {
+    enum { IMAGES = 23, RANKS = 6, UNITS = 7 };
+    for (int scope = SD_DROP_SCOPE_RANK; scope <= SD_DROP_SCOPE_SAMPLE; scope++) {
+        sd_drop_law law = law_of(SD_DROP_LINEAR, 0.8, UNITS, 77, SD_DROP_SCALE_TRAINING);
+        law.scope = (sd_drop_scope)scope;
+        law.ranks = RANKS;
+        sd_drop_plan plan = plan_of(&law);
+        sd_drop_part part = part_of(&law, IMAGES);
+        const uint64_t step = 5;
+        sd_drop_plan_draw(&law, step, IMAGES, &plan);
+        for (int i = 0; i < UNITS; i++) {
+            uint64_t kept = 0;
+            for (uint64_t place = 0; place < IMAGES; place++) {
+                int rank = 0;
+                sd_range share = sd_range_share(IMAGES, 0, RANKS);
+                while (place >= share.first + share.count)
+                    share = sd_range_share(IMAGES, ++rank, RANKS);
+                const uint64_t voter = scope == SD_DROP_SCOPE_RANK ? (uint64_t)rank : place;
+                const sd_random random =
+                    sd_random_at(77, scope == SD_DROP_SCOPE_RANK ? 8 : 9, (uint64_t)i << 32 | voter / 4, step);
+                const bool keeps = !(random.word[voter % 4] * 0x1p-32 < law.rate[i]);
+                sd_drop_part_draw(&law, step, rank, share, &part);
+                expect(part_keeps(&part, i, (uint32_t)(place - share.first)) == keeps, "scope %d, unit %d, image %d",
+                       scope, i, (int)place);
+                kept += keeps;
+            }
+            ck_assert_uint_eq(plan.images[i], kept);
+            ck_assert_int_eq(plan.kept[i], kept > 0);
+            expect_number("scale", plan.scale[i], 1 / (1 - law.rate[i]), 1e-6);
+        }
+        sd_drop_part_free(&part);
+        sd_drop_plan_free(&plan);
+        free(law.rate);
+    }
+}
+END_TEST
+
+/* What a rank sees is the plan's: whatever the ranks, and into whatever pieces their shares are cut. */
+START_TEST(parts_add_up_to_the_plan) {
+    enum { IMAGES = 50, UNITS = 9 };
+    for (int scope = SD_DROP_SCOPE_RANK; scope <= SD_DROP_SCOPE_SAMPLE; scope++)
+        for (int ranks = 1; ranks <= 7; ranks++)
+            for (uint64_t at_once = 1; at_once <= IMAGES; at_once = at_once * 3 + 1)
+                for (uint64_t step = 1; step <= 10; step++) {
+                    sd_drop_law law = law_of(SD_DROP_CONSTANT, 0.5, UNITS, 3, SD_DROP_SCALE_INFERENCE);
+                    law.scope = (sd_drop_scope)scope;
+                    law.ranks = ranks;
+                    sd_drop_plan plan = plan_of(&law);
+                    sd_drop_part part = part_of(&law, (int)at_once);
+                    uint64_t sum[UNITS] = {0};
+                    for (int rank = 0; rank < ranks; rank++) {
+                        const sd_range share = sd_range_share(IMAGES, rank, ranks);
+                        for (uint64_t done = 0; done < share.count; done += at_once) {
+                            const uint64_t rest = share.count - done;
+                            const sd_range piece = {share.first + done, rest < at_once ? rest : at_once};
+                            sd_drop_part_draw(&law, step, rank, piece, &part);
+                            for (int i = 0; i < UNITS; i++) {
+                                const uint32_t *places = part.places + (size_t)i * at_once;
+                                for (int n = 0; n < part.images[i]; n++)
+                                    ck_assert(places[n] < piece.count && (n == 0 || places[n] > places[n - 1]));
+                                ck_assert(scope == SD_DROP_SCOPE_SAMPLE || part.images[i] == 0 ||
+                                          (uint64_t)part.images[i] == piece.count);
+                                sum[i] += (uint64_t)part.images[i];
+                            }
+                        }
+                    }
+                    sd_drop_plan_draw(&law, step, IMAGES, &plan);
+                    for (int i = 0; i < UNITS; i++)
+                        ck_assert_uint_eq(sum[i], plan.images[i]);
+                    sd_drop_part_free(&part);
+                    sd_drop_plan_free(&plan);
+                    free(law.rate);
+                }
+}
+END_TEST
+
+START_TEST(samples_decide_alike_on_any_number_of_ranks) {
+    enum { IMAGES = 31, UNITS = 5 };
+    sd_drop_law law = law_of(SD_DROP_LINEAR, 0.6, UNITS, 12, SD_DROP_SCALE_INFERENCE);
+    law.scope = SD_DROP_SCOPE_SAMPLE;
+    sd_drop_part whole = part_of(&law, IMAGES), part = part_of(&law, IMAGES);
+    for (uint64_t step = 1; step <= 20; step++) {
+        sd_drop_part_draw(&law, step, 0, (sd_range){0, IMAGES}, &whole);
+        for (int ranks = 2; ranks <= 8; ranks++)
+            for (int rank = 0; rank < ranks; rank++) {
+                const sd_range share = sd_range_share(IMAGES, rank, ranks);
+                sd_drop_part_draw(&law, step, rank, share, &part);
+                for (int i = 0; i < UNITS; i++)
+                    for (uint32_t n = 0; n < share.count; n++)
+                        ck_assert(part_keeps(&part, i, n) == part_keeps(&whole, i, (uint32_t)share.first + n));
+            }
+    }
+    sd_drop_part_free(&whole);
+    sd_drop_part_free(&part);
+    free(law.rate);
+}
+END_TEST
+
+/* 5 sigma; and two voters decide apart, as do two units and two steps. */
+START_TEST(ranks_and_samples_drop_as_often_as_the_rates_say_and_apart) {
+    enum { STEPS = 4000, UNITS = 3, VOTERS = 5 };
+    for (int scope = SD_DROP_SCOPE_RANK; scope <= SD_DROP_SCOPE_SAMPLE; scope++) {
+        sd_drop_law law = law_of(SD_DROP_LINEAR, 0.6, UNITS, 8, SD_DROP_SCALE_INFERENCE);
+        law.scope = (sd_drop_scope)scope;
+        law.ranks = VOTERS;
+        sd_drop_part part = part_of(&law, 1);
+        int dropped[UNITS][VOTERS] = {{0}}, both_voters = 0, both_units = 0, both_steps = 0;
+        bool last_step = false;
+        for (uint64_t step = 1; step <= STEPS; step++) {
+            bool drops[UNITS][VOTERS];
+            for (int v = 0; v < VOTERS; v++) { /* one image a rank */
+                sd_drop_part_draw(&law, step, v, (sd_range){(uint64_t)v, 1}, &part);
+                for (int i = 0; i < UNITS; i++)
+                    dropped[i][v] += drops[i][v] = part.images[i] == 0;
+            }
+            both_voters += drops[2][0] && drops[2][1];
+            both_units += drops[2][0] && drops[1][0];
+            both_steps += drops[2][0] && last_step;
+            last_step = drops[2][0];
+        }
+        for (int i = 0; i < UNITS; i++)
+            for (int v = 0; v < VOTERS; v++) {
+                const double p = law.rate[i];
+                expect_number("drops", dropped[i][v], STEPS * p, 5 * sqrt(STEPS * p * (1 - p)));
+            }
+        const double p = 0.6 * 0.6, q = 0.6 * 0.4;
+        expect_number("drops of two voters", both_voters, STEPS * p, 5 * sqrt(STEPS * p * (1 - p)));
+        expect_number("drops of two units", both_units, STEPS * q, 5 * sqrt(STEPS * q * (1 - q)));
+        expect_number("drops of two steps", both_steps, STEPS * p, 10 * sqrt(STEPS * p * (1 - p)));
+        sd_drop_part_free(&part);
+        free(law.rate);
+    }
+}
+END_TEST
+
+START_TEST(rates_of_zero_and_one_hold_in_every_scope) {
+    for (int scope = SD_DROP_SCOPE_GLOBAL; scope <= SD_DROP_SCOPE_SAMPLE; scope++)
+        for (int p = 0; p <= 1; p++) {
+            sd_drop_law law = law_of(SD_DROP_CONSTANT, p, 4, 7, SD_DROP_SCALE_TRAINING);
+            law.scope = (sd_drop_scope)scope;
+            law.ranks = 3;
+            sd_drop_plan plan = plan_of(&law);
+            for (uint64_t step = 1; step <= 200; step++) {
+                sd_drop_plan_draw(&law, step, 10, &plan);
+                ck_assert_int_eq(plan.kept_units, p ? 0 : 4);
+                for (int i = 0; i < 4; i++)
+                    ck_assert_uint_eq(plan.images[i], p ? 0 : 10);
+            }
+            sd_drop_plan_free(&plan);
+            free(law.rate);
+        }
+}
+END_TEST
+
 /* ---- scales ---- */
 
 START_TEST(inference_convention_scales_at_evaluation_alone) {
@@ -275,6 +447,11 @@ int main(void) {
     tcase_add_test(cases, rate_zero_never_drops_and_rate_one_always);
     tcase_add_test(cases, units_are_dropped_as_often_as_their_rates_say);
     tcase_add_test(cases, plans_repeat_and_differ_between_steps_and_seeds);
+    tcase_add_test(cases, votes_of_ranks_and_samples_are_words_of_the_documented_counters);
+    tcase_add_test(cases, parts_add_up_to_the_plan);
+    tcase_add_test(cases, samples_decide_alike_on_any_number_of_ranks);
+    tcase_add_test(cases, ranks_and_samples_drop_as_often_as_the_rates_say_and_apart);
+    tcase_add_test(cases, rates_of_zero_and_one_hold_in_every_scope);
     tcase_add_test(cases, inference_convention_scales_at_evaluation_alone);
     tcase_add_test(cases, training_convention_scales_in_training_alone);
     tcase_add_test(cases, both_conventions_keep_the_expectation);

@@ -154,6 +154,7 @@ static sd_network *new_bottlenecks(void) {
     sd_network *network;
     const sd_conv_spec first[] = {{4, 1, 1}, {4, 3, 2}, {16, 1, 1}}, second[] = {{5, 1, 1}, {5, 3, 1}, {16, 1, 1}};
     expect_ok(sd_network_create(best_kernels(), 4, 7, &network));
+    network->gathers = true;
     expect_ok(sd_network_stem_conv(network, (sd_shape){9, 9, 3}, 8, 3, 1, false));
     for (int i = 0; i < 2; i++) {
         sd_residual_spec spec = {.depth = i + 1,
@@ -190,6 +191,7 @@ END_TEST
 static sd_network *new_transformer(double dropout) {
     sd_network *network;
     expect_ok(sd_network_create(best_kernels(), 4, 7, &network));
+    network->gathers = true;
     expect_ok(sd_network_stem_patch(network, (sd_shape){6, 6, 3}, 12, 3));
     for (int i = 0; i < 4; i++) {
         sd_residual_spec spec = {.depth = i / 2 + 1};
@@ -226,6 +228,295 @@ START_TEST(gradients_of_a_transformer_equal_finite_differences) {
         t.plan.scale[2] = 0.5f;
         check_gradients(&t, 1e-3, 0.005, 6);
         free_trainer(&t);
+    }
+}
+END_TEST
+
+/* ---- branches that some images keep ---- */
+
+/* Sets plan and part of a pass that is the whole batch: bit n of masks[unit] says whether image n keeps it; units past the last mask are
+ * kept by all. */
+static void set_masks(trainer *t, sd_drop_part *part, const unsigned *masks, int n_masks) {
+    for (int unit = 0; unit < t->plan.units; unit++) {
+        part->images[unit] = 0;
+        for (int n = 0; n < t->batch; n++)
+            if (unit >= n_masks || (masks[unit] >> n & 1))
+                part->places[unit * part->max_images + part->images[unit]++] = (uint32_t)n;
+        t->plan.images[unit] = (uint64_t)part->images[unit];
+        t->plan.kept[unit] = part->images[unit] > 0;
+    }
+    t->pass.part = part;
+}
+
+static sd_drop_part new_part(const trainer *t) {
+    sd_drop_part part;
+    expect_ok(sd_drop_part_create(t->plan.units, t->batch, &part));
+    return part;
+}
+
+/* Moves the values of batch norms away from the ReLUs' kink, which bends the line of finite differences the more the fewer values
+ * there are. What ReLUs do to images in their places, the goldens know. */
+static void lift(sd_network *network) {
+    for (int i = 0; i < sd_network_n_tensors(network); i++) {
+        const sd_tensor *t = sd_network_tensor(network, i);
+        const bool is_bias = strstr(t->name, ".bias") && (strstr(t->name, "bn") || strstr(t->name, "downsample"));
+        for (size_t e = 0; e < t->elems && is_bias; e++)
+            t->value[e] += 4;
+    }
+}
+
+/* Of 4 images: several in all kinds of places, one, none, all; with a projection and an identity, in both neighbours' company. */
+START_TEST(gradients_of_bottlenecks_that_some_images_keep_equal_finite_differences) {
+    static const unsigned masks[][2] = {{0xa, 0xf}, {0xf, 0x6}, {0x9, 0x7}, {0x4, 0x4}, {0x0, 0xc}, {0x3, 0x0}};
+    sd_kernels_set_threads(1);
+    for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++) {
+        trainer t = new_trainer(new_bottlenecks(), 9, 4);
+        sd_drop_part part = new_part(&t);
+        scramble(t.network);
+        lift(t.network);
+        t.plan.scale[0] = 1.25f;
+        set_masks(&t, &part, masks[i], 2);
+        check_gradients(&t, 1e-3, 0.03, 6);
+        sd_drop_part_free(&part);
+        free_trainer(&t);
+    }
+}
+END_TEST
+
+/* The shortcuts that subsample are units 3 and 6. */
+START_TEST(gradients_of_resnet20_that_some_images_keep_equal_finite_differences) {
+    static const unsigned masks[] = {0x5, 0x6, 0xf, 0xb, 0x0, 0x8, 0x3, 0xe, 0x9};
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(
+        new_model((sd_model_spec){.name = "resnet20", .image_size = 16, .classes = 10, .gathers = true}, 4), 16, 4);
+    sd_drop_part part = new_part(&t);
+    scramble(t.network);
+    for (int i = 0; i < t.plan.units; i++)
+        t.plan.scale[i] = 1 + 0.1f * (float)i;
+    set_masks(&t, &part, masks, 9);
+    check_gradients(&t, 1e-3, 0.03, 3);
+    sd_drop_part_free(&part);
+    free_trainer(&t);
+}
+END_TEST
+
+/* At 4 pixels the last stage has one pixel: units that one image keeps there are normalised by constants. */
+START_TEST(gradients_of_single_values_equal_finite_differences) {
+    static const unsigned masks[] = {0xf, 0x6, 0xf, 0xb, 0x0, 0x8, 0x4, 0x2, 0x1};
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(
+        new_model((sd_model_spec){.name = "resnet20", .image_size = 4, .classes = 10, .gathers = true}, 4), 4, 4);
+    sd_drop_part part = new_part(&t);
+    scramble(t.network);
+    lift(t.network);
+    set_masks(&t, &part, masks, 9);
+    check_gradients(&t, 1e-3, 0.03, 3);
+    sd_drop_part_free(&part);
+    free_trainer(&t);
+}
+END_TEST
+
+START_TEST(gradients_of_a_transformer_that_some_images_keep_equal_finite_differences) {
+    static const unsigned masks[] = {0xa, 0x4, 0xd, 0x7};
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(new_transformer(0.4), 6, 4);
+    sd_drop_part part = new_part(&t);
+    scramble(t.network);
+    for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(t.network, i);
+        for (size_t e = 0; e < tensor->elems && tensor->dims == 2; e++)
+            tensor->value[e] *= 15;
+    }
+    t.pass.seed = 3;
+    t.pass.step = 11;
+    t.plan.scale[2] = 0.5f;
+    set_masks(&t, &part, masks, 4);
+    check_gradients(&t, 1e-3, 0.005, 6);
+    sd_drop_part_free(&part);
+    free_trainer(&t);
+}
+END_TEST
+
+/* Without batch norm an image does not see the others: kept and dropped ones come out as in batches of their own. */
+START_TEST(an_image_of_a_vit_comes_out_as_if_the_batch_decided_as_it_does) {
+    static const unsigned masks[] = {0xa, 0x4, 0xd, 0x7};
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(new_transformer(0), 6, 4);
+    sd_drop_part part = new_part(&t);
+    float mixed[28];
+    scramble(t.network);
+    set_masks(&t, &part, masks, 4);
+    mean_loss(&t);
+    memcpy(mixed, t.network->head.logits, sizeof mixed);
+    t.pass.part = NULL;
+    for (int n = 0; n < 4; n++) {
+        for (int unit = 0; unit < 4; unit++)
+            t.plan.kept[unit] = masks[unit] >> n & 1;
+        mean_loss(&t);
+        expect_close_floats("an image", mixed + 7 * n, t.network->head.logits + 7 * n, 7, 1e-5);
+    }
+    sd_drop_part_free(&part);
+    free_trainer(&t);
+}
+END_TEST
+
+static const char *const all_kinds[] = {"resnet20", "resnet18", "vit_tiny"};
+
+static trainer gathering_trainer(const char *name, int batch) {
+    trainer t = new_trainer(
+        new_model((sd_model_spec){.name = name, .image_size = 16, .classes = 10, .patch_size = 8, .gathers = true},
+                  batch),
+        16, batch);
+    scramble(t.network);
+    return t;
+}
+
+/* As scope = rank has it on a rank that keeps a branch, with one rank. */
+START_TEST(a_part_of_all_images_changes_no_bit) {
+    sd_kernels_set_threads(1);
+    trainer t = gathering_trainer(all_kinds[_i], 3);
+    const size_t elems = sd_network_buffer_elems(t.network);
+    float *before = new_floats(elems);
+    sd_drop_part part = new_part(&t);
+    const unsigned masks[] = {0x7, 0x0};
+    set_masks(&t, &part, masks, 2);
+    t.pass.part = NULL;
+    fill_gradients(t.network, MARK);
+    const double loss = train_pass(&t, ignore_segment, NULL);
+    memcpy(before, sd_network_gradients(t.network), elems * sizeof *before);
+    t.pass.part = &part;
+    fill_gradients(t.network, MARK);
+    ck_assert(train_pass(&t, ignore_segment, NULL) == loss);
+    expect_same_bits("gradients", before, sd_network_gradients(t.network), elems * sizeof *before);
+    free(before);
+    sd_drop_part_free(&part);
+    free_trainer(&t);
+}
+END_TEST
+
+static void count_segment(void *context, int segment) {
+    int *next = context;
+    ck_assert_int_eq(segment, (*next)++);
+}
+
+/* Other ranks keep the branch, this one does not: its gradient is theirs alone, but it takes part in sending it. */
+START_TEST(a_branch_that_no_image_here_keeps_is_reported_but_not_written) {
+    sd_kernels_set_threads(1);
+    trainer t = gathering_trainer(all_kinds[_i], 3);
+    sd_drop_part part = new_part(&t);
+    const unsigned masks[] = {0x7, 0x2, 0x0, 0x5};
+    int reported = 0;
+    set_masks(&t, &part, masks, 4);
+    t.plan.kept[2] = 1; /* elsewhere */
+    t.plan.images[2] = 5;
+    fill_gradients(t.network, MARK);
+    train_pass(&t, count_segment, &reported);
+    ck_assert_int_eq(reported, sd_network_n_segments(t.network));
+    for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(t.network, i);
+        const bool absent = sd_network_segment(t.network, tensor->segment)->unit == 2;
+        for (size_t e = 0; e < tensor->elems; e++)
+            expect((tensor->gradient[e] == MARK) == absent, "%s, value %zu: %g", tensor->name, e, tensor->gradient[e]);
+    }
+    sd_drop_part_free(&part);
+    free_trainer(&t);
+}
+END_TEST
+
+/* Three passes of one image each at 4 pixels, a third of the batch: nothing in the last stage has statistics. */
+START_TEST(statistics_of_single_values_do_not_move_by_a_bit) {
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(
+        new_model((sd_model_spec){.name = "resnet20", .image_size = 4, .classes = 10, .gathers = true}, 4), 4, 4);
+    const size_t elems = sd_network_buffer_elems(t.network);
+    float *sum = new_floats(elems), *before = new_floats(elems);
+    sd_drop_part part = new_part(&t);
+    scramble(t.network);
+    for (int rank = 0; rank < 3; rank++) { /* each sees the four images, and one of them keeps the last stage */
+        const unsigned one = 1u << rank, masks[] = {0xf, 0xf, 0xf, 0xf, 0xf, 0xf, one, one, one};
+        set_masks(&t, &part, masks, 9);
+        for (int unit = 0; unit < 9; unit++)
+            t.plan.images[unit] = unit < 6 ? 12 : 3;
+        t.pass.batch_share = 1.0f / 3;
+        train_pass(&t, ignore_segment, NULL);
+        for (size_t i = 0; i < elems; i++)
+            sum[i] += sd_network_gradients(t.network)[i];
+    }
+    memcpy(sd_network_gradients(t.network), sum, elems * sizeof *sum);
+    memcpy(before, sd_network_values(t.network), elems * sizeof *before);
+    sd_network_update_statistics(t.network, &t.plan);
+    for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(t.network, i);
+        const bool still = !strncmp(tensor->name, "layer3.", 7);
+        if (tensor->kind == SD_TENSOR_STATISTIC)
+            expect(still == !memcmp(before + tensor->offset_elems, tensor->value, tensor->elems * sizeof(float)), "%s",
+                   tensor->name);
+    }
+    free(sum);
+    free(before);
+    sd_drop_part_free(&part);
+    free_trainer(&t);
+}
+END_TEST
+
+/* Samples that decide for themselves on two ranks: their gradients add up to those of one rank. */
+START_TEST(two_ranks_of_a_vit_with_deciding_samples_are_one) {
+    sd_kernels_set_threads(1);
+    trainer t = gathering_trainer("vit_tiny", 4);
+    const size_t elems = sd_network_buffer_elems(t.network);
+    float *whole = new_floats(elems), *sum = new_floats(elems);
+    double rate[24];
+    for (int i = 0; i < 24; i++)
+        rate[i] = 0.6;
+    const sd_drop_law law = {.seed = 4, .scope = SD_DROP_SCOPE_SAMPLE, .units = 24, .rate = rate};
+    sd_drop_part part = new_part(&t);
+    t.pass.part = &part;
+    sd_drop_plan_draw(&law, 1, 4, &t.plan);
+    sd_drop_part_draw(&law, 1, 0, (sd_range){0, 4}, &part);
+    fill_gradients(t.network, 0);
+    train_pass(&t, ignore_segment, NULL);
+    memcpy(whole, sd_network_gradients(t.network), elems * sizeof *whole);
+    int mixed = 0;
+    for (int i = 0; i < 24; i++)
+        mixed += part.images[i] > 0 && part.images[i] < 4;
+    ck_assert_int_gt(mixed, 10);
+    for (int rank = 0; rank < 2; rank++) {
+        sd_pass half = t.pass;
+        half.images = 2;
+        half.batch_share = 0.5f;
+        sd_drop_part_draw(&law, 1, rank, (sd_range){(uint64_t)rank * 2, 2}, &part);
+        const float *images = t.images + (size_t)rank * 2 * t.image_elems,
+                    *logits = sd_network_forward(t.network, &half, images);
+        best_kernels()->cross_entropy_backward(2, t.classes, logits, t.labels + 2 * rank, 0.1f, 0.25f, t.dlogits);
+        fill_gradients(t.network, 0);
+        sd_network_backward(t.network, &half, images, t.dlogits, ignore_segment, NULL);
+        for (size_t i = 0; i < elems; i++)
+            sum[i] += sd_network_gradients(t.network)[i];
+    }
+    for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(t.network, i);
+        expect_close_floats(tensor->name, sum + tensor->offset_elems, whole + tensor->offset_elems, tensor->elems,
+                            1e-4);
+    }
+    free(whole);
+    free(sum);
+    sd_drop_part_free(&part);
+    free_trainer(&t);
+}
+END_TEST
+
+START_TEST(room_to_gather_is_taken_only_where_it_is_asked_for) {
+    for (int i = 0; i < 3; i++) {
+        sd_model_spec spec = {.name = all_kinds[i], .image_size = 32, .classes = 10, .patch_size = 8};
+        sd_network *plain = new_model(spec, 2);
+        spec.gathers = true;
+        sd_network *gathering = new_model(spec, 2);
+        ck_assert_uint_eq(plain->gathered_elems, gathering->gathered_elems);
+        ck_assert_uint_eq(sd_network_activation_bytes(gathering) - sd_network_activation_bytes(plain),
+                          3 * plain->gathered_elems * sizeof(float));
+        ck_assert_ptr_null(plain->gathered[0]);
+        sd_network_destroy(&plain);
+        sd_network_destroy(&gathering);
     }
 }
 END_TEST
@@ -938,6 +1229,16 @@ int main(void) {
     tcase_add_test(cases, gradients_of_vit_tiny_equal_finite_differences);
     tcase_add_test(cases, gradients_of_bottlenecks_equal_finite_differences);
     tcase_add_test(cases, gradients_of_a_transformer_equal_finite_differences);
+    tcase_add_test(cases, gradients_of_bottlenecks_that_some_images_keep_equal_finite_differences);
+    tcase_add_test(cases, gradients_of_resnet20_that_some_images_keep_equal_finite_differences);
+    tcase_add_test(cases, gradients_of_single_values_equal_finite_differences);
+    tcase_add_test(cases, gradients_of_a_transformer_that_some_images_keep_equal_finite_differences);
+    tcase_add_test(cases, an_image_of_a_vit_comes_out_as_if_the_batch_decided_as_it_does);
+    tcase_add_loop_test(cases, a_part_of_all_images_changes_no_bit, 0, 3);
+    tcase_add_loop_test(cases, a_branch_that_no_image_here_keeps_is_reported_but_not_written, 0, 3);
+    tcase_add_test(cases, statistics_of_single_values_do_not_move_by_a_bit);
+    tcase_add_test(cases, two_ranks_of_a_vit_with_deciding_samples_are_one);
+    tcase_add_test(cases, room_to_gather_is_taken_only_where_it_is_asked_for);
     tcase_add_test(cases, gradients_of_a_dropped_unit_are_not_touched);
     tcase_add_test(cases, a_dropped_branch_is_not_read_either);
     tcase_add_test(cases, a_network_without_any_branch_still_works);

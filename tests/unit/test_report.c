@@ -146,11 +146,62 @@ START_TEST(savings_equal_a_hand_count) {
             expected.flops += rate[i] * BLOCK_MACS[i] / ALL_MACS;
             expected.bytes += rate[i] * BLOCK_PARAMETERS[i] / ALL_PARAMETERS;
         }
-        sd_savings savings = sd_savings_expected(network, &law);
+        sd_savings savings = sd_savings_expected(network, &law, 128);
         expect_number("branches", savings.branches, expected.branches, 1e-12);
         expect_number("flops", savings.flops, expected.flops, 1e-12);
         expect_number("bytes", savings.bytes, expected.bytes, 1e-12);
     }
+    sd_network_destroy(&network);
+}
+END_TEST
+
+/* A branch that all share is sent if anybody keeps it. */
+START_TEST(bytes_saved_depend_on_who_decides) {
+    sd_network *network = new_resnet20();
+    double rate[9];
+    sd_drop_law law = {.units = 9, .rate = rate, .ranks = 3};
+    for (int i = 0; i < 9; i++)
+        rate[i] = 0.5 * (i + 1) / 9;
+    for (int scope = SD_DROP_SCOPE_GLOBAL; scope <= SD_DROP_SCOPE_SAMPLE; scope++) {
+        const int voters = scope == SD_DROP_SCOPE_GLOBAL ? 1 : scope == SD_DROP_SCOPE_RANK ? 3 : 16;
+        double expected = 0;
+        for (int i = 0; i < 9; i++)
+            expected += pow(rate[i], voters) * BLOCK_PARAMETERS[i] / ALL_PARAMETERS;
+        law.scope = (sd_drop_scope)scope;
+        expect_number("bytes", sd_savings_expected(network, &law, 16).bytes, expected, 1e-12);
+        expect_number("branches", sd_savings_expected(network, &law, 16).branches, 0.5 * 5 / 9, 1e-12);
+    }
+    sd_network_destroy(&network);
+}
+END_TEST
+
+/* Two ranks, rate 1/2 for one block alone: rank scope: both drop it in a quarter of the steps, and only these are faster. Sample scope,
+ * one image a rank: the same. With 2 images a rank: the maximum of two B(2, 1/2) is 23/16 on average. */
+START_TEST(the_slowest_rank_saves_what_a_hand_count_says) {
+    enum { STEPS = 4000 };
+    sd_network *network = new_resnet20();
+    double rate[9] = {[4] = 0.5}, saved;
+    const double block = BLOCK_MACS[4] / ALL_MACS;
+    const struct {
+        sd_drop_scope scope;
+        uint64_t images;
+        int ranks;
+        double kept; /* of the block, by the slowest rank */
+    } rows[] = {{SD_DROP_SCOPE_GLOBAL, 4, 2, 0.5},        {SD_DROP_SCOPE_RANK, 4, 2, 0.75},
+                {SD_DROP_SCOPE_SAMPLE, 2, 2, 0.75},       {SD_DROP_SCOPE_SAMPLE, 4, 2, 23.0 / 32},
+                {SD_DROP_SCOPE_RANK, 4, 1, 0.5},          {SD_DROP_SCOPE_SAMPLE, 4, 1, 0.5},
+                {SD_DROP_SCOPE_RANK, 16, 4, 1 - 1.0 / 16}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const sd_drop_law law = {.seed = 5, .scope = rows[i].scope, .ranks = rows[i].ranks, .units = 9, .rate = rate};
+        expect_ok(sd_savings_of_slowest(network, &law, rows[i].images, rows[i].ranks, STEPS, &saved));
+        /* A step's deviation is at most half a block: 5 sigma of the mean. */
+        expect_number("saved", saved, (1 - rows[i].kept) * block, 5 * 0.5 * block / sqrt(STEPS));
+    }
+    /* 3 images on 2 ranks, nothing dropped: the larger share is what is waited for. */
+    rate[4] = 0;
+    const sd_drop_law law = {.seed = 5, .scope = SD_DROP_SCOPE_SAMPLE, .ranks = 2, .units = 9, .rate = rate};
+    expect_ok(sd_savings_of_slowest(network, &law, 3, 2, 10, &saved));
+    expect_number("nothing saved", saved, 0, 1e-12);
     sd_network_destroy(&network);
 }
 END_TEST
@@ -173,6 +224,22 @@ START_TEST(schedule_csv_has_a_row_a_unit) {
     expect_refused(sd_schedule_write("/nonexistent/folder", network, &law), SD_ERR_IO, "schedule.csv", NULL);
     sd_network_destroy(&network);
     remove_folder(folder);
+}
+END_TEST
+
+/* ---- who the others waited for ---- */
+
+START_TEST(the_rank_that_waits_least_is_blamed_if_it_stands_out) {
+    const double one_slow[] = {5, 5.5, 0.1, 4.5}, two_slow[] = {5, 0.2, 0.1, 4.5}, even[] = {1, 1.1, 0.9, 1};
+    const sd_blame blame = sd_blame_find(one_slow, 4, 20);
+    ck_assert_int_eq(blame.rank, 2);
+    ck_assert_double_eq_tol(blame.fraction, (5 - 0.1) / 20, 1e-12);
+    ck_assert_int_eq(sd_blame_find(one_slow, 4, 1000).rank, -1); /* half a percent of the time */
+    ck_assert_int_eq(sd_blame_find(two_slow, 4, 20).rank, -1);
+    ck_assert_int_eq(sd_blame_find(even, 4, 20).rank, -1);
+    ck_assert_int_eq(sd_blame_find(one_slow, 1, 20).rank, -1);
+    ck_assert_int_eq(sd_blame_find(one_slow, 4, 0).rank, -1);
+    ck_assert_int_eq(sd_blame_find((const double[]){0, 3}, 2, 10).rank, 0);
 }
 END_TEST
 
@@ -287,14 +354,15 @@ START_TEST(a_check_tells_rates_and_savings) {
                         .activation_bytes = 5 << 20,
                         .data_bytes = 7 << 20};
     char *text = output_of(print_description, &d);
-    const sd_savings savings = sd_savings_expected(network, &law);
+    const sd_savings savings = sd_savings_expected(network, &law, 128);
     char branches[64], flops[64], bytes[64];
     snprintf(branches, sizeof branches, "%.2f %%", 100 * savings.branches);
     snprintf(flops, sizeof flops, "%.2f %%", 100 * savings.flops);
     snprintf(bytes, sizeof bytes, "%.2f %%", 100 * savings.bytes);
-    expect_words(text, (const char *const[]){"resnet20", "269722 parameters", "50000 training", "3900 steps",
-                                             "at most 43", "15.0 MiB", "layer1.0", "layer3.2", "0.500000", "0.055556",
-                                             branches, flops, bytes, NULL});
+    expect_words(text,
+                 (const char *const[]){"resnet20", "269722 parameters", "50000 training", "3900 steps", "at most 43",
+                                       "15.0 MiB", "layer1.0", "layer3.2", "0.500000", "0.055556", branches, flops,
+                                       bytes, "\nglobal ", "\nrank ", "\nsample ", "3 ranks", "200 drawn steps", NULL});
     free(text);
     expect_ok(sd_config_set(config, "communication.skip_dropped=false"));
     text = output_of(print_description, &d);
@@ -348,7 +416,10 @@ int main(void) {
     tcase_add_test(cases, a_csv_that_cannot_be_written_is_reported_with_its_path);
     tcase_add_test(cases, numbers_have_nine_digits_and_no_value_is_empty);
     tcase_add_test(cases, savings_equal_a_hand_count);
+    tcase_add_test(cases, bytes_saved_depend_on_who_decides);
+    tcase_add_test(cases, the_slowest_rank_saves_what_a_hand_count_says);
     tcase_add_test(cases, schedule_csv_has_a_row_a_unit);
+    tcase_add_test(cases, the_rank_that_waits_least_is_blamed_if_it_stands_out);
     tcase_add_test(cases, summary_json_has_numbers_strings_and_null);
     tcase_add_test(cases, a_check_tells_rates_and_savings);
     tcase_add_test(cases, a_closing_summary_leaves_out_what_has_no_value);

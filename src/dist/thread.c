@@ -1,0 +1,152 @@
+/* Who calls MPI: the caller itself, between its own work, or a thread that does nothing else.
+ *
+ * Open MPI moves data only inside its calls (its issues 8436 and 13074), and its maintainers advise a thread of one's own for what
+ * shall go on meanwhile (2427). The thread sleeps a little whenever nothing has moved, since it shares a core with a thread that
+ * computes; it is told of calls and of work under one mutex. */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "comm.h"
+#include "sdtrain/arena.h"
+
+enum { NAP_NANOSECONDS = 50000, MESSAGE_BYTES = 4096 };
+
+struct sd_progress_thread {
+    sd_comm *comm;
+    pthread_t pthread;
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t changed;
+    sd_status (*call)(sd_comm *, void *); /* asked for and not yet done */
+    void *call_context;
+    sd_status call_status;
+    char message[MESSAGE_BYTES]; /* of a call that failed */
+    uint64_t wanted, done;       /* times that work was asked for; how many of them are done with */
+    bool quit;
+};
+
+static void do_call(sd_progress_thread *thread) {
+    pthread_mutex_unlock(&thread->mutex);
+    const sd_status status = thread->call(thread->comm, thread->call_context);
+    pthread_mutex_lock(&thread->mutex);
+    thread->call_status = status;
+    if (status != SD_OK)
+        snprintf(thread->message, sizeof thread->message, "%s", sd_error_message());
+    thread->call = NULL;
+    pthread_cond_broadcast(&thread->changed);
+}
+
+static void do_work(sd_progress_thread *thread) {
+    const uint64_t wanted = thread->wanted;
+    pthread_mutex_unlock(&thread->mutex);
+    const bool finished = thread->comm->work(thread->comm->work_context);
+    if (!finished)
+        nanosleep(&(struct timespec){.tv_nsec = NAP_NANOSECONDS}, NULL);
+    pthread_mutex_lock(&thread->mutex);
+    if (finished) {
+        thread->done = wanted;
+        pthread_cond_broadcast(&thread->changed);
+    }
+}
+
+static void *run(void *context) {
+    sd_progress_thread *thread = context;
+    prctl(PR_SET_TIMERSLACK, 1); /* nanoseconds: naps as short as asked for */
+    pthread_mutex_lock(&thread->mutex);
+    while (!thread->quit) {
+        if (thread->call)
+            do_call(thread);
+        else if (thread->done < thread->wanted)
+            do_work(thread);
+        else
+            pthread_cond_wait(&thread->changed, &thread->mutex);
+    }
+    pthread_mutex_unlock(&thread->mutex);
+    return NULL;
+}
+
+sd_status sd_comm_start_thread(sd_comm *comm) {
+    if (comm->thread || comm->size == 1)
+        return SD_OK;
+    if (comm->thread_level < MPI_THREAD_SERIALIZED)
+        return sd_fail(SD_ERR_CONFIG,
+                       "communication.progress: this MPI library allows no thread beside the first to call it "
+                       "(MPI_THREAD_SERIALIZED); use poll");
+    sd_progress_thread *thread;
+    SD_TRY(sd_alloc(&thread, 1, sizeof *thread));
+    thread->comm = comm;
+    pthread_mutex_init(&thread->mutex, NULL);
+    pthread_cond_init(&thread->changed, NULL);
+    const int code = pthread_create(&thread->pthread, NULL, run, thread);
+    if (code != 0) {
+        free(thread);
+        return sd_fail(SD_ERR_MEMORY, "a thread for communication could not be started: %s", strerror(code));
+    }
+    comm->thread = thread;
+    return SD_OK;
+}
+
+void sd_progress_thread_stop(sd_progress_thread **place) {
+    sd_progress_thread *thread = *place;
+    if (!thread)
+        return;
+    pthread_mutex_lock(&thread->mutex);
+    thread->quit = true;
+    pthread_cond_broadcast(&thread->changed);
+    pthread_mutex_unlock(&thread->mutex);
+    pthread_join(thread->pthread, NULL);
+    pthread_cond_destroy(&thread->changed);
+    pthread_mutex_destroy(&thread->mutex);
+    free(thread);
+    *place = NULL;
+}
+
+sd_status sd_comm_call(sd_comm *comm, sd_status (*call)(sd_comm *, void *), void *context) {
+    sd_progress_thread *thread = comm->thread;
+    if (!thread)
+        return call(comm, context);
+    pthread_mutex_lock(&thread->mutex);
+    thread->call_context = context;
+    thread->call = call;
+    pthread_cond_broadcast(&thread->changed);
+    while (thread->call)
+        pthread_cond_wait(&thread->changed, &thread->mutex);
+    const sd_status status = thread->call_status;
+    pthread_mutex_unlock(&thread->mutex);
+    return status == SD_OK ? SD_OK : sd_fail(status, "%s", thread->message);
+}
+
+void sd_comm_set_work(sd_comm *comm, sd_work work, void *context) {
+    comm->work = work;
+    comm->work_context = context;
+}
+
+void sd_comm_drive(sd_comm *comm) {
+    sd_progress_thread *thread = comm->thread;
+    if (!thread) {
+        comm->work(comm->work_context);
+        return;
+    }
+    pthread_mutex_lock(&thread->mutex);
+    thread->wanted++;
+    pthread_cond_broadcast(&thread->changed);
+    pthread_mutex_unlock(&thread->mutex);
+}
+
+void sd_comm_finish_work(sd_comm *comm) {
+    sd_progress_thread *thread = comm->thread;
+    if (!thread) {
+        while (!comm->work(comm->work_context))
+            sched_yield();
+        return;
+    }
+    pthread_mutex_lock(&thread->mutex);
+    while (thread->done < thread->wanted)
+        pthread_cond_wait(&thread->changed, &thread->mutex);
+    pthread_mutex_unlock(&thread->mutex);
+}

@@ -1,0 +1,98 @@
+/* decisions.csv: what every rank has decided, as it says itself. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "run.h"
+#include "sdtrain/arena.h"
+
+enum { COUNT_BYTES = 21 }; /* of a number in the row, with what parts it from the next */
+
+/* For how many images of a rank's share of the batch each unit is computed; drawn in pieces that run->part has room for. */
+static void count_share(sd_run *run, uint64_t step, uint64_t images, int rank, uint64_t *kept) {
+    const sd_range share = sd_range_share(images, rank, sd_comm_size(run->comm));
+    const uint64_t at_once = (uint64_t)run->part.max_images;
+    memset(kept, 0, (size_t)run->plan.units * sizeof *kept);
+    for (uint64_t done = 0; done < share.count; done += at_once) {
+        const uint64_t rest = share.count - done;
+        const sd_range piece = {share.first + done, rest < at_once ? rest : at_once};
+        sd_drop_part_draw(&run->law, step, rank, piece, &run->part);
+        for (int i = 0; i < run->plan.units; i++)
+            kept[i] += (uint64_t)run->part.images[i];
+    }
+}
+
+/* What a rank says: the plan's images of each unit; unless all share the plan, then those of its own share. */
+static void testify(sd_run *run, uint64_t step, uint64_t images, int rank, uint64_t *testimony) {
+    memcpy(testimony, run->plan.images, (size_t)run->plan.units * sizeof *testimony);
+    if (run->law.scope != SD_DROP_SCOPE_GLOBAL)
+        count_share(run, step, images, rank, testimony + run->plan.units);
+}
+
+static sd_status compare(const sd_run *run, uint64_t step, int rank, const uint64_t *said, const uint64_t *known,
+                         size_t n) {
+    const size_t units = (size_t)run->plan.units;
+    for (size_t i = 0; i < n; i++)
+        if (said[i] != known[i])
+            return sd_fail(SD_ERR_INTERNAL, "step %llu: rank %d decides otherwise than rank 0 about branch %zu (%s)",
+                           (unsigned long long)step, rank, i % units + 1,
+                           sd_network_unit(run->network, (int)(i % units))->name);
+    return SD_OK;
+}
+
+/* global: a digit a unit; rank: such a string a rank, joined by '/'; sample: the images of each unit, joined by spaces. all: the
+ * ranks' testimonies of n counts, their own shares at the end. */
+static void write_kept(const sd_run *run, const uint64_t *all, size_t n, char *text) {
+    const size_t units = (size_t)run->plan.units;
+    const int ranks = sd_comm_size(run->comm), strings = run->law.scope == SD_DROP_SCOPE_RANK ? ranks : 1;
+    if (run->law.scope == SD_DROP_SCOPE_SAMPLE) {
+        for (size_t i = 0; i < units; i++) {
+            uint64_t kept = 0;
+            for (int r = 0; r < ranks; r++)
+                kept += all[(size_t)r * n + units + i];
+            text += sprintf(text, "%s%llu", i > 0 ? " " : "", (unsigned long long)kept);
+        }
+        return;
+    }
+    for (int r = 0; r < strings; r++) {
+        if (r > 0)
+            *text++ = '/';
+        for (size_t i = 0; i < units; i++)
+            *text++ = all[(size_t)r * n + n - units + i] > 0 ? '1' : '0';
+    }
+    *text = '\0';
+}
+
+/* known: [n], text: room for the row. */
+static sd_status write_row(sd_run *run, uint64_t step, uint64_t images, const uint64_t *all, size_t n, uint64_t *known,
+                           char *text) {
+    for (int r = 1; r < sd_comm_size(run->comm); r++) {
+        testify(run, step, images, r, known);
+        SD_TRY(compare(run, step, r, all + (size_t)r * n, known, n));
+    }
+    write_kept(run, all, n, text);
+    return sd_csv_row(&run->decisions_csv, "%llu,%s\n", (unsigned long long)step, text);
+}
+
+sd_status sd_run_log_decisions(sd_run *run, uint64_t step, uint64_t images) {
+    const size_t units = (size_t)run->plan.units, ranks = (size_t)sd_comm_size(run->comm);
+    const size_t n = run->law.scope == SD_DROP_SCOPE_GLOBAL ? units : 2 * units;
+    const bool root = sd_comm_rank(run->comm) == 0;
+    uint64_t *mine = NULL, *all = NULL;
+    char *text = NULL;
+    sd_status status = sd_alloc(&mine, n, sizeof *mine);
+    if (root && status == SD_OK)
+        status = sd_alloc(&all, n * ranks, sizeof *all);
+    if (root && status == SD_OK)
+        status = sd_alloc(&text, (units + 1) * (ranks + COUNT_BYTES), 1);
+    status = sd_comm_agree(run->comm, status);
+    if (status == SD_OK) {
+        testify(run, step, images, sd_comm_rank(run->comm), mine);
+        status = sd_comm_gather(run->comm, mine, n * sizeof *mine, all);
+    }
+    if (status == SD_OK)
+        status = sd_comm_agree(run->comm, root ? write_row(run, step, images, all, n, mine, text) : SD_OK);
+    free(mine);
+    free(all);
+    free(text);
+    return status;
+}

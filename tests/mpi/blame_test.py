@@ -1,0 +1,59 @@
+"""Who is at fault: a rank whose decisions or weights differ is named, and so is one that others wait for. Run with the program
+that faulty.c is linked into."""
+import os
+import shutil
+
+import harness
+from harness import INTERNAL, RunTest
+
+HOST = os.uname().nodename
+
+
+class OddRankTest(RunTest):
+    def odd(self, ranks, fault, settings=None):
+        result = self.train("run", ranks, {"log.decisions": "false", "communication.check_every": 2, **(settings or {})},
+                            code=INTERNAL, SD_FAULT=fault)
+        return result.errors[0]
+
+    def test_a_rank_with_another_plan_is_named_in_that_step(self):
+        for settings in ({}, {"communication.progress": "poll"}, {"communication.reduction": "reproducible",
+                                                                   "communication.shards": 4}):
+            error = self.odd(4, "seed:2:3", settings)
+            self.assertIn("ranks disagree about the drop plan", error)
+            self.assertIn("rank 2 on %s differs from the rest" % HOST, error)
+            self.assertEqual(self.column("run", "steps.csv", "step", int), [1, 2])
+            shutil.rmtree(self.path("runs"))
+
+    def test_with_two_ranks_both_are_named(self):
+        error = self.odd(2, "seed:1:4")
+        self.assertIn("rank 0 on %s, rank 1 on %s differ" % (HOST, HOST), error)
+
+    def test_another_seed_is_found_where_nothing_is_dropped(self):
+        error = self.odd(3, "seed:0:1", {"stochastic_depth.rate": 0})
+        self.assertIn("rank 0 on %s differs from the rest" % HOST, error)
+
+    def test_a_flipped_bit_of_a_weight_is_found_within_check_every_steps(self):
+        error = self.odd(3, "weight:1:3")
+        self.assertIn("ranks disagree about the weights", error)
+        self.assertIn("rank 1 on %s differs from the rest" % HOST, error)
+        self.assertEqual(self.column("run", "steps.csv", "step", int), [1, 2, 3, 4])
+
+
+class SlowRankTest(RunTest):
+    def test_ranks_wait_for_the_slow_one_and_it_is_named(self):
+        result = self.train("run", 3, {"train.epochs": 1, "communication.check_every": 0, "log.decisions": "false"},
+                            SD_FAULT="nap:1:200")
+        wait = {int(row["rank"]): float(row["wait"]) for row in self.rows("run", "timing.csv")}
+        steps = 5
+        for rank in (0, 2):
+            self.assertGreater(wait[rank], 0.6 * steps * 0.2, wait)
+        self.assertLess(wait[1], 0.3 * steps * 0.2, wait)
+        self.assertIn("rank 1 on %s" % HOST, result.out)
+
+    def test_nobody_is_named_where_nobody_stands_out(self):
+        result = self.train("run", 1, {"train.epochs": 1})
+        self.assertNotIn("waited", result.out)
+
+
+if __name__ == "__main__":
+    harness.main()
