@@ -13,8 +13,17 @@ extern "C" {
  * equal on all ranks. SD_STOPPED if a signal ended it and a checkpoint was written. */
 sd_status sd_train(sd_comm *comm, const sd_config *config);
 
-/* Prints what sd_train() would do, on rank 0, and writes nothing. Collective. */
-sd_status sd_train_check(sd_comm *comm, const sd_config *config);
+/* More ranks than there are: how long a step takes with each of these numbers of ranks (n = 0: nobody asks), on links of so many
+ * gigabits a second and so many microseconds. */
+enum { SD_FORECAST_RANKS = 64, SD_FORECAST_MAX_RANKS = 4096 };
+typedef struct sd_forecast {
+    int n, ranks[SD_FORECAST_RANKS];
+    double link_gbit, latency_us;
+} sd_forecast;
+
+/* Prints what sd_train() would do, and a forecast, on rank 0, and writes nothing. With a forecast it trains some seconds on
+ * made-up images, to time them. Collective. */
+sd_status sd_train_check(sd_comm *comm, const sd_config *config, const sd_forecast *forecast);
 
 /* Scores a checkpoint on the validation images and prints one line on rank 0: evaluate loss=L top1=A top5=B images=N.
  * Its normalisation and stochastic depth are the checkpoint's. Collective. */

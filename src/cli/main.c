@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "forecast.h"
 #include "sdtrain/sdtrain.h"
 
 enum { MAX_SETTINGS = 256, MAX_CONFIG_BYTES = 1 << 20 };
@@ -13,12 +14,14 @@ typedef struct options {
     const char *config, *evaluate, *resume;
     const char *settings[MAX_SETTINGS];
     int n_settings;
-    bool check, help, version;
+    bool check, help, version, link; /* link: of a forecast is given */
+    sd_forecast forecast;
 } options;
 
 static const char usage[] =
     "usage: mpirun -np RANKS sdtrain-mpi CONFIG.ini [--set section.key=value ...] [--resume auto|never|FILE]\n"
-    "                                    [--check] [--evaluate CHECKPOINT] [--help] [--version]\n";
+    "                                    [--check [--ranks R,... [--link-gbit G] [--latency-us U]]]\n"
+    "                                    [--evaluate CHECKPOINT] [--help] [--version]\n";
 
 static sd_status parse_options(int argc, char **argv, options *o) {
     for (int i = 1; i < argc; i++) {
@@ -29,6 +32,12 @@ static sd_status parse_options(int argc, char **argv, options *o) {
             o->version = true;
         } else if (!strcmp(word, "--check")) {
             o->check = true;
+        } else if (sd_forecast_is_option(word)) {
+            if (!value)
+                return sd_fail(SD_ERR_USAGE, "%s needs a value (--help shows how)", word);
+            SD_TRY(sd_forecast_set(&o->forecast, word, value));
+            o->link = o->link || strcmp(word, "--ranks") != 0;
+            i++;
         } else if (!strcmp(word, "--set") || !strcmp(word, "--resume") || !strcmp(word, "--evaluate")) {
             if (!value)
                 return sd_fail(SD_ERR_USAGE, "%s needs a value (--help shows how)", word);
@@ -54,13 +63,19 @@ static sd_status parse_options(int argc, char **argv, options *o) {
         return sd_fail(SD_ERR_USAGE, "a configuration file is expected (--help shows how)");
     if (o->check && o->evaluate)
         return sd_fail(SD_ERR_USAGE, "--check and --evaluate exclude each other");
+    if (o->forecast.n > 0 && !o->check)
+        return sd_fail(SD_ERR_USAGE, "--ranks is a question for --check");
+    if (o->link && o->forecast.n == 0)
+        return sd_fail(SD_ERR_USAGE, "--link-gbit and --latency-us are for --check --ranks");
     return SD_OK;
 }
 
 /* A hash of what ranks must be asked alike: not to train and to check at once. */
 static uint64_t what_is_asked(const options *o) {
     const uint64_t flags = (uint64_t)o->help << 2 | (uint64_t)o->version << 1 | (uint64_t)o->check;
-    return flags ^ (o->evaluate ? sd_hash(o->evaluate, strlen(o->evaluate)) : 0);
+    const double link[] = {o->forecast.link_gbit, o->forecast.latency_us};
+    return flags ^ (o->evaluate ? sd_hash(o->evaluate, strlen(o->evaluate)) : 0) ^ sd_hash(link, sizeof link) ^
+           sd_hash(o->forecast.ranks, (size_t)o->forecast.n * sizeof *o->forecast.ranks);
 }
 
 static void print_help(void) {
@@ -70,6 +85,9 @@ static void print_help(void) {
         "  --set section.key=value   overrides a key of the file; may be given often\n"
         "  --resume auto|never|FILE  overrides checkpoint.resume\n"
         "  --check                   validates everything and prints model, drop rates, savings and memory; trains nothing\n"
+        "  --ranks R[,R...]          with --check: times steps here for some seconds, and predicts them on 1 to 4096 ranks\n"
+        "  --link-gbit G             of each rank, for --ranks; default 10\n"
+        "  --latency-us U            between ranks, for --ranks; default 30\n"
         "  --evaluate CHECKPOINT     scores a checkpoint on the validation images and prints one line; writes nothing\n"
         "  --version                 prints version and libraries\n\n"
         "exit codes: 0 finished; 64 usage; 65 bad data; 66 missing input; 70 internal, ranks disagree, or training diverged;\n"
@@ -138,7 +156,7 @@ static sd_status run(sd_comm *comm, const options *o) {
     static sd_config config; /* large */
     SD_TRY(load_config(comm, o, &config));
     if (o->check)
-        return sd_train_check(comm, &config);
+        return sd_train_check(comm, &config, &o->forecast);
     if (o->evaluate)
         return sd_train_evaluate(comm, &config, o->evaluate);
     sd_train_catch_signals();
@@ -148,6 +166,7 @@ static sd_status run(sd_comm *comm, const options *o) {
 int main(int argc, char **argv) {
     options o = {0};
     sd_comm *comm = NULL;
+    sd_forecast_init(&o.forecast);
     sd_status status = sd_comm_start(&argc, &argv, &comm);
     if (status != SD_OK) {
         fprintf(stderr, "sdtrain-mpi: error: %s\n", sd_error_message());

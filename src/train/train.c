@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "calibrate.h"
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
@@ -148,12 +149,14 @@ static sd_status print_description(const sd_run *run, size_t program_bytes) {
     return sd_description_print(&description);
 }
 
-sd_status sd_train_check(sd_comm *comm, const sd_config *config) {
+sd_status sd_train_check(sd_comm *comm, const sd_config *config, const sd_forecast *forecast) {
     const size_t program_bytes = sd_resident_bytes();
     sd_run run = {0};
     sd_status status = sd_run_open(&run, comm, config, NULL);
     if (status == SD_OK)
         status = sd_comm_agree(comm, sd_comm_rank(comm) == 0 ? print_description(&run, program_bytes) : SD_OK);
+    if (status == SD_OK && forecast->n > 0)
+        status = sd_run_predict(&run, forecast);
     sd_run_close(&run);
     return status;
 }

@@ -1,0 +1,16 @@
+/* Private to cli/: the options of a forecast, --ranks, --link-gbit and --latency-us. */
+#ifndef SDTRAIN_CLI_FORECAST_H
+#define SDTRAIN_CLI_FORECAST_H
+
+#include "sdtrain/train.h"
+
+/* Nobody asks; 10 Gbit/s and 30 microseconds, as of common Ethernet. */
+void sd_forecast_init(sd_forecast *forecast);
+
+/* Whether a word is one of the options. */
+bool sd_forecast_is_option(const char *word);
+
+/* Takes its value. SD_ERR_USAGE names the option and what is allowed. */
+sd_status sd_forecast_set(sd_forecast *forecast, const char *option, const char *value);
+
+#endif

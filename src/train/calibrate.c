@@ -1,0 +1,244 @@
+/* What a step costs on this machine, for predictions (report/prediction.c): passes of the run's own network, on made-up
+ * images, with all branches and with none, at two sizes of a rank's batch. All ranks measure at once, so that they share
+ * memory and caches as in training. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "calibrate.h"
+#include "run.h"
+#include "sdtrain/arena.h"
+#include "sdtrain/clock.h"
+
+enum { SIZES = 2, PLANS = 2, ALL = 0, NONE = 1 }; /* plans: all branches are computed; none */
+enum { MIN_ROUNDS = 3, MAX_ROUNDS = 15 };
+static const double ROUNDS_SECONDS = 8, PASS_SECONDS = 1; /* a round is about three passes of the larger size */
+static const double SIZE_RATIO = 4;
+static const double LEARNING_RATE = 1e-6; /* small: what is timed shall not depend on whether training diverges */
+
+/* What is timed of a pass: forward with the loss, the optimizer, then backward segment by segment. */
+enum { FORWARD, OPTIMIZER, BACKWARD };
+
+typedef struct bench {
+    sd_run *run;
+    sd_drop_plan plan[PLANS];
+    int images[SIZES];
+    int quantities, rounds;
+    uint64_t step;
+    float *x, *dlogits, *losses;
+    int32_t *labels, *label_ranks;
+    double *samples; /* [SIZES][PLANS][quantities][MAX_ROUNDS] */
+    double *now;     /* the pass under way: [quantities] */
+    double clock;
+} bench;
+
+static void bench_free(bench *b) {
+    for (int i = 0; i < PLANS; i++)
+        sd_drop_plan_free(&b->plan[i]);
+    free(b->x);
+    free(b->dlogits);
+    free(b->losses);
+    free(b->labels);
+    free(b->label_ranks);
+    free(b->samples);
+    free(b->now);
+}
+
+static sd_status bench_create(sd_run *run, int max_images, bench *b) {
+    const size_t images = (size_t)max_images, size = (size_t)sd_dataset_image_size(run->dataset);
+    const int classes = sd_network_classes(run->network), units = sd_network_n_units(run->network);
+    *b = (bench){.run = run, .quantities = BACKWARD + sd_network_n_segments(run->network)};
+    for (int p = 0; p < PLANS; p++) {
+        SD_TRY(sd_drop_plan_create(units, &b->plan[p]));
+        for (int i = 0; i < units; i++) {
+            b->plan[p].kept[i] = p == ALL;
+            b->plan[p].scale[i] = 1;
+        }
+        b->plan[p].kept_units = p == ALL ? units : 0;
+    }
+    SD_TRY(sd_alloc_floats(&b->x, images * size * size * SD_CHANNELS));
+    SD_TRY(sd_alloc_floats(&b->dlogits, images * (size_t)classes));
+    SD_TRY(sd_alloc_floats(&b->losses, images));
+    SD_TRY(sd_alloc(&b->labels, images, sizeof *b->labels));
+    SD_TRY(sd_alloc(&b->label_ranks, images, sizeof *b->label_ranks));
+    SD_TRY(sd_alloc(&b->samples, (size_t)SIZES * PLANS * (size_t)b->quantities * MAX_ROUNDS, sizeof *b->samples));
+    SD_TRY(sd_alloc(&b->now, (size_t)b->quantities, sizeof *b->now));
+    uint32_t word = 1;
+    for (size_t i = 0; i < images * size * size * SD_CHANNELS; i++) {
+        word = word * 1664525u + 1013904223u; /* any noise of a picture's size will do */
+        b->x[i] = (float)(word >> 8) * (2.0f / (1 << 24)) - 1;
+    }
+    for (int i = 0; i < max_images; i++)
+        b->labels[i] = i % classes;
+    return SD_OK;
+}
+
+/* ---- passes ---- */
+
+/* The time since the last reading goes to a quantity. */
+static void charge(bench *b, int quantity) {
+    const double now = sd_clock_seconds();
+    b->now[quantity] += now - b->clock;
+    b->clock = now;
+}
+
+static void segment_done(void *context, int segment) { charge(context, BACKWARD + segment); }
+
+/* A step as train/step.c does it, without data, reduction and logs. Returns its seconds. */
+static double pass(bench *b, int images, const sd_drop_plan *plan) {
+    sd_run *run = b->run;
+    const int classes = sd_network_classes(run->network);
+    const float smoothing = (float)run->config->train.label_smoothing;
+    const double begin = b->clock = sd_clock_seconds();
+    const sd_pass what = {
+        .images = images, .training = true, .plan = plan, .batch_share = 1, .seed = run->law.seed, .step = ++b->step};
+    memset(b->now, 0, (size_t)b->quantities * sizeof *b->now);
+    const float *logits = sd_network_forward(run->network, &what, b->x);
+    run->kernels->cross_entropy_forward((size_t)images, classes, logits, b->labels, smoothing, b->losses,
+                                        b->label_ranks);
+    run->kernels->cross_entropy_backward((size_t)images, classes, logits, b->labels, smoothing, 1.0f / (float)images,
+                                         b->dlogits);
+    charge(b, FORWARD);
+    sd_network_backward(run->network, &what, b->x, b->dlogits, segment_done, b);
+    b->clock = sd_clock_seconds();
+    sd_network_update_statistics(run->network, plan);
+    sd_optimizer_step(run->optimizer, plan, LEARNING_RATE, b->step);
+    charge(b, OPTIMIZER);
+    return b->clock - begin;
+}
+
+static double *samples_of(const bench *b, int size, int plan, int quantity) {
+    return b->samples + (((size_t)size * PLANS + (size_t)plan) * (size_t)b->quantities + (size_t)quantity) * MAX_ROUNDS;
+}
+
+/* The largest size whose pass takes about PASS_SECONDS, and a fraction of it. */
+static void choose_sizes(bench *b) {
+    const int most = sd_run_max_images(b->run), least = (int)b->run->min_shard_images;
+    int images = most < 4 * least ? most : 4 * least;
+    pass(b, images, &b->plan[ALL]); /* the first one touches memory for the first time */
+    for (bool settled = false; !settled;) {
+        const double affordable = images * PASS_SECONDS / pass(b, images, &b->plan[ALL]);
+        const int next = affordable < most ? (int)affordable : most;
+        settled = next <= 8 * images; /* a guess from far below is not trusted */
+        images = !settled ? 8 * images : next > images ? next : images;
+    }
+    const int smaller = (int)(images / SIZE_RATIO);
+    b->images[0] = images;
+    b->images[1] = smaller > least ? smaller : least;
+}
+
+static void measure(bench *b) {
+    pass(b, b->images[0], &b->plan[ALL]);
+    const double begin = sd_clock_seconds();
+    for (b->rounds = 0; b->rounds < MAX_ROUNDS; b->rounds++) {
+        if (b->rounds >= MIN_ROUNDS && sd_clock_seconds() - begin > ROUNDS_SECONDS)
+            break;
+        for (int size = 0; size < SIZES; size++)
+            for (int plan = 0; plan < PLANS; plan++) {
+                pass(b, b->images[size], &b->plan[plan]);
+                for (int q = 0; q < b->quantities; q++)
+                    samples_of(b, size, plan, q)[b->rounds] = b->now[q];
+            }
+    }
+}
+
+/* ---- from samples to costs ---- */
+
+static int compare_doubles(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, int n) {
+    qsort(values, (size_t)n, sizeof *values, compare_doubles);
+    return (values[(n - 1) / 2] + values[n / 2]) / 2;
+}
+
+/* Medians, averaged over ranks: [SIZES][PLANS][quantities]. Collective. */
+static sd_status summarise(bench *b, double *medians) {
+    const int n = SIZES * PLANS * b->quantities;
+    for (int i = 0; i < n; i++)
+        medians[i] = median(b->samples + (size_t)i * MAX_ROUNDS, b->rounds) / sd_comm_size(b->run->comm);
+    return sd_comm_sum(b->run->comm, medians, 1, n);
+}
+
+static sd_cost cost_of(const bench *b, const double *medians, int plan, int quantity) {
+    const double images[SIZES] = {b->images[0], b->images[1]};
+    double seconds[SIZES];
+    for (int size = 0; size < SIZES; size++)
+        seconds[size] = medians[(size * PLANS + plan) * b->quantities + quantity];
+    return sd_cost_fit(images, seconds);
+}
+
+static sd_cost part_of(sd_cost cost, sd_cost less, double share) {
+    const double fixed = cost.fixed - less.fixed, per_image = cost.per_image - less.per_image;
+    return (sd_cost){.fixed = fixed > 0 ? fixed * share : 0, .per_image = per_image > 0 ? per_image * share : 0};
+}
+
+/* Forward is timed as a whole: its branches share the time that all of them cost in the proportion of their backward
+ * passes. */
+static void fill(const bench *b, const double *medians, sd_calibration *c) {
+    sd_network *network = b->run->network;
+    const sd_cost forward = cost_of(b, medians, ALL, FORWARD);
+    double branches = 0;
+    c->forward = cost_of(b, medians, NONE, FORWARD);
+    c->optimizer = medians[ALL * b->quantities + OPTIMIZER];
+    c->optimizer_left = medians[NONE * b->quantities + OPTIMIZER];
+    for (int i = 0; i < c->segments; i++) {
+        const sd_segment *segment = sd_network_segment(network, i);
+        c->segment[i] = (sd_segment_cost){.unit = segment->unit,
+                                          .bytes = segment->elems * sizeof(float),
+                                          .backward = cost_of(b, medians, ALL, BACKWARD + i),
+                                          .backward_left = cost_of(b, medians, NONE, BACKWARD + i)};
+        branches += segment->unit >= 0 ? medians[ALL * b->quantities + BACKWARD + i] : 0;
+    }
+    for (int i = 0; i < c->segments; i++)
+        if (c->segment[i].unit >= 0)
+            c->segment[i].forward =
+                part_of(forward, c->forward, medians[ALL * b->quantities + BACKWARD + i] / branches);
+}
+
+static sd_status calibrate(bench *b, sd_calibration *c) {
+    const double begin = sd_clock_seconds();
+    double *medians = NULL, host[] = {0, 0};
+    sd_status status = sd_alloc(&medians, (size_t)SIZES * PLANS * (size_t)b->quantities, sizeof *medians);
+    if (status == SD_OK)
+        status = sd_alloc(&c->segment, (size_t)c->segments, sizeof *c->segment);
+    SD_TRY_CLEANUP(sd_comm_agree(b->run->comm, status));
+    choose_sizes(b);
+    SD_TRY_CLEANUP(sd_comm_broadcast(b->run->comm, b->images, sizeof b->images)); /* and all begin together */
+    measure(b);
+    status = sd_measure_host(&host[0], &host[1]);
+    SD_TRY_CLEANUP(sd_comm_agree(b->run->comm, status));
+    SD_TRY_CLEANUP(summarise(b, medians));
+    SD_TRY_CLEANUP(sd_comm_sum(b->run->comm, host, 1, 2));
+    fill(b, medians, c);
+    c->transfer_seconds_per_byte = host[0] / c->ranks;
+    c->add_seconds_per_byte = host[1] / c->ranks;
+    c->images[0] = b->images[0];
+    c->images[1] = b->images[1];
+    c->seconds = sd_clock_seconds() - begin;
+cleanup:
+    free(medians);
+    return status;
+}
+
+sd_status sd_run_calibrate(sd_run *run, sd_calibration *c) {
+    bench b;
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    *c = (sd_calibration){.segments = sd_network_n_segments(run->network),
+                          .units = sd_network_n_units(run->network),
+                          .ranks = sd_comm_size(run->comm),
+                          .threads = run->threads,
+                          .processors = processors > 0 ? (int)processors : 1};
+    sd_status status = sd_comm_agree(run->comm, bench_create(run, sd_run_max_images(run), &b));
+    if (status == SD_OK)
+        status = calibrate(&b, c);
+    bench_free(&b);
+    return status;
+}
+
+void sd_calibration_free(sd_calibration *c) {
+    free(c->segment);
+    c->segment = NULL;
+}

@@ -1,0 +1,34 @@
+/* --check --ranks: what this machine measures, put on the cluster that is asked about. */
+#include "calibrate.h"
+
+/* Of an Ethernet frame's 1538 bytes (preamble, gap and headers of Ethernet, IP and TCP among them) these are data. */
+static const double PAYLOAD = 1448.0 / 1538.0;
+
+sd_status sd_run_predict(sd_run *run, const sd_forecast *forecast) {
+    const sd_config *config = run->config;
+    const bool reproducible = config->communication.reduction == SD_REDUCTION_REPRODUCIBLE;
+    sd_calibration calibration;
+    const sd_cluster cluster = {.link_bytes_per_s = forecast->link_gbit * 1e9 / 8 * PAYLOAD,
+                                .latency_seconds = forecast->latency_us * 1e-6,
+                                .bucket_bytes = (size_t)config->communication.bucket_bytes,
+                                .skip_dropped = config->communication.skip_dropped,
+                                .overlap = true,
+                                .reproducible = reproducible,
+                                .shards = reproducible ? run->shards : 0};
+    const sd_prediction prediction = {.calibration = &calibration,
+                                      .cluster = &cluster,
+                                      .law = &run->law,
+                                      .link_gbit = forecast->link_gbit,
+                                      .latency_us = forecast->latency_us,
+                                      .n_ranks = forecast->n,
+                                      .ranks = forecast->ranks,
+                                      .batch_images = (uint64_t)config->train.batch_size,
+                                      .rank_images = (uint64_t)(sd_run_max_images(run) * run->shards_here),
+                                      .min_shard_images = run->min_shard_images,
+                                      .train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN)};
+    sd_status status = sd_run_calibrate(run, &calibration);
+    if (status == SD_OK && sd_comm_rank(run->comm) == 0)
+        status = sd_prediction_print(&prediction);
+    sd_calibration_free(&calibration);
+    return sd_comm_agree(run->comm, status);
+}
