@@ -3,6 +3,7 @@
  *     /model/<state_dict name>              parameters and statistics in PyTorch's layout; num_batches_tracked as int64
  *     /optimizer/<state>/<parameter name>   momentum, or exp_avg and exp_avg_sq
  *     /optimizer/kept_steps                 [segments] int64, in the order of the network's buffer
+ *     /communication/error/<rank>/<parameter name>   what rounding for the wire has kept back, with communication.wire = bf16
  *     /progress/<member>                    sd_progress; /progress/timing [ranks, phases]
  *     /data/mean, /data/std                 normalisation of the training images
  *     /config                               the resolved configuration, INI text
@@ -75,6 +76,10 @@ typedef struct sd_checkpoint {
     char scale[16]; /* stochastic_depth.scale */
     double *timing; /* [ranks][n_phases] of the epoch under way; loading: allocated if there, caller frees */
     int n_phases;
+    /* Saving: hands over what a rank owes (sd_reducer_error()), valid until the next call; asked for each rank in turn, so that one
+     * needs to be there at a time. NULL: nothing is owed. */
+    sd_status (*error)(void *context, int rank, const float **error);
+    void *error_context;
 } sd_checkpoint;
 
 /* Writes the file under a temporary name, syncs it and its folder, and renames it to path. */
@@ -87,6 +92,8 @@ typedef struct sd_checkpoint_file sd_checkpoint_file;
 sd_status sd_checkpoint_open(const char *path, sd_checkpoint_file **file, sd_checkpoint *described);
 /* Copies its tensors into checkpoint->network and, unless NULL, checkpoint->optimizer; refuses those of another model. */
 sd_status sd_checkpoint_apply(sd_checkpoint_file *file, sd_checkpoint *checkpoint);
+/* Copies what a rank owed into error, laid out like the network's gradients. */
+sd_status sd_checkpoint_read_error(sd_checkpoint_file *file, const sd_network *network, int rank, float *error);
 void sd_checkpoint_close(sd_checkpoint_file **file);
 
 /* The checkpoints of a run: FOLDER/step-NNNNNNNN.h5, and links latest and best. */

@@ -34,6 +34,7 @@ typedef enum sd_decay { SD_DECAY_ALL, SD_DECAY_MATRICES } sd_decay;
 typedef enum sd_lr_kind { SD_LR_STEP, SD_LR_COSINE, SD_LR_CONSTANT, SD_LR_ONECYCLE } sd_lr_kind;
 typedef enum sd_reduction { SD_REDUCTION_FAST, SD_REDUCTION_REPRODUCIBLE } sd_reduction;
 typedef enum sd_communication_progress { SD_COMMUNICATION_THREAD, SD_COMMUNICATION_POLL } sd_communication_progress;
+typedef enum sd_wire_format { SD_WIRE_FP32, SD_WIRE_BF16 } sd_wire_format;
 typedef enum sd_display { SD_DISPLAY_AUTO, SD_DISPLAY_ON, SD_DISPLAY_OFF } sd_display;
 
 typedef struct sd_list {
@@ -89,7 +90,7 @@ typedef struct sd_config {
     struct {
         int64_t bucket_bytes, check_every, shards;
         bool skip_dropped;
-        int reduction, progress;
+        int reduction, progress, wire;
     } communication;
     struct {
         int64_t every_steps, trace_step;

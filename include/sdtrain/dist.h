@@ -47,6 +47,10 @@ bool sd_comm_failed_together(const sd_comm *comm);
 /* Copies rank 0's bytes to all. Collective; bytes must be equal on all ranks. */
 sd_status sd_comm_broadcast(sd_comm *comm, void *data, size_t bytes);
 
+/* Copies one rank's bytes to another's; data: of either. Nothing if both are one rank, or for the rest, who may call it as well.
+ * Collective of the two. */
+sd_status sd_comm_copy(sd_comm *comm, int from, int to, void *data, size_t bytes);
+
 /* values: [shards][n] of this rank, all ranks have as many shards. Into values[0..n) comes the sum over the shards of all
  * ranks, in a fixed binary tree that joins neighbours; where shards is a power of two, it does not depend on how many ranks
  * share them. Collective. */
@@ -86,11 +90,12 @@ typedef struct sd_reducer_spec {
     bool skip_dropped;
     int shards;        /* of this rank; a power of two if reproducible, else 1 */
     bool reproducible; /* ranks join in the upper part of the tree (tree.c); else MPI's allreduce */
+    bool bf16;         /* gradients travel as bf16, and what rounding takes is owed (wire.h); not with reproducible */
 } sd_reducer_spec;
 
 /* What a step's reduction took. */
 typedef struct sd_traffic {
-    size_t parameter_bytes; /* 4 x learned values that this rank handed to reductions; 0 with one rank */
+    size_t parameter_bytes; /* of learned values handed to reductions: 4 each, 2 as bf16; 0 with one rank */
     double driving;         /* seconds of this thread within the backward passes */
     double waiting;         /* after them, until the slowest rank had ended its own */
     double transfer;        /* from there until the sums were complete */
@@ -99,6 +104,9 @@ typedef struct sd_traffic {
 sd_status sd_reducer_create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer **reducer);
 void sd_reducer_destroy(sd_reducer **reducer);
 size_t sd_reducer_bytes(const sd_reducer *reducer); /* of memory */
+/* What rounding has taken from this rank's gradients, for later steps to give back; laid out like gradients, and part of a run's state:
+ * to its results the sum over ranks matters, to its bits each of them. NULL without bf16. */
+float *sd_reducer_error(sd_reducer *reducer);
 
 /* A step: begin; for each shard begin_shard (before its forward pass) and then segment_done (it is an sd_segment_done) for every segment in order; end. Collective
  * together. plan: equal on all ranks, which hash (of all that must be) proves; part: of the shard, as the pass has it. */

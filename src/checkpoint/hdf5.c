@@ -105,22 +105,46 @@ static bool write_model(hid_t file, const sd_checkpoint *checkpoint, float *scra
     return good;
 }
 
+/* A buffer's learned values: of the optimizer, or an error. */
+static bool write_parameters(hid_t file, const char *group, const sd_network *network, const float *buffer,
+                             float *scratch) {
+    bool good = true;
+    for (int i = 0; good && i < sd_network_n_tensors(network); i++)
+        if (sd_network_tensor(network, i)->kind == SD_TENSOR_PARAMETER)
+            good = write_tensor(file, group, sd_network_tensor(network, i), buffer, scratch);
+    return good;
+}
+
 static bool write_optimizer(hid_t file, const sd_checkpoint *checkpoint, float *scratch) {
     sd_network *network = checkpoint->network;
     bool good = true;
-    for (int s = 0; s < sd_optimizer_n_states(checkpoint->optimizer); s++) {
+    for (int s = 0; good && s < sd_optimizer_n_states(checkpoint->optimizer); s++) {
         char group[MAX_PATH_BYTES];
         snprintf(group, sizeof group, "/optimizer/%s", sd_optimizer_state_name(checkpoint->optimizer, s));
-        for (int i = 0; good && i < sd_network_n_tensors(network); i++)
-            if (sd_network_tensor(network, i)->kind == SD_TENSOR_PARAMETER)
-                good = write_tensor(file, group, sd_network_tensor(network, i),
-                                    sd_optimizer_state(checkpoint->optimizer, s), scratch);
+        good = write_parameters(file, group, network, sd_optimizer_state(checkpoint->optimizer, s), scratch);
     }
     const int segments = sd_network_n_segments(network);
     int64_t kept_steps[segments];
     for (int i = 0; i < segments; i++)
         kept_steps[i] = sd_network_segment(network, i)->kept_steps;
     return good && write_array(file, "/optimizer/kept_steps", H5T_NATIVE_INT64, 1, &segments, kept_steps);
+}
+
+static void error_group(int rank, char group[MAX_PATH_BYTES]) {
+    snprintf(group, MAX_PATH_BYTES, "/communication/error/%d", rank);
+}
+
+/* *status: why a rank's error could not be had. */
+static bool write_errors(hid_t file, const sd_checkpoint *checkpoint, float *scratch, sd_status *status) {
+    bool good = true;
+    for (int rank = 0; good && checkpoint->error && rank < checkpoint->ranks; rank++) {
+        const float *error;
+        char group[MAX_PATH_BYTES];
+        error_group(rank, group);
+        *status = checkpoint->error(checkpoint->error_context, rank, &error);
+        good = *status == SD_OK && write_parameters(file, group, checkpoint->network, error, scratch);
+    }
+    return good;
 }
 
 static hid_t progress_uint64_t(void) { return H5T_NATIVE_UINT64; }
@@ -155,13 +179,15 @@ static size_t largest_tensor(const sd_network *network) {
 
 /* The whole HDF5 file as bytes, behind room for the seal. (HDF5 looks for a file's start at 0, 512, 1024, ...: bytes put in
  * front of a finished file are a user block.) */
-static bool make_image(const sd_checkpoint *checkpoint, float *scratch, unsigned char **image, size_t *image_bytes) {
+static bool make_image(const sd_checkpoint *checkpoint, float *scratch, unsigned char **image, size_t *image_bytes,
+                       sd_status *status) {
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     hid_t in_memory = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_fapl_core(in_memory, IMAGE_STEP_BYTES, 0);
     hid_t file = H5Fcreate("checkpoint", H5F_ACC_TRUNC, H5P_DEFAULT, in_memory);
     bool good = file >= 0 && write_model(file, checkpoint, scratch) && write_optimizer(file, checkpoint, scratch) &&
-                write_rest(file, checkpoint) && H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0;
+                write_errors(file, checkpoint, scratch, status) && write_rest(file, checkpoint) &&
+                H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0;
     ssize_t bytes = good ? H5Fget_file_image(file, NULL, 0) : -1;
     *image_bytes = SD_SEAL_BYTES + (size_t)bytes;
     *image = bytes > 0 ? malloc(*image_bytes) : NULL;
@@ -176,16 +202,16 @@ sd_status sd_checkpoint_save(const char *path, const sd_checkpoint *checkpoint) 
     float *scratch;
     unsigned char *image = NULL;
     size_t image_bytes = 0;
+    sd_status status = SD_OK;
     SD_TRY(sd_alloc_floats(&scratch, largest_tensor(checkpoint->network)));
     pthread_mutex_lock(&hdf5_mutex);
-    bool good = make_image(checkpoint, scratch, &image, &image_bytes);
+    bool good = make_image(checkpoint, scratch, &image, &image_bytes, &status);
     pthread_mutex_unlock(&hdf5_mutex);
     free(scratch);
-    sd_status status;
     if (good) {
         sd_seal_make(image, image_bytes);
         status = sd_file_write(path, image, image_bytes);
-    } else {
+    } else if (status == SD_OK) {
         status = sd_fail(SD_ERR_MEMORY, "%s: HDF5 could not build the checkpoint in memory", path);
     }
     free(image);
@@ -349,6 +375,14 @@ static sd_status read_tensor(const sd_checkpoint_file *from, const char *group, 
     return SD_OK;
 }
 
+static sd_status read_parameters(const sd_checkpoint_file *from, const char *group, const sd_network *network,
+                                 float *buffer, float *scratch) {
+    for (int i = 0; i < sd_network_n_tensors(network); i++)
+        if (sd_network_tensor(network, i)->kind == SD_TENSOR_PARAMETER)
+            SD_TRY(read_tensor(from, group, sd_network_tensor(network, i), buffer, scratch));
+    return SD_OK;
+}
+
 /* The file must hold no tensors beside the network's. */
 static sd_status check_tensor_count(const sd_checkpoint_file *from, sd_network *network) {
     hsize_t stored = 0, expected = 0;
@@ -382,9 +416,7 @@ static sd_status read_all(const sd_checkpoint_file *from, sd_checkpoint *checkpo
         float *state = copy ? sd_optimizer_state(checkpoint->optimizer, s) : NULL;
         char name[MAX_PATH_BYTES];
         snprintf(name, sizeof name, "/optimizer/%s", sd_optimizer_state_name(checkpoint->optimizer, s));
-        for (int i = 0; i < tensors; i++)
-            if (sd_network_tensor(network, i)->kind == SD_TENSOR_PARAMETER)
-                SD_TRY(read_tensor(from, name, sd_network_tensor(network, i), state, scratch));
+        SD_TRY(read_parameters(from, name, network, state, scratch));
     }
     return SD_OK;
 }
@@ -401,6 +433,18 @@ sd_status sd_checkpoint_apply(sd_checkpoint_file *file, sd_checkpoint *checkpoin
     SD_TRY(sd_alloc_floats(&scratch, largest_tensor(checkpoint->network)));
     pthread_mutex_lock(&hdf5_mutex);
     sd_status status = apply(file, checkpoint, scratch);
+    pthread_mutex_unlock(&hdf5_mutex);
+    free(scratch);
+    return status;
+}
+
+sd_status sd_checkpoint_read_error(sd_checkpoint_file *file, const sd_network *network, int rank, float *error) {
+    float *scratch;
+    char group[MAX_PATH_BYTES];
+    error_group(rank, group);
+    SD_TRY(sd_alloc_floats(&scratch, largest_tensor(network)));
+    pthread_mutex_lock(&hdf5_mutex);
+    sd_status status = read_parameters(file, group, network, error, scratch);
     pthread_mutex_unlock(&hdf5_mutex);
     free(scratch);
     return status;

@@ -90,6 +90,10 @@ static sd_status check_shards(const sd_config *config, int ranks) {
         return sd_config_fail(config, "stochastic_depth.scope",
                               "rank means other decisions on another number of ranks, which communication.reduction = "
                               "reproducible rules out; use global or sample");
+    if (config->communication.wire == SD_WIRE_BF16)
+        return sd_config_fail(config, "communication.wire",
+                              "bf16 rounds the sums between ranks, so that results depend on their number, which "
+                              "communication.reduction = reproducible rules out; use fp32");
     return SD_OK;
 }
 

@@ -118,6 +118,9 @@ const key sd_keys[] = {
     CHOICE(
         communication, progress, "thread", "thread|poll", NULL, false,
         "what moves data while a rank computes: a thread that sleeps between looks, or the rank itself after each block"),
+    CHOICE(
+        communication, wire, "fp32", "fp32|bf16", NULL, true,
+        "how gradients travel; bf16: half the bytes, rounded, and what rounding takes is added to the next step's (error feedback)"),
     WHOLE(communication, check_every, "100", 0, MANY, false,
           "compare the weights of all ranks every so many steps, and at the start; 0: never"),
 

@@ -35,6 +35,7 @@ sd_status sd_comm_start(int *argc, char ***argv, sd_comm **place) {
     SD_MPI(MPI_Comm_set_errhandler, comm->mpi, MPI_ERRORS_RETURN);
     SD_MPI(MPI_Comm_rank, comm->mpi, &comm->rank);
     SD_MPI(MPI_Comm_size, comm->mpi, &comm->size);
+    SD_MPI(MPI_Op_create, sd_wire_sum, true, &comm->sum_bf16);
     MPI_Comm local;
     SD_MPI(MPI_Comm_split_type, comm->mpi, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local);
     SD_MPI(MPI_Comm_size, local, &comm->local_size);
@@ -48,6 +49,7 @@ void sd_comm_finish(sd_comm **place) {
     if (!comm)
         return;
     sd_progress_thread_stop(&comm->thread);
+    MPI_Op_free(&comm->sum_bf16);
     MPI_Comm_free(&comm->mpi);
     MPI_Finalize();
     free(comm->gathered);
@@ -80,7 +82,7 @@ const char *sd_comm_library(void) {
 typedef struct operands {
     void *data, *all; /* all: of a gather */
     size_t bytes;
-    int n, root;
+    int n, root, to; /* to: of a copy from root */
     MPI_Datatype type;
     MPI_Op op;
 } operands;
@@ -115,6 +117,21 @@ static sd_status allgather(sd_comm *comm, void *context) {
     return SD_OK;
 }
 
+static sd_status copy(sd_comm *comm, void *context) {
+    const operands *o = context;
+    size_t bytes = o->bytes;
+    for (unsigned char *at = o->data; bytes > 0;) {
+        int now = bytes < INT_MAX ? (int)bytes : INT_MAX;
+        if (comm->rank == o->root)
+            SD_MPI(MPI_Send, at, now, MPI_BYTE, o->to, SD_TAG_COPY, comm->mpi);
+        else
+            SD_MPI(MPI_Recv, at, now, MPI_BYTE, o->root, SD_TAG_COPY, comm->mpi, MPI_STATUS_IGNORE);
+        at += now;
+        bytes -= (size_t)now;
+    }
+    return SD_OK;
+}
+
 sd_status sd_comm_agree(sd_comm *comm, sd_status status) {
     int first = status == SD_OK ? INT_MAX : comm->rank, code = (int)status;
     SD_TRY(sd_comm_call(comm, allreduce, &(operands){.data = &first, .n = 1, .type = MPI_INT, .op = MPI_MIN}));
@@ -129,6 +146,12 @@ sd_status sd_comm_agree(sd_comm *comm, sd_status status) {
 
 sd_status sd_comm_broadcast(sd_comm *comm, void *data, size_t bytes) {
     return sd_comm_call(comm, broadcast, &(operands){.data = data, .bytes = bytes});
+}
+
+sd_status sd_comm_copy(sd_comm *comm, int from, int to, void *data, size_t bytes) {
+    if (from == to || (comm->rank != from && comm->rank != to))
+        return SD_OK;
+    return sd_comm_call(comm, copy, &(operands){.data = data, .bytes = bytes, .root = from, .to = to});
 }
 
 sd_status sd_comm_max(sd_comm *comm, double *values, int n) {

@@ -6,7 +6,11 @@
 
 #include "sdtrain/dist.h"
 
-enum { SD_HOST_BYTES = 64, SD_MAX_SUMS = 8 };
+enum {
+    SD_HOST_BYTES = 64,
+    SD_MAX_SUMS = 8,
+    SD_TAG_COPY = 32767 /* the largest there always is; a step's operations have low ones */
+};
 
 typedef struct sd_progress_thread sd_progress_thread;
 
@@ -15,6 +19,7 @@ typedef bool (*sd_work)(void *context);
 
 struct sd_comm {
     MPI_Comm mpi;
+    MPI_Op sum_bf16; /* of MPI_UINT16_T: sd_wire_add() */
     int rank, size, local_size;
     int thread_level;           /* what MPI provides */
     sd_progress_thread *thread; /* if there, it alone calls MPI */
@@ -40,6 +45,14 @@ void sd_comm_set_work(sd_comm *comm, sd_work work, void *context);
 void sd_comm_drive(sd_comm *comm);
 /* Until nothing is left of it. */
 void sd_comm_finish_work(sd_comm *comm);
+
+/* Whether a segment has gradients on this rank. */
+static inline bool sd_is_computed_here(const sd_segment *segment, const sd_drop_plan *plan, const sd_drop_part *part) {
+    return sd_segment_is_kept(segment, plan) && (segment->unit < 0 || !part || part->images[segment->unit] > 0);
+}
+
+/* sd_wire_add() as MPI wants it. */
+void sd_wire_sum(void *words, void *sum, int *n, MPI_Datatype *type);
 
 void sd_progress_thread_stop(sd_progress_thread **thread);
 

@@ -1,5 +1,6 @@
-/* The operations of a step, in one order on all ranks: 0 asks whether ranks hold one plan; 1, 2, ... sum buckets; the last one sums
- * the few numbers of the step, and shows when every rank has ended its backward pass. */
+/* The operations of a step, in one order on all ranks: 0 asks whether ranks hold one plan; 1, 2, ... sum buckets (with bf16 the
+ * first of them sums batch statistics, as floats); the last one sums the few numbers of the step, and shows when every rank has ended
+ * its backward pass. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +9,9 @@
 #include "comm.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
+#include "wire.h"
 
-typedef enum operation_kind { ASK, SUM, TREE_SUM, GATHER } operation_kind;
+typedef enum operation_kind { ASK, SUM, TREE_SUM, SUM_BF16, SUM_STATISTICS, GATHER } operation_kind;
 
 typedef struct operation {
     operation_kind kind;
@@ -31,6 +33,7 @@ struct sd_reducer {
     float
         *partial[MAX_LEVELS]; /* sums of 1, 2, 4, ... shards that wait for their neighbours, laid out like gradients */
     float *received;          /* half as large, for tree sums */
+    sd_wire wire;             /* with bf16 */
     size_t buffer_elems;
     const sd_drop_plan *plan; /* of the step under way */
     const sd_drop_part *part; /* of the shard under way */
@@ -48,7 +51,8 @@ struct sd_reducer {
     char message[MESSAGE_BYTES]; /* of a status that is not OK */
 };
 
-static size_t bucket_elems(const sd_reducer *r) { return r->spec.bucket_bytes / sizeof(float); }
+static size_t value_bytes(const sd_reducer *r) { return r->spec.bf16 ? sizeof *r->wire.words : sizeof(float); }
+static size_t bucket_elems(const sd_reducer *r) { return r->spec.bucket_bytes / value_bytes(r); }
 static float *gradients(const sd_reducer *r) { return sd_network_gradients(r->network); }
 
 static sd_status create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer *r) {
@@ -64,7 +68,9 @@ static sd_status create(sd_comm *comm, sd_network *network, const sd_reducer_spe
         r->partial[level] = r->memory + r->buffer_elems * (size_t)level;
     if (spec->reproducible && comm->size > 1)
         SD_TRY(sd_alloc_floats(&r->received, r->buffer_elems / 2 + 1));
-    return sd_alloc(&r->operations, (size_t)sd_network_n_segments(network) + 2, sizeof *r->operations);
+    if (spec->bf16)
+        SD_TRY(sd_wire_create(network, &r->wire));
+    return sd_alloc(&r->operations, (size_t)sd_network_n_segments(network) + 3, sizeof *r->operations);
 }
 
 sd_status sd_reducer_create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer **reducer) {
@@ -78,14 +84,18 @@ void sd_reducer_destroy(sd_reducer **place) {
         return;
     free(r->memory);
     free(r->received);
+    sd_wire_free(&r->wire);
     free(r->operations);
     free(r);
     *place = NULL;
 }
 
 size_t sd_reducer_bytes(const sd_reducer *r) {
-    return sizeof(float) * (r->buffer_elems * (size_t)r->levels + (r->received ? r->buffer_elems / 2 : 0));
+    return sizeof(float) * (r->buffer_elems * (size_t)r->levels + (r->received ? r->buffer_elems / 2 : 0)) +
+           sd_wire_bytes(&r->wire);
 }
+
+float *sd_reducer_error(sd_reducer *r) { return r->wire.error; }
 
 /* ---- where MPI may be called ---- */
 
@@ -108,6 +118,14 @@ static sd_status start(sd_reducer *r, operation *o) {
                                 .elems = o->elems,
                                 .tag = (int)(o - r->operations)};
         return sd_tree_sum_start(comm, &o->tree);
+    case SUM_BF16:
+        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, r->wire.words + o->first_elem, (int)o->elems, MPI_UINT16_T, comm->sum_bf16,
+               comm->mpi, &o->request);
+        break;
+    case SUM_STATISTICS:
+        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, r->wire.statistics, (int)o->elems, MPI_FLOAT, MPI_SUM, comm->mpi,
+               &o->request);
+        break;
     case GATHER:
         SD_MPI(MPI_Iallgather, r->mine, r->n_sums, MPI_DOUBLE, comm->gathered, r->n_sums, MPI_DOUBLE, comm->mpi,
                &o->request);
@@ -124,6 +142,8 @@ static sd_status advance(sd_reducer *r, operation *o) {
         SD_MPI(MPI_Test, &o->request, &done, MPI_STATUS_IGNORE);
         o->done = done;
     }
+    if (o->done && o->kind == SUM_BF16)
+        sd_wire_expand(o->elems, r->wire.words + o->first_elem, gradients(r) + o->first_elem);
     if (o->done)
         o->end = sd_clock_seconds();
     return SD_OK;
@@ -197,9 +217,9 @@ void sd_reducer_begin_shard(sd_reducer *r, const sd_drop_part *part) {
 
 /* Sends the open bucket. */
 static void flush(sd_reducer *r) {
+    const operation_kind kind = r->spec.reproducible ? TREE_SUM : r->spec.bf16 ? SUM_BF16 : SUM;
     if (r->elems > 0)
-        post(r, (operation){
-                    .kind = r->spec.reproducible ? TREE_SUM : SUM, .first_elem = r->first_elem, .elems = r->elems});
+        post(r, (operation){.kind = kind, .first_elem = r->first_elem, .elems = r->elems});
     r->elems = 0;
 }
 
@@ -213,18 +233,32 @@ static void fold(sd_reducer *r, const sd_segment *segment) {
     }
 }
 
+/* Here, while the segment is in the cache; what arrives is expanded where MPI is called. The zeros sent for a dropped segment pay nothing
+ * of what it owes, since nobody reads their sum. */
+static void round_off(sd_reducer *r, const sd_segment *segment, bool kept, bool sent) {
+    float *data = gradients(r) + segment->offset_elems, *error = r->wire.error + segment->offset_elems;
+    uint16_t *words = r->wire.words + segment->offset_elems;
+    if (!sent) /* one rank, which may go on with what several owed */
+        sd_wire_pay(segment->elems, data, error);
+    else if (kept)
+        sd_wire_compress(segment->elems, data, error, words);
+    else
+        memset(words, 0, segment->elems * sizeof *words);
+}
+
 static void segment_done(sd_reducer *r, const sd_segment *segment) {
     const bool last = r->shard == r->spec.shards - 1, sent = r->comm->size > 1;
     const bool kept = sd_segment_is_kept(segment, r->plan);
-    const bool here = kept && (segment->unit < 0 || !r->part || r->part->images[segment->unit] > 0);
     if (!kept && (r->spec.skip_dropped || !sent)) {
         if (last)
             flush(r); /* what follows is not adjacent */
         return;
     }
-    if (!here)
+    if (!sd_is_computed_here(segment, r->plan, r->part))
         memset(gradients(r) + segment->offset_elems, 0, segment->elems * sizeof(float));
     fold(r, segment);
+    if (last && r->spec.bf16)
+        round_off(r, segment, kept, sent);
     if (!last || !sent)
         return;
     if (r->elems > 0 && r->elems + segment->elems > bucket_elems(r))
@@ -232,12 +266,17 @@ static void segment_done(sd_reducer *r, const sd_segment *segment) {
     if (r->elems == 0)
         r->first_elem = segment->offset_elems;
     r->elems += segment->elems;
-    r->traffic.parameter_bytes += segment->parameter_elems * sizeof(float);
+    r->traffic.parameter_bytes += segment->parameter_elems * value_bytes(r);
 }
 
 void sd_reducer_segment_done(void *context, int index) {
     sd_reducer *r = context;
     const double begin = sd_clock_seconds();
+    if (index == 0 && r->spec.bf16 && r->comm->size > 1) {
+        sd_wire_take_statistics(&r->wire, r->network, r->plan, r->part);
+        if (r->wire.statistics_elems > 0)
+            post(r, (operation){.kind = SUM_STATISTICS, .elems = r->wire.statistics_elems});
+    }
     segment_done(r, sd_network_segment(r->network, index));
     if (r->comm->size > 1 && !r->comm->thread)
         sd_comm_drive(r->comm);
@@ -267,6 +306,8 @@ sd_status sd_reducer_end(sd_reducer *r, double *values, int n, sd_traffic *traff
     const double all_ended = r->operations[posted - 1].end, now = sd_clock_seconds();
     r->traffic.waiting = all_ended > begin ? all_ended - begin : 0;
     r->traffic.transfer = now - begin - r->traffic.waiting;
+    if (r->spec.bf16)
+        sd_wire_return_statistics(&r->wire, r->network, r->plan);
     sd_tree_fold(r->comm->gathered, r->comm->size, n);
     memcpy(values, r->comm->gathered, (size_t)n * sizeof *values);
     *traffic = r->traffic;
@@ -274,11 +315,16 @@ sd_status sd_reducer_end(sd_reducer *r, double *values, int n, sd_traffic *traff
 }
 
 bool sd_reducer_operation(const sd_reducer *r, int i, sd_operation_record *record) {
-    static const char *const names[] = {
-        [ASK] = "agree on the plan", [SUM] = "allreduce", [TREE_SUM] = "tree sum", [GATHER] = "sum of losses"};
+    static const char *const names[] = {[ASK] = "agree on the plan",
+                                        [SUM] = "allreduce",
+                                        [TREE_SUM] = "tree sum",
+                                        [SUM_BF16] = "allreduce of bf16",
+                                        [SUM_STATISTICS] = "allreduce of statistics",
+                                        [GATHER] = "sum of losses"};
     if (i >= atomic_load(&r->posted))
         return false;
     const operation *o = &r->operations[i];
-    *record = (sd_operation_record){names[o->kind], o->elems * sizeof(float), o->begin, o->end};
+    *record = (sd_operation_record){names[o->kind], o->elems * (o->kind == SUM_BF16 ? value_bytes(r) : sizeof(float)),
+                                    o->begin, o->end};
     return true;
 }

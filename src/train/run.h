@@ -112,6 +112,22 @@ sd_status sd_run_summarise(sd_run *run, const char *status);
  * best. Collective. */
 sd_status sd_run_save(sd_run *run, bool planned);
 
+/* With communication.wire = bf16: every rank's error (sd_reducer_error()) on its way to rank 0, one after another as the writer of a
+ * checkpoint asks for them, so that rank 0 has room for one. begin is local; what follows it is collective: rank 0 saves, then all end. */
+typedef struct sd_errors {
+    sd_run *run;
+    float *received; /* rank 0 */
+    int next;        /* rank that is waited for */
+} sd_errors;
+sd_status sd_errors_begin(sd_run *run, sd_errors *errors);
+/* The member of sd_checkpoint; NULL if there are no errors. context: an sd_errors. */
+typedef sd_status sd_error_of(void *context, int rank, const float **error);
+sd_error_of *sd_errors_source(const sd_run *run);
+/* Also receives what was not asked for, since saving failed. */
+sd_status sd_errors_end(sd_errors *errors);
+/* Gives each rank its own, or, on another number of ranks, rank 0 the sum of all. Collective. */
+sd_status sd_errors_restore(sd_run *run, sd_checkpoint_file *file, int ranks);
+
 /* A checkpoint found to go on from, on rank 0; described on all ranks. */
 typedef struct sd_resume {
     bool found;

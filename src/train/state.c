@@ -23,7 +23,7 @@ static bool all_finite(const float *values, size_t elems) {
 }
 
 /* Rank 0's part: logs to the disk, the file, the links, and fewer old files. */
-static sd_status save(sd_run *run, double *timing) {
+static sd_status save(sd_run *run, double *timing, sd_errors *errors) {
     sd_progress *p = &run->progress;
     if (!all_finite(sd_network_values(run->network), sd_network_buffer_elems(run->network)))
         return sd_fail(SD_ERR_DIVERGED,
@@ -37,7 +37,9 @@ static sd_status save(sd_run *run, double *timing) {
                                 .ranks = sd_comm_size(run->comm),
                                 .threads = run->threads,
                                 .timing = timing,
-                                .n_phases = SD_PHASES};
+                                .n_phases = SD_PHASES,
+                                .error = sd_errors_source(run),
+                                .error_context = errors};
     SD_TRY(sd_csv_sync(&run->steps_csv, &p->steps_csv_bytes));
     SD_TRY(sd_csv_sync(&run->epochs_csv, &p->epochs_csv_bytes));
     SD_TRY(sd_csv_sync(&run->timing_csv, &p->timing_csv_bytes));
@@ -72,11 +74,17 @@ sd_status sd_run_save(sd_run *run, bool planned) {
         p->best_accuracy = p->val_accuracy;
         p->best_step = p->step;
     }
+    sd_errors errors;
     sd_status status = root ? sd_alloc(&timing, (size_t)sd_comm_size(run->comm) * SD_PHASES, sizeof *timing) : SD_OK;
+    if (status == SD_OK)
+        status = sd_errors_begin(run, &errors);
     SD_TRY(sd_comm_agree(run->comm, status));
     SD_TRY(sd_comm_gather(run->comm, run->timing, sizeof run->timing, timing));
     if (root)
-        status = save(run, timing);
+        status = save(run, timing, &errors);
+    const sd_status ended = sd_errors_end(&errors);
+    if (status == SD_OK)
+        status = ended;
     free(timing);
     SD_TRY(sd_comm_agree(run->comm, status));
     run->step_begin = sd_run_charge(run, SD_PHASE_CHECKPOINT, begin);
@@ -206,6 +214,7 @@ sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
         return SD_OK;
     run->progress = resume->described.progress;
     const int ranks = sd_comm_size(run->comm);
+    SD_TRY(sd_errors_restore(run, resume->file, resume->described.ranks));
     if (resume->described.ranks != ranks) {
         if (run->config->communication.reduction != SD_REDUCTION_REPRODUCIBLE)
             sd_log_warn("%s was trained on %d ranks and goes on with %d: results stay right, but not bit for bit",

@@ -124,13 +124,14 @@ enum { CHECKPOINT_COPIES = 2 }; /* of parameters and optimizer state: as HDF5 bu
 static sd_status print_description(const sd_run *run, size_t program_bytes) {
     const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
     const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
-    const size_t size = (size_t)sd_dataset_image_size(run->dataset);
+    const size_t size = (size_t)sd_dataset_image_size(run->dataset), ranks = (size_t)sd_comm_size(run->comm);
+    const size_t errors = sd_reducer_error(run->reducer) ? ranks : 0;
     const sd_description description = {
         .config = run->config,
         .network = run->network,
         .law = &run->law,
         .isa = run->kernels->name,
-        .ranks = sd_comm_size(run->comm),
+        .ranks = (int)ranks,
         .threads = run->threads,
         .image_size = (int)size,
         .train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN),
@@ -144,7 +145,7 @@ static sd_status print_description(const sd_run *run, size_t program_bytes) {
         .data_bytes = sd_dataset_bytes(run->dataset) + (size_t)sd_run_max_images(run) * size * size * SD_CHANNELS *
                                                            sizeof(float) * ((size_t)run->config->data.workers + 1),
         .program_bytes = program_bytes,
-        .checkpoint_bytes = CHECKPOINT_COPIES * buffer_bytes * (1 + states),
+        .checkpoint_bytes = CHECKPOINT_COPIES * buffer_bytes * (1 + states + errors) + (errors > 1 ? buffer_bytes : 0),
     };
     return sd_description_print(&description);
 }

@@ -4,7 +4,7 @@ import os
 import shutil
 
 import harness
-from harness import INTERNAL, RunTest
+from harness import INTERNAL, IO_ERROR, RunTest
 
 HOST = os.uname().nodename
 
@@ -37,6 +37,13 @@ class OddRankTest(RunTest):
         self.assertIn("ranks disagree about the weights", error)
         self.assertIn("rank 1 on %s differs from the rest" % HOST, error)
         self.assertEqual(self.column("run", "steps.csv", "step", int), [1, 2, 3, 4])
+
+
+class FailedSaveTest(RunTest):
+    def test_ranks_that_wait_to_hand_over_their_state_hear_that_there_is_no_checkpoint(self):
+        result = self.train("run", 3, {"communication.wire": "bf16", "train.max_steps": 1}, code=IO_ERROR,
+                            SD_FAULT="sync:0:1")
+        self.assert_error(result, "the logs cannot be synced")
 
 
 class SlowRankTest(RunTest):

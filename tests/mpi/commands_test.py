@@ -18,7 +18,7 @@ KEYS = {
     "train": "epochs max_steps batch_size label_smoothing",
     "eval": "every_epochs train_samples",
     "checkpoint": "every_steps every_epochs keep resume",
-    "communication": "bucket_bytes skip_dropped reduction shards progress check_every",
+    "communication": "bucket_bytes skip_dropped reduction shards progress wire check_every",
     "log": "every_steps decisions trace trace_step progress",
 }
 

@@ -2,6 +2,7 @@
  *
  *     SD_FAULT=seed:RANK:STEP    the rank draws its plan from another seed
  *     SD_FAULT=weight:RANK:STEP  a bit of one of its weights flips before the step
+ *     SD_FAULT=sync:RANK:1       the disk does not take the rank's logs, so no checkpoint is even begun
  *     SD_FAULT=nap:RANK:MS       every step of the rank takes so many milliseconds longer */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@ uint64_t __real_sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_dro
 uint64_t __wrap_sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan);
 const float *__real_sd_network_forward(sd_network *network, const sd_pass *pass, const float *images);
 const float *__wrap_sd_network_forward(sd_network *network, const sd_pass *pass, const float *images);
+sd_status __real_sd_csv_sync(sd_csv *csv, uint64_t *bytes);
+sd_status __wrap_sd_csv_sync(sd_csv *csv, uint64_t *bytes);
 
 /* The number of a fault of this kind on this rank, or -1. */
 static long fault(const char *kind) {
@@ -56,4 +59,8 @@ const float *__wrap_sd_network_forward(sd_network *network, const sd_pass *pass,
     if (pass->training && fault("nap") > 0)
         usleep((useconds_t)(1000 * fault("nap")));
     return __real_sd_network_forward(network, pass, images);
+}
+
+sd_status __wrap_sd_csv_sync(sd_csv *csv, uint64_t *bytes) {
+    return fault("sync") == 1 ? sd_fail(SD_ERR_IO, "the logs cannot be synced") : __real_sd_csv_sync(csv, bytes);
 }

@@ -170,6 +170,68 @@ START_TEST(everything_that_is_saved_comes_back) {
 }
 END_TEST
 
+/* ---- what ranks owe ---- */
+
+/* A source with one place, as that of a run: another rank's error each time. */
+typedef struct error_source {
+    const sd_network *network;
+    float *place;
+    int asked, fails_at;
+} error_source;
+
+static sd_status error_of(void *context, int rank, const float **error) {
+    error_source *source = context;
+    ck_assert_int_eq(rank, source->asked++);
+    if (rank == source->fails_at)
+        return sd_fail(SD_ERR_INTERNAL, "rank %d is silent", rank);
+    fill(source->place, sd_network_buffer_elems(source->network), 20 + (uint32_t)rank);
+    *error = source->place;
+    return SD_OK;
+}
+
+START_TEST(every_ranks_error_comes_back) {
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    make_folder(folder);
+    path_in(folder, "step-00000007.h5", path);
+    saved_run run = new_run("resnet20", 10, "sgd");
+    sd_network *network = run.c.network;
+    const size_t n = sd_network_buffer_elems(network);
+    float *expected = new_floats(n), *read = new_floats(n);
+    error_source source = {.network = network, .place = new_floats(n), .fails_at = -1};
+    run.c.error = error_of;
+    run.c.error_context = &source;
+    expect_ok(save(&run, path));
+    ck_assert_int_eq(source.asked, RANKS);
+    sd_checkpoint_file *file;
+    sd_checkpoint described;
+    expect_ok(open_file(path, &file, &described));
+    for (int rank = 0; rank < RANKS; rank++) {
+        fill(expected, n, 20 + (uint32_t)rank);
+        expect_ok(sd_checkpoint_read_error(file, network, rank, read));
+        for (int t = 0; t < sd_network_n_tensors(network); t++) {
+            const sd_tensor *tensor = sd_network_tensor(network, t);
+            if (tensor->kind == SD_TENSOR_PARAMETER)
+                expect_same_bits(tensor->name, read + tensor->offset_elems, expected + tensor->offset_elems,
+                                 tensor->elems * sizeof *read);
+        }
+    }
+    expect_refused(sd_checkpoint_read_error(file, network, RANKS, read), SD_ERR_DATA, path, "/communication/error/2",
+                   NULL);
+    close_opened(&file, &described);
+    expect_ok(load(path, &run, true));
+
+    /* One that cannot be had: its reason is told, and the file that was there stays. */
+    source = (error_source){.network = network, .place = source.place, .fails_at = 1};
+    expect_refused(save(&run, path), SD_ERR_INTERNAL, "rank 1 is silent", NULL);
+    expect_whole(path);
+    free(source.place);
+    free(expected);
+    free(read);
+    free_run(&run);
+    remove_folder(folder);
+}
+END_TEST
+
 START_TEST(an_evaluation_needs_no_optimizer_and_no_timing) {
     char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
     make_folder(folder);
@@ -818,6 +880,7 @@ int main(void) {
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     TCase *cases = tcase_create("checkpoint");
     tcase_add_loop_test(cases, everything_that_is_saved_comes_back, 0, N_MODEL_ROWS);
+    tcase_add_test(cases, every_ranks_error_comes_back);
     tcase_add_test(cases, an_evaluation_needs_no_optimizer_and_no_timing);
     tcase_add_test(cases, hdf5_reads_pytorchs_names_and_layouts);
     tcase_add_test(cases, a_file_that_is_cut_or_longer_is_refused);
