@@ -64,6 +64,20 @@ typedef struct sd_progress {
 #undef SD_PROGRESS_MEMBER
 } sd_progress;
 
+/* A copy of what changes with every step, laid out like the network's buffer, to be written while training goes on. */
+typedef struct sd_snapshot {
+    size_t elems;
+    int states;
+    float *values, *state[2];
+    int64_t *kept_steps; /* [segments] */
+    float *error; /* [ranks][elems] what ranks owe (sd_reducer_error()), to be filled in by the caller; NULL: nothing */
+} sd_snapshot;
+
+/* errors: ranks that may owe something. */
+sd_status sd_snapshot_create(sd_network *network, const sd_optimizer *optimizer, int errors, sd_snapshot *snapshot);
+void sd_snapshot_free(sd_snapshot *snapshot);
+void sd_snapshot_take(sd_snapshot *snapshot, sd_network *network, sd_optimizer *optimizer);
+
 typedef struct sd_checkpoint {
     sd_network *network;
     sd_optimizer *optimizer; /* NULL when loading for evaluation */
@@ -76,10 +90,9 @@ typedef struct sd_checkpoint {
     char scale[16]; /* stochastic_depth.scale */
     double *timing; /* [ranks][n_phases] of the epoch under way; loading: allocated if there, caller frees */
     int n_phases;
-    /* Saving: hands over what a rank owes (sd_reducer_error()), valid until the next call; asked for each rank in turn, so that one
-     * needs to be there at a time. NULL: nothing is owed. */
-    sd_status (*error)(void *context, int rank, const float **error);
-    void *error_context;
+    /* Saving only. */
+    const sd_snapshot *snapshot; /* what to write; NULL: network and optimizer as they are now, nothing owed */
+    int compression;             /* of tensors: 0 none, 1 to 9 deflate's levels, behind a byte shuffle */
 } sd_checkpoint;
 
 /* Writes the file under a temporary name, syncs it and its folder, and renames it to path. */
@@ -104,8 +117,9 @@ sd_status sd_checkpoint_list(const char *folder, uint64_t **steps, int *n);
 sd_status sd_checkpoint_link(const char *folder, const char *link, uint64_t step);
 /* Renames what lies after a step that a run goes back to: STEP.h5 becomes STEP.h5.aside, which no run takes for its own. */
 sd_status sd_checkpoint_set_aside(const char *folder, uint64_t step);
-/* Removes all but the newest keep and the best (0: none). Files that do not go are left with a warning. */
-void sd_checkpoint_retain(const char *folder, int keep, uint64_t best_step);
+/* Removes all but the newest keep, the best (0: none), and those whose step is a multiple of keep_every (0: none). Files that do not
+ * go are left with a warning. */
+void sd_checkpoint_retain(const char *folder, int keep, uint64_t keep_every, uint64_t best_step);
 
 #ifdef __cplusplus
 }

@@ -84,7 +84,8 @@ typedef struct sd_config {
         int64_t every_epochs, train_samples;
     } eval;
     struct {
-        int64_t every_steps, every_epochs, keep;
+        int64_t every_steps, every_epochs, keep, keep_every, compression, max_failures;
+        double every_seconds;
         char resume[SD_CONFIG_TEXT];
     } checkpoint;
     struct {

@@ -27,8 +27,10 @@ typedef struct sd_csv {
 sd_status sd_csv_open(sd_csv *csv, const char *folder, const char *name, const char *header, uint64_t keep_bytes);
 /* One row, with its newline; reaches the operating system at once. */
 sd_status sd_csv_row(sd_csv *csv, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* To the disk; *bytes: the length so far. A csv that is not open has length 0. */
-sd_status sd_csv_sync(sd_csv *csv, uint64_t *bytes);
+/* The length so far; of a csv that is not open 0. */
+sd_status sd_csv_length(sd_csv *csv, uint64_t *bytes);
+/* To the disk; also while another thread adds rows. Nothing to do if it is not open. */
+sd_status sd_csv_sync(const sd_csv *csv);
 void sd_csv_close(sd_csv *csv);
 
 /* A number as a CSV field: "" for NAN, else 9 significant digits. Returns text. */

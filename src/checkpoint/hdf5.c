@@ -21,20 +21,25 @@ struct sd_checkpoint_file {
 /* ---- writing ---- */
 
 /* Writes one dataset; creates the groups on the way. False on failure. */
-static bool write_array(hid_t file, const char *path, hid_t type, int dims, const int *shape, const void *data) {
+static bool write_array_as(hid_t file, const char *path, hid_t type, hid_t layout, int dims, const int *shape,
+                           const void *data) {
     hsize_t extent[4];
     for (int i = 0; i < dims; i++)
         extent[i] = (hsize_t)shape[i];
     hid_t space = dims > 0 ? H5Screate_simple(dims, extent, NULL) : H5Screate(H5S_SCALAR);
     hid_t create_groups = H5Pcreate(H5P_LINK_CREATE);
     H5Pset_create_intermediate_group(create_groups, 1);
-    hid_t dataset = H5Dcreate2(file, path, type, space, create_groups, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t dataset = H5Dcreate2(file, path, type, space, create_groups, layout, H5P_DEFAULT);
     bool good = dataset >= 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
     if (dataset >= 0)
         H5Dclose(dataset);
     H5Pclose(create_groups);
     H5Sclose(space);
     return good;
+}
+
+static bool write_array(hid_t file, const char *path, hid_t type, int dims, const int *shape, const void *data) {
+    return write_array_as(file, path, type, H5P_DEFAULT, dims, shape, data);
 }
 
 static hid_t text_type(size_t bytes) {
@@ -68,12 +73,38 @@ static bool write_text_attribute(hid_t file, const char *name, const char *text)
     return good;
 }
 
-/* One tensor of a buffer laid out like the network's, in PyTorch's layout. scratch: room for any tensor. */
-static bool write_tensor(hid_t file, const char *group, const sd_tensor *tensor, const float *buffer, float *scratch) {
+/* A file in the making. */
+typedef struct writer {
+    hid_t file;
+    const sd_checkpoint *checkpoint;
+    float *scratch; /* room for any tensor */
+} writer;
+
+enum { WORTH_COMPRESSING = 1024 }; /* values */
+
+/* How a tensor is laid out: whole and plain, or in one compressed chunk. */
+static hid_t layout_of(const sd_tensor *tensor, int compression) {
+    hsize_t chunk[4];
+    hid_t layout = H5Pcreate(H5P_DATASET_CREATE);
+    if (compression == 0 || tensor->elems < WORTH_COMPRESSING)
+        return layout;
+    for (int i = 0; i < tensor->dims; i++)
+        chunk[i] = (hsize_t)tensor->shape[i];
+    H5Pset_chunk(layout, tensor->dims, chunk);
+    H5Pset_shuffle(layout);
+    H5Pset_deflate(layout, (unsigned)compression);
+    return layout;
+}
+
+/* One tensor of a buffer laid out like the network's, in PyTorch's layout. */
+static bool write_tensor(const writer *w, const char *group, const sd_tensor *tensor, const float *buffer) {
     char path[2 * MAX_PATH_BYTES];
     snprintf(path, sizeof path, "%s/%s", group, tensor->name);
-    sd_tensor_export(tensor, buffer + tensor->offset_elems, scratch);
-    return write_array(file, path, H5T_NATIVE_FLOAT, tensor->dims, tensor->shape, scratch);
+    sd_tensor_export(tensor, buffer + tensor->offset_elems, w->scratch);
+    hid_t layout = layout_of(tensor, w->checkpoint->compression);
+    bool good = write_array_as(w->file, path, H5T_NATIVE_FLOAT, layout, tensor->dims, tensor->shape, w->scratch);
+    H5Pclose(layout);
+    return good;
 }
 
 static bool ends_with(const char *text, const char *end) {
@@ -91,60 +122,47 @@ static bool tracked_path(const sd_tensor *tensor, char *path, size_t path_bytes)
     return true;
 }
 
-static bool write_model(hid_t file, const sd_checkpoint *checkpoint, float *scratch) {
-    sd_network *network = checkpoint->network;
+static bool write_model(const writer *w, const float *values, const int64_t *kept_steps) {
+    const sd_network *network = w->checkpoint->network;
     bool good = true;
     for (int i = 0; good && i < sd_network_n_tensors(network); i++) {
         const sd_tensor *tensor = sd_network_tensor(network, i);
         char path[MAX_PATH_BYTES];
-        good = write_tensor(file, "/model", tensor, sd_network_values(network), scratch);
+        good = write_tensor(w, "/model", tensor, values);
         if (good && tracked_path(tensor, path, sizeof path))
-            good = write_array(file, path, H5T_NATIVE_INT64, 0, NULL,
-                               &sd_network_segment(network, tensor->segment)->kept_steps);
+            good = write_array(w->file, path, H5T_NATIVE_INT64, 0, NULL, &kept_steps[tensor->segment]);
     }
     return good;
 }
 
 /* A buffer's learned values: of the optimizer, or an error. */
-static bool write_parameters(hid_t file, const char *group, const sd_network *network, const float *buffer,
-                             float *scratch) {
+static bool write_parameters(const writer *w, const char *group, const float *buffer) {
+    const sd_network *network = w->checkpoint->network;
     bool good = true;
     for (int i = 0; good && i < sd_network_n_tensors(network); i++)
         if (sd_network_tensor(network, i)->kind == SD_TENSOR_PARAMETER)
-            good = write_tensor(file, group, sd_network_tensor(network, i), buffer, scratch);
+            good = write_tensor(w, group, sd_network_tensor(network, i), buffer);
     return good;
-}
-
-static bool write_optimizer(hid_t file, const sd_checkpoint *checkpoint, float *scratch) {
-    sd_network *network = checkpoint->network;
-    bool good = true;
-    for (int s = 0; good && s < sd_optimizer_n_states(checkpoint->optimizer); s++) {
-        char group[MAX_PATH_BYTES];
-        snprintf(group, sizeof group, "/optimizer/%s", sd_optimizer_state_name(checkpoint->optimizer, s));
-        good = write_parameters(file, group, network, sd_optimizer_state(checkpoint->optimizer, s), scratch);
-    }
-    const int segments = sd_network_n_segments(network);
-    int64_t kept_steps[segments];
-    for (int i = 0; i < segments; i++)
-        kept_steps[i] = sd_network_segment(network, i)->kept_steps;
-    return good && write_array(file, "/optimizer/kept_steps", H5T_NATIVE_INT64, 1, &segments, kept_steps);
 }
 
 static void error_group(int rank, char group[MAX_PATH_BYTES]) {
     snprintf(group, MAX_PATH_BYTES, "/communication/error/%d", rank);
 }
 
-/* *status: why a rank's error could not be had. */
-static bool write_errors(hid_t file, const sd_checkpoint *checkpoint, float *scratch, sd_status *status) {
-    bool good = true;
-    for (int rank = 0; good && checkpoint->error && rank < checkpoint->ranks; rank++) {
-        const float *error;
-        char group[MAX_PATH_BYTES];
-        error_group(rank, group);
-        *status = checkpoint->error(checkpoint->error_context, rank, &error);
-        good = *status == SD_OK && write_parameters(file, group, checkpoint->network, error, scratch);
+static bool write_state(const writer *w, const sd_snapshot *from) {
+    const sd_checkpoint *checkpoint = w->checkpoint;
+    const int segments = sd_network_n_segments(checkpoint->network);
+    char group[MAX_PATH_BYTES];
+    bool good = write_model(w, from->values, from->kept_steps);
+    for (int s = 0; good && s < from->states; s++) {
+        snprintf(group, sizeof group, "/optimizer/%s", sd_optimizer_state_name(checkpoint->optimizer, s));
+        good = write_parameters(w, group, from->state[s]);
     }
-    return good;
+    for (int rank = 0; good && from->error && rank < checkpoint->ranks; rank++) {
+        error_group(rank, group);
+        good = write_parameters(w, group, from->error + from->elems * (size_t)rank);
+    }
+    return good && write_array(w->file, "/optimizer/kept_steps", H5T_NATIVE_INT64, 1, &segments, from->kept_steps);
 }
 
 static hid_t progress_uint64_t(void) { return H5T_NATIVE_UINT64; }
@@ -179,15 +197,15 @@ static size_t largest_tensor(const sd_network *network) {
 
 /* The whole HDF5 file as bytes, behind room for the seal. (HDF5 looks for a file's start at 0, 512, 1024, ...: bytes put in
  * front of a finished file are a user block.) */
-static bool make_image(const sd_checkpoint *checkpoint, float *scratch, unsigned char **image, size_t *image_bytes,
-                       sd_status *status) {
+static bool make_image(const sd_checkpoint *checkpoint, const sd_snapshot *from, float *scratch, unsigned char **image,
+                       size_t *image_bytes) {
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     hid_t in_memory = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_fapl_core(in_memory, IMAGE_STEP_BYTES, 0);
     hid_t file = H5Fcreate("checkpoint", H5F_ACC_TRUNC, H5P_DEFAULT, in_memory);
-    bool good = file >= 0 && write_model(file, checkpoint, scratch) && write_optimizer(file, checkpoint, scratch) &&
-                write_errors(file, checkpoint, scratch, status) && write_rest(file, checkpoint) &&
-                H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0;
+    const writer w = {.file = file, .checkpoint = checkpoint, .scratch = scratch};
+    bool good =
+        file >= 0 && write_state(&w, from) && write_rest(file, checkpoint) && H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0;
     ssize_t bytes = good ? H5Fget_file_image(file, NULL, 0) : -1;
     *image_bytes = SD_SEAL_BYTES + (size_t)bytes;
     *image = bytes > 0 ? malloc(*image_bytes) : NULL;
@@ -198,23 +216,36 @@ static bool make_image(const sd_checkpoint *checkpoint, float *scratch, unsigned
     return good;
 }
 
-sd_status sd_checkpoint_save(const char *path, const sd_checkpoint *checkpoint) {
-    float *scratch;
+static sd_status save(const char *path, const sd_checkpoint *checkpoint, const sd_snapshot *from, float *scratch) {
     unsigned char *image = NULL;
     size_t image_bytes = 0;
-    sd_status status = SD_OK;
-    SD_TRY(sd_alloc_floats(&scratch, largest_tensor(checkpoint->network)));
     pthread_mutex_lock(&hdf5_mutex);
-    bool good = make_image(checkpoint, scratch, &image, &image_bytes, &status);
+    bool good = make_image(checkpoint, from, scratch, &image, &image_bytes);
     pthread_mutex_unlock(&hdf5_mutex);
-    free(scratch);
+    sd_status status;
     if (good) {
         sd_seal_make(image, image_bytes);
         status = sd_file_write(path, image, image_bytes);
-    } else if (status == SD_OK) {
+    } else {
         status = sd_fail(SD_ERR_MEMORY, "%s: HDF5 could not build the checkpoint in memory", path);
     }
     free(image);
+    return status;
+}
+
+sd_status sd_checkpoint_save(const char *path, const sd_checkpoint *checkpoint) {
+    sd_snapshot now = {0};
+    float *scratch = NULL;
+    sd_status status = sd_alloc_floats(&scratch, largest_tensor(checkpoint->network));
+    if (status == SD_OK && !checkpoint->snapshot) {
+        status = sd_snapshot_create(checkpoint->network, checkpoint->optimizer, 0, &now);
+        if (status == SD_OK)
+            sd_snapshot_take(&now, checkpoint->network, checkpoint->optimizer);
+    }
+    if (status == SD_OK)
+        status = save(path, checkpoint, checkpoint->snapshot ? checkpoint->snapshot : &now, scratch);
+    sd_snapshot_free(&now);
+    free(scratch);
     return status;
 }
 

@@ -82,7 +82,7 @@ sd_status sd_checkpoint_set_aside(const char *folder, uint64_t step) {
     return status;
 }
 
-void sd_checkpoint_retain(const char *folder, int keep, uint64_t best_step) {
+void sd_checkpoint_retain(const char *folder, int keep, uint64_t keep_every, uint64_t best_step) {
     uint64_t *steps;
     int n;
     if (sd_checkpoint_list(folder, &steps, &n) != SD_OK || !steps)
@@ -90,7 +90,8 @@ void sd_checkpoint_retain(const char *folder, int keep, uint64_t best_step) {
     for (int i = keep; i < n; i++) {
         char path[PATH_BYTES];
         sd_checkpoint_path(folder, steps[i], path, sizeof path);
-        if (steps[i] != best_step && unlink(path) != 0)
+        const bool for_ever = steps[i] == best_step || (keep_every > 0 && steps[i] % keep_every == 0);
+        if (!for_ever && unlink(path) != 0)
             sd_log_warn("%s: an old checkpoint cannot be removed: %s", path, strerror(errno));
     }
     free(steps);

@@ -105,7 +105,13 @@ const key sd_keys[] = {
 
     WHOLE(checkpoint, every_steps, "0", 0, MANY, false, "write a checkpoint every so many steps; 0: never"),
     WHOLE(checkpoint, every_epochs, "1", 0, 1e6, false, "write a checkpoint every so many epochs; 0: never"),
+    REAL(checkpoint, every_seconds, "0", 0, 1e9, false,
+         "write a checkpoint when so many seconds have passed; 0: never"),
     WHOLE(checkpoint, keep, "3", 1, 1e6, false, "newest checkpoints to keep, beside the best"),
+    WHOLE(checkpoint, keep_every, "0", 0, MANY, false, "keep those whose step is a multiple of this for ever; 0: none"),
+    WHOLE(checkpoint, compression, "0", 0, 9, false, "deflate level of tensors in the file; 0: none"),
+    WHOLE(checkpoint, max_failures, "3", 1, 1e6, false,
+          "checkpoints in a row that may fail to be written before the run ends (74)"),
     TEXT(checkpoint, resume, "auto", false,
          "auto: go on from the newest good checkpoint, if any; never; or a checkpoint file"),
 

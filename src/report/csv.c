@@ -34,11 +34,13 @@ sd_status sd_csv_row(sd_csv *csv, const char *format, ...) {
     return written >= 0 && fflush(csv->file) == 0 ? SD_OK : failed(csv);
 }
 
-sd_status sd_csv_sync(sd_csv *csv, uint64_t *bytes) {
+sd_status sd_csv_sync(const sd_csv *csv) { return !csv->file || fsync(fileno(csv->file)) == 0 ? SD_OK : failed(csv); }
+
+sd_status sd_csv_length(sd_csv *csv, uint64_t *bytes) {
     *bytes = 0;
     if (!csv->file)
         return SD_OK;
-    long at = fsync(fileno(csv->file)) == 0 && fseek(csv->file, 0, SEEK_END) == 0 ? ftell(csv->file) : -1;
+    const long at = fseek(csv->file, 0, SEEK_END) == 0 ? ftell(csv->file) : -1;
     if (at < 0)
         return failed(csv);
     *bytes = (uint64_t)at;

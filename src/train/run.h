@@ -2,6 +2,7 @@
 #ifndef SDTRAIN_TRAIN_RUN_H
 #define SDTRAIN_TRAIN_RUN_H
 
+#include "sdtrain/background.h"
 #include "sdtrain/checkpoint.h"
 #include "sdtrain/config.h"
 #include "sdtrain/data.h"
@@ -28,7 +29,19 @@ typedef enum sd_phase {
     SD_PHASES
 } sd_phase;
 
-enum { SD_FOLDER_BYTES = 2 * SD_CONFIG_TEXT + 16, SD_RUN_MAX_SUMS = 4 };
+enum { SD_FOLDER_BYTES = 2 * SD_CONFIG_TEXT + 16, SD_RUN_MAX_SUMS = 6 };
+
+/* Rank 0's part in saving; the snapshot and what describes it belong to the thread while it is busy. */
+typedef struct sd_saver {
+    sd_background background;
+    sd_snapshot snapshot;
+    sd_checkpoint checkpoint;
+    double *timing;       /* [ranks][SD_PHASES] */
+    int failures;         /* in a row */
+    double last_seconds;  /* clock: of the last save; on all ranks */
+    double safe_accuracy; /* of the best checkpoint on the disk */
+    uint64_t safe_step;
+} sd_saver;
 
 typedef struct sd_run {
     sd_comm *comm;
@@ -65,6 +78,7 @@ typedef struct sd_run {
     double waited, stepped;   /* seconds: this rank's waiting for slower ones, and all steps, since the program began */
     sd_csv steps_csv, epochs_csv, timing_csv, decisions_csv; /* rank 0 */
     sd_console console;
+    sd_saver saver;
     sd_trace trace;      /* of the step that log.trace asks for */
     uint64_t first_step; /* of this process */
     double layer_begin;  /* clock: where the layer under way backward began */
@@ -80,8 +94,14 @@ sd_range sd_run_shard(const sd_run *run, uint64_t images, int shard);
 /* Largest number of images in a pass: of a shard. */
 int sd_run_max_images(const sd_run *run);
 
-/* One training step on the loader's next batch. Collective. *stop: a signal has asked some rank to stop. */
-sd_status sd_run_step(sd_run *run, bool *stop);
+/* What some rank asks for between two steps, and all do. */
+typedef struct sd_wish {
+    bool stop; /* a signal */
+    bool save; /* checkpoint.every_seconds */
+} sd_wish;
+
+/* One training step on the loader's next batch. Collective. */
+sd_status sd_run_step(sd_run *run, sd_wish *wish);
 
 /* Gathers every rank's own decisions about a batch of images, compares them with what the seed says on rank 0, and writes the row of
  * decisions.csv. Uses run->part. Collective. */
@@ -108,23 +128,20 @@ sd_status sd_run_end_epoch(sd_run *run);
 /* summary.json and the closing words. Collective. */
 sd_status sd_run_summarise(sd_run *run, const char *status);
 
-/* Writes a checkpoint of the state as it is. planned: it is one that an uninterrupted run writes too; only those may be the
- * best. Collective. */
+sd_status sd_run_prepare_saving(sd_run *run);
+void sd_run_close_saving(sd_run *run);
+/* Copies the state as it is, and lets it be written while training goes on, once the write before has ended. planned: it is a checkpoint
+ * that an uninterrupted run writes too; only those may be the best. SD_ERR_IO after checkpoint.max_failures in a row. Collective. */
 sd_status sd_run_save(sd_run *run, bool planned);
+/* Tells of a write that has failed meanwhile. Rank 0. */
+sd_status sd_run_look_after_saving(sd_run *run);
+/* Waits for the write under way; SD_ERR_IO if it fails. Collective. */
+sd_status sd_run_finish_saving(sd_run *run);
+/* Whether checkpoint.every_seconds have passed since the last one. Rank 0's clock decides; false on others. */
+bool sd_run_save_is_due(const sd_run *run);
 
-/* With communication.wire = bf16: every rank's error (sd_reducer_error()) on its way to rank 0, one after another as the writer of a
- * checkpoint asks for them, so that rank 0 has room for one. begin is local; what follows it is collective: rank 0 saves, then all end. */
-typedef struct sd_errors {
-    sd_run *run;
-    float *received; /* rank 0 */
-    int next;        /* rank that is waited for */
-} sd_errors;
-sd_status sd_errors_begin(sd_run *run, sd_errors *errors);
-/* The member of sd_checkpoint; NULL if there are no errors. context: an sd_errors. */
-typedef sd_status sd_error_of(void *context, int rank, const float **error);
-sd_error_of *sd_errors_source(const sd_run *run);
-/* Also receives what was not asked for, since saving failed. */
-sd_status sd_errors_end(sd_errors *errors);
+/* With communication.wire = bf16: every rank's error (sd_reducer_error()) into all, [ranks][buffer] on rank 0. Collective. */
+sd_status sd_errors_collect(sd_run *run, float *all);
 /* Gives each rank its own, or, on another number of ranks, rank 0 the sum of all. Collective. */
 sd_status sd_errors_restore(sd_run *run, sd_checkpoint_file *file, int ranks);
 

@@ -200,11 +200,12 @@ sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const
     sd_network_initialise(run->network, (uint32_t)config->run.seed);
     run->progress.train_loss = run->progress.train_accuracy = run->progress.val_loss = run->progress.val_accuracy =
         run->progress.val_top5_accuracy = run->progress.train_eval_accuracy = run->progress.best_accuracy = NAN;
-    run->timed_until = run->step_begin = sd_clock_seconds();
+    run->timed_until = run->step_begin = run->saver.last_seconds = sd_clock_seconds();
     return SD_OK;
 }
 
 void sd_run_close(sd_run *run) {
+    sd_run_close_saving(run); /* waits for what is being written */
     sd_loader_destroy(&run->loader);
     sd_optimizer_destroy(&run->optimizer);
     sd_reducer_destroy(&run->reducer);

@@ -23,7 +23,7 @@ static const sd_drop_part *draw_part(sd_run *run, uint64_t step, sd_range share)
 }
 
 /* What is summed over the shards of a step. */
-enum { SUM_LOSS, SUM_CORRECT, SUM_STOP, SUMS };
+enum { SUM_LOSS, SUM_CORRECT, SUM_STOP, SUM_SAVE, SUMS };
 _Static_assert((int)SUMS <= (int)SD_RUN_MAX_SUMS, "raise SD_RUN_MAX_SUMS");
 
 static sd_status write_row(sd_run *run, uint64_t images, double lr, const double *sums, size_t bytes_reduced,
@@ -80,6 +80,7 @@ static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, do
 static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double *sums, sd_traffic *traffic) {
     memset(sums, 0, (size_t)run->shards_here * SUMS * sizeof *sums);
     sums[SUM_STOP] = sd_stop_requested();
+    sums[SUM_SAVE] = sd_run_save_is_due(run);
     sd_reducer_begin(run->reducer, &run->plan, sd_hash_plan(&run->law, step, &run->plan));
     for (int shard = 0; shard < run->shards_here; shard++)
         run_shard(run, shard, step, images, sums + shard * SUMS);
@@ -94,7 +95,7 @@ static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double 
     return SD_OK;
 }
 
-sd_status sd_run_step(sd_run *run, bool *stop) {
+sd_status sd_run_step(sd_run *run, sd_wish *wish) {
     const sd_config *config = run->config;
     sd_progress *progress = &run->progress;
     const uint64_t step = progress->step + 1;
@@ -141,7 +142,7 @@ sd_status sd_run_step(sd_run *run, bool *stop) {
         progress->bytes_reduced += traffic.parameter_bytes;
         progress->bytes_full += 4 * sd_network_parameters(run->network);
     }
-    *stop = sums[SUM_STOP] > 0;
+    *wish = (sd_wish){.stop = sums[SUM_STOP] > 0, .save = sums[SUM_SAVE] > 0};
 
     if (config->log.every_steps > 0 && step % (uint64_t)config->log.every_steps == 0) {
         SD_TRY(sd_comm_max(run->comm, &seconds, 1));

@@ -36,18 +36,20 @@ static void begin_epoch(sd_run *run) {
                                                    .n_batches = batches * (uint64_t)run->shards_here});
 }
 
-/* The rest of the epoch under way. *stop: a signal asks to stop. */
-static sd_status train_epoch(sd_run *run, bool *stop) {
+/* The rest of the epoch under way. *wish: what a rank asks for after the last step. */
+static sd_status train_epoch(sd_run *run, sd_wish *wish) {
     const sd_config *config = run->config;
     const sd_progress *p = &run->progress;
     begin_epoch(run);
-    while (p->batch < run->epoch_plan.steps && p->step < run->total_steps && !*stop) {
-        SD_TRY(sd_run_step(run, stop));
+    while (p->batch < run->epoch_plan.steps && p->step < run->total_steps && !wish->stop) {
+        SD_TRY(sd_run_step(run, wish));
+        SD_TRY(sd_run_look_after_saving(run));
         const bool epoch_ends = p->batch == run->epoch_plan.steps;
         if (due(config->communication.check_every, p->step))
             SD_TRY(check_weights(run));
-        if (due(config->checkpoint.every_steps, p->step) && !epoch_ends && !*stop && p->step < run->total_steps)
-            SD_TRY(sd_run_save(run, true));
+        const bool planned = due(config->checkpoint.every_steps, p->step);
+        if ((planned || wish->save) && !epoch_ends && !wish->stop && p->step < run->total_steps)
+            SD_TRY(sd_run_save(run, planned));
     }
     sd_loader_end(run->loader);
     return SD_OK;
@@ -56,21 +58,22 @@ static sd_status train_epoch(sd_run *run, bool *stop) {
 static sd_status train(sd_run *run) {
     const sd_config *config = run->config;
     const sd_progress *p = &run->progress;
-    bool stop = false;
+    sd_wish wish = {0};
     if (config->communication.check_every > 0)
         SD_TRY(check_weights(run));
-    while (p->step < run->total_steps && !stop) {
-        SD_TRY(train_epoch(run, &stop));
+    while (p->step < run->total_steps && !wish.stop) {
+        SD_TRY(train_epoch(run, &wish));
         /* Asked to stop, save at once: the resumed run ends the epoch. */
-        const bool epoch_ends = p->batch == run->epoch_plan.steps && (!stop || p->step == run->total_steps);
+        const bool epoch_ends = p->batch == run->epoch_plan.steps && (!wish.stop || p->step == run->total_steps);
         if (epoch_ends)
             SD_TRY(sd_run_end_epoch(run));
         const bool planned =
             p->step == run->planned_steps || (epoch_ends && (due(config->checkpoint.every_epochs, p->epoch) ||
                                                              due(config->checkpoint.every_steps, p->step)));
-        if (planned || stop || p->step == run->total_steps)
+        if (planned || wish.stop || wish.save || p->step == run->total_steps)
             SD_TRY(sd_run_save(run, planned));
     }
+    SD_TRY(sd_run_finish_saving(run));
     const bool complete = p->step == run->total_steps;
     SD_TRY(sd_run_summarise(run, complete ? "complete" : "stopped"));
     if (complete)
@@ -98,6 +101,7 @@ static sd_status run_with(sd_comm *comm, const sd_config *config, sd_resume *res
     }
     sd_resume_close(resume);
     SD_TRY(sd_run_open_logs(run));
+    SD_TRY(sd_comm_agree(comm, sd_run_prepare_saving(run)));
     if (run->progress.step == 0)
         sd_log_info("%s: %zu parameters, %d branches; %d rank%s x %d thread%s, %s kernels; files in %s",
                     config->model.name, sd_network_parameters(run->network), run->law.units, sd_comm_size(comm),
@@ -119,7 +123,9 @@ sd_status sd_train(sd_comm *comm, const sd_config *config) {
     return status;
 }
 
-enum { CHECKPOINT_COPIES = 2 }; /* of parameters and optimizer state: as HDF5 builds the file, and as it is written */
+enum {
+    CHECKPOINT_COPIES = 3
+}; /* of parameters and optimizer state: as they were, as HDF5 builds the file, and the file */
 
 static sd_status print_description(const sd_run *run, size_t program_bytes) {
     const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
@@ -145,7 +151,7 @@ static sd_status print_description(const sd_run *run, size_t program_bytes) {
         .data_bytes = sd_dataset_bytes(run->dataset) + (size_t)sd_run_max_images(run) * size * size * SD_CHANNELS *
                                                            sizeof(float) * ((size_t)run->config->data.workers + 1),
         .program_bytes = program_bytes,
-        .checkpoint_bytes = CHECKPOINT_COPIES * buffer_bytes * (1 + states + errors) + (errors > 1 ? buffer_bytes : 0),
+        .checkpoint_bytes = CHECKPOINT_COPIES * buffer_bytes * (1 + states + errors),
     };
     return sd_description_print(&description);
 }

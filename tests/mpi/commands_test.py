@@ -17,7 +17,7 @@ KEYS = {
     "lr": "schedule base warmup_epochs milestones gamma minimum",
     "train": "epochs max_steps batch_size label_smoothing",
     "eval": "every_epochs train_samples",
-    "checkpoint": "every_steps every_epochs keep resume",
+    "checkpoint": "every_steps every_epochs every_seconds keep keep_every compression max_failures resume",
     "communication": "bucket_bytes skip_dropped reduction shards progress wire check_every",
     "log": "every_steps decisions trace trace_step progress",
 }

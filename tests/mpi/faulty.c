@@ -17,8 +17,8 @@ uint64_t __real_sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_dro
 uint64_t __wrap_sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan);
 const float *__real_sd_network_forward(sd_network *network, const sd_pass *pass, const float *images);
 const float *__wrap_sd_network_forward(sd_network *network, const sd_pass *pass, const float *images);
-sd_status __real_sd_csv_sync(sd_csv *csv, uint64_t *bytes);
-sd_status __wrap_sd_csv_sync(sd_csv *csv, uint64_t *bytes);
+sd_status __real_sd_csv_length(sd_csv *csv, uint64_t *bytes);
+sd_status __wrap_sd_csv_length(sd_csv *csv, uint64_t *bytes);
 
 /* The number of a fault of this kind on this rank, or -1. */
 static long fault(const char *kind) {
@@ -61,6 +61,6 @@ const float *__wrap_sd_network_forward(sd_network *network, const sd_pass *pass,
     return __real_sd_network_forward(network, pass, images);
 }
 
-sd_status __wrap_sd_csv_sync(sd_csv *csv, uint64_t *bytes) {
-    return fault("sync") == 1 ? sd_fail(SD_ERR_IO, "the logs cannot be synced") : __real_sd_csv_sync(csv, bytes);
+sd_status __wrap_sd_csv_length(sd_csv *csv, uint64_t *bytes) {
+    return fault("sync") == 1 ? sd_fail(SD_ERR_IO, "the logs cannot be measured") : __real_sd_csv_length(csv, bytes);
 }

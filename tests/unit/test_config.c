@@ -209,7 +209,8 @@ START_TEST(the_documented_keys_are_there) {
                   "optimizer.weight_decay optimizer.decay optimizer.beta1 optimizer.beta2 optimizer.epsilon "
                   "optimizer.clip_norm lr.schedule lr.base lr.warmup_epochs lr.milestones lr.gamma lr.minimum "
                   "train.epochs train.max_steps train.batch_size train.label_smoothing eval.every_epochs "
-                  "eval.train_samples checkpoint.every_steps checkpoint.every_epochs checkpoint.keep checkpoint.resume "
+                  "eval.train_samples checkpoint.every_steps checkpoint.every_epochs checkpoint.every_seconds checkpoint.keep "
+                  "checkpoint.keep_every checkpoint.compression checkpoint.max_failures checkpoint.resume "
                   "communication.bucket_bytes communication.skip_dropped communication.reduction "
                   "communication.check_every communication.shards communication.progress log.every_steps log.decisions log.trace log.trace_step log.progress";
     for (char *key = strtok(keys, " "); key; key = strtok(NULL, " ")) {

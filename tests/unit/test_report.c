@@ -23,11 +23,11 @@ START_TEST(a_new_csv_has_its_header_and_then_rows) {
     expect_ok(sd_csv_row(&csv, "%d,%s\n", 1, "0.5"));
     expect_ok(sd_csv_row(&csv, "%d,\n", 2));
     expect_file(path, "step,loss\n1,0.5\n2,\n");
-    expect_ok(sd_csv_sync(&csv, &bytes));
+    expect_ok(sd_csv_length(&csv, &bytes));
     ck_assert_uint_eq(bytes, 19);
     sd_csv_close(&csv);
     ck_assert_ptr_null(csv.file);
-    expect_ok(sd_csv_sync(&csv, &bytes)); /* one that is not open */
+    expect_ok(sd_csv_length(&csv, &bytes)); /* one that is not open */
     ck_assert_uint_eq(bytes, 0);
     sd_csv_close(&csv);
     remove_folder(folder);
@@ -43,17 +43,17 @@ START_TEST(a_csv_is_cut_to_the_checkpoint_and_goes_on) {
     path_in(folder, "a.csv", path);
     expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", 0));
     expect_ok(sd_csv_row(&csv, "1\n"));
-    expect_ok(sd_csv_sync(&csv, &bytes));
+    expect_ok(sd_csv_length(&csv, &bytes));
     const uint64_t keep = bytes;
     expect_ok(sd_csv_row(&csv, "2\n"));
     expect_ok(sd_csv_row(&csv, "3, a row that is cut in the midd"));
     sd_csv_close(&csv);
     expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", keep));
     expect_file(path, "h\n1\n");
-    expect_ok(sd_csv_sync(&csv, &bytes));
+    expect_ok(sd_csv_length(&csv, &bytes));
     ck_assert_uint_eq(bytes, keep);
     expect_ok(sd_csv_row(&csv, "2b\n"));
-    expect_ok(sd_csv_sync(&csv, &bytes));
+    expect_ok(sd_csv_length(&csv, &bytes));
     ck_assert_uint_eq(bytes, keep + 3);
     sd_csv_close(&csv);
     expect_file(path, "h\n1\n2b\n");

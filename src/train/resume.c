@@ -1,4 +1,4 @@
-/* Between a run and its checkpoint files. Rank 0 reads and writes; the others hear of it. */
+/* From a checkpoint file to a run. Rank 0 reads; the others hear of it. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -8,88 +8,6 @@
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
-
-/* ---- saving ---- */
-
-static const char *scale_name(const sd_run *run) {
-    return run->law.scale == SD_DROP_SCALE_INFERENCE ? "inference" : "training";
-}
-
-static bool all_finite(const float *values, size_t elems) {
-    bool finite = true;
-    for (size_t i = 0; i < elems; i++)
-        finite &= isfinite(values[i]) != 0;
-    return finite;
-}
-
-/* Rank 0's part: logs to the disk, the file, the links, and fewer old files. */
-static sd_status save(sd_run *run, double *timing, sd_errors *errors) {
-    sd_progress *p = &run->progress;
-    if (!all_finite(sd_network_values(run->network), sd_network_buffer_elems(run->network)))
-        return sd_fail(SD_ERR_DIVERGED,
-                       "training diverged: after step %llu weights are not finite, and no checkpoint is written; lower "
-                       "lr.base (%g), and start again or from %s",
-                       (unsigned long long)p->step, run->config->lr.base, run->checkpoints);
-    char path[SD_FOLDER_BYTES + 64];
-    sd_checkpoint checkpoint = {.network = run->network,
-                                .optimizer = run->optimizer,
-                                .seed = run->law.seed,
-                                .ranks = sd_comm_size(run->comm),
-                                .threads = run->threads,
-                                .timing = timing,
-                                .n_phases = SD_PHASES,
-                                .error = sd_errors_source(run),
-                                .error_context = errors};
-    SD_TRY(sd_csv_sync(&run->steps_csv, &p->steps_csv_bytes));
-    SD_TRY(sd_csv_sync(&run->epochs_csv, &p->epochs_csv_bytes));
-    SD_TRY(sd_csv_sync(&run->timing_csv, &p->timing_csv_bytes));
-    if (run->config->log.decisions) /* else what was logged before stays as it is */
-        SD_TRY(sd_csv_sync(&run->decisions_csv, &p->decisions_csv_bytes));
-    checkpoint.progress = *p;
-    memcpy(checkpoint.mean, sd_dataset_mean(run->dataset), sizeof checkpoint.mean);
-    memcpy(checkpoint.deviation, sd_dataset_deviation(run->dataset), sizeof checkpoint.deviation);
-    snprintf(checkpoint.isa, sizeof checkpoint.isa, "%s", run->kernels->name);
-    snprintf(checkpoint.scale, sizeof checkpoint.scale, "%s", scale_name(run));
-    sd_checkpoint_path(run->checkpoints, p->step, path, sizeof path);
-    SD_TRY(sd_config_text(run->config, &checkpoint.config));
-    sd_status status = sd_checkpoint_save(path, &checkpoint);
-    free(checkpoint.config);
-    SD_TRY(status);
-    SD_TRY(sd_checkpoint_link(run->checkpoints, "latest", p->step));
-    if (p->best_step == p->step)
-        SD_TRY(sd_checkpoint_link(run->checkpoints, "best", p->step));
-    sd_checkpoint_retain(run->checkpoints, (int)run->config->checkpoint.keep, p->best_step);
-    return SD_OK;
-}
-
-sd_status sd_run_save(sd_run *run, bool planned) {
-    const double begin = sd_clock_seconds();
-    const bool root = sd_comm_rank(run->comm) == 0;
-    sd_progress *p = &run->progress;
-    double *timing = NULL;
-    run->timing[SD_PHASE_TOTAL] += begin - run->timed_until;
-    run->timed_until = begin;
-    /* A checkpoint is a candidate for the best if the run has just scored this very state. */
-    if (planned && p->batch == 0 && !isnan(p->val_accuracy) && !(p->best_accuracy >= p->val_accuracy)) {
-        p->best_accuracy = p->val_accuracy;
-        p->best_step = p->step;
-    }
-    sd_errors errors;
-    sd_status status = root ? sd_alloc(&timing, (size_t)sd_comm_size(run->comm) * SD_PHASES, sizeof *timing) : SD_OK;
-    if (status == SD_OK)
-        status = sd_errors_begin(run, &errors);
-    SD_TRY(sd_comm_agree(run->comm, status));
-    SD_TRY(sd_comm_gather(run->comm, run->timing, sizeof run->timing, timing));
-    if (root)
-        status = save(run, timing, &errors);
-    const sd_status ended = sd_errors_end(&errors);
-    if (status == SD_OK)
-        status = ended;
-    free(timing);
-    SD_TRY(sd_comm_agree(run->comm, status));
-    run->step_begin = sd_run_charge(run, SD_PHASE_CHECKPOINT, begin);
-    return SD_OK;
-}
 
 /* ---- finding ---- */
 

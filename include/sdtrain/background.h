@@ -1,0 +1,33 @@
+/* One job at a time, done by a thread while the caller goes on. Local. */
+#ifndef SDTRAIN_BACKGROUND_H
+#define SDTRAIN_BACKGROUND_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "sdtrain/status.h"
+
+typedef struct sd_background {
+    sd_status (*job)(void *);
+    void *context;
+    pthread_t thread;
+    bool started;
+    atomic_bool done;
+    sd_status status;
+    char message[1024]; /* of a job that failed */
+} sd_background;
+
+/* Begins a job; none may be under way. Without a thread (SD_ERR_MEMORY) nothing is begun. */
+sd_status sd_background_begin(sd_background *background, sd_status (*job)(void *), void *context);
+
+/* Whether a job is under way, or done and not yet ended. */
+static inline bool sd_background_is_busy(const sd_background *background) { return background->started; }
+static inline bool sd_background_is_done(const sd_background *background) {
+    return background->started && atomic_load(&background->done);
+}
+
+/* Waits for the job; its status and message become the caller's. SD_OK if there is none. */
+sd_status sd_background_end(sd_background *background);
+
+#endif

@@ -1,0 +1,160 @@
+/* From a run to its checkpoint files. All ranks stop for a copy of the state in rank 0's memory; a thread there makes a file of it
+ * while training goes on. What happens on the disk is known when the next checkpoint is due, or the step after it has happened. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run.h"
+#include "sdtrain/arena.h"
+#include "sdtrain/clock.h"
+
+sd_status sd_run_prepare_saving(sd_run *run) {
+    sd_saver *saver = &run->saver;
+    const size_t ranks = (size_t)sd_comm_size(run->comm);
+    saver->safe_accuracy = run->progress.best_accuracy;
+    saver->safe_step = run->progress.best_step;
+    if (sd_comm_rank(run->comm) != 0)
+        return SD_OK;
+    SD_TRY(sd_alloc(&saver->timing, ranks * SD_PHASES, sizeof *saver->timing));
+    return sd_snapshot_create(run->network, run->optimizer, sd_reducer_error(run->reducer) ? (int)ranks : 0,
+                              &saver->snapshot);
+}
+
+void sd_run_close_saving(sd_run *run) {
+    sd_saver *saver = &run->saver;
+    sd_background_end(&saver->background);
+    sd_snapshot_free(&saver->snapshot);
+    free(saver->timing);
+    free(saver->checkpoint.config);
+}
+
+/* ---- in the thread ---- */
+
+/* Logs to the disk first, as the file counts on them; then the file, the links, and fewer old files. */
+static sd_status write_behind(void *context) {
+    sd_run *run = context;
+    const sd_saver *saver = &run->saver;
+    const sd_progress *p = &saver->checkpoint.progress;
+    char path[SD_FOLDER_BYTES + 64];
+    SD_TRY(sd_csv_sync(&run->steps_csv));
+    SD_TRY(sd_csv_sync(&run->epochs_csv));
+    SD_TRY(sd_csv_sync(&run->timing_csv));
+    SD_TRY(sd_csv_sync(&run->decisions_csv));
+    sd_checkpoint_path(run->checkpoints, p->step, path, sizeof path);
+    SD_TRY(sd_checkpoint_save(path, &saver->checkpoint));
+    SD_TRY(sd_checkpoint_link(run->checkpoints, "latest", p->step));
+    if (p->best_step == p->step)
+        SD_TRY(sd_checkpoint_link(run->checkpoints, "best", p->step));
+    sd_checkpoint_retain(run->checkpoints, (int)run->config->checkpoint.keep,
+                         (uint64_t)run->config->checkpoint.keep_every, p->best_step);
+    return SD_OK;
+}
+
+/* ---- rank 0, between steps ---- */
+
+static bool all_finite(const float *values, size_t elems) {
+    bool finite = true;
+    for (size_t i = 0; i < elems; i++)
+        finite &= isfinite(values[i]) != 0;
+    return finite;
+}
+
+/* Hears how the write under way has ended. A failure is a warning, unless it is the last chance or one too many in a row; then
+ * the best checkpoint is again the best of those that are on the disk. */
+static sd_status hear(sd_run *run, bool last_chance) {
+    sd_saver *saver = &run->saver;
+    if (!sd_background_is_busy(&saver->background))
+        return SD_OK;
+    if (sd_background_end(&saver->background) == SD_OK) {
+        saver->failures = 0;
+        saver->safe_accuracy = saver->checkpoint.progress.best_accuracy;
+        saver->safe_step = saver->checkpoint.progress.best_step;
+        return SD_OK;
+    }
+    run->progress.best_accuracy = saver->safe_accuracy;
+    run->progress.best_step = saver->safe_step;
+    const long long allowed = run->config->checkpoint.max_failures;
+    char reason[1024];
+    snprintf(reason, sizeof reason, "%s", sd_error_message());
+    if (++saver->failures >= allowed || last_chance)
+        return sd_fail(SD_ERR_IO, "%s (%d checkpoint%s in a row could not be written; checkpoint.max_failures = %lld)",
+                       reason, saver->failures, saver->failures == 1 ? "" : "s", allowed);
+    sd_log_warn("%s; training goes on, and the next checkpoint is tried when it is due", reason);
+    sd_error_clear();
+    return SD_OK;
+}
+
+/* Copies the state, once the copy before is on the disk. */
+static sd_status copy_state(sd_run *run) {
+    sd_saver *saver = &run->saver;
+    sd_progress *p = &run->progress;
+    if (!all_finite(sd_network_values(run->network), sd_network_buffer_elems(run->network)))
+        return sd_fail(SD_ERR_DIVERGED,
+                       "training diverged: after step %llu weights are not finite, and no checkpoint is written; lower "
+                       "lr.base (%g), and start again or from %s",
+                       (unsigned long long)p->step, run->config->lr.base, run->checkpoints);
+    SD_TRY(sd_csv_length(&run->steps_csv, &p->steps_csv_bytes));
+    SD_TRY(sd_csv_length(&run->epochs_csv, &p->epochs_csv_bytes));
+    SD_TRY(sd_csv_length(&run->timing_csv, &p->timing_csv_bytes));
+    if (run->config->log.decisions) /* else what was logged before stays as it is */
+        SD_TRY(sd_csv_length(&run->decisions_csv, &p->decisions_csv_bytes));
+    sd_snapshot_take(&saver->snapshot, run->network, run->optimizer);
+    sd_checkpoint *c = &saver->checkpoint;
+    free(c->config);
+    *c = (sd_checkpoint){.network = run->network,
+                         .optimizer = run->optimizer,
+                         .progress = *p,
+                         .seed = run->law.seed,
+                         .ranks = sd_comm_size(run->comm),
+                         .threads = run->threads,
+                         .timing = saver->timing,
+                         .n_phases = SD_PHASES,
+                         .snapshot = &saver->snapshot,
+                         .compression = (int)run->config->checkpoint.compression};
+    memcpy(c->mean, sd_dataset_mean(run->dataset), sizeof c->mean);
+    memcpy(c->deviation, sd_dataset_deviation(run->dataset), sizeof c->deviation);
+    snprintf(c->isa, sizeof c->isa, "%s", run->kernels->name);
+    snprintf(c->scale, sizeof c->scale, "%s", run->law.scale == SD_DROP_SCALE_INFERENCE ? "inference" : "training");
+    return sd_config_text(run->config, &c->config);
+}
+
+/* ---- all ranks ---- */
+
+sd_status sd_run_save(sd_run *run, bool planned) {
+    const double begin = sd_clock_seconds();
+    const bool root = sd_comm_rank(run->comm) == 0;
+    sd_progress *p = &run->progress;
+    run->timing[SD_PHASE_TOTAL] += begin - run->timed_until;
+    run->timed_until = begin;
+    SD_TRY(sd_comm_agree(run->comm, root ? hear(run, false) : SD_OK));
+    /* A checkpoint is a candidate for the best if the run has just scored this very state. */
+    if (planned && p->batch == 0 && !isnan(p->val_accuracy) && !(p->best_accuracy >= p->val_accuracy)) {
+        p->best_accuracy = p->val_accuracy;
+        p->best_step = p->step;
+    }
+    SD_TRY(sd_comm_gather(run->comm, run->timing, sizeof run->timing, run->saver.timing));
+    SD_TRY(sd_errors_collect(run, run->saver.snapshot.error));
+    sd_status status = root ? copy_state(run) : SD_OK;
+    if (root && status == SD_OK)
+        status = sd_background_begin(&run->saver.background, write_behind, run);
+    SD_TRY(sd_comm_agree(run->comm, status));
+    run->step_begin = sd_run_charge(run, SD_PHASE_CHECKPOINT, begin);
+    run->saver.last_seconds = run->step_begin;
+    return SD_OK;
+}
+
+sd_status sd_run_look_after_saving(sd_run *run) {
+    return sd_background_is_done(&run->saver.background) ? hear(run, false) : SD_OK;
+}
+
+sd_status sd_run_finish_saving(sd_run *run) {
+    const double begin = sd_clock_seconds();
+    SD_TRY(sd_comm_agree(run->comm, sd_comm_rank(run->comm) == 0 ? hear(run, true) : SD_OK));
+    sd_run_charge(run, SD_PHASE_CHECKPOINT, begin);
+    return SD_OK;
+}
+
+bool sd_run_save_is_due(const sd_run *run) {
+    const double every = run->config->checkpoint.every_seconds;
+    return every > 0 && sd_comm_rank(run->comm) == 0 && sd_clock_seconds() - run->saver.last_seconds >= every;
+}
