@@ -43,7 +43,7 @@ class FailedSaveTest(RunTest):
     def test_ranks_that_wait_to_hand_over_their_state_hear_that_there_is_no_checkpoint(self):
         result = self.train("run", 3, {"communication.wire": "bf16", "train.max_steps": 1}, code=IO_ERROR,
                             SD_FAULT="sync:0:1")
-        self.assert_error(result, "the logs cannot be synced")
+        self.assert_error(result, "the logs cannot be measured")
 
 
 class SlowRankTest(RunTest):
