@@ -2,6 +2,7 @@
 #ifndef SDTRAIN_TRAIN_RUN_H
 #define SDTRAIN_TRAIN_RUN_H
 
+#include "budget.h"
 #include "sdtrain/checkpoint.h"
 #include "sdtrain/config.h"
 #include "sdtrain/data.h"
@@ -63,6 +64,7 @@ typedef struct sd_run {
     double timed_until;       /* clock: what is before it is in timing[TOTAL] */
     double step_begin;        /* clock: end of the step before */
     double waited, stepped;   /* seconds: this rank's waiting for slower ones, and all steps, since the program began */
+    sd_budget budget;
     sd_csv steps_csv, epochs_csv, timing_csv, decisions_csv; /* rank 0 */
     sd_console console;
     sd_trace trace;      /* of the step that log.trace asks for */
@@ -80,7 +82,8 @@ sd_range sd_run_shard(const sd_run *run, uint64_t images, int shard);
 /* Largest number of images in a pass: of a shard. */
 int sd_run_max_images(const sd_run *run);
 
-/* One training step on the loader's next batch. Collective. *stop: a signal has asked some rank to stop. */
+/* One training step on the loader's next batch. Collective. *stop: a signal has asked some rank to stop, or the
+ * wall-clock budget is spent. */
 sd_status sd_run_step(sd_run *run, bool *stop);
 
 /* Gathers every rank's own decisions about a batch of images, compares them with what the seed says on rank 0, and writes the row of

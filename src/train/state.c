@@ -79,6 +79,7 @@ sd_status sd_run_save(sd_run *run, bool planned) {
         status = save(run, timing);
     free(timing);
     SD_TRY(sd_comm_agree(run->comm, status));
+    sd_budget_note(&run->budget.checkpoint, begin);
     run->step_begin = sd_run_charge(run, SD_PHASE_CHECKPOINT, begin);
     return SD_OK;
 }
