@@ -1,12 +1,20 @@
 #!/usr/bin/env bash
 # Installs what building and testing sdtrain-mpi needs, and nothing else.
 #
-#   launch/install-deps.sh
+#   launch/install-deps.sh [--cluster]        --cluster: also Slurm, which one test wants (tests/cluster/slurm.sh)
+#
+# Slurm is left out otherwise: users of a cluster have that cluster's, and without it the one test is skipped. With
+# CI=true it is installed. The test starts daemons of its own.
 #
 # Debian and Ubuntu: installs the missing packages as root or with sudo; with nothing missing it needs neither rights
 # nor network. Elsewhere: says what to install. Exit codes: 0 all is there; 1 something needed is missing;
-# 77 no right to install.
+# 64 usage; 77 no right to install.
 set -euo pipefail
+
+if (($# > 1)) || [[ ${1:---cluster} != --cluster ]]; then
+    echo "usage: ${BASH_SOURCE[0]} [--cluster]" >&2
+    exit 64
+fi
 
 say() { printf 'install-deps: %s\n' "$*"; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -34,6 +42,15 @@ tools=(
     'curl curl wget'    # get-data.sh
     'iproute2 tc /usr/sbin/tc' # tests emulate hosts and their links; a user's PATH may lack it
 )
+
+if [[ ${1:-} == --cluster || ${CI:-} == true ]]; then
+    tools+=(
+        'slurmctld slurmctld /usr/sbin/slurmctld'
+        'slurmd slurmd /usr/sbin/slurmd'
+        'slurm-client sbatch'
+        'munge munged /usr/sbin/munged' # which Slurm trusts
+    )
+fi
 
 print_other_system() {
     cat <<'TEXT'

@@ -9,6 +9,9 @@ extern "C" {
 /* Seconds of a clock that only moves forward; its zero is arbitrary. */
 double sd_clock_seconds(void);
 
+/* The same clock when this process began. */
+double sd_clock_program_start(void);
+
 #ifdef __cplusplus
 }
 #endif

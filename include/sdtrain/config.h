@@ -46,7 +46,7 @@ typedef struct sd_list {
 typedef struct sd_config {
     struct {
         char name[SD_CONFIG_TEXT], output[SD_CONFIG_TEXT];
-        int64_t seed, threads;
+        int64_t seed, threads, max_seconds;
         int convolution;
     } run;
     struct {

@@ -72,7 +72,7 @@ typedef struct sd_description {
     const sd_config *config;
     sd_network *network;
     const sd_drop_law *law;
-    const char *isa;
+    const char *isa, *folder;
     int ranks, threads, image_size;
     uint64_t train_images, validation_images, steps_per_epoch, total_steps;
     uint64_t rank_images, shard_images; /* the largest share of a batch, and what of it is computed together */

@@ -29,6 +29,9 @@ const key sd_keys[] = {
           "seed of everything random: weights, order, augmentation, drop decisions"),
     WHOLE(run, threads, "0", 0, 1024, false,
           "OpenMP threads a rank; 0: OMP_NUM_THREADS, else this rank's share of the processors it may run on"),
+    WHOLE(
+        run, max_seconds, "0", 0, 1e9, false,
+        "wall-clock time from the start of the program in which it saves and stops (exit code 75) by itself; 0: no limit"),
     CHOICE(
         run, convolution, "auto", "auto|direct", NULL, false,
         "direct: as defined; auto: Winograd F(4x4,3x3) where it is faster, with rounding errors about ten times larger"),

@@ -2,6 +2,7 @@
 #ifndef SDTRAIN_TRAIN_RUN_H
 #define SDTRAIN_TRAIN_RUN_H
 
+#include "budget.h"
 #include "sdtrain/background.h"
 #include "sdtrain/checkpoint.h"
 #include "sdtrain/config.h"
@@ -37,6 +38,7 @@ typedef struct sd_saver {
     sd_snapshot snapshot;
     sd_checkpoint checkpoint;
     double *timing;       /* [ranks][SD_PHASES] */
+    double write_seconds; /* of the last write */
     int failures;         /* in a row */
     double last_seconds;  /* clock: of the last save; on all ranks */
     double safe_accuracy; /* of the best checkpoint on the disk */
@@ -76,6 +78,7 @@ typedef struct sd_run {
     double timed_until;       /* clock: what is before it is in timing[TOTAL] */
     double step_begin;        /* clock: end of the step before */
     double waited, stepped;   /* seconds: this rank's waiting for slower ones, and all steps, since the program began */
+    sd_budget budget;
     sd_csv steps_csv, epochs_csv, timing_csv, decisions_csv; /* rank 0 */
     sd_console console;
     sd_saver saver;
@@ -96,7 +99,7 @@ int sd_run_max_images(const sd_run *run);
 
 /* What some rank asks for between two steps, and all do. */
 typedef struct sd_wish {
-    bool stop; /* a signal */
+    bool stop; /* a signal, or the wall-clock budget is spent */
     bool save; /* checkpoint.every_seconds */
 } sd_wish;
 

@@ -31,8 +31,7 @@ void sd_run_close_saving(sd_run *run) {
 /* ---- in the thread ---- */
 
 /* Logs to the disk first, as the file counts on them; then the file, the links, and fewer old files. */
-static sd_status write_behind(void *context) {
-    sd_run *run = context;
+static sd_status write_all(const sd_run *run) {
     const sd_saver *saver = &run->saver;
     const sd_progress *p = &saver->checkpoint.progress;
     char path[SD_FOLDER_BYTES + 64];
@@ -50,6 +49,14 @@ static sd_status write_behind(void *context) {
     return SD_OK;
 }
 
+static sd_status write_behind(void *context) {
+    sd_run *run = context;
+    const double begin = sd_clock_seconds();
+    const sd_status status = write_all(run);
+    run->saver.write_seconds = sd_clock_seconds() - begin;
+    return status;
+}
+
 /* ---- rank 0, between steps ---- */
 
 static bool all_finite(const float *values, size_t elems) {
@@ -65,7 +72,9 @@ static sd_status hear(sd_run *run, bool last_chance) {
     sd_saver *saver = &run->saver;
     if (!sd_background_is_busy(&saver->background))
         return SD_OK;
-    if (sd_background_end(&saver->background) == SD_OK) {
+    const sd_status status = sd_background_end(&saver->background);
+    run->budget.checkpoint = fmax(run->budget.checkpoint, saver->write_seconds);
+    if (status == SD_OK) {
         saver->failures = 0;
         saver->safe_accuracy = saver->checkpoint.progress.best_accuracy;
         saver->safe_step = saver->checkpoint.progress.best_step;

@@ -23,7 +23,7 @@ static const sd_drop_part *draw_part(sd_run *run, uint64_t step, sd_range share)
 }
 
 /* What is summed over the shards of a step. */
-enum { SUM_LOSS, SUM_CORRECT, SUM_STOP, SUM_SAVE, SUMS };
+enum { SUM_LOSS, SUM_CORRECT, SUM_STOP, SUM_SPENT, SUM_SAVE, SUMS };
 _Static_assert((int)SUMS <= (int)SD_RUN_MAX_SUMS, "raise SD_RUN_MAX_SUMS");
 
 static sd_status write_row(sd_run *run, uint64_t images, double lr, const double *sums, size_t bytes_reduced,
@@ -76,10 +76,22 @@ static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, do
     sd_run_charge(run, SD_PHASE_BACKWARD, now);
 }
 
+/* Whether this rank's clock says that the step under way, of so many images, is the last there is time for. */
+static bool out_of_time(const sd_run *run, uint64_t images) {
+    const sd_config *config = run->config;
+    const bool epoch_ends = run->progress.batch + 1 == run->epoch_plan.steps;
+    const bool due =
+        config->eval.every_epochs > 0 && (run->progress.epoch + 1) % (uint64_t)config->eval.every_epochs == 0;
+    const uint64_t scored =
+        due ? sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION) + (uint64_t)config->eval.train_samples : 0;
+    return sd_budget_spent(&run->budget, epoch_ends, scored, images);
+}
+
 /* The sums over all shards come into sums[0..SUMS). Collective. */
 static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double *sums, sd_traffic *traffic) {
     memset(sums, 0, (size_t)run->shards_here * SUMS * sizeof *sums);
     sums[SUM_STOP] = sd_stop_requested();
+    sums[SUM_SPENT] = out_of_time(run, images);
     sums[SUM_SAVE] = sd_run_save_is_due(run);
     sd_reducer_begin(run->reducer, &run->plan, sd_hash_plan(&run->law, step, &run->plan));
     for (int shard = 0; shard < run->shards_here; shard++)
@@ -142,7 +154,9 @@ sd_status sd_run_step(sd_run *run, sd_wish *wish) {
         progress->bytes_reduced += traffic.parameter_bytes;
         progress->bytes_full += 4 * sd_network_parameters(run->network);
     }
-    *wish = (sd_wish){.stop = sums[SUM_STOP] > 0, .save = sums[SUM_SAVE] > 0};
+    run->budget.step = fmax(run->budget.step, seconds);
+    run->budget.spent = sums[SUM_SPENT] > 0;
+    *wish = (sd_wish){.stop = sums[SUM_STOP] > 0 || run->budget.spent, .save = sums[SUM_SAVE] > 0};
 
     if (config->log.every_steps > 0 && step % (uint64_t)config->log.every_steps == 0) {
         SD_TRY(sd_comm_max(run->comm, &seconds, 1));

@@ -65,8 +65,10 @@ static sd_status train(sd_run *run) {
         SD_TRY(train_epoch(run, &wish));
         /* Asked to stop, save at once: the resumed run ends the epoch. */
         const bool epoch_ends = p->batch == run->epoch_plan.steps && (!wish.stop || p->step == run->total_steps);
+        const double ended = sd_clock_seconds();
         if (epoch_ends)
             SD_TRY(sd_run_end_epoch(run));
+        sd_budget_note(&run->budget.epoch_end, ended);
         const bool planned =
             p->step == run->planned_steps || (epoch_ends && (due(config->checkpoint.every_epochs, p->epoch) ||
                                                              due(config->checkpoint.every_steps, p->step)));
@@ -78,11 +80,11 @@ static sd_status train(sd_run *run) {
     SD_TRY(sd_run_summarise(run, complete ? "complete" : "stopped"));
     if (complete)
         return SD_OK;
-    return sd_comm_agree(run->comm,
-                         sd_fail(SD_STOPPED,
-                                 "stopped by a signal after step %llu; a checkpoint is written, start it again "
-                                 "to go on",
-                                 (unsigned long long)p->step));
+    return sd_comm_agree(run->comm, sd_fail(SD_STOPPED,
+                                            "stopped %s after step %llu; a checkpoint is written, start it again "
+                                            "to go on",
+                                            run->budget.spent ? "as its wall-clock budget is spent" : "by a signal",
+                                            (unsigned long long)p->step));
 }
 
 static sd_status run_with(sd_comm *comm, const sd_config *config, sd_resume *resume, sd_run *run) {
@@ -100,6 +102,9 @@ static sd_status run_with(sd_comm *comm, const sd_config *config, sd_resume *res
                     (unsigned long long)run->total_steps);
     }
     sd_resume_close(resume);
+    sd_budget_begin(&run->budget, config,
+                    sd_network_buffer_elems(run->network) * sizeof(float) *
+                        (1 + (size_t)sd_optimizer_n_states(run->optimizer)));
     SD_TRY(sd_run_open_logs(run));
     SD_TRY(sd_comm_agree(comm, sd_run_prepare_saving(run)));
     if (run->progress.step == 0)
@@ -123,9 +128,8 @@ sd_status sd_train(sd_comm *comm, const sd_config *config) {
     return status;
 }
 
-enum {
-    CHECKPOINT_COPIES = 3
-}; /* of parameters and optimizer state: as they were, as HDF5 builds the file, and the file */
+/* Copies of parameters and optimizer state: as they were, as HDF5 builds the file, and the file. */
+enum { CHECKPOINT_COPIES = 3 };
 
 static sd_status print_description(const sd_run *run, size_t program_bytes) {
     const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
@@ -137,6 +141,7 @@ static sd_status print_description(const sd_run *run, size_t program_bytes) {
         .network = run->network,
         .law = &run->law,
         .isa = run->kernels->name,
+        .folder = run->folder,
         .ranks = (int)ranks,
         .threads = run->threads,
         .image_size = (int)size,

@@ -9,7 +9,7 @@ from harness import OK, RunTest, TINY_VIT
 # The table of DESIGN.md, section 5, without what is not in this version (model.init, log.tensorboard; folder, hdf5,
 # rank, sample), and with what was added since.
 KEYS = {
-    "run": "name output seed threads convolution",
+    "run": "name output seed threads max_seconds convolution",
     "data": "dataset path image_size train_samples val_samples validation augment last_batch workers",
     "model": "name classes stem patch_size dropout zero_init_residual",
     "stochastic_depth": "rate survival_prob schedule rates scope rank_divisor scale unit dropped_update",

@@ -64,6 +64,19 @@ class InterruptionTest(RunTest):
         self.mpirun(3, "run.ini")
         self.assertEqual(self.summary("run")["status"], "complete")
 
+    def test_a_second_sigint_does_not_wait_for_the_step(self):
+        # Steps of many seconds, in one process without mpirun, which would end it as well.
+        settings = {"model.name": "resnet110", "data.train_samples": 1024, "train.batch_size": 1024}
+        running = self.start([harness.PROGRAM, self.write_config("run", {**LONG, **settings})])
+        wait_until(lambda: b"files in runs/run" in os.pread(running.err.fileno(), 1 << 16, 0), "the first step")
+        running.signal(signal.SIGINT)
+        time.sleep(0.2)
+        self.assertIsNone(running.process.poll(), "the first ends it as well")
+        running.signal(signal.SIGINT)
+        result = running.finish(10)
+        self.assertEqual(result.code, -signal.SIGINT, str(result))
+        self.assertEqual(self.checkpoints("run"), [])
+
     def test_killed_again_and_again_at_random_moments(self):
         seed = random.SystemRandom().randrange(10**6)
         chance = random.Random(seed)

@@ -342,6 +342,7 @@ START_TEST(a_check_tells_rates_and_savings) {
                         .network = network,
                         .law = &law,
                         .isa = "ref",
+                        .folder = "runs/here",
                         .ranks = 3,
                         .threads = 2,
                         .image_size = 32,
@@ -359,10 +360,26 @@ START_TEST(a_check_tells_rates_and_savings) {
     snprintf(branches, sizeof branches, "%.2f %%", 100 * savings.branches);
     snprintf(flops, sizeof flops, "%.2f %%", 100 * savings.flops);
     snprintf(bytes, sizeof bytes, "%.2f %%", 100 * savings.bytes);
-    expect_words(text,
-                 (const char *const[]){"resnet20", "269722 parameters", "50000 training", "3900 steps", "at most 43",
-                                       "15.0 MiB", "layer1.0", "layer3.2", "0.500000", "0.055556", branches, flops,
-                                       bytes, "\nglobal ", "\nrank ", "\nsample ", "3 ranks", "200 drawn steps", NULL});
+    expect_words(text, (const char *const[]){"resnet20",
+                                             "269722 parameters",
+                                             "50000 training",
+                                             "3900 steps",
+                                             "at most 43",
+                                             "15.0 MiB",
+                                             "layer1.0",
+                                             "layer3.2",
+                                             "0.500000",
+                                             "0.055556",
+                                             branches,
+                                             flops,
+                                             bytes,
+                                             "\nglobal ",
+                                             "\nrank ",
+                                             "\nsample ",
+                                             "3 ranks",
+                                             "200 drawn steps",
+                                             "files      runs/here (checkpoint.resume = auto)\n",
+                                             NULL});
     free(text);
     expect_ok(sd_config_set(config, "communication.skip_dropped=false"));
     text = output_of(print_description, &d);

@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# A PBS job (PBS Professional, OpenPBS, Torque) that stops with a checkpoint before its time limit and submits itself again.
+#
+#   qsub [OPTION]... -v CONFIG=FILE launch/pbs.sh        in the repository's folder
+#
+#   qsub -l select=4:ncpus=16:mpiprocs=16 -l walltime=12:00:00 -v CONFIG=configs/cifar10-resnet110-sd.ini launch/pbs.sh
+#   qsub -J 1-5 -v CONFIG=FILE launch/pbs.sh             five seeds, a run folder each (Torque: -t 1-5)
+#   qsig -s USR1 JOB                                     stops the run now; its successor goes on
+#
+# At its limit PBS sends TERM to all processes of a job, mpirun among them, which then kills its ranks within a second. So the
+# program is told how long it may take (run.max_seconds) and stops by itself. Submitted again: after a stop with a checkpoint (75)
+# and after failures that a restart may better, not after 0, 64, 65, 66, 78, nor after MAX_RESUBMITS times in a row. A user may not
+# have a job queued again once it has ended (qrerun is the operators'), hence a new one, with the resources of this one. -r y: PBS
+# itself starts it again after a failed node.
+
+#PBS -N sdtrain
+#PBS -l walltime=24:00:00
+#PBS -j oe
+#PBS -r y
+
+set -uo pipefail
+
+MAX_RESUBMITS=${MAX_RESUBMITS:-100}
+RESUBMITS=${RESUBMITS:-0}                       # of those before this job
+SPARE_SECONDS=${SPARE_SECONDS:-120}             # of the limit, for what comes before and after training
+LAUNCHER=${LAUNCHER:-mpirun}                    # with its options, in words without spaces
+EXTRA=${EXTRA:-}                                # options for sdtrain-mpi, in words without spaces
+PROGRAM=${PROGRAM:-$PBS_O_WORKDIR/build/src/sdtrain-mpi}
+SCRIPT=${SCRIPT:-$PBS_O_WORKDIR/launch/pbs.sh}  # PBS runs a copy of it
+
+say() { printf 'pbs.sh: %(%F %T)T %s: %s\n' -1 "$PBS_JOBID" "$*"; }
+
+# The value of one of this job's attributes. qstat folds long lines.
+attribute() { qstat -f "$PBS_JOBID" 2>/dev/null | sed -e ':join' -e 'N' -e '$!b join' -e 's/\n\t//g' | sed -n "s/^ *$1 = //p"; }
+
+# seconds HH:MM:SS (or fewer parts)
+seconds() {
+    local part total=0
+    for part in ${1//:/ }; do
+        [[ $part =~ ^[0-9]+$ ]] || return 1
+        total=$((60 * total + 10#$part))
+    done
+    echo "$total"
+}
+
+cd "$PBS_O_WORKDIR" || exit 66
+: "${CONFIG:?pbs.sh: say which configuration: qsub -v CONFIG=FILE}"
+read -ra words <<<"$EXTRA"
+index=${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-}}
+if [[ -n $index ]]; then
+    words+=(--set "run.name=$(basename "$CONFIG" .ini)-$index" --set "run.seed=$index")
+fi
+if limit=$(seconds "$(attribute Resource_List.walltime)") && ((limit > 0)); then
+    if ((limit > 2 * SPARE_SECONDS)); then
+        limit=$((limit - SPARE_SECONDS))
+    else
+        limit=$((limit / 2))
+    fi
+    words+=(--set "run.max_seconds=$limit")
+else
+    say "qstat tells no walltime; set run.max_seconds in $CONFIG, or the last checkpoint stands at the limit"
+fi
+
+# TERM is how PBS ends a job, for good (qdel, the limit) or to start it again itself: nothing for this script to add to.
+signals=0 for_good='' launched=''
+# shellcheck disable=SC2317 # a trap calls it
+on_signal() {
+    signals=$((signals + 1))
+    [[ $1 != TERM ]] || for_good=1
+    ((signals == 1)) || return 0
+    say "$1: asking the run to write a checkpoint and stop"
+    [[ -z $launched ]] || kill -s USR1 "$launched" 2>/dev/null
+}
+trap 'on_signal USR1' USR1
+trap 'on_signal TERM' TERM
+trap 'on_signal INT' INT
+
+read -ra launcher <<<"$LAUNCHER"
+say "${launcher[*]} $PROGRAM $CONFIG ${words[*]}"
+"${launcher[@]}" "$PROGRAM" "$CONFIG" "${words[@]}" </dev/null &
+launched=$!
+((signals == 0)) || kill -s USR1 "$launched" 2>/dev/null # one that came between
+while :; do
+    before=$signals
+    wait "$launched"
+    code=$?
+    ((signals > before)) || break # else a signal ended the wait, not the run
+done
+launched=
+# A signal that comes before the ranks listen ends them as well (128 + 10).
+if ((signals > 0 && code == 138)); then
+    code=75
+fi
+
+case $code in
+0 | 64 | 65 | 66 | 78)
+    say "ended with $code"
+    exit "$code"
+    ;;
+esac
+if [[ $for_good ]]; then
+    say "ended with $code; PBS ends the job"
+    exit "$code"
+fi
+if ((RESUBMITS >= MAX_RESUBMITS)); then
+    say "ended with $code; not submitted again, as it was $RESUBMITS times already"
+    exit "$code"
+fi
+
+# The same resources, queue and settings; of an array, this element alone, as one.
+again=(-N "${PBS_JOBNAME:-sdtrain}")
+[[ -z ${PBS_QUEUE:-} ]] || again+=(-q "$PBS_QUEUE")
+for resource in select place nodes walltime; do
+    value=$(attribute "Resource_List.$resource")
+    [[ -z $value ]] || again+=(-l "$resource=$value")
+done
+export CONFIG EXTRA LAUNCHER MAX_RESUBMITS PROGRAM SCRIPT SPARE_SECONDS
+export RESUBMITS=$((RESUBMITS + 1))
+variables=CONFIG,EXTRA,LAUNCHER,MAX_RESUBMITS,PROGRAM,RESUBMITS,SCRIPT,SPARE_SECONDS # by name: values may hold commas
+if [[ -n $index ]]; then
+    export PBS_ARRAYID=$index
+    variables+=,PBS_ARRAYID
+fi
+if next=$(qsub "${again[@]}" -v "$variables" "$SCRIPT"); then
+    say "ended with $code; $next goes on"
+else
+    say "ended with $code; qsub refuses a successor: submit it again to go on"
+fi
+exit "$code"

@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# The batch scripts with a batch system and an mpirun of this test's: what is queued again, how often, and with what.
+# slurm.sbatch on a real Slurm: tests/cluster/slurm.sh.
+#
+#   batch_test.sh SRC        SRC: the repository
+set -euo pipefail
+
+launch=$(realpath "${1:?usage: batch_test.sh SRC}/launch")
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp"
+mkdir bin build build/src
+
+# mpirun: ends as the file code says; "wait" is for USR1, then 75.
+cat >bin/mpirun <<'MPIRUN'
+#!/usr/bin/env bash
+echo "mpirun $*" >>calls
+[[ $(cat code) == wait ]] || exit "$(cat code)"
+trap 'exit 75' USR1
+touch waiting
+for ((;;)); do sleep 0.05; done
+MPIRUN
+for command in scontrol qsub; do
+    cat >"bin/$command" <<COMMAND
+#!/usr/bin/env bash
+echo "$command \$*" >>calls
+env | grep -E '^(CONFIG|EXTRA|RESUBMITS|PBS_ARRAYID)=' | sort >environment
+echo 78.server
+COMMAND
+done
+# As PBS has it: long lines go on in the next, after a tab.
+cat >bin/qstat <<'QSTAT'
+#!/usr/bin/env bash
+[[ $1 == -f && -e walltime ]] || exit 1
+printf 'Job Id: %s\n    Job_Name = sdtrain\n    Resource_List.select = 4:ncpus=16\n\t:mpiprocs=16\n' "$2"
+printf '    Resource_List.walltime = %s\n    project = _pbs_default\n' "$(cat walltime)"
+QSTAT
+touch build/src/sdtrain-mpi
+chmod +x bin/* build/src/sdtrain-mpi
+export PATH=$tmp/bin:$PATH SLURM_SUBMIT_DIR=$tmp PBS_O_WORKDIR=$tmp SLURM_JOB_ID=12 PBS_JOBID=77.server
+unset "${!SLURM_ARRAY@}" SLURM_RESTART_COUNT PBS_ARRAY_INDEX PBS_ARRAYID
+
+failed() {
+    echo "FAILED: $*; it said:"
+    cat log
+    echo "and called:"
+    cat calls
+    exit 1
+}
+
+# batch PROGRAM'S_CODE CODE COMMAND...
+batch() {
+    local code=$2 got=0
+    rm -f calls waiting
+    echo "$1" >code
+    shift 2
+    "$@" >log 2>&1 || got=$?
+    ((got == code)) || failed "'$*' ended with $got, expected $code"
+}
+called() { grep -qxF -- "$1" calls || failed "did not call '$1'"; }
+not_called() { ! grep -q -- "^$1" calls || failed "called $1"; }
+says() { grep -qF -- "$1" log || failed "did not say '$1'"; }
+
+# signalled SIGNAL CODE COMMAND...: the job's script gets it while its ranks run.
+signalled() {
+    local signal=$1 code=$2 got=0 script
+    rm -f calls waiting
+    echo wait >code
+    shift 2
+    set -m # or INT is ignored
+    "$@" >log 2>&1 &
+    script=$!
+    set +m
+    for ((i = 0; i < 200; i++)); do
+        [[ ! -e waiting ]] || break
+        sleep 0.05
+    done
+    kill -s "$signal" "$script"
+    wait "$script" || got=$?
+    ((got == code)) || failed "$signal: '$*' ended with $got, expected $code"
+    says "$signal: asking the run to write a checkpoint and stop"
+}
+
+# ---- Slurm ----
+
+slurm=$launch/slurm.sbatch
+for code in 0 64 65 66 78; do
+    batch "$code" "$code" "$slurm" a.ini --set train.epochs=2
+    called "mpirun --map-by slot:pe=1 --bind-to core $tmp/build/src/sdtrain-mpi a.ini --set train.epochs=2"
+    not_called scontrol
+done
+for code in 75 1 70 74 137; do
+    batch "$code" "$code" "$slurm" a.ini
+    called 'scontrol requeue 12'
+done
+SLURM_CPUS_PER_TASK=4 LAUNCHER='mpirun -np 3' SLURM_RESTART_COUNT=1 MAX_REQUEUES=2 batch 75 75 "$slurm" a.ini
+called "mpirun -np 3 $tmp/build/src/sdtrain-mpi a.ini"
+called 'scontrol requeue 12'
+SLURM_RESTART_COUNT=2 MAX_REQUEUES=2 batch 75 75 "$slurm" a.ini
+not_called scontrol
+says 'not queued again, as it was 2 times already'
+SLURM_ARRAY_JOB_ID=12 SLURM_ARRAY_TASK_ID=3 LAUNCHER=mpirun batch 75 75 "$slurm" 'configs/a b.ini'
+called "mpirun $tmp/build/src/sdtrain-mpi configs/a b.ini --set run.name=a b-3 --set run.seed=3"
+called 'scontrol requeue 12_3' # not 12, the whole array
+signalled USR1 75 "$slurm" a.ini
+called 'scontrol requeue 12'
+signalled TERM 75 "$slurm" a.ini
+not_called scontrol
+PROGRAM=nowhere batch 0 66 "$slurm" a.ini || failed 'a missing program'
+says 'nowhere is not there'
+echo 'ok: Slurm'
+
+# ---- PBS ----
+
+pbs=$launch/pbs.sh
+export CONFIG=a.ini
+echo 02:00:00 >walltime
+for code in 0 64 65 66 78; do
+    batch "$code" "$code" "$pbs"
+    called "mpirun $tmp/build/src/sdtrain-mpi a.ini --set run.max_seconds=7080"
+    not_called qsub
+done
+variables=CONFIG,EXTRA,LAUNCHER,MAX_RESUBMITS,PROGRAM,RESUBMITS,SCRIPT,SPARE_SECONDS
+for code in 75 1 70 137; do
+    EXTRA='--set lr.milestones=80,120' batch "$code" "$code" "$pbs"
+    called "mpirun $tmp/build/src/sdtrain-mpi a.ini --set lr.milestones=80,120 --set run.max_seconds=7080"
+    called "qsub -N sdtrain -l select=4:ncpus=16:mpiprocs=16 -l walltime=02:00:00 -v $variables $tmp/launch/pbs.sh"
+    [[ $(cat environment) == $'CONFIG=a.ini\nEXTRA=--set lr.milestones=80,120\nRESUBMITS=1' ]] || failed "$(cat environment)"
+    says "ended with $code; 78.server goes on"
+done
+RESUBMITS=4 MAX_RESUBMITS=4 batch 75 75 "$pbs"
+not_called qsub
+PBS_ARRAY_INDEX=5 RESUBMITS=3 PBS_QUEUE=long PBS_JOBNAME=mine batch 75 75 "$pbs"
+called "mpirun $tmp/build/src/sdtrain-mpi a.ini --set run.name=a-5 --set run.seed=5 --set run.max_seconds=7080"
+called "qsub -N mine -q long -l select=4:ncpus=16:mpiprocs=16 -l walltime=02:00:00 -v $variables,PBS_ARRAYID $tmp/launch/pbs.sh"
+[[ $(cat environment) == $'CONFIG=a.ini\nEXTRA=\nPBS_ARRAYID=5\nRESUBMITS=4' ]] || failed "$(cat environment)"
+echo 00:03:00 >walltime # short: half of it
+batch 0 0 "$pbs"
+called "mpirun $tmp/build/src/sdtrain-mpi a.ini --set run.max_seconds=90"
+rm walltime
+batch 0 0 "$pbs"
+called "mpirun $tmp/build/src/sdtrain-mpi a.ini"
+says 'qstat tells no walltime'
+signalled USR1 75 "$pbs"
+called "qsub -N sdtrain -v $variables $tmp/launch/pbs.sh"
+signalled TERM 75 "$pbs"
+not_called qsub
+echo 'batch_test: all passed'
