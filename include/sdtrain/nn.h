@@ -8,7 +8,8 @@
  *                   ^ a segment: finished at one moment, dropped or kept as one, sent as one piece of memory
  *
  * The running statistics of batch norm stand in the same table: their value is the running estimate, their "gradient" is
- * this rank's batch statistic times its share of the global batch, so the sum over ranks is the batch's statistic.
+ * this rank's batch statistic minus that value, times its share of the global batch, so the sum over ranks is how far the batch's
+ * statistic is from the running one: exactly 0 where no rank had any.
  */
 #ifndef SDTRAIN_NN_H
 #define SDTRAIN_NN_H
@@ -92,7 +93,7 @@ void sd_network_backward(sd_network *network, const sd_pass *pass, const float *
                          sd_segment_done done, void *context);
 
 /* After the gradients (and with them the batch statistics) of a training step have been summed over ranks: moves the running
- * statistics of kept segments, r += 0.1 (batch - r) (PyTorch's momentum 0.1), and counts their steps. */
+ * statistics of kept segments, r += 0.1 gradient, that is 0.1 (batch - r) (PyTorch's momentum 0.1), and counts their steps. */
 void sd_network_update_statistics(sd_network *network, const sd_drop_plan *plan);
 
 /* Whether a plan computes a segment. */

@@ -173,13 +173,20 @@ void sd_choice_name(const char *choices, int i, char *word, size_t word_bytes) {
     snprintf(word, word_bytes, "%.*s", (int)strcspn(choices, "|"), choices);
 }
 
-/* The shortest decimal that reads back as the same double. */
-static void print_real(double value, char *text, size_t text_bytes) {
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, text_bytes, "%.*g", digits, value);
+/* Significant digits of the shortest decimal that reads back as the same double. */
+static int digits_of(double value) {
+    char text[32];
+    int digits = 1;
+    for (; digits < 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
         if (strtod(text, NULL) == value)
-            return;
+            break;
     }
+    return digits;
+}
+
+static void print_real(double value, char *text, size_t text_bytes) {
+    snprintf(text, text_bytes, "%.*g", digits_of(value), value);
 }
 
 void sd_key_print(const key *k, const sd_config *config, char *text, size_t text_bytes) {

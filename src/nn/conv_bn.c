@@ -54,13 +54,19 @@ sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *co
 
 static bool has_statistics(const sd_conv_bn *layer) { return sd_conv_rows_out(&layer->conv) >= 2; }
 
-/* The running statistics in place of the batch's. */
-static void take_running(sd_conv_bn *layer, const sd_kernels *k, float batch_share) {
-    const size_t c = (size_t)layer->conv.k;
-    memcpy(layer->mean, layer->running_mean->value, c * sizeof(float));
-    memcpy(layer->variance, layer->running_variance->value, c * sizeof(float));
-    k->scale(c, batch_share, layer->mean, layer->running_mean->gradient);
-    k->scale(c, batch_share, layer->variance, layer->running_variance->gradient);
+/* The running statistics in place of the batch's: these images do not move them. */
+static void take_running(sd_conv_bn *layer) {
+    const size_t bytes = (size_t)layer->conv.k * sizeof(float);
+    memcpy(layer->mean, layer->running_mean->value, bytes);
+    memcpy(layer->variance, layer->running_variance->value, bytes);
+    memset(layer->running_mean->gradient, 0, bytes);
+    memset(layer->running_variance->gradient, 0, bytes);
+}
+
+/* These images' part of what moves a running statistic. */
+static void move_running(sd_tensor *running, float factor, const float *statistic, float batch_share) {
+    for (size_t i = 0; i < running->elems; i++)
+        running->gradient[i] = batch_share * (factor * statistic[i] - running->value[i]);
 }
 
 sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, float scale) {
@@ -74,15 +80,14 @@ sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, cons
         k->conv2d_forward(conv, x, layer->weight->value, layer->product, &statistics, context->scratch);
         mean = layer->mean;
         variance = layer->variance;
-        /* This rank's part of the batch's statistics; the variance is unbiased, as PyTorch's running estimate. */
-        const size_t rows = sd_conv_rows_out(conv);
-        const float unbiased = pass->batch_share * (float)((double)rows / ((double)rows - 1));
-        k->scale((size_t)conv->k, pass->batch_share, mean, layer->running_mean->gradient);
-        k->scale((size_t)conv->k, unbiased, variance, layer->running_variance->gradient);
+        const double rows = (double)sd_conv_rows_out(conv);
+        move_running(layer->running_mean, 1, mean, pass->batch_share);
+        move_running(layer->running_variance, (float)(rows / (rows - 1)) /* unbiased, as in PyTorch */, variance,
+                     pass->batch_share);
     } else {
         k->conv2d_forward(conv, x, layer->weight->value, layer->product, NULL, context->scratch);
         if (pass->training)
-            take_running(layer, k, pass->batch_share);
+            take_running(layer);
     }
     sd_batchnorm_forward(conv->k, mean, variance, EPSILON, layer->gamma->value, layer->beta->value, scale, layer->a,
                          layer->d);

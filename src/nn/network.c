@@ -217,10 +217,8 @@ void sd_network_update_statistics(sd_network *network, const sd_drop_plan *plan)
         sd_tensor *tensor = network->tensors[i];
         if (tensor->kind != SD_TENSOR_STATISTIC || !sd_segment_is_kept(&network->segments[tensor->segment], plan))
             continue;
-        /* In this form a batch whose statistic is the running one leaves it as it is, even where the sum of the ranks' parts
-         * has come out some units in the last place beside it. */
         for (size_t e = 0; e < tensor->elems; e++)
-            tensor->value[e] += STATISTICS_MOMENTUM * (tensor->gradient[e] - tensor->value[e]);
+            tensor->value[e] += STATISTICS_MOMENTUM * tensor->gradient[e];
     }
     for (int i = 0; i < network->n_segments; i++)
         network->segments[i].kept_steps += sd_segment_is_kept(&network->segments[i], plan);

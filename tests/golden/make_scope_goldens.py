@@ -6,7 +6,7 @@ what they find is added up.
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
@@ -28,12 +28,18 @@ SCALE = "training"  # where kept branches are scaled in training
 
 @dataclass(frozen=True)
 class Case:
-    """One file: by_rank masks are equal for all samples of a rank."""
+    """One file: by_rank masks are equal for all samples of a rank; masks of some units may be given, "0100" = the second."""
 
     name: str
     spec: Spec
     ranks: int
     by_rank: bool = False
+    cifar_stem: bool = False
+    kink_by_rounding: bool = False  # how the batch is chosen
+    given: dict[int, str] = field(default_factory=dict)
+
+    def model(self) -> nn.Module:
+        return build(self.spec.name, self.spec.classes, self.spec.image_size, cifar_stem=self.cifar_stem)
 
 
 def spec_of(model: str, batch: int, image_size: int, smoothing: float, candidates: int) -> Spec:
@@ -46,8 +52,15 @@ CASES = (
     # 4 pixels: the last stage has 1x1, so one kept sample is one value a channel.
     Case("sample_resnet20_4px", spec_of("resnet20", 8, 4, 0.0, 400), ranks=2),
     Case("sample_vit_tiny", spec_of("vit_tiny", 4, 32, 0.1, 1), ranks=1),
+    # Blocks with a projection are 2, 4, 6. On the two ranks: some and one; none and none; all and none.
+    Case("sample_resnet18", spec_of("resnet18", 8, 16, 0.0, 150), ranks=2, cifar_stem=True,
+         given={2: "01100100", 6: "11110000"}),
+    # Those are 0, 3, 7, 13: all, some, one, none. The last stage has 1x1, of which two values would be -1 and 1 whatever they are.
+    Case("sample_resnet50", spec_of("resnet50", 6, 32, 0.0, 400), ranks=1, kink_by_rounding=True,
+         given={3: "101100", 7: "000100", 9: "000000", 13: "000000", 15: "110110"}),
     Case("rank_resnet20", spec_of("resnet20", 8, 32, 0.0, 200), ranks=2, by_rank=True),
-)
+    Case("rank_vit_tiny", spec_of("vit_tiny", 4, 32, 0.1, 1), ranks=2, by_rank=True),
+)  # fmt: skip
 
 
 def draw_masks(case: Case, rates: np.ndarray) -> np.ndarray:
@@ -67,6 +80,8 @@ def draw_masks(case: Case, rates: np.ndarray) -> np.ndarray:
     kept[-2] = np.arange(batch) == 1
     if ranks > 1:
         kept[-3] = np.arange(batch) % (batch // ranks) == 2  # one sample of each rank; changes the shape
+    for unit, mask in case.given.items():
+        kept[unit] = [voter == "1" for voter in mask]
     return kept.astype(np.uint8)
 
 
@@ -75,8 +90,7 @@ class Ranks:
 
     def __init__(self, case: Case, dtype: torch.dtype, masks: np.ndarray, state: dict[str, Tensor]) -> None:
         self.case, self.masks, self.state, self.dtype = case, masks, state, dtype
-        spec = case.spec
-        self.model = build(spec.name, spec.classes, spec.image_size).to(dtype)
+        self.model = case.model().to(dtype)
         set_linear_rates(self.model, RATE, SCALE)
         take_few_values(self.model)
         self.unit_of = units_by_parameter(self.model)
@@ -154,22 +168,29 @@ def units_by_parameter(model: nn.Module) -> dict[str, int]:
 
 
 def choose_batch(case: Case, masks: np.ndarray, state: dict[str, Tensor]) -> int:
-    """As first_batch() of make_goldens.py: the batch whose activations stay farthest from relu's kink."""
+    """As first_batch() of make_goldens.py: the batch whose activations stay farthest from relu's kink, relative to the RMS
+    of their layer, or of its rounding error: that of resnet50 grows hundredfold over its layers."""
     if case.spec.candidates == 1:
         return 0
-    relu, distances = F.relu, []
+    relu, seen, distances = F.relu, [], []
 
-    def measuring_relu(x: Tensor) -> Tensor:
-        size = x.abs()
-        distances[-1] = min(distances[-1], (size[size > 0].min() / x.square().mean().sqrt()).item())
-        return relu(x)
+    def recording_relu(x: Tensor, inplace: bool = False) -> Tensor:
+        seen.append(x.detach().clone())
+        return relu(x, inplace)
 
-    ranks = Ranks(case, torch.float64, masks, state)
-    with torch.no_grad(), patch.object(F, "relu", measuring_relu):
+    precisions = (torch.float64, torch.float32) if case.kink_by_rounding else (torch.float64,)
+    runs = [Ranks(case, dtype, masks, state) for dtype in precisions]
+    with torch.no_grad(), patch.object(F, "relu", recording_relu):
         for number in range(case.spec.candidates):
-            distances.append(np.inf)
-            for rank in range(case.ranks):
-                ranks.forward(rank, batch_of(case.spec, number))
+            batch = batch_of(case.spec, number)
+            seen.clear()
+            for run in runs:
+                for rank in range(case.ranks):
+                    run.forward(rank, batch)
+            exact = seen[: len(seen) // len(runs)]
+            units = [x - x32 for x, x32 in zip(exact, seen[len(exact) :], strict=True)] if case.kink_by_rounding else exact
+            distances.append(min((x.abs()[x != 0].min() / unit.square().mean().sqrt()).item()
+                                 for x, unit in zip(exact, units, strict=True)))  # fmt: skip
     best = int(np.argmax(distances))
     print(f"{case.name}: batch {best} of {case.spec.candidates}, nearest kink {distances[best]:.2g}")
     return best
@@ -177,7 +198,7 @@ def choose_batch(case: Case, masks: np.ndarray, state: dict[str, Tensor]) -> int
 
 def write_case(case: Case, path: Path) -> None:
     spec = case.spec
-    model = build(spec.name, spec.classes, spec.image_size)
+    model = case.model()
     set_linear_rates(model, RATE, SCALE)
     rates = np.array([branch.rate for branch in branches_of(model)])
     masks = draw_masks(case, rates)

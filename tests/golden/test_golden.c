@@ -419,16 +419,22 @@ static void set_masks(golden *g, const unsigned char *masks, int first, int imag
     }
 }
 
-/* One step of a batch that some ranks compute one after another, as they would side by side: what each writes is added up. */
-static void check_scope(const char *name, const char *model, int patch_size, const sd_kernels *kernels) {
+/* One step of a batch that some ranks (0: as many as the golden has) compute one after another, as they would side by side: what
+ * each writes is added up. */
+static void check_scope(const char *name, const char *model, int ranks, const sd_kernels *kernels) {
     char path[1024];
     snprintf(path, sizeof path, "%s/%s.h5", SD_GOLDEN_DIR, name);
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     ck_assert_msg(file >= 0, "%s cannot be opened", path);
-    const int ranks = (int)read_attribute(file, "ranks"), each = (int)read_attribute(file, "batch") / ranks;
+    if (!ranks)
+        ranks = (int)read_attribute(file, "ranks");
+    const int each = (int)read_attribute(file, "batch") / ranks;
     H5Fclose(file);
-    const sd_model_spec spec = {
-        .name = model, .patch_size = patch_size, .convolution = SD_CONVOLUTION_DIRECT, .gathers = true};
+    const sd_model_spec spec = {.name = model,
+                                .patch_size = !strncmp(model, "vit", 3) ? 4 : 0,
+                                .convolution = SD_CONVOLUTION_DIRECT,
+                                .stem = !strcmp(model, "resnet50") ? SD_STEM_IMAGENET : SD_STEM_AUTO,
+                                .gathers = true};
     golden g = open_golden(name, spec, kernels, each);
     g.scale = "training";
     unsigned char *masks;
@@ -507,11 +513,28 @@ END_TEST
 START_TEST(decisions_of_samples_equal_pytorch) {
     check_scope("sample_resnet20", "resnet20", 0, sd_kernels_at(_i));
     check_scope("sample_resnet20_4px", "resnet20", 0, sd_kernels_at(_i));
+    check_scope("sample_vit_tiny", "vit_tiny", 0, sd_kernels_at(_i));
+}
+END_TEST
+
+/* Images of a transformer do not meet, so that any number of ranks must do what PyTorch did on one. */
+START_TEST(decisions_of_samples_on_other_ranks_equal_pytorch) {
+    check_scope("sample_vit_tiny", "vit_tiny", 2, sd_kernels_at(_i));
     check_scope("sample_vit_tiny", "vit_tiny", 4, sd_kernels_at(_i));
 }
 END_TEST
 
-START_TEST(decisions_of_ranks_equal_pytorch) { check_scope("rank_resnet20", "resnet20", 0, sd_kernels_at(_i)); }
+/* Blocks with a projection whose branch all, some, one or none of a rank's images keep. */
+START_TEST(decisions_of_samples_beside_projections_equal_pytorch) {
+    check_scope("sample_resnet18", "resnet18", 0, sd_kernels_at(_i));
+    check_scope("sample_resnet50", "resnet50", 0, sd_kernels_at(_i));
+}
+END_TEST
+
+START_TEST(decisions_of_ranks_equal_pytorch) {
+    check_scope("rank_resnet20", "resnet20", 0, sd_kernels_at(_i));
+    check_scope("rank_vit_tiny", "vit_tiny", 0, sd_kernels_at(_i));
+}
 END_TEST
 
 int main(void) {
@@ -526,6 +549,8 @@ int main(void) {
     tcase_add_loop_test(cases, every_instruction_set_equals_pytorch, 0, n_isa);
     tcase_add_loop_test(cases, transformed_convolutions_equal_pytorch, 1, n_isa);
     tcase_add_loop_test(cases, decisions_of_samples_equal_pytorch, 0, n_isa);
+    tcase_add_loop_test(cases, decisions_of_samples_on_other_ranks_equal_pytorch, 0, n_isa);
+    tcase_add_loop_test(cases, decisions_of_samples_beside_projections_equal_pytorch, 0, n_isa);
     tcase_add_loop_test(cases, decisions_of_ranks_equal_pytorch, 0, n_isa);
     return run_suite("golden", cases);
 }
