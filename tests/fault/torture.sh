@@ -9,7 +9,8 @@
 # checkpoint must be whole, and the same command goes on. A run that completes is compared with the undisturbed one: state bit
 # for bit (sdtrain diff), logs without times, links; then the next one begins in a folder of its own.
 # SD_TRAIN and SD_SDTRAIN name the programs, build/src/sdtrain-mpi and build/src/sdtrain by default.
-set -euo pipefail
+set -Eeuo pipefail
+trap 'echo "torture: FAILED: line $LINENO of this script" >&2' ERR
 
 kills_wanted=${1:?usage: torture.sh K [SEED]}
 seed=${2:-$((EPOCHSECONDS % 32768))}
@@ -115,11 +116,12 @@ milliseconds() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 # After a kill, of a folder of checkpoints that may not be there yet.
 check_checkpoints() {
     local link files
+    if [[ ! -d $1 ]]; then return 0; fi
     for link in latest best; do
         if [[ -L $1/$link && ! -e $1/$link ]]; then fail "$1/$link points at nothing"; fi
     done
-    leftovers=$((leftovers + $(find "$1" -name '*.part' 2>/dev/null | wc -l)))
-    mapfile -t files < <(find "$1" -name 'step-*.h5' 2>/dev/null)
+    leftovers=$((leftovers + $(find "$1" -name '*.part' | wc -l)))
+    mapfile -t files < <(find "$1" -name 'step-*.h5')
     if ((${#files[@]} == 0)); then return 0; fi
     verified=$((verified + ${#files[@]}))
     "$tool" verify "${files[@]}" >verified || {
