@@ -109,6 +109,24 @@ sd_status sd_checkpoint_apply(sd_checkpoint_file *file, sd_checkpoint *checkpoin
 sd_status sd_checkpoint_read_error(sd_checkpoint_file *file, const sd_network *network, int rank, float *error);
 void sd_checkpoint_close(sd_checkpoint_file **file);
 
+/* What lies in a file, whatever it is called: for tools. */
+typedef enum sd_entry_kind { SD_ENTRY_F32, SD_ENTRY_F64, SD_ENTRY_I64, SD_ENTRY_U64, SD_ENTRY_TEXT } sd_entry_kind;
+enum { SD_ENTRY_DIMS = 4, SD_ENTRY_PATH = 192 };
+typedef struct sd_entry {
+    char path[SD_ENTRY_PATH]; /* "/model/conv1.weight"; an attribute of the file has its bare name, "seed" */
+    sd_entry_kind kind;       /* whole numbers of any width are read as 64 bits */
+    int dims;
+    size_t shape[SD_ENTRY_DIMS], elems;
+    size_t elem_bytes; /* as stored; of a text: its length and the zero */
+} sd_entry;
+
+/* All datasets, then the attributes of the file, each in the order of names. Caller frees *entries. SD_ERR_DATA: one of a kind, or of a
+ * size, that no checkpoint holds. */
+sd_status sd_checkpoint_entries(const sd_checkpoint_file *file, sd_entry **entries, int *n);
+/* The values of one: [elems] float, double, int64_t or uint64_t, or a text. Caller frees *values. */
+sd_status sd_checkpoint_read(const sd_checkpoint_file *file, const sd_entry *entry, void **values);
+size_t sd_checkpoint_file_bytes(const sd_checkpoint_file *file);
+
 /* The checkpoints of a run: FOLDER/step-NNNNNNNN.h5, and links latest and best. */
 void sd_checkpoint_path(const char *folder, uint64_t step, char *path, size_t path_bytes);
 /* Their steps, newest first. *n = 0 if the folder does not exist. Caller frees *steps. */

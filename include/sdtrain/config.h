@@ -127,6 +127,9 @@ sd_status sd_config_locate(const sd_config *config, sd_status status);
 /* The whole resolved configuration as INI text that parses to the same configuration. Caller frees *text. */
 sd_status sd_config_text(const sd_config *config, char **text);
 
+/* One value as it stands in that text, into text; "" if there is no such "section.key". Returns text. */
+const char *sd_config_value(const sd_config *config, const char *key, char *text, size_t text_bytes);
+
 /* The keys that change a run's results and differ, "key = a, not b" joined by "; ", into differences ("" if none). */
 void sd_config_differences(const sd_config *config, const sd_config *other, char *differences,
                            size_t differences_bytes);

@@ -29,6 +29,9 @@ typedef struct sd_dataset sd_dataset;
 sd_status sd_dataset_open(const sd_config *config, sd_dataset **dataset);
 void sd_dataset_close(sd_dataset **dataset);
 
+/* What the images that [data] names are like, without opening its files. */
+void sd_dataset_describe(const sd_config *config, int *image_size, int *classes);
+
 int sd_dataset_classes(const sd_dataset *dataset);
 int sd_dataset_image_size(const sd_dataset *dataset);
 uint32_t sd_dataset_images(const sd_dataset *dataset, sd_split split);

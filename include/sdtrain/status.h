@@ -68,9 +68,12 @@ void sd_error_push(const char *file, int line);
         }                                                                                                              \
     } while (0)
 
-/* Messages for the user on stderr, one line each, prefixed "sdtrain-mpi: ". Only the rank that is not muted speaks
- * (sd_log_mute(true) on all ranks but the first). Errors are printed by main() alone, muted or not. */
+/* Messages for the user on stderr, one line each, prefixed "sdtrain-mpi: ", or by another program's name (text that lasts). Only
+ * the rank that is not muted speaks (sd_log_mute(true) on all ranks but the first). */
+void sd_log_set_program(const char *name);
 void sd_log_mute(int muted);
+/* The line of the last error, with its trace if SD_TRACE is set. For main() alone; muted or not. */
+void sd_log_error(void);
 void sd_log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void sd_log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

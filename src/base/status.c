@@ -2,12 +2,15 @@
 
 #include <ctype.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static _Thread_local char error_message[4096];
 static _Thread_local char error_trace[512];
 static int log_muted;
+static const char *program = "sdtrain-mpi";
 
 static const struct {
     int exit_code;
@@ -46,6 +49,8 @@ sd_status sd_fail_at(const char *file, int line, sd_status status, const char *f
     return status;
 }
 
+void sd_log_set_program(const char *name) { program = name; }
+
 void sd_log_mute(int muted) { log_muted = muted; }
 
 static void log_line(const char *prefix, const char *format, va_list arguments) {
@@ -53,7 +58,13 @@ static void log_line(const char *prefix, const char *format, va_list arguments) 
         return;
     char line[1024];
     vsnprintf(line, sizeof line, format, arguments);
-    fprintf(stderr, "sdtrain-mpi: %s%s\n", prefix, line);
+    fprintf(stderr, "%s: %s%s\n", program, prefix, line);
+}
+
+void sd_log_error(void) {
+    const bool traced = getenv("SD_TRACE") != NULL;
+    fprintf(stderr, "%s: error: %s%s%s%s\n", program, error_message, traced ? " [" : "", traced ? error_trace : "",
+            traced ? "]" : "");
 }
 
 void sd_log_info(const char *format, ...) {

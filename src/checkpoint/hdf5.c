@@ -1,9 +1,9 @@
-/* What is in a checkpoint, as HDF5. All HDF5 calls are here, behind one mutex; HDF5 sees memory only. */
-#include <hdf5.h>
+/* What is in a checkpoint, as HDF5. All HDF5 calls of the program are in this room, behind one mutex; HDF5 sees memory only. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "opened.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/checkpoint.h"
 #include "seal.h"
@@ -12,11 +12,8 @@ enum { FORMAT_VERSION = 1, IMAGE_STEP_BYTES = 1 << 20, MAX_PATH_BYTES = 192 };
 
 static pthread_mutex_t hdf5_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-struct sd_checkpoint_file {
-    char *path;
-    unsigned char *bytes;
-    hid_t file;
-};
+void sd_hdf5_lock(void) { pthread_mutex_lock(&hdf5_mutex); }
+void sd_hdf5_unlock(void) { pthread_mutex_unlock(&hdf5_mutex); }
 
 /* ---- writing ---- */
 
@@ -349,12 +346,16 @@ static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *describ
     return read_config(from, &described->config);
 }
 
+/* HDF5 takes two images of one name for the same file, and hands out the first again. */
 static sd_status open_image(sd_checkpoint_file *file, size_t bytes) {
+    static unsigned long opened;
+    char name[64];
+    snprintf(name, sizeof name, "opened-%lu", opened++);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     hid_t in_memory = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_fapl_core(in_memory, IMAGE_STEP_BYTES, 0);
     H5Pset_file_image(in_memory, file->bytes + SD_SEAL_BYTES, bytes - SD_SEAL_BYTES);
-    file->file = H5Fopen("checkpoint", H5F_ACC_RDONLY, in_memory);
+    file->file = H5Fopen(name, H5F_ACC_RDONLY, in_memory);
     H5Pclose(in_memory);
     return file->file >= 0 ? SD_OK : sd_fail(SD_ERR_DATA, "%s: HDF5 cannot read it", file->path);
 }
@@ -371,6 +372,7 @@ sd_status sd_checkpoint_open(const char *path, sd_checkpoint_file **place, sd_ch
     if (status == SD_OK)
         status = sd_seal_check(path, file->bytes, bytes);
     if (status == SD_OK) {
+        file->n_bytes = bytes;
         pthread_mutex_lock(&hdf5_mutex);
         status = open_image(file, bytes);
         if (status == SD_OK)

@@ -1,6 +1,7 @@
 #include "seal.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -29,22 +30,33 @@ void sd_seal_make(unsigned char *file, size_t bytes) {
     memcpy(file + DIGEST_AT, digest.digest, sizeof digest.digest);
 }
 
+static const char *in_hexadecimal(const XXH128_canonical_t *digest, char text[2 * sizeof *digest + 1]) {
+    for (size_t i = 0; i < sizeof digest->digest; i++)
+        sprintf(text + 2 * i, "%02x", digest->digest[i]);
+    return text;
+}
+
 sd_status sd_seal_check(const char *path, unsigned char *file, size_t bytes) {
     if (bytes < SD_SEAL_BYTES || memcmp(file, MAGIC, MAGIC_BYTES) != 0)
-        return sd_fail(SD_ERR_DATA,
-                       "%s: is not a checkpoint of sdtrain-mpi (its first bytes are others, or it is empty)", path);
+        return sd_fail(SD_ERR_DATA, "%s: is not a checkpoint of sdtrain-mpi (%s)", path,
+                       bytes == 0              ? "it is empty"
+                       : bytes < SD_SEAL_BYTES ? "it is shorter than the seal in front of one"
+                                               : "its first 8 bytes are others");
     if (get(file + VERSION_AT) != VERSION)
         return sd_fail(SD_ERR_DATA, "%s: was written by another version (seal version %llu, this version reads %d)",
                        path, (unsigned long long)get(file + VERSION_AT), VERSION);
     if (get(file + LENGTH_AT) != bytes)
-        return sd_fail(SD_ERR_DATA, "%s: is cut: it has %zu bytes, and was written with %llu", path, bytes,
+        return sd_fail(SD_ERR_DATA, "%s: %s: it has %zu bytes, and was written with %llu", path,
+                       bytes < get(file + LENGTH_AT) ? "is cut" : "has grown", bytes,
                        (unsigned long long)get(file + LENGTH_AT));
     XXH128_canonical_t stored, digest;
+    char text[2][2 * sizeof stored + 1];
     memcpy(stored.digest, file + DIGEST_AT, sizeof stored.digest);
     memset(file + DIGEST_AT, 0, sizeof stored.digest);
     XXH128_canonicalFromHash(&digest, XXH3_128bits(file, bytes));
     memcpy(file + DIGEST_AT, stored.digest, sizeof stored.digest);
     if (memcmp(stored.digest, digest.digest, sizeof digest.digest) != 0)
-        return sd_fail(SD_ERR_DATA, "%s: is altered: its XXH3-128 is not the one it was sealed with", path);
+        return sd_fail(SD_ERR_DATA, "%s: is altered: the XXH3-128 of its %zu bytes is %s, and it was sealed with %s",
+                       path, bytes, in_hexadecimal(&digest, text[0]), in_hexadecimal(&stored, text[1]));
     return SD_OK;
 }

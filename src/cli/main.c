@@ -169,7 +169,7 @@ int main(int argc, char **argv) {
     sd_forecast_init(&o.forecast);
     sd_status status = sd_comm_start(&argc, &argv, &comm);
     if (status != SD_OK) {
-        fprintf(stderr, "sdtrain-mpi: error: %s\n", sd_error_message());
+        sd_log_error();
         return sd_status_exit_code(status);
     }
     const bool root = sd_comm_rank(comm) == 0;
@@ -188,8 +188,7 @@ int main(int argc, char **argv) {
     if (status == SD_STOPPED && sd_error_message()[0])
         fprintf(stderr, "sdtrain-mpi: %s\n", sd_error_message());
     else if (status != SD_OK && sd_error_message()[0])
-        fprintf(stderr, "sdtrain-mpi: error: %s%s%s%s\n", sd_error_message(), getenv("SD_TRACE") ? " [" : "",
-                getenv("SD_TRACE") ? sd_error_trace() : "", getenv("SD_TRACE") ? "]" : "");
+        sd_log_error();
     fflush(NULL);
     if (status != SD_OK && !sd_comm_failed_together(comm))
         sd_comm_abort(comm, exit_code);

@@ -35,6 +35,17 @@ sd_status sd_config_text(const sd_config *config, char **text) {
     return SD_OK;
 }
 
+const char *sd_config_value(const sd_config *config, const char *name, char *text, size_t text_bytes) {
+    char section[64];
+    const char *dot = strchr(name, '.');
+    snprintf(section, sizeof section, "%.*s", dot ? (int)(dot - name) : 0, name);
+    const key *k = dot ? sd_key_find(section, dot + 1) : NULL;
+    text[0] = '\0';
+    if (k)
+        sd_key_print(k, config, text, text_bytes);
+    return text;
+}
+
 void sd_config_differences(const sd_config *config, const sd_config *other, char *differences,
                            size_t differences_bytes) {
     char *a = malloc(VALUE_BYTES), *b = malloc(VALUE_BYTES);

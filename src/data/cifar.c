@@ -117,12 +117,22 @@ static sd_status load_files(const char *folder, const cifar_kind *kind, cifar *d
     return load_file(path, kind, &data->test, &data->source.n_test);
 }
 
+static const cifar_kind *kind_of(const sd_config *config) {
+    return config->data.dataset == SD_DATASET_CIFAR10 ? &cifar10 : &cifar100;
+}
+
+void sd_cifar_describe(const sd_config *config, int *image_size, int *classes) {
+    const cifar_kind *kind = kind_of(config);
+    *image_size = SIDE;
+    *classes = kind->classes[kind->label_bytes - 1];
+}
+
 sd_status sd_cifar_open(const sd_config *config, sd_source **source) {
-    const cifar_kind *kind = config->data.dataset == SD_DATASET_CIFAR10 ? &cifar10 : &cifar100;
+    const cifar_kind *kind = kind_of(config);
     cifar *data;
     SD_TRY(sd_alloc(&data, 1, sizeof *data));
-    data->source = (sd_source){
-        .classes = kind->classes[kind->label_bytes - 1], .image_size = SIDE, .read = read_image, .close = close_cifar};
+    data->source = (sd_source){.read = read_image, .close = close_cifar};
+    sd_cifar_describe(config, &data->source.image_size, &data->source.classes);
     data->label_bytes = kind->label_bytes;
 
     char folder[PATH_BYTES];

@@ -140,6 +140,13 @@ void sd_dataset_close(sd_dataset **place) {
     *place = NULL;
 }
 
+void sd_dataset_describe(const sd_config *config, int *image_size, int *classes) {
+    if (config->data.dataset == SD_DATASET_SYNTHETIC)
+        sd_synthetic_describe(config, image_size, classes);
+    else
+        sd_cifar_describe(config, image_size, classes);
+}
+
 int sd_dataset_classes(const sd_dataset *dataset) { return dataset->source->classes; }
 int sd_dataset_image_size(const sd_dataset *dataset) { return dataset->source->image_size; }
 size_t sd_dataset_bytes(const sd_dataset *dataset) { return dataset->source->bytes; }

@@ -17,5 +17,7 @@ struct sd_source {
 
 sd_status sd_cifar_open(const sd_config *config, sd_source **source);
 sd_status sd_synthetic_open(const sd_config *config, sd_source **source);
+void sd_cifar_describe(const sd_config *config, int *image_size, int *classes);
+void sd_synthetic_describe(const sd_config *config, int *image_size, int *classes);
 
 #endif

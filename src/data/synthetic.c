@@ -129,6 +129,11 @@ static int32_t read_image(const sd_source *source, bool test, uint32_t index, ui
 
 static void close_synthetic(sd_source *source) { free(source); }
 
+void sd_synthetic_describe(const sd_config *config, int *image_size, int *classes) {
+    *image_size = config->data.image_size > 0 ? (int)config->data.image_size : DEFAULT_SIZE;
+    *classes = config->model.classes > 0 ? (int)config->model.classes : DEFAULT_CLASSES;
+}
+
 sd_status sd_synthetic_open(const sd_config *config, sd_source **source) {
     if (config->data.image_size > 0 && config->data.image_size < MIN_SIZE)
         return sd_config_fail(config, "data.image_size",
@@ -140,8 +145,6 @@ sd_status sd_synthetic_open(const sd_config *config, sd_source **source) {
     int64_t held_out = config->data.validation;
     int64_t train = config->data.train_samples > 0 ? config->data.train_samples : DEFAULT_TRAIN;
     **source = (sd_source){
-        .classes = config->model.classes > 0 ? (int)config->model.classes : DEFAULT_CLASSES,
-        .image_size = config->data.image_size > 0 ? (int)config->data.image_size : DEFAULT_SIZE,
         .n_train = (uint32_t)(train + held_out), /* held-out images are further ones */
         .n_test = config->data.val_samples > 0 ? (uint32_t)config->data.val_samples : DEFAULT_TEST,
         .mean = MEAN,
@@ -149,6 +152,7 @@ sd_status sd_synthetic_open(const sd_config *config, sd_source **source) {
         .read = read_image,
         .close = close_synthetic,
     };
+    sd_synthetic_describe(config, &(*source)->image_size, &(*source)->classes);
     if ((*source)->n_train >= TEST_OFFSET || (*source)->n_test >= TEST_OFFSET)
         return sd_config_fail(config, "data.train_samples", "at most %u synthetic images can be made", TEST_OFFSET - 1);
     return SD_OK;

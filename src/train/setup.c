@@ -76,39 +76,21 @@ static sd_status choose_kernels(sd_run *run, const char *isa) {
 
 static sd_status build_network(sd_run *run) {
     const sd_config *config = run->config;
-    const sd_model_spec spec = {.name = config->model.name,
-                                .image_size = sd_dataset_image_size(run->dataset),
-                                .classes = sd_dataset_classes(run->dataset),
-                                .stem = (sd_stem_choice)config->model.stem,
-                                .convolution = (sd_convolution_choice)config->run.convolution,
-                                .patch_size = (int)config->model.patch_size,
-                                .dropout = config->model.dropout,
-                                .zero_init_residual = config->model.zero_init_residual,
-                                .unit = (sd_unit_choice)config->stochastic_depth.unit,
-                                .gathers = config->stochastic_depth.scope == SD_DROP_SCOPE_SAMPLE};
+    const sd_model_spec spec =
+        sd_model_spec_of(config, sd_dataset_image_size(run->dataset), sd_dataset_classes(run->dataset));
     return sd_config_locate(config, sd_model_create(&spec, run->kernels, sd_run_max_images(run), &run->network));
 }
 
-/* Each unit's rate by the depth of its block. */
 static sd_status build_law(sd_run *run) {
     const sd_config *config = run->config;
-    const int blocks = sd_network_blocks(run->network), units = sd_network_n_units(run->network);
-    const bool is_list = config->stochastic_depth.schedule == SD_DROP_LIST;
+    const int units = sd_network_n_units(run->network);
     run->law = (sd_drop_law){.seed = (uint32_t)config->run.seed,
                              .scope = (sd_drop_scope)config->stochastic_depth.scope,
                              .scale = (sd_drop_scale)config->stochastic_depth.scale,
                              .ranks = sd_comm_size(run->comm),
                              .units = units};
-    if (is_list && config->stochastic_depth.rates.n != blocks)
-        return sd_config_fail(config, "stochastic_depth.rates", "%d rates are given, but %s has %d blocks",
-                              config->stochastic_depth.rates.n, config->model.name, blocks);
     SD_TRY(sd_alloc(&run->law.rate, (size_t)units, sizeof *run->law.rate));
-    for (int i = 0; i < units; i++) {
-        int depth = sd_network_unit(run->network, i)->depth;
-        run->law.rate[i] = is_list ? config->stochastic_depth.rates.value[depth - 1]
-                                   : sd_drop_rate((sd_drop_schedule)config->stochastic_depth.schedule,
-                                                  config->stochastic_depth.rate, depth, blocks);
-    }
+    SD_TRY(sd_model_drop_rates(config, run->network, run->law.rate));
     SD_TRY(sd_drop_plan_create(units, &run->plan));
     SD_TRY(sd_drop_plan_create(units, &run->evaluation_plan));
     if (run->law.scope != SD_DROP_SCOPE_GLOBAL)

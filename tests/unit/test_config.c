@@ -732,6 +732,20 @@ END_TEST
 
 /* ---- resuming ---- */
 
+START_TEST(a_value_is_shown_as_it_is_written) {
+    char value[64];
+    sd_config *config = config_of("stochastic_depth.schedule=linspace", "lr.base=0.1", "run.seed=4294967295",
+                                  "stochastic_depth.survival_prob=0.75", NULL);
+    ck_assert_str_eq(sd_config_value(config, "stochastic_depth.schedule", value, sizeof value), "linspace");
+    ck_assert_str_eq(sd_config_value(config, "stochastic_depth.rate", value, sizeof value), "0.25");
+    ck_assert_str_eq(sd_config_value(config, "lr.base", value, sizeof value), "0.1");
+    ck_assert_str_eq(sd_config_value(config, "run.seed", value, sizeof value), "4294967295");
+    ck_assert_str_eq(sd_config_value(config, "run.sead", value, sizeof value), "");
+    ck_assert_str_eq(sd_config_value(config, "seed", value, sizeof value), "");
+    free(config);
+}
+END_TEST
+
 START_TEST(differences_name_the_keys_that_change_results_and_no_other) {
     char results[] =
         "data.dataset=cifar10 data.image_size=64 data.train_samples=7 data.val_samples=8 data.validation=9 "
@@ -834,6 +848,7 @@ int main(void) {
     tcase_add_test(cases, numbers_are_written_to_the_last_bit);
     tcase_add_test(cases, a_text_of_the_command_line_is_refused_or_comes_back);
     tcase_add_test(cases, a_long_path_of_the_command_line_is_refused_or_comes_back);
+    tcase_add_test(cases, a_value_is_shown_as_it_is_written);
     tcase_add_test(cases, differences_name_the_keys_that_change_results_and_no_other);
     tcase_add_test(cases, differences_are_said_with_both_values);
     tcase_add_test(cases, survival_prob_and_the_rate_it_means_do_not_differ);

@@ -99,6 +99,24 @@ START_TEST(synthetic_images_have_the_size_that_is_asked_for) {
 }
 END_TEST
 
+START_TEST(a_dataset_is_described_without_its_files) {
+    static const struct {
+        const char *dataset;
+        int image_size, classes;
+    } rows[] = {
+        {"data.dataset=cifar10", 32, 10}, {"data.dataset=cifar100", 32, 100}, {"data.dataset=synthetic", 8, 37}};
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        sd_config *config =
+            config_of(rows[r].dataset, "data.path=/nowhere", "data.image_size=8", "model.classes=37", NULL);
+        int image_size, classes;
+        sd_dataset_describe(config, &image_size, &classes);
+        ck_assert_int_eq(image_size, rows[r].image_size);
+        ck_assert_int_eq(classes, rows[r].classes);
+        free(config);
+    }
+}
+END_TEST
+
 START_TEST(synthetic_defaults_and_normalisation) {
     sd_config *config = config_of(NULL, NULL);
     sd_dataset *dataset = opened(config);
@@ -711,6 +729,7 @@ int main(void) {
     tcase_add_test(cases, synthetic_images_are_the_same_every_time);
     tcase_add_test(cases, synthetic_labels_cover_all_classes_evenly);
     tcase_add_test(cases, synthetic_images_have_the_size_that_is_asked_for);
+    tcase_add_test(cases, a_dataset_is_described_without_its_files);
     tcase_add_test(cases, synthetic_defaults_and_normalisation);
     tcase_add_test(cases, cifar10_is_read_from_the_folder_or_its_parent);
     tcase_add_test(cases, cifar100_has_the_fine_label);

@@ -1,0 +1,19 @@
+/* Private to checkpoint/: an opened file, and the lock that every call of HDF5 needs. */
+#ifndef SDTRAIN_CHECKPOINT_OPENED_H
+#define SDTRAIN_CHECKPOINT_OPENED_H
+
+#include <hdf5.h>
+
+#include "sdtrain/checkpoint.h"
+
+struct sd_checkpoint_file {
+    char *path;
+    unsigned char *bytes; /* the whole file, which HDF5 reads from */
+    size_t n_bytes;
+    hid_t file;
+};
+
+void sd_hdf5_lock(void);
+void sd_hdf5_unlock(void);
+
+#endif

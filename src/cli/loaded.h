@@ -1,0 +1,33 @@
+/* Private to cli/: a checkpoint as training would load it, into the network and optimizer that its own configuration describes. */
+#ifndef SDTRAIN_CLI_LOADED_H
+#define SDTRAIN_CLI_LOADED_H
+
+#include "sdtrain/checkpoint.h"
+#include "sdtrain/config.h"
+#include "sdtrain/nn.h"
+#include "sdtrain/optim.h"
+
+typedef struct sd_loaded {
+    const char *path;
+    sd_checkpoint_file *file;
+    sd_checkpoint described; /* with network and optimizer */
+    sd_config config;
+    int image_size, classes;
+    sd_entry *entries;
+    int n_entries;
+} sd_loaded;
+
+/* SD_ERR_NOINPUT; SD_ERR_DATA if any of it could not be resumed from. The caller calls sd_loaded_close() in any case. */
+sd_status sd_loaded_open(const char *path, sd_loaded *loaded);
+void sd_loaded_close(sd_loaded *loaded);
+
+/* Whether an entry is the group's: "/model". */
+bool sd_entry_is_in(const sd_entry *entry, const char *group);
+/* "[64, 3, 3, 3]"; "" for a single value. */
+const char *sd_entry_shape(const sd_entry *entry, char text[96]);
+/* The place of value number i as PyTorch counts: "[17, 0, 2, 1]"; "" for a single value. */
+const char *sd_entry_place(const sd_entry *entry, size_t i, char text[96]);
+/* "float32", "int64", ...: the type as stored. */
+const char *sd_entry_type(const sd_entry *entry, char text[16]);
+
+#endif

@@ -1,0 +1,61 @@
+/* sdtrain: tools for what a run leaves behind. Needs no mpirun. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tools.h"
+
+static const struct tool {
+    const char *name;
+    sd_tool *run;
+} tools[] = {{"verify", sd_tool_verify}, {"inspect", sd_tool_inspect}, {"diff", sd_tool_diff}};
+enum { N_TOOLS = sizeof tools / sizeof tools[0] };
+
+static const char help[] =
+    "usage: sdtrain verify FILE...\n"
+    "       sdtrain inspect FILE [--rates] [--tensors] [--config] [--json]\n"
+    "       sdtrain diff A B [--all]\n"
+    "       sdtrain --help | --version\n\n"
+    "Tools for the checkpoints of sdtrain-mpi.\n\n"
+    "  verify     reads each FILE as a resume would, and checks its seal (length, XXH3-128), that it holds the whole network and\n"
+    "             optimizer its configuration describes, that all numbers are finite, and that its progress can be;\n"
+    "             prints a line a file\n"
+    "  inspect    prints what is in FILE\n"
+    "    --rates    the drop rate of each branch\n"
+    "    --tensors  shape, range, mean and L2 norm of each tensor\n"
+    "    --config   the configuration it was trained with\n"
+    "    --json     all of it as one JSON object\n"
+    "  diff       compares the states in A and B bit for bit, and says where they first differ and by how much. Times, host and\n"
+    "             configuration are no part of a state\n"
+    "    --all      also lists what differs of those\n\n"
+    "exit codes: 0 good, equal; 1 different (diff); 64 usage; 65 damaged; 66 missing or unreadable; 70 internal; 74 output\n"
+    "            verify: 65 if any file is damaged, else 66 if any is missing\n";
+
+static sd_status run(int argc, char **argv, int *exit_code) {
+    const char *name = argc > 1 ? argv[1] : "";
+    if (!strcmp(name, "--help") || !strcmp(name, "-h")) {
+        fputs(help, stdout);
+        return SD_OK;
+    }
+    if (!strcmp(name, "--version")) {
+        printf("sdtrain %s\n", SD_VERSION);
+        return SD_OK;
+    }
+    for (int i = 0; i < N_TOOLS; i++)
+        if (!strcmp(name, tools[i].name))
+            return tools[i].run(argc - 2, argv + 2, exit_code);
+    return name[0] ? sd_fail(SD_ERR_USAGE, "unknown tool %s (--help lists all)", name)
+                   : sd_fail(SD_ERR_USAGE, "a tool is expected: verify, inspect, diff (--help shows how)");
+}
+
+int main(int argc, char **argv) {
+    int exit_code = 0;
+    sd_log_set_program("sdtrain");
+    sd_status status = run(argc, argv, &exit_code);
+    if (status == SD_OK && (fflush(stdout) != 0 || ferror(stdout)))
+        status = sd_fail(SD_ERR_IO, "standard output cannot be written: %s", strerror(errno));
+    if (status == SD_OK)
+        return exit_code;
+    sd_log_error();
+    return sd_status_exit_code(status);
+}

@@ -1,0 +1,75 @@
+#include "survey.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sdtrain/arena.h"
+#include "sdtrain/models.h"
+
+const char *const sd_law_keys[] = {"rate", "schedule", "scope", "scale", "unit", "dropped_update"};
+const int sd_n_law_keys = sizeof sd_law_keys / sizeof sd_law_keys[0];
+
+static double value_at(const sd_entry *entry, const void *values, size_t i) {
+    switch (entry->kind) {
+    case SD_ENTRY_F32:
+        return (double)((const float *)values)[i];
+    case SD_ENTRY_F64:
+        return ((const double *)values)[i];
+    case SD_ENTRY_I64:
+        return (double)((const int64_t *)values)[i];
+    case SD_ENTRY_U64:
+        return (double)((const uint64_t *)values)[i];
+    default:
+        return NAN;
+    }
+}
+
+sd_status sd_moments_of(const sd_loaded *l, const sd_entry *entry, sd_moments *m) {
+    void *values;
+    double sum = 0, squares = 0;
+    SD_TRY(sd_checkpoint_read(l->file, entry, &values));
+    *m = (sd_moments){.min = INFINITY, .max = -INFINITY};
+    for (size_t i = 0; i < entry->elems; i++) {
+        const double x = value_at(entry, values, i);
+        m->min = fmin(m->min, x);
+        m->max = fmax(m->max, x);
+        sum += x;
+        squares += x * x;
+    }
+    free(values);
+    m->mean = sum / (double)entry->elems;
+    m->l2 = sqrt(squares);
+    return SD_OK;
+}
+
+int sd_groups_of(const sd_loaded *l, sd_group groups[SD_MAX_GROUPS]) {
+    int n = 0;
+    for (int i = 0; i < l->n_entries; i++) { /* of a group are in a row */
+        const sd_entry *entry = &l->entries[i];
+        const int length = 1 + (int)strcspn(entry->path + 1, "/");
+        if (entry->path[0] != '/')
+            continue;
+        if (n == 0 || strncmp(groups[n - 1].name, entry->path, (size_t)length) != 0 || groups[n - 1].name[length]) {
+            if (n == SD_MAX_GROUPS)
+                break;
+            groups[n] = (sd_group){.datasets = 0};
+            snprintf(groups[n].name, sizeof groups[n].name, "%.*s", length, entry->path);
+            n++;
+        }
+        groups[n - 1].datasets++;
+        groups[n - 1].bytes += entry->elems * entry->elem_bytes;
+    }
+    return n;
+}
+
+sd_status sd_rates_of(const sd_loaded *l, double **rate) {
+    SD_TRY(sd_alloc(rate, (size_t)sd_network_n_units(l->described.network) + 1, sizeof **rate));
+    const sd_status status = sd_model_drop_rates(&l->config, l->described.network, *rate);
+    if (status != SD_OK) {
+        free(*rate);
+        *rate = NULL;
+    }
+    return status;
+}

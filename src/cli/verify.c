@@ -1,0 +1,142 @@
+/* sdtrain verify: whether a checkpoint is good, beyond what a resume needs to know. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "loaded.h"
+#include "tools.h"
+
+/* Members of /progress that have no value, NAN, until there is something to measure. */
+static bool may_be_nan(const char *path) {
+    static const char *const members[] = {"train_loss",        "train_accuracy",      "val_loss",     "val_accuracy",
+                                          "val_top5_accuracy", "train_eval_accuracy", "best_accuracy"};
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
+        if (!strncmp(path, "/progress/", 10) && !strcmp(path + 10, members[i]))
+            return true;
+    return false;
+}
+
+/* A number of steps in which something happened is none that the run has not done. */
+static bool counts_steps(const sd_entry *entry) {
+    const size_t n = strlen(entry->path);
+    static const char tracked[] = "num_batches_tracked";
+    return !strcmp(entry->path, "/optimizer/kept_steps") || (sd_entry_is_in(entry, "/model") && n > sizeof tracked &&
+                                                             !strcmp(entry->path + n - sizeof tracked + 1, tracked));
+}
+
+static sd_status check_values(const sd_loaded *l, const sd_entry *entry, const void *values) {
+    const bool is_counter = counts_steps(entry), nan_is_good = may_be_nan(entry->path);
+    const uint64_t steps = l->described.progress.step;
+    char place[96];
+    for (size_t i = 0; i < entry->elems; i++) {
+        const double number = entry->kind == SD_ENTRY_F32   ? (double)((const float *)values)[i]
+                              : entry->kind == SD_ENTRY_F64 ? ((const double *)values)[i]
+                                                            : 0;
+        if (!isfinite(number) && !(isnan(number) && nan_is_good))
+            return sd_fail(SD_ERR_DATA, "%s: %s%s%s is %g", l->path, entry->path, entry->dims ? " " : "",
+                           sd_entry_place(entry, i, place), number);
+        const int64_t count = is_counter && entry->kind == SD_ENTRY_I64 ? ((const int64_t *)values)[i] : 0;
+        if (count < 0 || (uint64_t)count > steps)
+            return sd_fail(SD_ERR_DATA, "%s: %s%s%s is %" PRId64 " after %" PRIu64 " steps", l->path, entry->path,
+                           entry->dims ? " " : "", sd_entry_place(entry, i, place), count, steps);
+    }
+    return SD_OK;
+}
+
+static sd_status check_fractions(const sd_loaded *l) {
+    const sd_progress *p = &l->described.progress;
+    const struct {
+        const char *name;
+        double value;
+    } fractions[] = {{"train_accuracy", p->train_accuracy},
+                     {"val_accuracy", p->val_accuracy},
+                     {"val_top5_accuracy", p->val_top5_accuracy},
+                     {"train_eval_accuracy", p->train_eval_accuracy},
+                     {"best_accuracy", p->best_accuracy}};
+    for (size_t i = 0; i < sizeof fractions / sizeof fractions[0]; i++)
+        if (fractions[i].value < 0 || fractions[i].value > 1)
+            return sd_fail(SD_ERR_DATA, "%s: /progress/%s is %g, which is no fraction", l->path, fractions[i].name,
+                           fractions[i].value);
+    return SD_OK;
+}
+
+static sd_status check_progress(const sd_loaded *l) {
+    const sd_progress *p = &l->described.progress;
+    const struct {
+        bool holds;
+        const char *what;
+        uint64_t a, b;
+    } rules[] = {
+        {p->epoch <= p->step, "epochs are completed in steps", p->epoch, p->step},
+        {p->batch <= p->step, "batches of an epoch are done in steps", p->batch, p->step},
+        {p->best_step <= p->step, "the best checkpoint is of a later step", p->best_step, p->step},
+        {p->epoch_images <= p->images, "an epoch has had images of all", p->epoch_images, p->images},
+        {p->epoch_correct <= p->epoch_images, "images were right of", p->epoch_correct, p->epoch_images},
+        {p->epoch_decisions <= p->decisions, "an epoch has had decisions of all", p->epoch_decisions, p->decisions},
+        {isnan(p->best_accuracy) == (p->best_step == 0), "a best accuracy belongs to a step", p->best_step, p->step},
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        if (!rules[i].holds)
+            return sd_fail(SD_ERR_DATA, "%s: its /progress cannot be: %s (%" PRIu64 ", %" PRIu64 ")", l->path,
+                           rules[i].what, rules[i].a, rules[i].b);
+    for (int c = 0; c < 3; c++)
+        if (!(l->described.deviation[c] > 0))
+            return sd_fail(SD_ERR_DATA, "%s: /data/std [%d] is %g, and must be positive", l->path, c,
+                           (double)l->described.deviation[c]);
+    return check_fractions(l);
+}
+
+static sd_status check(const sd_loaded *l) {
+    for (int i = 0; i < l->n_entries; i++) {
+        void *values;
+        SD_TRY(sd_checkpoint_read(l->file, &l->entries[i], &values));
+        const sd_status status = check_values(l, &l->entries[i], values);
+        free(values);
+        SD_TRY(status);
+    }
+    return check_progress(l);
+}
+
+static int count_tensors(const sd_loaded *l) {
+    int n = 0;
+    for (int i = 0; i < l->n_entries; i++)
+        n += l->entries[i].kind == SD_ENTRY_F32;
+    return n;
+}
+
+static sd_status verify(const char *path) {
+    static sd_loaded l; /* large */
+    sd_status status = sd_loaded_open(path, &l);
+    if (status == SD_OK)
+        status = check(&l);
+    if (status == SD_OK) {
+        printf("%s: good, step %" PRIu64 ", %d tensors, %zu bytes\n", path, l.described.progress.step,
+               count_tensors(&l), sd_checkpoint_file_bytes(l.file));
+    } else {
+        const char *reason = sd_error_message(); /* most begin with the path */
+        const size_t n = strlen(path);
+        printf("%s: BAD: %s\n", path,
+               !strncmp(reason, path, n) && !strncmp(reason + n, ": ", 2) ? reason + n + 2 : reason);
+    }
+    fflush(stdout); /* a line as soon as it is known */
+    sd_loaded_close(&l);
+    return status;
+}
+
+sd_status sd_tool_verify(int n, char **words, int *exit_code) {
+    bool damaged = false;
+    if (n == 0)
+        return sd_fail(SD_ERR_USAGE, "verify needs a file (--help shows how)");
+    for (int i = 0; i < n; i++)
+        if (words[i][0] == '-')
+            return sd_fail(SD_ERR_USAGE, "verify has no option %s (--help lists all)", words[i]);
+    for (int i = 0; i < n; i++) {
+        const sd_status status = verify(words[i]);
+        damaged |= status != SD_OK && status != SD_ERR_NOINPUT;
+        if (status != SD_OK && (status != SD_ERR_NOINPUT || !damaged))
+            *exit_code = sd_status_exit_code(status);
+    }
+    return SD_OK;
+}
