@@ -31,6 +31,7 @@ typedef enum sd_rank_divisor { SD_RANK_DIVISOR_ALL, SD_RANK_DIVISOR_KEPT } sd_ra
 typedef enum sd_dropped_update { SD_DROPPED_DECAY_AND_MOMENTUM, SD_DROPPED_FREEZE } sd_dropped_update;
 typedef enum sd_optimizer_kind { SD_OPTIMIZER_SGD, SD_OPTIMIZER_ADAMW } sd_optimizer_kind;
 typedef enum sd_decay { SD_DECAY_ALL, SD_DECAY_MATRICES } sd_decay;
+typedef enum sd_on_nonfinite { SD_NONFINITE_STOP, SD_NONFINITE_SKIP } sd_on_nonfinite;
 typedef enum sd_lr_kind { SD_LR_STEP, SD_LR_COSINE, SD_LR_CONSTANT, SD_LR_ONECYCLE } sd_lr_kind;
 typedef enum sd_reduction { SD_REDUCTION_FAST, SD_REDUCTION_REPRODUCIBLE } sd_reduction;
 typedef enum sd_communication_progress { SD_COMMUNICATION_THREAD, SD_COMMUNICATION_POLL } sd_communication_progress;
@@ -46,7 +47,7 @@ typedef struct sd_list {
 typedef struct sd_config {
     struct {
         char name[SD_CONFIG_TEXT], output[SD_CONFIG_TEXT];
-        int64_t seed, threads, max_seconds;
+        int64_t seed, threads, max_seconds, stall_seconds;
         int convolution;
     } run;
     struct {
@@ -79,6 +80,7 @@ typedef struct sd_config {
     struct {
         int64_t epochs, max_steps, batch_size;
         double label_smoothing;
+        int on_nonfinite;
     } train;
     struct {
         int64_t every_epochs, train_samples;

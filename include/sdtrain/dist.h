@@ -37,6 +37,9 @@ int sd_comm_local_size(const sd_comm *comm); /* ranks on this host */
 const char *sd_comm_host(const sd_comm *comm);
 const char *sd_comm_library(void); /* "Open MPI v4.1.4, ..." */
 
+/* The collective operation outside of reductions that this rank's caller is in, in words, or NULL. Local; from any thread. */
+const char *sd_comm_waits_for(const sd_comm *comm);
+
 /* Brings all ranks to one status: SD_OK if all have it, else that of the lowest rank that failed, which alone keeps its
  * error message. Collective: call it after everything that can fail on one rank before the next step that all share. */
 sd_status sd_comm_agree(sd_comm *comm, sd_status status);
@@ -123,6 +126,9 @@ typedef struct sd_operation_record {
     double begin, end; /* sd_clock_seconds() */
 } sd_operation_record;
 bool sd_reducer_operation(const sd_reducer *reducer, int i, sd_operation_record *record);
+
+/* The first operation of the step under way that is not complete, in words; false if there is none. From any thread. */
+bool sd_reducer_waits_for(const sd_reducer *reducer, char *text, size_t text_bytes);
 
 #ifdef __cplusplus
 }

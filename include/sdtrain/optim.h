@@ -27,6 +27,12 @@ void sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double
  * of the images that kept it. Gradients only: statistics are weighted so already. */
 void sd_gradients_divide_by_kept(sd_network *network, const sd_drop_plan *plan, uint64_t images);
 
+/* Whether no gradient or batch statistic of a kept segment is infinite or not a number. */
+bool sd_gradients_are_finite(sd_network *network, const sd_drop_plan *plan);
+/* Where the trouble began, for people: the first such batch statistic in the order of the forward pass, or else the first such
+ * gradient in the order of the backward pass; NULL if all are finite. */
+const sd_tensor *sd_gradient_not_finite(sd_network *network, const sd_drop_plan *plan);
+
 /* The L2 norm of the gradients of all kept segments, before any clipping; summed in double, in a fixed order. */
 double sd_gradient_norm(sd_network *network, const sd_drop_plan *plan);
 

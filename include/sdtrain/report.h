@@ -120,7 +120,7 @@ typedef struct sd_summary {
     sd_blame waited_for;
     const char *waited_for_host; /* of that rank; NULL: nobody stands out */
     int ranks, threads;
-    uint64_t step, epoch, images, bytes_reduced, bytes_full;
+    uint64_t step, epoch, images, skipped_steps, bytes_reduced, bytes_full;
     double seconds, kept_fraction;
     double train_loss, train_accuracy, val_loss, val_accuracy, val_top5_accuracy, train_eval_accuracy, gap;
     double best_accuracy;

@@ -35,6 +35,8 @@ const key sd_keys[] = {
     CHOICE(
         run, convolution, "auto", "auto|direct", NULL, false,
         "direct: as defined; auto: Winograd F(4x4,3x3) where it is faster, with rounding errors about ten times larger"),
+    WHOLE(run, stall_seconds, "600", 0, 1e6, false,
+          "end a run that has made no progress for so long, saying where each rank is; 0: never"),
 
     CHOICE(data, dataset, "synthetic", "synthetic|cifar10|cifar100", "folder|hdf5", true,
            "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files"),
@@ -102,6 +104,8 @@ const key sd_keys[] = {
     WHOLE(train, max_steps, "0", 0, MANY, false, "stop after this many steps from the start of training; 0: never"),
     WHOLE(train, batch_size, "128", 1, SAMPLES, true, "images a step, over all ranks"),
     REAL(train, label_smoothing, "0", 0, 0.999, true, "label smoothing of the training loss"),
+    CHOICE(train, on_nonfinite, "stop", "stop|skip", NULL, true,
+           "a step whose loss or gradient is not finite: stop the run, or go on without its update"),
 
     WHOLE(eval, every_epochs, "1", 0, 1e6, false, "score the validation images every so many epochs; 0: never"),
     WHOLE(eval, train_samples, "0", 0, SAMPLES, false, "also score the first N training images, without augmentation"),

@@ -7,6 +7,8 @@
 #include "comm.h"
 #include "sdtrain/arena.h"
 
+enum { ABORT_SECONDS = 30 };
+
 sd_status sd_mpi_status(int code, const char *call) {
     char text[MPI_MAX_ERROR_STRING];
     int length = 0;
@@ -58,6 +60,7 @@ void sd_comm_finish(sd_comm **place) {
 }
 
 void sd_comm_abort(sd_comm *comm, int exit_code) {
+    alarm(ABORT_SECONDS); /* ends this rank, and so the job, should MPI_Abort hang as well */
     MPI_Abort(comm->mpi, exit_code);
     for (;;) /* until it has ended this rank too */
         pause();
@@ -67,6 +70,9 @@ int sd_comm_rank(const sd_comm *comm) { return comm->rank; }
 int sd_comm_size(const sd_comm *comm) { return comm->size; }
 int sd_comm_local_size(const sd_comm *comm) { return comm->local_size; }
 const char *sd_comm_host(const sd_comm *comm) { return comm->host; }
+const char *sd_comm_waits_for(const sd_comm *comm) {
+    return atomic_load_explicit(&comm->calling, memory_order_relaxed);
+}
 bool sd_comm_failed_together(const sd_comm *comm) { return comm->failed_together; }
 
 const char *sd_comm_library(void) {
@@ -134,10 +140,12 @@ static sd_status copy(sd_comm *comm, void *context) {
 
 sd_status sd_comm_agree(sd_comm *comm, sd_status status) {
     int first = status == SD_OK ? INT_MAX : comm->rank, code = (int)status;
-    SD_TRY(sd_comm_call(comm, allreduce, &(operands){.data = &first, .n = 1, .type = MPI_INT, .op = MPI_MIN}));
+    SD_TRY(sd_comm_call(comm, "agreement of all ranks", allreduce,
+                        &(operands){.data = &first, .n = 1, .type = MPI_INT, .op = MPI_MIN}));
     if (first == INT_MAX)
         return SD_OK;
-    SD_TRY(sd_comm_call(comm, broadcast, &(operands){.data = &code, .bytes = sizeof code, .root = first}));
+    SD_TRY(sd_comm_call(comm, "agreement of all ranks", broadcast,
+                        &(operands){.data = &code, .bytes = sizeof code, .root = first}));
     if (comm->rank != first)
         sd_error_clear(); /* one rank speaks */
     comm->failed_together = true;
@@ -145,25 +153,27 @@ sd_status sd_comm_agree(sd_comm *comm, sd_status status) {
 }
 
 sd_status sd_comm_broadcast(sd_comm *comm, void *data, size_t bytes) {
-    return sd_comm_call(comm, broadcast, &(operands){.data = data, .bytes = bytes});
+    return sd_comm_call(comm, "broadcast", broadcast, &(operands){.data = data, .bytes = bytes});
 }
 
 sd_status sd_comm_copy(sd_comm *comm, int from, int to, void *data, size_t bytes) {
     if (from == to || (comm->rank != from && comm->rank != to))
         return SD_OK;
-    return sd_comm_call(comm, copy, &(operands){.data = data, .bytes = bytes, .root = from, .to = to});
+    return sd_comm_call(comm, "copy between two ranks", copy,
+                        &(operands){.data = data, .bytes = bytes, .root = from, .to = to});
 }
 
 sd_status sd_comm_max(sd_comm *comm, double *values, int n) {
-    return sd_comm_call(comm, allreduce, &(operands){.data = values, .n = n, .type = MPI_DOUBLE, .op = MPI_MAX});
+    return sd_comm_call(comm, "maximum over ranks", allreduce,
+                        &(operands){.data = values, .n = n, .type = MPI_DOUBLE, .op = MPI_MAX});
 }
 
 sd_status sd_comm_sum(sd_comm *comm, double *values, int shards, int n) {
     sd_tree_fold(values, shards, n);
     for (; n > SD_MAX_SUMS; n -= SD_MAX_SUMS, values += SD_MAX_SUMS)
         SD_TRY(sd_comm_sum(comm, values, 1, SD_MAX_SUMS));
-    SD_TRY(
-        sd_comm_call(comm, allgather, &(operands){.data = values, .n = n, .type = MPI_DOUBLE, .all = comm->gathered}));
+    SD_TRY(sd_comm_call(comm, "sum over ranks", allgather,
+                        &(operands){.data = values, .n = n, .type = MPI_DOUBLE, .all = comm->gathered}));
     sd_tree_fold(comm->gathered, comm->size, n);
     memcpy(values, comm->gathered, (size_t)n * sizeof *values);
     return SD_OK;
@@ -172,5 +182,6 @@ sd_status sd_comm_sum(sd_comm *comm, double *values, int shards, int n) {
 sd_status sd_comm_gather(sd_comm *comm, const void *mine, size_t bytes, void *all) {
     if (bytes > INT_MAX)
         return sd_fail(SD_ERR_INTERNAL, "a gather of %zu bytes is too large", bytes);
-    return sd_comm_call(comm, gather, &(operands){.data = (void *)mine, .bytes = bytes, .all = all});
+    return sd_comm_call(comm, "gather to rank 0", gather,
+                        &(operands){.data = (void *)mine, .bytes = bytes, .all = all});
 }

@@ -3,6 +3,7 @@
 #define SDTRAIN_DIST_COMM_H
 
 #include <mpi.h>
+#include <stdatomic.h>
 
 #include "sdtrain/dist.h"
 
@@ -25,7 +26,8 @@ struct sd_comm {
     sd_progress_thread *thread; /* if there, it alone calls MPI */
     sd_work work;               /* what sd_comm_drive() drives */
     void *work_context;
-    double *gathered; /* [size][SD_MAX_SUMS] */
+    _Atomic(const char *) calling; /* what the caller waits for, or NULL */
+    double *gathered;              /* [size][SD_MAX_SUMS] */
     char host[SD_HOST_BYTES];
     bool failed_together;
 };
@@ -36,8 +38,8 @@ sd_status sd_mpi_status(int code, const char *call);
 /* Calls an MPI function and returns from the caller if it fails. */
 #define SD_MPI(function, ...) SD_TRY(sd_mpi_status(function(__VA_ARGS__), #function))
 
-/* Runs call(comm, context) where MPI may be called, and waits for it. */
-sd_status sd_comm_call(sd_comm *comm, sd_status (*call)(sd_comm *, void *), void *context);
+/* Runs call(comm, context) where MPI may be called, and waits for it. name: for sd_comm_waits_for(). */
+sd_status sd_comm_call(sd_comm *comm, const char *name, sd_status (*call)(sd_comm *, void *), void *context);
 
 /* Names the work that follows. */
 void sd_comm_set_work(sd_comm *comm, sd_work work, void *context);

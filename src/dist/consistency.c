@@ -55,7 +55,7 @@ static sd_status count_ballots(sd_comm *comm, void *ballot) {
 
 sd_status sd_comm_check_same(sd_comm *comm, uint64_t hash, const char *what) {
     sd_ballot ballot = sd_ballot_of(hash);
-    SD_TRY(sd_comm_call(comm, count_ballots, &ballot));
+    SD_TRY(sd_comm_call(comm, "comparison of all ranks", count_ballots, &ballot));
     if (sd_ballot_is_unanimous(&ballot))
         return SD_OK;
     testimony mine = {.hash = hash}, *all = NULL;

@@ -46,7 +46,7 @@ struct sd_reducer {
     int n_sums;
     operation *operations;
     atomic_int posted; /* the rest is of whoever calls MPI, until all posted are done */
-    int done;
+    atomic_int done;   /* of these, from the first on; written by whoever calls MPI */
     sd_status status;
     char message[MESSAGE_BYTES]; /* of a status that is not OK */
 };
@@ -314,13 +314,24 @@ sd_status sd_reducer_end(sd_reducer *r, double *values, int n, sd_traffic *traff
     return SD_OK;
 }
 
+static const char *const names[] = {[ASK] = "agree on the plan",
+                                    [SUM] = "allreduce",
+                                    [TREE_SUM] = "tree sum",
+                                    [SUM_BF16] = "allreduce of bf16",
+                                    [SUM_STATISTICS] = "allreduce of statistics",
+                                    [GATHER] = "sum of losses"};
+
+bool sd_reducer_waits_for(const sd_reducer *r, char *text, size_t text_bytes) {
+    const int posted = atomic_load(&r->posted), i = atomic_load(&r->done);
+    if (i >= posted)
+        return false;
+    const operation *o = &r->operations[i];
+    snprintf(text, text_bytes, "%s (operation %d of %d begun, %.2f MB)", names[o->kind], i + 1, posted,
+             (double)(o->elems * sizeof(float)) / 1e6);
+    return true;
+}
+
 bool sd_reducer_operation(const sd_reducer *r, int i, sd_operation_record *record) {
-    static const char *const names[] = {[ASK] = "agree on the plan",
-                                        [SUM] = "allreduce",
-                                        [TREE_SUM] = "tree sum",
-                                        [SUM_BF16] = "allreduce of bf16",
-                                        [SUM_STATISTICS] = "allreduce of statistics",
-                                        [GATHER] = "sum of losses"};
     if (i >= atomic_load(&r->posted))
         return false;
     const operation *o = &r->operations[i];

@@ -106,7 +106,7 @@ void sd_progress_thread_stop(sd_progress_thread **place) {
     *place = NULL;
 }
 
-sd_status sd_comm_call(sd_comm *comm, sd_status (*call)(sd_comm *, void *), void *context) {
+static sd_status call_here_or_there(sd_comm *comm, sd_status (*call)(sd_comm *, void *), void *context) {
     sd_progress_thread *thread = comm->thread;
     if (!thread)
         return call(comm, context);
@@ -119,6 +119,13 @@ sd_status sd_comm_call(sd_comm *comm, sd_status (*call)(sd_comm *, void *), void
     const sd_status status = thread->call_status;
     pthread_mutex_unlock(&thread->mutex);
     return status == SD_OK ? SD_OK : sd_fail(status, "%s", thread->message);
+}
+
+sd_status sd_comm_call(sd_comm *comm, const char *name, sd_status (*call)(sd_comm *, void *), void *context) {
+    atomic_store_explicit(&comm->calling, name, memory_order_relaxed);
+    const sd_status status = call_here_or_there(comm, call, context);
+    atomic_store_explicit(&comm->calling, NULL, memory_order_relaxed);
+    return status;
 }
 
 void sd_comm_set_work(sd_comm *comm, sd_work work, void *context) {

@@ -22,6 +22,7 @@ static cJSON *to_json(const sd_summary *s) {
     NUMBER(step);
     NUMBER(epoch);
     NUMBER(images);
+    NUMBER(skipped_steps);
     NUMBER(seconds);
     NUMBER(train_loss);
     NUMBER(train_accuracy);
@@ -81,6 +82,8 @@ void sd_summary_print(const sd_summary *s) {
     print_percent("training accuracy", isnan(s->train_eval_accuracy) ? s->train_accuracy : s->train_eval_accuracy);
     print_percent("train-validation gap", s->gap);
     print_percent("branches skipped", 1 - s->kept_fraction);
+    if (s->skipped_steps > 0)
+        printf("  %-26s %4llu\n", "steps not finite, skipped", (unsigned long long)s->skipped_steps);
     if (s->bytes_full > 0)
         print_percent("gradient bytes not sent", 1 - (double)s->bytes_reduced / (double)s->bytes_full);
     if (s->seconds > 0)

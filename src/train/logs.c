@@ -9,18 +9,6 @@
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
 
-/* mkdir -p */
-static sd_status make_folders(const char *path) {
-    char part[SD_FOLDER_BYTES + 16];
-    for (size_t i = 1; i <= strlen(path); i++)
-        if (path[i] == '/' || path[i] == '\0') {
-            snprintf(part, sizeof part, "%.*s", (int)i, path);
-            if (mkdir(part, 0777) != 0 && errno != EEXIST)
-                return sd_fail(SD_ERR_IO, "%s: the folder cannot be made: %s", part, strerror(errno));
-        }
-    return SD_OK;
-}
-
 static sd_status write_config(const sd_run *run) {
     char path[SD_FOLDER_BYTES + 16], *text;
     snprintf(path, sizeof path, "%s/config.ini", run->folder);
@@ -34,7 +22,8 @@ static sd_status write_config(const sd_run *run) {
 
 static sd_status open_logs(sd_run *run) {
     const sd_progress *p = &run->progress;
-    SD_TRY(make_folders(run->checkpoints));
+    size_t made_from;
+    SD_TRY(sd_run_make_folders(run->checkpoints, &made_from));
     SD_TRY(write_config(run));
     SD_TRY(sd_schedule_write(run->folder, run->network, &run->law));
     SD_TRY(sd_csv_open(&run->steps_csv, run->folder, "steps.csv",
@@ -96,12 +85,13 @@ static sd_status write_timing(sd_run *run) {
 
 static sd_status write_epoch(sd_run *run, double lr, double gap) {
     const sd_progress *p = &run->progress;
-    char n[6][32];
-    return sd_csv_row(&run->epochs_csv, "%llu,%llu,%.9g,%.9g,%.9g,%s,%s,%s,%s,%s,%.9g,%.6f,%.3f\n",
-                      (unsigned long long)p->epoch, (unsigned long long)p->step, lr, p->train_loss, p->train_accuracy,
-                      sd_csv_number(p->val_loss, n[0]), sd_csv_number(p->val_accuracy, n[1]),
-                      sd_csv_number(p->val_top5_accuracy, n[2]), sd_csv_number(p->train_eval_accuracy, n[3]),
-                      sd_csv_number(gap, n[4]), p->epoch_kept / (double)p->epoch_decisions, p->epoch_seconds,
+    char n[8][32];
+    return sd_csv_row(&run->epochs_csv, "%llu,%llu,%.9g,%s,%s,%s,%s,%s,%s,%s,%s,%.6f,%.3f\n",
+                      (unsigned long long)p->epoch, (unsigned long long)p->step, lr, sd_csv_number(p->train_loss, n[5]),
+                      sd_csv_number(p->train_accuracy, n[6]), sd_csv_number(p->val_loss, n[0]),
+                      sd_csv_number(p->val_accuracy, n[1]), sd_csv_number(p->val_top5_accuracy, n[2]),
+                      sd_csv_number(p->train_eval_accuracy, n[3]), sd_csv_number(gap, n[4]),
+                      sd_csv_number(p->epoch_kept / (double)p->epoch_decisions, n[7]), p->epoch_seconds,
                       (double)p->epoch_images / p->epoch_seconds);
 }
 
@@ -123,6 +113,7 @@ sd_status sd_run_end_epoch(sd_run *run) {
     const sd_config *config = run->config;
     sd_progress *p = &run->progress;
     const double lr = sd_lr_at(config, p->step - 1, run->epoch_plan.steps);
+    sd_watch("end of the epoch", p->step);
     p->epoch++;
     p->train_loss = p->epoch_loss / (double)p->epoch_images;
     p->train_accuracy = (double)p->epoch_correct / (double)p->epoch_images;
@@ -145,6 +136,7 @@ sd_status sd_run_end_epoch(sd_run *run) {
             p->train_eval_accuracy = score.top1;
         }
     }
+    sd_watch("end of the epoch", p->step);
     sd_status status = write_timing(run);
     if (status == SD_OK && sd_comm_rank(run->comm) == 0) {
         status = write_epoch(run, lr, p->train_eval_accuracy - p->val_accuracy);
@@ -178,6 +170,7 @@ static sd_status summarise(const sd_run *run, const char *state, const witness *
                                 .step = p->step,
                                 .epoch = p->epoch,
                                 .images = p->images,
+                                .skipped_steps = p->skipped_steps,
                                 .bytes_reduced = p->bytes_reduced,
                                 .bytes_full = p->bytes_full,
                                 .seconds = p->seconds,
@@ -203,6 +196,7 @@ sd_status sd_run_summarise(sd_run *run, const char *state) {
     const bool root = sd_comm_rank(run->comm) == 0;
     const size_t ranks = (size_t)sd_comm_size(run->comm);
     witness mine = {.waited = run->waited}, *all = NULL;
+    sd_watch("summary", run->progress.step);
     double *waited = NULL;
     snprintf(mine.host, sizeof mine.host, "%s", sd_comm_host(run->comm));
     sd_status status = root ? sd_alloc(&all, ranks, sizeof *all) : SD_OK;

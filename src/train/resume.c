@@ -98,11 +98,13 @@ static sd_status spread(sd_comm *comm, sd_status status, sd_resume *resume) {
 
 sd_status sd_resume_find(sd_comm *comm, const sd_config *config, sd_resume *resume) {
     memset(resume, 0, sizeof *resume);
+    sd_watch("looking for a checkpoint to go on from", 0);
     return spread(comm, sd_comm_rank(comm) == 0 ? find(config, resume) : SD_OK, resume);
 }
 
 sd_status sd_resume_open(sd_comm *comm, const char *path, sd_resume *resume) {
     memset(resume, 0, sizeof *resume);
+    sd_watch("reading the checkpoint", 0);
     return spread(comm, sd_comm_rank(comm) == 0 ? open_file(path, resume) : SD_OK, resume);
 }
 
@@ -120,6 +122,7 @@ static sd_status broadcast_state(sd_run *run, bool with_optimizer) {
 
 sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
     sd_status status = SD_OK;
+    sd_watch_slow("handing out the checkpoint", 0, sd_run_file_seconds(run));
     if (sd_comm_rank(run->comm) == 0) {
         resume->described.network = run->network;
         resume->described.optimizer = with_optimizer ? run->optimizer : NULL;

@@ -84,7 +84,8 @@ typedef struct sd_run {
     sd_saver saver;
     sd_trace trace;      /* of the step that log.trace asks for */
     uint64_t first_step; /* of this process */
-    double layer_begin;  /* clock: where the layer under way backward began */
+    int skipped_in_a_row;
+    double layer_begin; /* clock: where the layer under way backward began */
 } sd_run;
 
 /* Brings up all parts of a run on all ranks. isa: the instruction set a checkpoint wants, or NULL. Collective. */
@@ -105,6 +106,10 @@ typedef struct sd_wish {
 
 /* One training step on the loader's next batch. Collective. */
 sd_status sd_run_step(sd_run *run, sd_wish *wish);
+
+/* Whether the step's loss and gradients, summed over all ranks, can be used. If not: SD_ERR_DIVERGED with on_nonfinite = stop or
+ * after many in a row; with skip a warning. loss: the sum; loss_here: this rank's shards'. Collective. */
+sd_status sd_run_check_finite(sd_run *run, uint64_t step, double loss, double loss_here, bool *usable);
 
 /* Gathers every rank's own decisions about a batch of images, compares them with what the seed says on rank 0, and writes the row of
  * decisions.csv. Uses run->part. Collective. */
@@ -175,5 +180,33 @@ double sd_run_charge(sd_run *run, sd_phase phase, double begin);
 
 /* Whether a signal has asked this process to stop. */
 bool sd_stop_requested(void);
+
+/* OUTPUT/NAME/.lock: one run at a time in a folder. Rank 0 holds it; NULL elsewhere. Collective; SD_ERR_CONFIG if another run, which is
+ * named, is in the folder. Makes the folder; what it made and is still empty goes with the release. */
+typedef struct sd_lock sd_lock;
+enum { SD_LOCK_SECONDS = 15 }; /* the longest that it takes to find out whether another run lives */
+sd_status sd_lock_take(sd_comm *comm, const sd_config *config, sd_lock **lock);
+/* Shows others that this run lives. false: another run has taken the folder over. Local. */
+bool sd_lock_keep(sd_lock *lock);
+void sd_lock_release(sd_lock **lock);
+
+/* mkdir -p. *made_from: so many bytes of path name what was there before. */
+sd_status sd_run_make_folders(const char *path, size_t *made_from);
+
+/* The training thread says where it is, in words that stay (step 0: at the start); if it does not say anything for
+ * run.stall_seconds, the watchdog ends the job. Cheap enough for every layer. */
+void sd_watch(const char *doing, uint64_t step);
+/* A place that may take so many seconds more: one rank works on a large file, and the others wait for it. */
+void sd_watch_slow(const char *doing, uint64_t step, double allowed_seconds);
+
+/* How long the slowest disk thought of takes for a checkpoint. */
+double sd_run_file_seconds(const sd_run *run);
+
+/* The watchdog's thread; also with stall_seconds = 0, as it keeps the lock. Collective. */
+sd_status sd_watchdog_start(sd_comm *comm, const sd_config *config);
+/* What it asks where a reduction is, and what lock it keeps; NULL before they end. */
+void sd_watchdog_reducer(const sd_reducer *reducer);
+void sd_watchdog_lock(sd_lock *lock);
+void sd_watchdog_stop(void);
 
 #endif

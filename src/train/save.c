@@ -133,6 +133,7 @@ sd_status sd_run_save(sd_run *run, bool planned) {
     const double begin = sd_clock_seconds();
     const bool root = sd_comm_rank(run->comm) == 0;
     sd_progress *p = &run->progress;
+    sd_watch_slow("checkpoint", p->step, sd_run_file_seconds(run)); /* the one before may still be on its way */
     run->timing[SD_PHASE_TOTAL] += begin - run->timed_until;
     run->timed_until = begin;
     SD_TRY(sd_comm_agree(run->comm, root ? hear(run, false) : SD_OK));
@@ -158,6 +159,7 @@ sd_status sd_run_look_after_saving(sd_run *run) {
 
 sd_status sd_run_finish_saving(sd_run *run) {
     const double begin = sd_clock_seconds();
+    sd_watch_slow("the last checkpoint", run->progress.step, sd_run_file_seconds(run));
     SD_TRY(sd_comm_agree(run->comm, sd_comm_rank(run->comm) == 0 ? hear(run, true) : SD_OK));
     sd_run_charge(run, SD_PHASE_CHECKPOINT, begin);
     return SD_OK;

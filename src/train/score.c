@@ -22,6 +22,7 @@ static uint64_t plan_passes(sd_run *run, uint64_t n) {
 
 /* Scores the loader's next batch; returns its images. */
 static uint64_t score_batch(sd_run *run, double *sums) {
+    sd_watch("evaluation", run->progress.step);
     const sd_batch batch = sd_loader_next(run->loader);
     const sd_pass pass = {.images = batch.images, .plan = &run->evaluation_plan};
     const float *logits = sd_network_forward(run->network, &pass, batch.x);
@@ -46,6 +47,7 @@ sd_status sd_run_score(sd_run *run, sd_split split, uint64_t n, sd_score *score)
         for (uint64_t left = sd_run_shard(run, n, shard).count; left > 0;)
             left -= score_batch(run, sums + shard * SUMS);
     sd_loader_end(run->loader);
+    sd_watch("evaluation: sums", run->progress.step);
     SD_TRY(sd_comm_sum(run->comm, sums, run->shards_here, SUMS));
     *score = (sd_score){.loss = sums[SUM_LOSS] / sums[SUM_IMAGES],
                         .top1 = sums[SUM_TOP1] / sums[SUM_IMAGES],

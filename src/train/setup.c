@@ -147,7 +147,9 @@ static sd_status allocate(sd_run *run) {
 
 static sd_status open_parts(sd_run *run) {
     const sd_config *config = run->config;
+    sd_watch("opening the data", 0);
     SD_TRY(sd_dataset_open(config, &run->dataset));
+    sd_watch("setting up the network", 0);
     SD_TRY(build_network(run));
     SD_TRY(build_law(run));
     SD_TRY(plan_steps(run));
@@ -176,9 +178,12 @@ sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const
     run->shards = config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? (int)config->communication.shards
                                                                                : sd_comm_size(comm);
     run->shards_here = run->shards / sd_comm_size(comm);
-    SD_TRY(sd_comm_agree(comm, open_parts(run)));
+    const sd_status status = open_parts(run);
+    sd_watch("waiting for the other ranks to be set up", 0);
+    SD_TRY(sd_comm_agree(comm, status));
     if (config->communication.progress == SD_COMMUNICATION_THREAD)
         SD_TRY(sd_comm_agree(comm, sd_comm_start_thread(comm)));
+    sd_watchdog_reducer(run->reducer);
     sd_network_initialise(run->network, (uint32_t)config->run.seed);
     run->progress.train_loss = run->progress.train_accuracy = run->progress.val_loss = run->progress.val_accuracy =
         run->progress.val_top5_accuracy = run->progress.train_eval_accuracy = run->progress.best_accuracy = NAN;
@@ -188,6 +193,7 @@ sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const
 
 void sd_run_close(sd_run *run) {
     sd_run_close_saving(run); /* waits for what is being written */
+    sd_watchdog_reducer(NULL);
     sd_loader_destroy(&run->loader);
     sd_optimizer_destroy(&run->optimizer);
     sd_reducer_destroy(&run->reducer);

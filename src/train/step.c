@@ -1,6 +1,5 @@
 /* One training step, in the order in which its data goes: plan; for each shard batch, forward, loss, backward; reduction, which
  * began meanwhile; update, log. */
-#include <math.h>
 #include <string.h>
 
 #include "run.h"
@@ -29,16 +28,18 @@ _Static_assert((int)SUMS <= (int)SD_RUN_MAX_SUMS, "raise SD_RUN_MAX_SUMS");
 static sd_status write_row(sd_run *run, uint64_t images, double lr, const double *sums, size_t bytes_reduced,
                            double seconds) {
     const sd_progress *progress = &run->progress;
-    return sd_csv_row(&run->steps_csv, "%llu,%llu,%.9g,%.9g,%.9g,%d,%.9g,%zu,%zu,%.6f,%.3f\n",
+    char loss[32];
+    return sd_csv_row(&run->steps_csv, "%llu,%llu,%.9g,%s,%.9g,%d,%.9g,%zu,%zu,%.6f,%.3f\n",
                       (unsigned long long)progress->step, (unsigned long long)progress->epoch + 1, lr,
-                      sums[SUM_LOSS] / (double)images, sums[SUM_CORRECT] / (double)images, run->plan.units,
-                      mean_kept(&run->plan, images), bytes_reduced, 4 * sd_network_parameters(run->network), seconds,
-                      (double)images / seconds);
+                      sd_csv_number(sums[SUM_LOSS] / (double)images, loss), sums[SUM_CORRECT] / (double)images,
+                      run->plan.units, mean_kept(&run->plan, images), bytes_reduced,
+                      4 * sd_network_parameters(run->network), seconds, (double)images / seconds);
 }
 
 /* An sd_segment_done. */
 static void segment_done(void *context, int segment) {
     sd_run *run = context;
+    sd_watch("backward", run->progress.step + 1);
     sd_reducer_segment_done(run->reducer, segment);
     sd_run_trace_segment(run, segment);
 }
@@ -49,6 +50,7 @@ static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, do
     const float smoothing = (float)run->config->train.label_smoothing;
     const sd_range share = sd_run_shard(run, images, shard);
     double now = sd_clock_seconds();
+    sd_watch("waiting for images", step);
     const sd_batch batch = sd_loader_next(run->loader);
     const sd_pass pass = {.images = batch.images,
                           .training = true,
@@ -59,6 +61,7 @@ static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, do
                           .step = step,
                           .first_image = share.first};
     now = sd_run_charge(run, SD_PHASE_DATA, now);
+    sd_watch("forward", step);
 
     sd_reducer_begin_shard(run->reducer, pass.part); /* batch statistics are written forward already */
     const float *logits = sd_network_forward(run->network, &pass, batch.x);
@@ -71,6 +74,7 @@ static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, do
     run->kernels->cross_entropy_backward((size_t)batch.images, classes, logits, batch.labels, smoothing,
                                          (float)(1.0 / (double)images), run->dlogits);
     now = sd_run_charge(run, SD_PHASE_FORWARD, now);
+    sd_watch("backward", step);
 
     sd_network_backward(run->network, &pass, batch.x, run->dlogits, segment_done, run);
     sd_run_charge(run, SD_PHASE_BACKWARD, now);
@@ -87,8 +91,9 @@ static bool out_of_time(const sd_run *run, uint64_t images) {
     return sd_budget_spent(&run->budget, epoch_ends, scored, images);
 }
 
-/* The sums over all shards come into sums[0..SUMS). Collective. */
-static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double *sums, sd_traffic *traffic) {
+/* The sums over all shards come into sums[0..SUMS), the loss of this rank's into *loss_here. Collective. */
+static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double *sums, double *loss_here,
+                            sd_traffic *traffic) {
     memset(sums, 0, (size_t)run->shards_here * SUMS * sizeof *sums);
     sums[SUM_STOP] = sd_stop_requested();
     sums[SUM_SPENT] = out_of_time(run, images);
@@ -96,7 +101,11 @@ static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double 
     sd_reducer_begin(run->reducer, &run->plan, sd_hash_plan(&run->law, step, &run->plan));
     for (int shard = 0; shard < run->shards_here; shard++)
         run_shard(run, shard, step, images, sums + shard * SUMS);
+    *loss_here = 0;
+    for (int shard = 0; shard < run->shards_here; shard++)
+        *loss_here += sums[shard * SUMS + SUM_LOSS];
     const double computed = sd_clock_seconds();
+    sd_watch("summing gradients over ranks", step);
     SD_TRY(sd_reducer_end(run->reducer, sums, SUMS, traffic));
     sd_run_trace_phase(run, SD_PHASE_WAIT, computed, computed + traffic->waiting);
     sd_run_trace_phase(run, SD_PHASE_COMMUNICATION, computed + traffic->waiting, sd_clock_seconds());
@@ -107,31 +116,49 @@ static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double 
     return SD_OK;
 }
 
+static void update(sd_run *run, uint64_t images, double lr, uint64_t step) {
+    if (run->config->stochastic_depth.rank_divisor == SD_RANK_DIVISOR_KEPT)
+        sd_gradients_divide_by_kept(run->network, &run->plan, images);
+    sd_network_update_statistics(run->network, &run->plan);
+    sd_optimizer_step(run->optimizer, &run->plan, lr, step - run->progress.skipped_steps);
+}
+
+/* The run's sums grow by those of a step that has changed the weights. */
+static void count(sd_run *run, uint64_t images, const double *sums) {
+    sd_progress *progress = &run->progress;
+    const double kept = mean_kept(&run->plan, images);
+    progress->epoch_images += images;
+    progress->epoch_correct += (uint64_t)sums[SUM_CORRECT];
+    progress->epoch_loss += sums[SUM_LOSS];
+    progress->epoch_kept += kept;
+    progress->epoch_decisions += (uint64_t)run->plan.units;
+    progress->images += images;
+    progress->kept += kept;
+    progress->decisions += (uint64_t)run->plan.units;
+}
+
 sd_status sd_run_step(sd_run *run, sd_wish *wish) {
     const sd_config *config = run->config;
     sd_progress *progress = &run->progress;
     const uint64_t step = progress->step + 1;
     const uint64_t images = sd_epoch_plan_batch_images(&run->epoch_plan, progress->batch);
     const double lr = sd_lr_at(config, progress->step, run->epoch_plan.steps);
-    double *sums = run->sums;
+    double *sums = run->sums, loss_here;
+    bool usable;
     sd_traffic traffic;
 
+    sd_watch("drop plan", step);
     sd_drop_plan_draw(&run->law, step, images, &run->plan);
     if (config->log.decisions)
         SD_TRY(sd_run_log_decisions(run, step, images));
     SD_TRY(sd_run_begin_trace(run, step));
-    SD_TRY(run_shards(run, step, images, sums, &traffic));
-    if (!isfinite(sums[SUM_LOSS]))
-        return sd_comm_agree(run->comm, sd_fail(SD_ERR_DIVERGED,
-                                                "training diverged: the loss of step %llu is not finite; lower "
-                                                "lr.base (%g) or lengthen lr.warmup_epochs, and start again or from %s",
-                                                (unsigned long long)step, config->lr.base, run->checkpoints));
+    SD_TRY(run_shards(run, step, images, sums, &loss_here, &traffic));
 
     double now = sd_clock_seconds();
-    if (config->stochastic_depth.rank_divisor == SD_RANK_DIVISOR_KEPT)
-        sd_gradients_divide_by_kept(run->network, &run->plan, images);
-    sd_network_update_statistics(run->network, &run->plan);
-    sd_optimizer_step(run->optimizer, &run->plan, lr, step);
+    sd_watch("optimizer", step);
+    SD_TRY(sd_run_check_finite(run, step, sums[SUM_LOSS], loss_here, &usable));
+    if (usable)
+        update(run, images, lr, step);
     now = sd_run_charge(run, SD_PHASE_OPTIMIZER, now);
     SD_TRY(sd_run_end_trace(run, step));
 
@@ -139,15 +166,11 @@ sd_status sd_run_step(sd_run *run, sd_wish *wish) {
     double seconds = now - run->step_begin;
     run->step_begin = now;
     progress->batch++;
-    progress->epoch_images += images;
-    progress->epoch_correct += (uint64_t)sums[SUM_CORRECT];
-    progress->epoch_loss += sums[SUM_LOSS];
-    progress->epoch_kept += mean_kept(&run->plan, images);
-    progress->epoch_decisions += (uint64_t)run->plan.units;
+    if (usable)
+        count(run, images, sums);
+    else
+        progress->skipped_steps++;
     progress->epoch_seconds += seconds;
-    progress->images += images;
-    progress->kept += mean_kept(&run->plan, images);
-    progress->decisions += (uint64_t)run->plan.units;
     progress->seconds += seconds;
     run->stepped += seconds;
     if (sd_comm_size(run->comm) > 1) {
@@ -159,6 +182,7 @@ sd_status sd_run_step(sd_run *run, sd_wish *wish) {
     *wish = (sd_wish){.stop = sums[SUM_STOP] > 0 || run->budget.spent, .save = sums[SUM_SAVE] > 0};
 
     if (config->log.every_steps > 0 && step % (uint64_t)config->log.every_steps == 0) {
+        sd_watch("log", step);
         SD_TRY(sd_comm_max(run->comm, &seconds, 1));
         if (sd_comm_rank(run->comm) == 0)
             SD_TRY(write_row(run, images, lr, sums, traffic.parameter_bytes, seconds));

@@ -11,6 +11,7 @@
 static bool due(int64_t every, uint64_t n) { return every > 0 && n % (uint64_t)every == 0; }
 
 static sd_status check_weights(sd_run *run) {
+    sd_watch("comparison of weights", run->progress.step);
     return sd_comm_check_same(
         run->comm, sd_hash(sd_network_values(run->network), sd_network_buffer_elems(run->network) * sizeof(float)),
         "weights");
@@ -117,7 +118,7 @@ static sd_status run_with(sd_comm *comm, const sd_config *config, sd_resume *res
     return train(run);
 }
 
-sd_status sd_train(sd_comm *comm, const sd_config *config) {
+static sd_status train_locked(sd_comm *comm, const sd_config *config) {
     sd_resume resume;
     sd_run run = {0};
     sd_status status = sd_resume_find(comm, config, &resume);
@@ -125,6 +126,19 @@ sd_status sd_train(sd_comm *comm, const sd_config *config) {
         status = run_with(comm, config, &resume, &run);
     sd_resume_close(&resume);
     sd_run_close(&run);
+    return status;
+}
+
+sd_status sd_train(sd_comm *comm, const sd_config *config) {
+    sd_lock *lock = NULL;
+    sd_status status = sd_watchdog_start(comm, config);
+    if (status == SD_OK)
+        status = sd_lock_take(comm, config, &lock);
+    sd_watchdog_lock(lock);
+    if (status == SD_OK)
+        status = train_locked(comm, config);
+    sd_watchdog_stop();
+    sd_lock_release(&lock);
     return status;
 }
 
@@ -164,12 +178,15 @@ static sd_status print_description(const sd_run *run, size_t program_bytes) {
 sd_status sd_train_check(sd_comm *comm, const sd_config *config, const sd_forecast *forecast) {
     const size_t program_bytes = sd_resident_bytes();
     sd_run run = {0};
-    sd_status status = sd_run_open(&run, comm, config, NULL);
+    sd_status status = sd_watchdog_start(comm, config);
+    if (status == SD_OK)
+        status = sd_run_open(&run, comm, config, NULL);
     if (status == SD_OK)
         status = sd_comm_agree(comm, sd_comm_rank(comm) == 0 ? print_description(&run, program_bytes) : SD_OK);
     if (status == SD_OK && forecast->n > 0)
         status = sd_run_predict(&run, forecast);
     sd_run_close(&run);
+    sd_watchdog_stop();
     return status;
 }
 
@@ -202,12 +219,15 @@ static sd_status evaluate(sd_comm *comm, const sd_config *asked, sd_resume *resu
 }
 
 sd_status sd_train_evaluate(sd_comm *comm, const sd_config *config, const char *checkpoint) {
-    sd_resume resume;
+    sd_resume resume = {0};
     sd_run run = {0};
-    sd_status status = sd_resume_open(comm, checkpoint, &resume);
+    sd_status status = sd_watchdog_start(comm, config);
+    if (status == SD_OK)
+        status = sd_resume_open(comm, checkpoint, &resume);
     if (status == SD_OK)
         status = evaluate(comm, config, &resume, &run);
     sd_resume_close(&resume);
     sd_run_close(&run);
+    sd_watchdog_stop();
     return status;
 }

@@ -3,7 +3,16 @@
  *     SD_FAULT=seed:RANK:STEP    the rank draws its plan from another seed
  *     SD_FAULT=weight:RANK:STEP  a bit of one of its weights flips before the step
  *     SD_FAULT=sync:RANK:1       the disk does not take the rank's logs, so no checkpoint is even begun
- *     SD_FAULT=nap:RANK:MS       every step of the rank takes so many milliseconds longer */
+ *     SD_FAULT=nap:RANK:MS       every step of the rank takes so many milliseconds longer
+ *     SD_FAULT=slow:RANK:MS      so does every batch that it evaluates
+ *     SD_FAULT=nan:RANK:STEP     a pixel of its images is not a number
+ *     SD_FAULT=nans:RANK:STEP    the same from there on
+ *     SD_FAULT=inf:RANK:STEP     the gradient it begins its backward pass with is infinite
+ *     SD_FAULT=open:RANK:0       it does not see its data
+ *     SD_FAULT=stop.PHASE:RANK:STEP, kill.PHASE:RANK:STEP    it is stopped (SIGSTOP), or killed, where PHASE begins: open, data,
+ *                                forward, backward, optimizer, evaluation, checkpoint; in or after that step */
+#include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,15 +29,46 @@ const float *__wrap_sd_network_forward(sd_network *network, const sd_pass *pass,
 sd_status __real_sd_csv_length(sd_csv *csv, uint64_t *bytes);
 sd_status __wrap_sd_csv_length(sd_csv *csv, uint64_t *bytes);
 
+void __real_sd_network_backward(sd_network *network, const sd_pass *pass, const float *images, const float *dlogits,
+                                sd_segment_done done, void *context);
+void __wrap_sd_network_backward(sd_network *network, const sd_pass *pass, const float *images, const float *dlogits,
+                                sd_segment_done done, void *context);
+void __real_sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step);
+void __wrap_sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step);
+sd_batch __real_sd_loader_next(sd_loader *loader);
+sd_batch __wrap_sd_loader_next(sd_loader *loader);
+sd_status __real_sd_dataset_open(const sd_config *config, sd_dataset **dataset);
+sd_status __wrap_sd_dataset_open(const sd_config *config, sd_dataset **dataset);
+sd_status __real_sd_run_score(void *run, sd_split split, uint64_t n, void *score);
+sd_status __wrap_sd_run_score(void *run, sd_split split, uint64_t n, void *score);
+sd_status __real_sd_run_save(void *run, bool planned);
+sd_status __wrap_sd_run_save(void *run, bool planned);
+
+static uint64_t step_under_way; /* 0: before the first */
+
 /* The number of a fault of this kind on this rank, or -1. */
 static long fault(const char *kind) {
     const char *wanted = getenv("SD_FAULT"), *rank = getenv("OMPI_COMM_WORLD_RANK");
-    char name[16];
+    char name[32];
     int on;
     long number;
-    if (!wanted || sscanf(wanted, "%15[^:]:%d:%ld", name, &on, &number) != 3 || strcmp(name, kind) != 0)
+    if (!wanted || sscanf(wanted, "%31[^:]:%d:%ld", name, &on, &number) != 3 || strcmp(name, kind) != 0)
         return -1;
     return atoi(rank ? rank : "0") == on ? number : -1;
+}
+
+static void reach(const char *phase) {
+    static const struct {
+        const char *kind;
+        int signal;
+    } ends[] = {{"stop", SIGSTOP}, {"kill", SIGKILL}};
+    for (int i = 0; i < 2; i++) {
+        char kind[32];
+        snprintf(kind, sizeof kind, "%s.%s", ends[i].kind, phase);
+        const long step = fault(kind);
+        if (step >= 0 && step_under_way >= (uint64_t)step)
+            raise(ends[i].signal);
+    }
 }
 
 static sd_drop_law corrupted(const sd_drop_law *law, uint64_t step) {
@@ -40,6 +80,7 @@ static sd_drop_law corrupted(const sd_drop_law *law, uint64_t step) {
 
 void __wrap_sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t images, sd_drop_plan *plan) {
     const sd_drop_law used = corrupted(law, step);
+    step_under_way = step;
     __real_sd_drop_plan_draw(&used, step, images, plan);
 }
 
@@ -58,9 +99,53 @@ const float *__wrap_sd_network_forward(sd_network *network, const sd_pass *pass,
     }
     if (pass->training && fault("nap") > 0)
         usleep((useconds_t)(1000 * fault("nap")));
+    if (!pass->training && fault("slow") > 0)
+        usleep((useconds_t)(1000 * fault("slow")));
+    static uint64_t spoilt; /* the first shard of a step, and no other */
+    const bool now = fault("nan") == (long)pass->step || (fault("nans") >= 0 && fault("nans") <= (long)pass->step);
+    if (pass->training && now && spoilt != pass->step) {
+        spoilt = pass->step;
+        ((float *)images)[0] = NAN;
+    }
+    reach("forward");
     return __real_sd_network_forward(network, pass, images);
 }
 
 sd_status __wrap_sd_csv_length(sd_csv *csv, uint64_t *bytes) {
     return fault("sync") == 1 ? sd_fail(SD_ERR_IO, "the logs cannot be measured") : __real_sd_csv_length(csv, bytes);
+}
+
+void __wrap_sd_network_backward(sd_network *network, const sd_pass *pass, const float *images, const float *dlogits,
+                                sd_segment_done done, void *context) {
+    if (fault("inf") == (long)pass->step)
+        ((float *)dlogits)[0] = INFINITY;
+    reach("backward");
+    __real_sd_network_backward(network, pass, images, dlogits, done, context);
+}
+
+void __wrap_sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step) {
+    reach("optimizer");
+    __real_sd_optimizer_step(optimizer, plan, lr, step);
+}
+
+sd_batch __wrap_sd_loader_next(sd_loader *loader) {
+    reach("data");
+    return __real_sd_loader_next(loader);
+}
+
+sd_status __wrap_sd_dataset_open(const sd_config *config, sd_dataset **dataset) {
+    reach("open");
+    if (fault("open") >= 0)
+        return sd_fail(SD_ERR_NOINPUT, "images.bin: Stale file handle");
+    return __real_sd_dataset_open(config, dataset);
+}
+
+sd_status __wrap_sd_run_score(void *run, sd_split split, uint64_t n, void *score) {
+    reach("evaluation");
+    return __real_sd_run_score(run, split, n, score);
+}
+
+sd_status __wrap_sd_run_save(void *run, bool planned) {
+    reach("checkpoint");
+    return __real_sd_run_save(run, planned);
 }
