@@ -264,7 +264,7 @@ class BadInputTest(RunTest):
         self.goes_on_from(4)
 
     def test_disk_without_any_room(self):
-        self.mount(self.path("runs"), "size=16m")
+        self.mount(self.path("runs"), "size=64m")
         self.train("run", RANKS, FOUR)
         filler = os.open(self.path("runs", "filler"), os.O_WRONLY | os.O_CREAT)
         try:
