@@ -9,6 +9,7 @@
 #include "sdtrain/data.h"
 #include "sdtrain/dist.h"
 #include "sdtrain/drop.h"
+#include "sdtrain/file.h"
 #include "sdtrain/kernels.h"
 #include "sdtrain/models.h"
 #include "sdtrain/nn.h"

@@ -15,7 +15,7 @@ enum { PATH_BYTES = 4096 };
 sd_status sd_file_read(const char *path, unsigned char **bytes, size_t *n) {
     struct stat info;
     *bytes = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* does not wait for a pipe's writer */
     if (fd < 0)
         return sd_fail(SD_ERR_NOINPUT, "%s: %s", path, strerror(errno));
     sd_status status = SD_OK;

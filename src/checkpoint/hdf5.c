@@ -1,4 +1,5 @@
 /* What is in a checkpoint, as HDF5. All HDF5 calls of the program are in this room, behind one mutex; HDF5 sees memory only. */
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,7 @@
 #include "sdtrain/checkpoint.h"
 #include "seal.h"
 
-enum { FORMAT_VERSION = 1, IMAGE_STEP_BYTES = 1 << 20, MAX_PATH_BYTES = 192 };
+enum { FORMAT_VERSION = 1, IMAGE_STEP_BYTES = 1 << 20, MAX_PATH_BYTES = 192, MAX_CONFIG_BYTES = 1 << 20 };
 
 static pthread_mutex_t hdf5_mutex = PTHREAD_MUTEX_INITIALIZER;
 
@@ -246,13 +247,68 @@ sd_status sd_checkpoint_save(const char *path, const sd_checkpoint *checkpoint) 
     return status;
 }
 
-/* ---- reading ---- */
+/* ---- reading ----
+ * The digest keeps out accidents, not malice. So that a file which is sealed and yet not ours does no harm, only what this program
+ * writes is read: numbers and one text, whose bytes lie in this file in one piece. */
+
+/* HDF5 asks before it follows a link into another file. */
+static herr_t refuse_external_link(const char *parent_file, const char *parent_group, const char *file,
+                                   const char *object, unsigned *flags, hid_t access, void *context) {
+    (void)parent_file, (void)parent_group, (void)file, (void)object, (void)flags, (void)access, (void)context;
+    return -1;
+}
+
+/* No filters but those of checkpoint.compression. */
+static bool filters_are_ours(hid_t created) {
+    for (int i = 0; i < H5Pget_nfilters(created); i++) {
+        unsigned flags, config;
+        size_t values = 0;
+        const H5Z_filter_t filter = H5Pget_filter2(created, (unsigned)i, &flags, &values, NULL, 0, NULL, &config);
+        if (filter != H5Z_FILTER_SHUFFLE && filter != H5Z_FILTER_DEFLATE)
+            return false;
+    }
+    return true;
+}
+
+/* Below zero if it is not there, or has its bytes in other files, or behind filters of others. */
+static hid_t open_dataset(const sd_checkpoint_file *from, const char *path) {
+    hid_t access = H5Pcreate(H5P_DATASET_ACCESS);
+    H5Pset_elink_cb(access, refuse_external_link, NULL);
+    hid_t dataset = H5Dopen2(from->file, path, access);
+    H5Pclose(access);
+    if (dataset < 0)
+        return dataset;
+    hid_t created = H5Dget_create_plist(dataset);
+    const H5D_layout_t layout = H5Pget_layout(created);
+    const bool here = (layout == H5D_CONTIGUOUS || layout == H5D_COMPACT || layout == H5D_CHUNKED) &&
+                      H5Pget_external_count(created) == 0 && filters_are_ours(created);
+    H5Pclose(created);
+    if (here)
+        return dataset;
+    H5Dclose(dataset);
+    return H5I_INVALID_HID;
+}
+
+static bool holds_numbers(hid_t dataset) {
+    hid_t type = H5Dget_type(dataset);
+    const H5T_class_t kind = H5Tget_class(type);
+    const bool good = (kind == H5T_INTEGER || kind == H5T_FLOAT) && H5Tget_size(type) <= sizeof(double);
+    H5Tclose(type);
+    return good;
+}
+
+static bool all_finite(const float *values, size_t n) {
+    bool finite = true;
+    for (size_t i = 0; i < n; i++)
+        finite &= isfinite(values[i]) != 0;
+    return finite;
+}
 
 /* Reads a dataset whose shape must be this; converts numbers. */
 static sd_status read_array(const sd_checkpoint_file *from, const char *path, hid_t type, int dims, const int *shape,
                             void *data) {
     sd_status status = SD_OK;
-    hid_t dataset = H5Dopen2(from->file, path, H5P_DEFAULT);
+    hid_t dataset = open_dataset(from, path);
     if (dataset < 0)
         return sd_fail(SD_ERR_DATA, "%s: has no %s: it is of another model or version", from->path, path);
     hid_t space = H5Dget_space(dataset);
@@ -267,6 +323,8 @@ static sd_status read_array(const sd_checkpoint_file *from, const char *path, hi
                          "are expected",
                          from->path, path, have, (unsigned long long)extent[0], (unsigned long long)extent[1],
                          dims > 0 ? shape[0] : 0, dims > 1 ? shape[1] : 0, dims);
+    } else if (!holds_numbers(dataset)) {
+        status = sd_fail(SD_ERR_DATA, "%s: %s does not hold numbers", from->path, path);
     } else if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
         status = sd_fail(SD_ERR_DATA, "%s: %s cannot be read", from->path, path);
     }
@@ -296,14 +354,14 @@ static sd_status read_text_attribute(const sd_checkpoint_file *from, const char 
 }
 
 static sd_status read_config(const sd_checkpoint_file *from, char **text) {
-    hid_t dataset = H5Dopen2(from->file, "/config", H5P_DEFAULT);
+    hid_t dataset = open_dataset(from, "/config");
     if (dataset < 0)
         return sd_fail(SD_ERR_DATA, "%s: /config is missing", from->path);
     hid_t stored = H5Dget_type(dataset), space = H5Dget_space(dataset);
     size_t bytes = H5Tget_size(stored) + 1;
     hid_t type = text_type(bytes);
     bool is_text = H5Tget_class(stored) == H5T_STRING && H5Tis_variable_str(stored) == 0 &&
-                   H5Sget_simple_extent_npoints(space) == 1;
+                   H5Sget_simple_extent_npoints(space) == 1 && bytes <= MAX_CONFIG_BYTES;
     sd_status status = SD_OK;
     if (!is_text)
         status = sd_fail(SD_ERR_DATA, "%s: /config is not one text", from->path);
@@ -332,6 +390,10 @@ static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *describ
     SD_TRY(read_text_attribute(from, "scale", described->scale, sizeof described->scale));
     SD_TRY(read_array(from, "/data/mean", H5T_NATIVE_FLOAT, 1, &three, described->mean));
     SD_TRY(read_array(from, "/data/std", H5T_NATIVE_FLOAT, 1, &three, described->deviation));
+    for (int c = 0; c < three; c++)
+        if (!isfinite(described->mean[c]) || !isfinite(described->deviation[c]) || !(described->deviation[c] > 0))
+            return sd_fail(SD_ERR_DATA, "%s: /data/mean %g and /data/std %g of channel %d cannot be", from->path,
+                           described->mean[c], described->deviation[c], c);
 #define READ_MEMBER(type, member)                                                                                      \
     SD_TRY(read_array(from, "/progress/" #member, progress_##type(), 0, NULL, &described->progress.member));
     SD_PROGRESS_LIST(READ_MEMBER)
@@ -438,9 +500,12 @@ static sd_status check_tensor_count(const sd_checkpoint_file *from, sd_network *
 static sd_status read_all(const sd_checkpoint_file *from, sd_checkpoint *checkpoint, float *scratch, bool copy) {
     sd_network *network = checkpoint->network;
     const int tensors = sd_network_n_tensors(network), segments = sd_network_n_segments(network);
-    for (int i = 0; i < tensors; i++)
-        SD_TRY(read_tensor(from, "/model", sd_network_tensor(network, i), copy ? sd_network_values(network) : NULL,
-                           scratch));
+    for (int i = 0; i < tensors; i++) {
+        const sd_tensor *tensor = sd_network_tensor(network, i);
+        SD_TRY(read_tensor(from, "/model", tensor, copy ? sd_network_values(network) : NULL, scratch));
+        if (!all_finite(scratch, tensor->elems)) /* never saved so */
+            return sd_fail(SD_ERR_DATA, "%s: /model/%s has values that are not finite", from->path, tensor->name);
+    }
     int64_t kept_steps[segments];
     SD_TRY(read_array(from, "/optimizer/kept_steps", H5T_NATIVE_INT64, 1, &segments, kept_steps));
     for (int i = 0; copy && i < segments; i++)

@@ -37,11 +37,12 @@ static const char *in_hexadecimal(const XXH128_canonical_t *digest, char text[2 
 }
 
 sd_status sd_seal_check(const char *path, unsigned char *file, size_t bytes) {
-    if (bytes < SD_SEAL_BYTES || memcmp(file, MAGIC, MAGIC_BYTES) != 0)
-        return sd_fail(SD_ERR_DATA, "%s: is not a checkpoint of sdtrain-mpi (%s)", path,
-                       bytes == 0              ? "it is empty"
-                       : bytes < SD_SEAL_BYTES ? "it is shorter than the seal in front of one"
-                                               : "its first 8 bytes are others");
+    if (bytes == 0)
+        return sd_fail(SD_ERR_DATA, "%s: is empty", path);
+    if (bytes < MAGIC_BYTES || memcmp(file, MAGIC, MAGIC_BYTES) != 0)
+        return sd_fail(SD_ERR_DATA, "%s: is not a checkpoint of sdtrain-mpi (its first bytes are others)", path);
+    if (bytes < SD_SEAL_BYTES)
+        return sd_fail(SD_ERR_DATA, "%s: is cut: of its first %d bytes, %zu are left", path, SD_SEAL_BYTES, bytes);
     if (get(file + VERSION_AT) != VERSION)
         return sd_fail(SD_ERR_DATA, "%s: was written by another version (seal version %llu, this version reads %d)",
                        path, (unsigned long long)get(file + VERSION_AT), VERSION);

@@ -54,9 +54,12 @@ sd_status sd_checkpoint_list(const char *folder, uint64_t **steps, int *n) {
 }
 
 sd_status sd_checkpoint_link(const char *folder, const char *link, uint64_t step) {
-    char name[64], path[PATH_BYTES], temporary[PATH_BYTES];
+    char name[64], present[64], path[PATH_BYTES], temporary[PATH_BYTES];
     file_name(step, name, sizeof name);
     snprintf(path, sizeof path, "%s/%s", folder, link);
+    const ssize_t bytes = readlink(path, present, sizeof present); /* where nothing changes, reading is enough */
+    if (bytes == (ssize_t)strlen(name) && !memcmp(present, name, (size_t)bytes))
+        return SD_OK;
     snprintf(temporary, sizeof temporary, "%s/.%s.part", folder, link);
     unlink(temporary);
     if (symlink(name, temporary) != 0 || rename(temporary, path) != 0)

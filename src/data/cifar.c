@@ -1,6 +1,7 @@
 /* CIFAR-10 and CIFAR-100 in their official binary layout (Krizhevsky 2009): records of one label byte (CIFAR-100: coarse and
  * fine label) and three planes of 32 x 32 bytes, red, green, blue. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,14 +77,17 @@ static sd_status check_labels(const char *path, const cifar_kind *kind, const ui
 static sd_status load_file(const char *path, const cifar_kind *kind, uint8_t **records, uint32_t *n) {
     const size_t record_bytes = kind->label_bytes + IMAGE_BYTES;
     struct stat info;
-    FILE *file = fopen(path, "rb");
+    const int fd =
+        open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a pipe nobody writes to would have it wait for ever */
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "rb");
     if (!file)
         return sd_fail(SD_ERR_NOINPUT,
                        "%s: %s; launch/get-data.sh downloads the dataset, and data.path names its folder", path,
                        strerror(errno));
     sd_status status = SD_OK;
-    if (fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode) || info.st_size <= 0 ||
-        (size_t)info.st_size % record_bytes != 0) {
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        status = sd_fail(SD_ERR_DATA, "%s: is not a regular file", path);
+    } else if (info.st_size <= 0 || (size_t)info.st_size % record_bytes != 0) {
         status = sd_fail(SD_ERR_DATA,
                          "%s: has %lld bytes, which is not a whole number of records of %zu bytes; get the file "
                          "again",

@@ -2,9 +2,9 @@
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "sdtrain/file.h"
 #include "sdtrain/report.h"
 
 static sd_status failed(const sd_csv *csv) {
@@ -12,18 +12,12 @@ static sd_status failed(const sd_csv *csv) {
 }
 
 sd_status sd_csv_open(sd_csv *csv, const char *folder, const char *name, const char *header, uint64_t keep_bytes) {
-    struct stat info;
+    uint64_t kept = keep_bytes;
     snprintf(csv->path, sizeof csv->path, "%s/%s", folder, name);
-    if (keep_bytes > 0 && (stat(csv->path, &info) != 0 || (uint64_t)info.st_size < keep_bytes)) {
+    SD_TRY(sd_file_open_log(csv->path, &kept, &csv->file));
+    if (kept < keep_bytes)
         sd_log_warn("%s: does not hold the rows up to the checkpoint; it goes on without them", csv->path);
-        keep_bytes = stat(csv->path, &info) == 0 ? (uint64_t)info.st_size : 0;
-    }
-    if (keep_bytes > 0 && truncate(csv->path, (off_t)keep_bytes) != 0)
-        return failed(csv);
-    csv->file = fopen(csv->path, keep_bytes > 0 ? "a" : "w");
-    if (!csv->file)
-        return failed(csv);
-    return keep_bytes > 0 ? SD_OK : sd_csv_row(csv, "%s\n", header);
+    return kept > 0 ? SD_OK : sd_csv_row(csv, "%s\n", header);
 }
 
 sd_status sd_csv_row(sd_csv *csv, const char *format, ...) {

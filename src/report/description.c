@@ -1,15 +1,24 @@
+#include <stdlib.h>
+
+#include "sdtrain/file.h"
 #include "sdtrain/report.h"
 
 sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_drop_law *law) {
-    sd_csv csv = {0};
-    SD_TRY(sd_csv_open(&csv, folder, "schedule.csv", "branch,name,depth,drop_rate,parameters,flops", 0));
-    sd_status status = SD_OK;
-    for (int i = 0; status == SD_OK && i < law->units; i++) {
+    char path[1024], *text = NULL;
+    size_t bytes;
+    snprintf(path, sizeof path, "%s/schedule.csv", folder);
+    FILE *rows = open_memstream(&text, &bytes);
+    if (!rows)
+        return sd_fail(SD_ERR_MEMORY, "%s: out of memory while it is written", path);
+    fprintf(rows, "branch,name,depth,drop_rate,parameters,flops\n");
+    for (int i = 0; i < law->units; i++) {
         const sd_unit *unit = sd_network_unit(network, i);
-        status = sd_csv_row(&csv, "%d,%s,%d,%.17g,%zu,%.0f\n", i + 1, unit->name, unit->depth, law->rate[i],
-                            unit->parameters, unit->flops);
+        fprintf(rows, "%d,%s,%d,%.17g,%zu,%.0f\n", i + 1, unit->name, unit->depth, law->rate[i], unit->parameters,
+                unit->flops);
     }
-    sd_csv_close(&csv);
+    sd_status status = fclose(rows) == 0 ? sd_file_put(path, text)
+                                         : sd_fail(SD_ERR_MEMORY, "%s: out of memory while it is written", path);
+    free(text);
     return status;
 }
 

@@ -1,9 +1,8 @@
 #include <cjson/cJSON.h>
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "sdtrain/file.h"
 #include "sdtrain/report.h"
 
 static void add_number(cJSON *object, const char *name, double value) {
@@ -60,11 +59,10 @@ sd_status sd_summary_write(const char *folder, const sd_summary *summary) {
     cJSON *object = to_json(summary);
     char *text = cJSON_Print(object);
     cJSON_Delete(object);
-    FILE *file = text ? fopen(path, "w") : NULL;
-    bool good = file && fprintf(file, "%s\n", text) > 0;
-    good = file && fclose(file) == 0 && good;
+    sd_status status =
+        text ? sd_file_put(path, text) : sd_fail(SD_ERR_MEMORY, "%s: out of memory while it is written", path);
     free(text);
-    return good ? SD_OK : sd_fail(SD_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    return status;
 }
 
 static void print_percent(const char *name, double fraction) {

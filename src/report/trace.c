@@ -1,9 +1,9 @@
 #include <cjson/cJSON.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "sdtrain/arena.h"
+#include "sdtrain/file.h"
 #include "sdtrain/report.h"
 
 static const char *const lane_names[] = {
@@ -53,13 +53,6 @@ static cJSON *to_json(int rank, const sd_event *event) {
     return object;
 }
 
-static sd_status write_text(const char *path, const char *text) {
-    FILE *file = text ? fopen(path, "w") : NULL;
-    bool good = file && fprintf(file, "%s\n", text) > 0;
-    good = file && fclose(file) == 0 && good;
-    return good ? SD_OK : sd_fail(SD_ERR_IO, "%s: the trace cannot be written: %s", path, strerror(errno));
-}
-
 sd_status sd_trace_write(const char *path, uint64_t step, const sd_event *events, int events_a_rank, int ranks,
                          const char *const *hosts) {
     cJSON *object = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(object, "traceEvents");
@@ -77,7 +70,13 @@ sd_status sd_trace_write(const char *path, uint64_t step, const sd_event *events
     }
     char *text = cJSON_PrintUnformatted(object);
     cJSON_Delete(object);
-    sd_status status = write_text(path, text);
+    sd_status status =
+        text ? sd_file_put(path, text) : sd_fail(SD_ERR_MEMORY, "%s: out of memory while it is written", path);
     free(text);
-    return status;
+    if (status != SD_OK) {
+        char reason[1024];
+        snprintf(reason, sizeof reason, "%s", sd_error_message());
+        return sd_fail(status, "%s (the trace, log.trace)", reason);
+    }
+    return SD_OK;
 }

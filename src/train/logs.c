@@ -8,16 +8,15 @@
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
+#include "sdtrain/file.h"
 
 static sd_status write_config(const sd_run *run) {
     char path[SD_FOLDER_BYTES + 16], *text;
     snprintf(path, sizeof path, "%s/config.ini", run->folder);
     SD_TRY(sd_config_text(run->config, &text));
-    FILE *file = fopen(path, "w");
-    bool good = file && fputs(text, file) >= 0;
-    good = file && fclose(file) == 0 && good;
+    sd_status status = sd_file_put(path, text);
     free(text);
-    return good ? SD_OK : sd_fail(SD_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    return status;
 }
 
 static sd_status open_logs(sd_run *run) {

@@ -1,8 +1,10 @@
 /* From a checkpoint file to a run. Rank 0 reads; the others hear of it. */
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "run.h"
@@ -19,6 +21,21 @@ static sd_status open_file(const char *path, sd_resume *resume) {
     return SD_OK;
 }
 
+/* One that was not asked for by name must be this run's own: no link to elsewhere, and the step that its name says. */
+static sd_status open_found(const char *path, uint64_t step, sd_resume *resume) {
+    struct stat info;
+    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
+        return sd_fail(SD_ERR_DATA, "%s: is a symbolic link, which resume = auto does not follow; --resume FILE does",
+                       path);
+    SD_TRY(open_file(path, resume));
+    const uint64_t held = resume->described.progress.step;
+    return held == step ? SD_OK
+                        : sd_fail(SD_ERR_DATA,
+                                  "%s: holds step %" PRIu64 ", so it was renamed; give it back its name, "
+                                  "step-%08" PRIu64 ".h5",
+                                  path, held, held);
+}
+
 /* The newest file that is whole; those that are not are named and passed over. */
 static sd_status open_newest(const char *checkpoints, sd_resume *resume) {
     uint64_t *steps;
@@ -27,9 +44,10 @@ static sd_status open_newest(const char *checkpoints, sd_resume *resume) {
     char path[SD_FOLDER_BYTES + 64];
     for (int i = 0; i < n && !resume->found; i++) {
         sd_checkpoint_path(checkpoints, steps[i], path, sizeof path);
-        if (open_file(path, resume) != SD_OK)
+        if (open_found(path, steps[i], resume) != SD_OK) {
             sd_log_warn("%s%s", sd_error_message(), i + 1 < n ? "; trying the one before" : "");
-        else if (i > 0)
+            sd_resume_close(resume);
+        } else if (i > 0)
             sd_log_warn("%s is the newest good checkpoint", path);
     }
     free(steps);
@@ -134,6 +152,15 @@ sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
     if (!with_optimizer)
         return SD_OK;
     run->progress = resume->described.progress;
+    sd_progress *p = &run->progress;
+    if (p->batch > run->epoch_plan.steps) {
+        if (resume->described.ranks == sd_comm_size(run->comm))
+            return sd_comm_agree(run->comm,
+                                 sd_fail(SD_ERR_DATA,
+                                         "%s: is after %" PRIu64 " batches of an epoch, where an epoch has %" PRIu64,
+                                         resume->path, p->batch, run->epoch_plan.steps));
+        p->batch = run->epoch_plan.steps; /* on more ranks a short last batch may be none: the epoch is at its end */
+    }
     const int ranks = sd_comm_size(run->comm);
     SD_TRY(sd_errors_restore(run, resume->file, resume->described.ranks));
     if (resume->described.ranks != ranks) {

@@ -1,5 +1,6 @@
 /* One training step, in the order in which its data goes: plan; for each shard batch, forward, loss, backward; reduction, which
  * began meanwhile; update, log. */
+#include <math.h>
 #include <string.h>
 
 #include "run.h"

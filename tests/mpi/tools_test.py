@@ -79,7 +79,7 @@ class ToolsTest(RunTest):
     def test_a_file_of_another_length_is_found(self):
         good = self.made["run"]
         for content, word in ((good[:-1], "is cut: it has %d bytes, and was written with %d" % (len(good) - 1, len(good))),
-                              (good[:SEAL_BYTES], "is cut"), (good[:100], "shorter than the seal"), (b"", "it is empty"),
+                              (good[:SEAL_BYTES], "is cut"), (good[:100], "is cut: of its first 512 bytes, 100 are left"), (b"", "is empty"),
                               (good + b"\0", "has grown"), (b"[run]\nname = x\n" * 100, "first 8 bytes")):
             self.assert_bad(self.write("bad.h5", content), word)
 

@@ -275,7 +275,8 @@ START_TEST(a_checkpoint_without_memory_is_refused) {
     double timing[2] = {1, 2};
     make_folder(folder);
     saved_run run = {.config = config_of("optimizer.name=adamw", NULL),
-                     .checkpoint = {.config = (char[]){"[run]\n"},
+                     .checkpoint = {.deviation = {1, 1, 1},
+                                    .config = (char[]){"[run]\n"},
                                     .ranks = 1,
                                     .threads = 1,
                                     .isa = "ref",

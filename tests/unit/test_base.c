@@ -1,4 +1,4 @@
-/* base/: random numbers, memory, statuses. */
+/* base/: random numbers, memory, statuses, files. */
 #include <float.h>
 
 #include "../support.h"
@@ -255,6 +255,91 @@ START_TEST(exit_codes_are_those_of_sysexits) {
 }
 END_TEST
 
+/* ---- files that are written ---- */
+
+static void new_place(char folder[SUPPORT_PATH_BYTES], char path[SUPPORT_PATH_BYTES + 16],
+                      char target[SUPPORT_PATH_BYTES + 16]) {
+    make_folder(folder);
+    snprintf(path, SUPPORT_PATH_BYTES + 16, "%s/file", folder);
+    snprintf(target, SUPPORT_PATH_BYTES + 16, "%s/target", folder);
+}
+
+START_TEST(a_file_is_put_whole_with_the_users_umask) {
+    char folder[SUPPORT_PATH_BYTES], path[SUPPORT_PATH_BYTES + 16], target[SUPPORT_PATH_BYTES + 16];
+    char part[SUPPORT_PATH_BYTES + 32];
+    struct stat info;
+    new_place(folder, path, target);
+    snprintf(part, sizeof part, "%s.part", path);
+    umask(027);
+    write_bytes(part, "of a run that was killed", 24);
+    expect_ok(sd_file_put(path, "one\n"));
+    expect_file(path, "one\n");
+    ck_assert_int_eq(stat(path, &info), 0);
+    ck_assert_int_eq(info.st_mode & 0777, 0640);
+    expect_ok(sd_file_put(path, "two"));
+    expect_file(path, "two\n");
+    ck_assert_int_ne(access(part, F_OK), 0);
+    mkdir(part, 0777); /* no temporary file can be made: what was there stays */
+    expect_refused(sd_file_put(path, "three"), SD_ERR_IO, path, NULL);
+    expect_file(path, "two\n");
+    remove_folder(folder);
+}
+END_TEST
+
+START_TEST(nothing_is_written_through_a_link_or_into_what_is_no_file) {
+    char folder[SUPPORT_PATH_BYTES], path[SUPPORT_PATH_BYTES + 16], target[SUPPORT_PATH_BYTES + 16];
+    FILE *file;
+    uint64_t keep = 0;
+    new_place(folder, path, target);
+    write_bytes(target, "precious", 8);
+    ck_assert_int_eq(symlink(target, path), 0);
+    expect_refused(sd_file_put(path, "x"), SD_ERR_IO, path, "symbolic link", NULL);
+    expect_refused(sd_file_open_log(path, &keep, &file), SD_ERR_IO, path, "symbolic link", NULL);
+    expect_file(target, "precious");
+    remove(target); /* nor is a file made where a link leads */
+    expect_refused(sd_file_put(path, "x"), SD_ERR_IO, path, "symbolic link", NULL);
+    expect_refused(sd_file_open_log(path, &keep, &file), SD_ERR_IO, path, "symbolic link", NULL);
+    ck_assert_int_ne(access(target, F_OK), 0);
+    remove(path);
+    mkfifo(path, 0666); /* whose reader would be waited for */
+    expect_refused(sd_file_put(path, "x"), SD_ERR_IO, path, "regular file", NULL);
+    expect_refused(sd_file_open_log(path, &keep, &file), SD_ERR_IO, path, "regular file", NULL);
+    remove(path);
+    mkdir(path, 0777);
+    expect_refused(sd_file_put(path, "x"), SD_ERR_IO, path, "regular file", NULL);
+    expect_refused(sd_file_open_log(path, &keep, &file), SD_ERR_IO, path, "regular file", NULL);
+    remove_folder(folder);
+}
+END_TEST
+
+START_TEST(a_log_goes_on_behind_what_is_kept_of_it) {
+    static const struct {
+        uint64_t keep, kept;
+        const char *text;
+    } rows[] = {{0, 0, "new"}, {3, 3, "onenew"}, {6, 6, "onetwonew"}, {9, 6, "onetwonew"}};
+    char folder[SUPPORT_PATH_BYTES], path[SUPPORT_PATH_BYTES + 16], target[SUPPORT_PATH_BYTES + 16];
+    new_place(folder, path, target);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint64_t keep = rows[i].keep;
+        FILE *file;
+        write_bytes(path, "onetwo", 6);
+        expect_ok(sd_file_open_log(path, &keep, &file));
+        ck_assert_uint_eq(keep, rows[i].kept);
+        fputs("new", file);
+        fclose(file);
+        expect_file(path, rows[i].text);
+    }
+    remove(path);
+    uint64_t keep = 5;
+    FILE *file;
+    expect_ok(sd_file_open_log(path, &keep, &file));
+    ck_assert_uint_eq(keep, 0);
+    fclose(file);
+    expect_file(path, "");
+    remove_folder(folder);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("base");
     tcase_add_test(cases, philox_equals_the_published_vectors);
@@ -273,6 +358,9 @@ int main(void) {
     tcase_add_test(cases, a_failure_keeps_its_sentence_and_the_way_it_took);
     tcase_add_test(cases, a_long_failure_is_cut_and_a_long_way_too);
     tcase_add_test(cases, a_failure_is_one_line_whatever_is_in_it);
+    tcase_add_test(cases, a_file_is_put_whole_with_the_users_umask);
+    tcase_add_test(cases, nothing_is_written_through_a_link_or_into_what_is_no_file);
+    tcase_add_test(cases, a_log_goes_on_behind_what_is_kept_of_it);
     tcase_add_test(cases, exit_codes_are_those_of_sysexits);
     return run_suite("base", cases);
 }

@@ -271,8 +271,11 @@ START_TEST(damaged_cifar_files_are_refused_with_file_and_record) {
         remove(path);
         expect_open_refused(config, SD_ERR_NOINPUT, path, NULL);
         mkdir(path, 0777); /* a folder of that name is no file */
-        expect_open_refused(config, SD_ERR_DATA, path, NULL);
+        expect_open_refused(config, SD_ERR_DATA, path, "regular file", NULL);
         rmdir(path);
+        mkfifo(path, 0666); /* whose writer would be waited for */
+        expect_open_refused(config, SD_ERR_DATA, path, "regular file", NULL);
+        remove(path);
     }
     free(config);
     config = cifar_config("/nonexistent/folder", NULL);

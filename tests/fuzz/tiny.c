@@ -1,0 +1,119 @@
+#include "tiny.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../src/nn/network.h"
+#include "fuzz.h"
+#include "sdtrain/random.h"
+
+static void must(sd_status status) { fuzz_require(status == SD_OK, "%s", sd_error_message()); }
+
+static void fill(float *values, size_t n, uint32_t stream) {
+    for (size_t i = 0; i < n; i++)
+        values[i] = (float)sd_random_uniform(sd_random_at(1, stream, i, 0).word[0]) - 0.5f;
+}
+
+/* One residual with a projection: every kind of tensor that a convolutional network has. */
+static sd_network *new_network(void) {
+    const sd_kernels *kernels;
+    sd_network *network;
+    sd_residual *residual;
+    sd_residual_spec spec = {.depth = 1, .relu = true, .stride = 2, .shortcut = SD_SHORTCUT_PROJECTION};
+    const sd_conv_spec convolutions[] = {{4, 3, 2}, {4, 3, 1}};
+    sd_shape in, out;
+    must(sd_kernels_select(NULL, &kernels));
+    must(sd_network_create(kernels, 1, 3, &network));
+    must(sd_network_stem_conv(network, (sd_shape){8, 8, 3}, 2, 3, 1, false));
+    in = sd_network_shape(network);
+    must(sd_network_add_unit(network, "a", 1, &spec.unit));
+    must(sd_network_open_residual(network, spec, &residual));
+    must(sd_conv_branch_init(network, &residual->branch, "a", in, 2, convolutions, false, &out));
+    must(sd_network_close_residual(network, residual, "a", out));
+    must(sd_network_head_pool(network, 0));
+    must(sd_network_finish(network));
+    return network;
+}
+
+static const sd_config *tiny_config(void) {
+    static sd_config config; /* large */
+    sd_config_init(&config);
+    must(sd_config_set(&config, "run.name=tiny"));
+    must(sd_config_check(&config, 1));
+    return &config;
+}
+
+tiny_run tiny_new(uint32_t stream) {
+    tiny_run run = {.network = new_network()};
+    must(sd_optimizer_create(tiny_config(), run.network, &run.optimizer));
+    const size_t n = sd_network_buffer_elems(run.network);
+    fill(sd_network_values(run.network), n, stream);
+    for (int s = 0; s < sd_optimizer_n_states(run.optimizer); s++)
+        fill(sd_optimizer_state(run.optimizer, s), n, stream + 1 + (uint32_t)s);
+    for (int s = 0; s < sd_network_n_segments(run.network); s++)
+        sd_network_segment(run.network, s)->kept_steps = stream + s;
+    return run;
+}
+
+unsigned char *tiny_checkpoint(tiny_run *run, size_t *n) {
+    double timing[TINY_PHASES] = {1, 2};
+    char path[512];
+    sd_checkpoint checkpoint = {.network = run->network,
+                                .optimizer = run->optimizer,
+                                .progress = {.step = 7, .epoch = 1, .batch = 2},
+                                .mean = {0.5f, 0.5f, 0.5f},
+                                .deviation = {0.25f, 0.25f, 0.25f},
+                                .seed = 1,
+                                .ranks = 1,
+                                .threads = 1,
+                                .isa = "ref",
+                                .scale = "inference",
+                                .timing = timing,
+                                .n_phases = TINY_PHASES};
+    snprintf(path, sizeof path, "%s/tiny.h5", fuzz_folder());
+    must(sd_config_text(tiny_config(), &checkpoint.config));
+    must(sd_checkpoint_save(path, &checkpoint));
+    free(checkpoint.config);
+    unsigned char *bytes = fuzz_read(path, n);
+    remove(path);
+    return bytes;
+}
+
+sd_status tiny_load(const char *path, tiny_run *run, sd_checkpoint *described) {
+    sd_checkpoint_file *file = NULL;
+    *described = (sd_checkpoint){.n_phases = TINY_PHASES};
+    SD_TRY(sd_checkpoint_open(path, &file, described));
+    described->network = run->network;
+    described->optimizer = run->optimizer;
+    sd_status status = sd_checkpoint_apply(file, described);
+    sd_checkpoint_close(&file);
+    return status;
+}
+
+void tiny_forget(sd_checkpoint *described) {
+    free(described->config);
+    free(described->timing);
+}
+
+static uint64_t hash_bytes(uint64_t hash, const void *memory, size_t n) { /* FNV-1a */
+    const unsigned char *bytes = memory;
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ bytes[i]) * 1099511628211u;
+    return hash;
+}
+
+/* Tensor by tensor: the padding between them is nobody's. */
+uint64_t tiny_hash(tiny_run *run) {
+    uint64_t hash = 1469598103934665603u;
+    for (int i = 0; i < sd_network_n_tensors(run->network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(run->network, i);
+        hash = hash_bytes(hash, tensor->value, tensor->elems * sizeof(float));
+        for (int s = 0; tensor->kind == SD_TENSOR_PARAMETER && s < sd_optimizer_n_states(run->optimizer); s++)
+            hash = hash_bytes(hash, sd_optimizer_state(run->optimizer, s) + tensor->offset_elems,
+                              tensor->elems * sizeof(float));
+    }
+    for (int s = 0; s < sd_network_n_segments(run->network); s++)
+        hash = hash_bytes(hash, &sd_network_segment(run->network, s)->kept_steps, sizeof(int64_t));
+    return hash;
+}
