@@ -9,8 +9,7 @@
 # checkpoint must be whole, and the same command goes on. A run that completes is compared with the undisturbed one: state bit
 # for bit (sdtrain diff), logs without times, links; then the next one begins in a folder of its own.
 # SD_TRAIN and SD_SDTRAIN name the programs, build/src/sdtrain-mpi and build/src/sdtrain by default.
-set -Eeuo pipefail
-trap 'echo "torture: FAILED: line $LINENO of this script" >&2' ERR
+set -euo pipefail
 
 kills_wanted=${1:?usage: torture.sh K [SEED]}
 seed=${2:-$((EPOCHSECONDS % 32768))}
@@ -33,7 +32,7 @@ session='' # of the mpirun under way
 members() {
     local stat line name fields
     for stat in /proc/[0-9]*/stat; do
-        { line=$(<"$stat"); } 2>/dev/null || continue # it has ended meanwhile
+        { read -r line <"$stat"; } 2>/dev/null || continue # it has ended meanwhile
         name=${line#*(}
         name=${name%)*}
         read -ra fields <<<"${line##*) }"
@@ -48,6 +47,8 @@ kill_session() {
 }
 
 clean_up() {
+    local status=$?
+    if ((status != 0)) && [[ -z ${kept:-} ]]; then echo "torture: FAILED: the script itself ended with $status" >&2; fi
     if [[ -n $session ]]; then kill_session; fi
     cd /
     if [[ -z ${kept:-} ]]; then rm -rf "$folder"; fi
