@@ -122,7 +122,7 @@ const key sd_keys[] = {
     TEXT(checkpoint, resume, "auto", false,
          "auto: go on from the newest good checkpoint, if any; never; or a checkpoint file"),
 
-    WHOLE(communication, bucket_bytes, "26214400", 4096, 2147483648.0, false, "most gradient bytes in one reduction"),
+    WHOLE(communication, bucket_bytes, "1048576", 4096, 2147483648.0, false, "most gradient bytes in one reduction"),
     SWITCH(communication, skip_dropped, "true", false, "do not send the gradients of dropped branches"),
     CHOICE(communication, reduction, "fast", "fast|reproducible", NULL, true,
            "fast: the MPI library's allreduce; reproducible: the same bits on any number of ranks that divides shards"),

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 #include "comm.h"
 #include "sdtrain/arena.h"
 
-enum { NAP_NANOSECONDS = 50000, MESSAGE_BYTES = 4096 };
+enum { NAP_NANOSECONDS = 500000, MESSAGE_BYTES = 4096 };
 
 struct sd_progress_thread {
     sd_comm *comm;
@@ -28,6 +29,7 @@ struct sd_progress_thread {
     char message[MESSAGE_BYTES]; /* of a call that failed */
     uint64_t wanted, done;       /* times that work was asked for; how many of them are done with */
     bool quit;
+    atomic_bool awaited; /* somebody waits for the work to be done */
 };
 
 static void do_call(sd_progress_thread *thread) {
@@ -45,7 +47,9 @@ static void do_work(sd_progress_thread *thread) {
     const uint64_t wanted = thread->wanted;
     pthread_mutex_unlock(&thread->mutex);
     const bool finished = thread->comm->work(thread->comm->work_context);
-    if (!finished)
+    if (!finished && atomic_load_explicit(&thread->awaited, memory_order_relaxed))
+        sched_yield(); /* nobody computes on this core */
+    else if (!finished)
         nanosleep(&(struct timespec){.tv_nsec = NAP_NANOSECONDS}, NULL);
     pthread_mutex_lock(&thread->mutex);
     if (finished) {
@@ -152,8 +156,10 @@ void sd_comm_finish_work(sd_comm *comm) {
             sched_yield();
         return;
     }
+    atomic_store(&thread->awaited, true);
     pthread_mutex_lock(&thread->mutex);
     while (thread->done < thread->wanted)
         pthread_cond_wait(&thread->changed, &thread->mutex);
     pthread_mutex_unlock(&thread->mutex);
+    atomic_store(&thread->awaited, false);
 }

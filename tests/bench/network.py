@@ -52,10 +52,9 @@ BYTES_VARIANTS = {
 TIME_VARIANTS = {
     "rate 0": {"stochastic_depth.rate": "0"},
     "rate 0, poll": {"stochastic_depth.rate": "0", "communication.progress": "poll"},
-    "rate 0, thread": {"stochastic_depth.rate": "0", "communication.progress": "thread"},
+    "rate 0, one bucket after backward": {"stochastic_depth.rate": "0", "communication.bucket_bytes": "2147483648"},
     "rate 0.5, send all": {"stochastic_depth.rate": "0.5", "communication.skip_dropped": "false"},
     "rate 0.5, skip dropped": {"stochastic_depth.rate": "0.5", "communication.skip_dropped": "true"},
-    "rate 0.5, skip dropped, thread": {"stochastic_depth.rate": "0.5", "communication.progress": "thread"},
 }
 
 
