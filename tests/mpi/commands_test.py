@@ -9,13 +9,13 @@ from harness import OK, RunTest, TINY_VIT
 # The table of DESIGN.md, section 5, without what is not in this version (model.init, log.tensorboard; folder, hdf5,
 # rank, sample), and with what was added since.
 KEYS = {
-    "run": "name output seed threads max_seconds convolution",
+    "run": "name output seed threads max_seconds convolution stall_seconds",
     "data": "dataset path image_size train_samples val_samples validation augment last_batch workers",
     "model": "name classes stem patch_size dropout zero_init_residual",
     "stochastic_depth": "rate survival_prob schedule rates scope rank_divisor scale unit dropped_update",
     "optimizer": "name momentum nesterov weight_decay decay beta1 beta2 epsilon clip_norm",
     "lr": "schedule base warmup_epochs milestones gamma minimum",
-    "train": "epochs max_steps batch_size label_smoothing",
+    "train": "epochs max_steps batch_size label_smoothing on_nonfinite",
     "eval": "every_epochs train_samples",
     "checkpoint": "every_steps every_epochs every_seconds keep keep_every compression max_failures resume",
     "communication": "bucket_bytes skip_dropped reduction shards progress wire check_every",
