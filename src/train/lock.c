@@ -129,7 +129,10 @@ static sd_status refuse(const sd_lock *lock, const char *holder) {
 /* *gone: the file went away meanwhile, as its holder ended. */
 static sd_status attempt(sd_lock *lock, const char *host, bool *gone) {
     char holder[HOLDER_BYTES];
+    *gone = false;
     lock->fd = open(lock->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (lock->fd < 0 && errno == EROFS)
+        return SD_OK; /* nobody writes there; a run that must will say so */
     if (lock->fd < 0)
         return sd_fail(SD_ERR_IO, "%s: cannot be opened: %s", lock->path, strerror(errno));
     const bool locked = flock(lock->fd, LOCK_EX | LOCK_NB) == 0, refused = !locked && errno == EWOULDBLOCK;
@@ -180,7 +183,7 @@ sd_status sd_lock_take(sd_comm *comm, const sd_config *config, sd_lock **place) 
         status = sd_alloc(place, 1, sizeof **place);
         if (status == SD_OK)
             status = take(config, sd_comm_host(comm), *place);
-        if (status != SD_OK && *place)
+        if (*place && (status != SD_OK || (*place)->fd < 0))
             give_up(place);
     }
     return sd_comm_agree(comm, status);
