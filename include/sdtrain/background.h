@@ -12,14 +12,14 @@ typedef struct sd_background {
     sd_status (*job)(void *);
     void *context;
     pthread_t thread;
-    bool started;
+    bool started, threaded;
     atomic_bool done;
     sd_status status;
     char message[1024]; /* of a job that failed */
 } sd_background;
 
-/* Begins a job; none may be under way. Without a thread (SD_ERR_MEMORY) nothing is begun. */
-sd_status sd_background_begin(sd_background *background, sd_status (*job)(void *), void *context);
+/* Begins a job; none may be under way. Where no thread can be had, it is done at once. */
+void sd_background_begin(sd_background *background, sd_status (*job)(void *), void *context);
 
 /* Whether a job is under way, or done and not yet ended. */
 static inline bool sd_background_is_busy(const sd_background *background) { return background->started; }
@@ -29,5 +29,7 @@ static inline bool sd_background_is_done(const sd_background *background) {
 
 /* Waits for the job; its status and message become the caller's. SD_OK if there is none. */
 sd_status sd_background_end(sd_background *background);
+/* Waits as well, but leaves the caller's error message alone; a failure is a warning. */
+void sd_background_discard(sd_background *background);
 
 #endif

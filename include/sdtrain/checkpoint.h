@@ -46,7 +46,8 @@ extern "C" {
     X(uint64_t, bytes_full)                                                                                            \
     X(double, seconds)                                                                                                 \
     X(uint64_t, skipped_steps) /* of step: whose update was left out */                                                \
-    X(double, train_loss)      /* of the last epoch row; NAN: no value */                                              \
+    X(uint64_t, skipped_in_a_row)                                                                                      \
+    X(double, train_loss) /* of the last epoch row; NAN: no value */                                                   \
     X(double, train_accuracy)                                                                                          \
     X(double, val_loss)                                                                                                \
     X(double, val_accuracy)                                                                                            \

@@ -1,7 +1,6 @@
 #include "sdtrain/background.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static void *run(void *context) {
     sd_background *background = context;
@@ -12,21 +11,33 @@ static void *run(void *context) {
     return NULL;
 }
 
-sd_status sd_background_begin(sd_background *background, sd_status (*job)(void *), void *context) {
+void sd_background_begin(sd_background *background, sd_status (*job)(void *), void *context) {
     background->job = job;
     background->context = context;
     atomic_store(&background->done, false);
-    const int code = pthread_create(&background->thread, NULL, run, background);
-    if (code != 0)
-        return sd_fail(SD_ERR_MEMORY, "a thread could not be started: %s", strerror(code));
+    background->threaded = pthread_create(&background->thread, NULL, run, background) == 0;
+    if (!background->threaded)
+        run(background);
     background->started = true;
-    return SD_OK;
+}
+
+static void join(sd_background *background) {
+    if (background->threaded)
+        pthread_join(background->thread, NULL);
+    background->started = false;
+}
+
+void sd_background_discard(sd_background *background) {
+    if (!background->started)
+        return;
+    join(background);
+    if (background->status != SD_OK)
+        sd_log_warn("%s", background->message);
 }
 
 sd_status sd_background_end(sd_background *background) {
     if (!background->started)
         return SD_OK;
-    pthread_join(background->thread, NULL);
-    background->started = false;
+    join(background);
     return background->status == SD_OK ? SD_OK : sd_fail(background->status, "%s", background->message);
 }

@@ -153,6 +153,8 @@ sd_status sd_tool_inspect(int n, char **words, int *exit_code) {
     SD_TRY(parse_options(n, words, &o));
     sd_status status = sd_loaded_open(o.file, &l);
     if (status == SD_OK)
+        status = sd_loaded_apply(&l);
+    if (status == SD_OK)
         status = inspect(&l, &o);
     sd_loaded_close(&l);
     return status;

@@ -30,9 +30,10 @@ sd_status sd_loaded_open(const char *path, sd_loaded *l) {
         return sd_fail(SD_ERR_DATA, "%s: its /config describes no network of this version: %s", path, reason);
     }
     SD_TRY(status);
-    SD_TRY(sd_checkpoint_apply(l->file, &l->described));
     return sd_checkpoint_entries(l->file, &l->entries, &l->n_entries);
 }
+
+sd_status sd_loaded_apply(sd_loaded *l) { return sd_checkpoint_apply(l->file, &l->described); }
 
 void sd_loaded_close(sd_loaded *l) {
     sd_checkpoint_close(&l->file);

@@ -19,6 +19,8 @@ typedef struct sd_loaded {
 
 /* SD_ERR_NOINPUT; SD_ERR_DATA if any of it could not be resumed from. The caller calls sd_loaded_close() in any case. */
 sd_status sd_loaded_open(const char *path, sd_loaded *loaded);
+/* Copies what the file holds into network and optimizer, as a resume does, or says why it cannot. */
+sd_status sd_loaded_apply(sd_loaded *loaded);
 void sd_loaded_close(sd_loaded *loaded);
 
 /* Whether an entry is the group's: "/model". */

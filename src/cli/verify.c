@@ -81,14 +81,11 @@ static sd_status check_progress(const sd_loaded *l) {
         if (!rules[i].holds)
             return sd_fail(SD_ERR_DATA, "%s: its /progress cannot be: %s (%" PRIu64 ", %" PRIu64 ")", l->path,
                            rules[i].what, rules[i].a, rules[i].b);
-    for (int c = 0; c < 3; c++)
-        if (!(l->described.deviation[c] > 0))
-            return sd_fail(SD_ERR_DATA, "%s: /data/std [%d] is %g, and must be positive", l->path, c,
-                           (double)l->described.deviation[c]);
     return check_fractions(l);
 }
 
-static sd_status check(const sd_loaded *l) {
+/* Values first, as training would refuse them with fewer words. */
+static sd_status check(sd_loaded *l) {
     for (int i = 0; i < l->n_entries; i++) {
         void *values;
         SD_TRY(sd_checkpoint_read(l->file, &l->entries[i], &values));
@@ -96,6 +93,7 @@ static sd_status check(const sd_loaded *l) {
         free(values);
         SD_TRY(status);
     }
+    SD_TRY(sd_loaded_apply(l));
     return check_progress(l);
 }
 

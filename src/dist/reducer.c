@@ -101,7 +101,6 @@ float *sd_reducer_error(sd_reducer *r) { return r->wire.error; }
 
 static sd_status start(sd_reducer *r, operation *o) {
     sd_comm *comm = r->comm;
-    float *data = gradients(r) + o->first_elem;
     o->started = true;
     o->begin = sd_clock_seconds();
     switch (o->kind) {
@@ -110,10 +109,11 @@ static sd_status start(sd_reducer *r, operation *o) {
                &o->request);
         break;
     case SUM:
-        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, data, (int)o->elems, MPI_FLOAT, MPI_SUM, comm->mpi, &o->request);
+        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, gradients(r) + o->first_elem, (int)o->elems, MPI_FLOAT, MPI_SUM, comm->mpi,
+               &o->request);
         break;
     case TREE_SUM:
-        o->tree = (sd_tree_sum){.data = data,
+        o->tree = (sd_tree_sum){.data = gradients(r) + o->first_elem,
                                 .received = r->received + o->first_elem / 2,
                                 .elems = o->elems,
                                 .tag = (int)(o - r->operations)};

@@ -51,12 +51,13 @@ sd_status sd_run_check_finite(sd_run *run, uint64_t step, double loss, double lo
     char what[768];
     *usable = isfinite(loss) && sd_gradients_are_finite(run->network, &run->plan);
     if (*usable) {
-        run->skipped_in_a_row = 0;
+        run->progress.skipped_in_a_row = 0;
         return SD_OK;
     }
     SD_TRY(describe(run, loss, loss_here, what, sizeof what));
-    run->skipped_in_a_row++;
-    if (config->train.on_nonfinite == SD_NONFINITE_SKIP && run->skipped_in_a_row < MAX_SKIPPED_IN_A_ROW) {
+    run->progress.skipped_in_a_row++;
+    if (config->train.on_nonfinite == SD_NONFINITE_SKIP &&
+        run->progress.skipped_in_a_row < (uint64_t)MAX_SKIPPED_IN_A_ROW) {
         sd_log_warn("step %llu is skipped, as it is not finite: %s", (unsigned long long)step, what);
         return SD_OK;
     }

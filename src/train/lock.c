@@ -203,7 +203,9 @@ void sd_lock_release(sd_lock **place) {
     sd_lock *lock = *place;
     if (!lock)
         return;
-    if (is_there(lock))
+    char holder[HOLDER_BYTES];
+    read_holder(lock, holder, sizeof holder);
+    if (is_there(lock) && !strcmp(holder, lock->holder)) /* else it was taken over */
         unlink(lock->path);
     close(lock->fd);
     remove_made_folders(lock);

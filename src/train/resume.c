@@ -114,15 +114,17 @@ static sd_status spread(sd_comm *comm, sd_status status, sd_resume *resume) {
     return SD_OK;
 }
 
+enum { LOOK_SECONDS = 3600 }; /* allowed for files whose size is not known yet, on a slow disk */
+
 sd_status sd_resume_find(sd_comm *comm, const sd_config *config, sd_resume *resume) {
     memset(resume, 0, sizeof *resume);
-    sd_watch("looking for a checkpoint to go on from", 0);
+    sd_watch_slow("looking for a checkpoint to go on from", 0, LOOK_SECONDS);
     return spread(comm, sd_comm_rank(comm) == 0 ? find(config, resume) : SD_OK, resume);
 }
 
 sd_status sd_resume_open(sd_comm *comm, const char *path, sd_resume *resume) {
     memset(resume, 0, sizeof *resume);
-    sd_watch("reading the checkpoint", 0);
+    sd_watch_slow("reading the checkpoint", 0, LOOK_SECONDS);
     return spread(comm, sd_comm_rank(comm) == 0 ? open_file(path, resume) : SD_OK, resume);
 }
 
@@ -180,11 +182,16 @@ sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
     return SD_OK;
 }
 
-/* Points a link at a step's file, if the file is in this run's folder. */
+/* Points a link at a step's file; if that is not in this run's folder, a link to something else that is gone goes too. */
 static sd_status link_if_there(const sd_run *run, const char *link, uint64_t step) {
     char path[SD_FOLDER_BYTES + 64];
     sd_checkpoint_path(run->checkpoints, step, path, sizeof path);
-    return access(path, F_OK) == 0 ? sd_checkpoint_link(run->checkpoints, link, step) : SD_OK;
+    if (access(path, F_OK) == 0)
+        return sd_checkpoint_link(run->checkpoints, link, step);
+    snprintf(path, sizeof path, "%s/%s", run->checkpoints, link);
+    if (access(path, F_OK) != 0) /* follows the link */
+        unlink(path);
+    return SD_OK;
 }
 
 static sd_status settle(const sd_run *run) {

@@ -37,11 +37,11 @@ typedef struct sd_saver {
     sd_background background;
     sd_snapshot snapshot;
     sd_checkpoint checkpoint;
-    double *timing;       /* [ranks][SD_PHASES] */
-    double write_seconds; /* of the last write */
-    int failures;         /* in a row */
-    double last_seconds;  /* clock: of the last save; on all ranks */
-    double safe_accuracy; /* of the best checkpoint on the disk */
+    double *timing;                     /* [ranks][SD_PHASES] */
+    double copy_seconds, write_seconds; /* of the last save */
+    int failures;                       /* in a row */
+    double last_seconds;                /* clock: of the last save; on all ranks */
+    double safe_accuracy;               /* of the best checkpoint on the disk */
     uint64_t safe_step;
 } sd_saver;
 
@@ -84,8 +84,7 @@ typedef struct sd_run {
     sd_saver saver;
     sd_trace trace;      /* of the step that log.trace asks for */
     uint64_t first_step; /* of this process */
-    int skipped_in_a_row;
-    double layer_begin; /* clock: where the layer under way backward began */
+    double layer_begin;  /* clock: where the layer under way backward began */
 } sd_run;
 
 /* Brings up all parts of a run on all ranks. isa: the instruction set a checkpoint wants, or NULL. Collective. */
@@ -201,6 +200,8 @@ void sd_watch_slow(const char *doing, uint64_t step, double allowed_seconds);
 
 /* How long the slowest disk thought of takes for a checkpoint. */
 double sd_run_file_seconds(const sd_run *run);
+/* Of what a checkpoint holds. */
+size_t sd_run_state_bytes(const sd_run *run);
 
 /* The watchdog's thread; also with stall_seconds = 0, as it keeps the lock. Collective. */
 sd_status sd_watchdog_start(sd_comm *comm, const sd_config *config);

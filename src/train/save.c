@@ -20,9 +20,17 @@ sd_status sd_run_prepare_saving(sd_run *run) {
                               &saver->snapshot);
 }
 
+size_t sd_run_state_bytes(const sd_run *run) {
+    const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
+    const size_t errors = sd_reducer_error(run->reducer) ? (size_t)sd_comm_size(run->comm) : 0;
+    return sd_network_buffer_elems(run->network) * sizeof(float) * (1 + states + errors);
+}
+
 void sd_run_close_saving(sd_run *run) {
     sd_saver *saver = &run->saver;
-    sd_background_end(&saver->background);
+    if (sd_background_is_busy(&saver->background))
+        sd_watch_slow("the last checkpoint", run->progress.step, sd_run_file_seconds(run));
+    sd_background_discard(&saver->background);
     sd_snapshot_free(&saver->snapshot);
     free(saver->timing);
     free(saver->checkpoint.config);
@@ -73,7 +81,7 @@ static sd_status hear(sd_run *run, bool last_chance) {
     if (!sd_background_is_busy(&saver->background))
         return SD_OK;
     const sd_status status = sd_background_end(&saver->background);
-    run->budget.checkpoint = fmax(run->budget.checkpoint, saver->write_seconds);
+    run->budget.checkpoint = fmax(run->budget.checkpoint, saver->copy_seconds + saver->write_seconds);
     if (status == SD_OK) {
         saver->failures = 0;
         saver->safe_accuracy = saver->checkpoint.progress.best_accuracy;
@@ -146,10 +154,11 @@ sd_status sd_run_save(sd_run *run, bool planned) {
     SD_TRY(sd_errors_collect(run, run->saver.snapshot.error));
     sd_status status = root ? copy_state(run) : SD_OK;
     if (root && status == SD_OK)
-        status = sd_background_begin(&run->saver.background, write_behind, run);
+        sd_background_begin(&run->saver.background, write_behind, run);
     SD_TRY(sd_comm_agree(run->comm, status));
     run->step_begin = sd_run_charge(run, SD_PHASE_CHECKPOINT, begin);
     run->saver.last_seconds = run->step_begin;
+    run->saver.copy_seconds = run->step_begin - begin;
     return SD_OK;
 }
 

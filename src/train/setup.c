@@ -61,10 +61,10 @@ static sd_status choose_kernels(sd_run *run, const char *isa) {
     if (!isa || !strcmp(isa, run->kernels->name))
         return SD_OK;
     const sd_kernels *wanted;
-    double missing = sd_kernels_select(isa, &wanted) != SD_OK;
+    double missing = sd_kernels_select(isa, &wanted) != SD_OK || (forced && *forced); /* on any rank, for all */
     sd_error_clear();
     SD_TRY(sd_comm_max(run->comm, &missing, 1));
-    if (missing == 0 && !(forced && *forced)) {
+    if (missing == 0) {
         run->kernels = wanted;
         return SD_OK;
     }
@@ -145,6 +145,17 @@ static sd_status allocate(sd_run *run) {
     return sd_alloc(&run->label_ranks, images, sizeof *run->label_ranks);
 }
 
+/* Of what tells one data set from another: each rank reads its own copy of the files. */
+static uint64_t hash_data(const sd_dataset *dataset) {
+    const uint64_t counts[] = {sd_dataset_images(dataset, SD_SPLIT_TRAIN),
+                               sd_dataset_images(dataset, SD_SPLIT_VALIDATION), (uint64_t)sd_dataset_classes(dataset),
+                               (uint64_t)sd_dataset_image_size(dataset)};
+    const uint64_t parts[] = {sd_hash(counts, sizeof counts),
+                              sd_hash(sd_dataset_mean(dataset), SD_CHANNELS * sizeof(float)),
+                              sd_hash(sd_dataset_deviation(dataset), SD_CHANNELS * sizeof(float))};
+    return sd_hash(parts, sizeof parts);
+}
+
 static sd_status open_parts(sd_run *run) {
     const sd_config *config = run->config;
     sd_watch("opening the data", 0);
@@ -181,6 +192,7 @@ sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const
     const sd_status status = open_parts(run);
     sd_watch("waiting for the other ranks to be set up", 0);
     SD_TRY(sd_comm_agree(comm, status));
+    SD_TRY(sd_comm_check_same(comm, hash_data(run->dataset), "data set"));
     if (config->communication.progress == SD_COMMUNICATION_THREAD)
         SD_TRY(sd_comm_agree(comm, sd_comm_start_thread(comm)));
     sd_watchdog_reducer(run->reducer);

@@ -103,9 +103,7 @@ static sd_status run_with(sd_comm *comm, const sd_config *config, sd_resume *res
                     (unsigned long long)run->total_steps);
     }
     sd_resume_close(resume);
-    sd_budget_begin(&run->budget, config,
-                    sd_network_buffer_elems(run->network) * sizeof(float) *
-                        (1 + (size_t)sd_optimizer_n_states(run->optimizer)));
+    sd_budget_begin(&run->budget, config, sd_run_state_bytes(run));
     SD_TRY(sd_run_open_logs(run));
     SD_TRY(sd_comm_agree(comm, sd_run_prepare_saving(run)));
     if (run->progress.step == 0)
@@ -149,7 +147,6 @@ static sd_status print_description(const sd_run *run, size_t program_bytes) {
     const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
     const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
     const size_t size = (size_t)sd_dataset_image_size(run->dataset), ranks = (size_t)sd_comm_size(run->comm);
-    const size_t errors = sd_reducer_error(run->reducer) ? ranks : 0;
     const sd_description description = {
         .config = run->config,
         .network = run->network,
@@ -170,7 +167,7 @@ static sd_status print_description(const sd_run *run, size_t program_bytes) {
         .data_bytes = sd_dataset_bytes(run->dataset) + (size_t)sd_run_max_images(run) * size * size * SD_CHANNELS *
                                                            sizeof(float) * ((size_t)run->config->data.workers + 1),
         .program_bytes = program_bytes,
-        .checkpoint_bytes = CHECKPOINT_COPIES * buffer_bytes * (1 + states + errors),
+        .checkpoint_bytes = CHECKPOINT_COPIES * sd_run_state_bytes(run),
     };
     return sd_description_print(&description);
 }

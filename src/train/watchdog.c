@@ -50,8 +50,7 @@ void sd_watch(const char *doing, uint64_t step) { sd_watch_slow(doing, step, 0);
 
 double sd_run_file_seconds(const sd_run *run) {
     const double slow_bytes_per_s = 2e6;
-    const size_t buffers = 1 + (size_t)sd_optimizer_n_states(run->optimizer);
-    return (double)(buffers * sd_network_buffer_elems(run->network) * sizeof(float)) / slow_bytes_per_s;
+    return (double)sd_run_state_bytes(run) / slow_bytes_per_s;
 }
 
 /* ---- the thread ---- */
