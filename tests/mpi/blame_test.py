@@ -46,6 +46,12 @@ class FailedSaveTest(RunTest):
         self.assert_error(result, "the logs cannot be measured")
 
 
+class OtherDataTest(RunTest):
+    def test_a_rank_with_another_copy_of_the_data_set_is_named(self):
+        result = self.train("run", 3, code=INTERNAL, SD_FAULT="copy:2:0")
+        self.assert_error(result, "ranks disagree about the data set", "rank 2 on %s differs from the rest" % HOST)
+
+
 class SlowRankTest(RunTest):
     def test_ranks_wait_for_the_slow_one_and_it_is_named(self):
         result = self.train("run", 3, {"train.epochs": 1, "communication.check_every": 0, "log.decisions": "false"},

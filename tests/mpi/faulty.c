@@ -8,6 +8,7 @@
  *     SD_FAULT=nan:RANK:STEP     a pixel of its images is not a number
  *     SD_FAULT=nans:RANK:STEP    the same from there on
  *     SD_FAULT=inf:RANK:STEP     the gradient it begins its backward pass with is infinite
+ *     SD_FAULT=copy:RANK:0       its copy of the data set is another
  *     SD_FAULT=open:RANK:0       it does not see its data
  *     SD_FAULT=stop.PHASE:RANK:STEP, kill.PHASE:RANK:STEP    it is stopped (SIGSTOP), or killed, where PHASE begins: open, data,
  *                                forward, backward, optimizer, evaluation, checkpoint; in or after that step */
@@ -39,6 +40,8 @@ sd_batch __real_sd_loader_next(sd_loader *loader);
 sd_batch __wrap_sd_loader_next(sd_loader *loader);
 sd_status __real_sd_dataset_open(const sd_config *config, sd_dataset **dataset);
 sd_status __wrap_sd_dataset_open(const sd_config *config, sd_dataset **dataset);
+const float *__real_sd_dataset_mean(const sd_dataset *dataset);
+const float *__wrap_sd_dataset_mean(const sd_dataset *dataset);
 sd_status __real_sd_run_score(void *run, sd_split split, uint64_t n, void *score);
 sd_status __wrap_sd_run_score(void *run, sd_split split, uint64_t n, void *score);
 sd_status __real_sd_run_save(void *run, bool planned);
@@ -138,6 +141,11 @@ sd_status __wrap_sd_dataset_open(const sd_config *config, sd_dataset **dataset) 
     if (fault("open") >= 0)
         return sd_fail(SD_ERR_NOINPUT, "images.bin: Stale file handle");
     return __real_sd_dataset_open(config, dataset);
+}
+
+const float *__wrap_sd_dataset_mean(const sd_dataset *dataset) {
+    static const float other[SD_CHANNELS] = {0.1f, 0.2f, 0.3f};
+    return fault("copy") >= 0 ? other : __real_sd_dataset_mean(dataset);
 }
 
 sd_status __wrap_sd_run_score(void *run, sd_split split, uint64_t n, void *score) {
