@@ -88,8 +88,8 @@ def train(row: Row, ranks: int, rank: int, is_compiled: bool) -> None:
     import torch.nn.functional as F
     from reference_models import Branch, branches_of, build, residual_blocks, set_linear_rates
 
-    def masked_add(branch: Branch, shortcut: torch.Tensor, compute, training: bool) -> torch.Tensor:
-        return shortcut + compute() * branch.mask
+    def masked_add(branch: Branch, x: torch.Tensor, shortcut: torch.Tensor, compute, training: bool) -> torch.Tensor:
+        return shortcut + compute(x) * branch.mask
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=ranks)
