@@ -10,6 +10,7 @@
 #include "sdtrain/dist.h"
 #include "sdtrain/drop.h"
 #include "sdtrain/file.h"
+#include "sdtrain/finite.h"
 #include "sdtrain/kernels.h"
 #include "sdtrain/models.h"
 #include "sdtrain/nn.h"

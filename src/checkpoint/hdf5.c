@@ -7,6 +7,7 @@
 #include "opened.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/checkpoint.h"
+#include "sdtrain/finite.h"
 #include "seal.h"
 
 enum { FORMAT_VERSION = 1, IMAGE_STEP_BYTES = 1 << 20, MAX_PATH_BYTES = 192, MAX_CONFIG_BYTES = 1 << 20 };
@@ -297,13 +298,6 @@ static bool holds_numbers(hid_t dataset) {
     return good;
 }
 
-static bool all_finite(const float *values, size_t n) {
-    bool finite = true;
-    for (size_t i = 0; i < n; i++)
-        finite &= isfinite(values[i]) != 0;
-    return finite;
-}
-
 /* Reads a dataset whose shape must be this; converts numbers. */
 static sd_status read_array(const sd_checkpoint_file *from, const char *path, hid_t type, int dims, const int *shape,
                             void *data) {
@@ -503,7 +497,7 @@ static sd_status read_all(const sd_checkpoint_file *from, sd_checkpoint *checkpo
     for (int i = 0; i < tensors; i++) {
         const sd_tensor *tensor = sd_network_tensor(network, i);
         SD_TRY(read_tensor(from, "/model", tensor, copy ? sd_network_values(network) : NULL, scratch));
-        if (!all_finite(scratch, tensor->elems)) /* never saved so */
+        if (!sd_all_finite(scratch, tensor->elems)) /* never saved so */
             return sd_fail(SD_ERR_DATA, "%s: /model/%s has values that are not finite", from->path, tensor->name);
     }
     int64_t kept_steps[segments];

@@ -58,21 +58,8 @@ static uint64_t ordered_bits(const sd_entry *entry, const void *values, size_t i
     return bits >> 63 ? ~bits : bits | UINT64_C(1) << 63;
 }
 
-static double number_at(const sd_entry *entry, const void *values, size_t i) {
-    switch (entry->kind) {
-    case SD_ENTRY_F32:
-        return (double)((const float *)values)[i];
-    case SD_ENTRY_F64:
-        return ((const double *)values)[i];
-    case SD_ENTRY_I64:
-        return (double)((const int64_t *)values)[i];
-    default:
-        return (double)((const uint64_t *)values)[i];
-    }
-}
-
 static void print_value(const char *name, const sd_entry *entry, const void *values, size_t i) {
-    const double number = entry->kind == SD_ENTRY_TEXT ? 0 : number_at(entry, values, i);
+    const double number = entry->kind == SD_ENTRY_TEXT ? 0 : sd_entry_number(entry, values, i);
     printf("  %-6s ", name);
     switch (entry->kind) {
     case SD_ENTRY_F32:
@@ -99,7 +86,7 @@ static void print_first(const sd_entry *entry, const void *a, const void *b, siz
     print_value("B", entry, b, i);
     if (entry->kind == SD_ENTRY_TEXT)
         return;
-    const double x = number_at(entry, a, i), y = number_at(entry, b, i);
+    const double x = sd_entry_number(entry, a, i), y = sd_entry_number(entry, b, i);
     const bool is_float = entry->kind == SD_ENTRY_F32 || entry->kind == SD_ENTRY_F64;
     if (is_float && !isnan(x) && !isnan(y)) {
         const uint64_t p = ordered_bits(entry, a, i), q = ordered_bits(entry, b, i);
@@ -111,7 +98,7 @@ static void print_first(const sd_entry *entry, const void *a, const void *b, siz
 
 /* Of weights and the like: counters are of another scale. */
 static void note_largest(comparison *c, const sd_entry *entry, const void *a, const void *b, size_t i) {
-    const double difference = fabs(number_at(entry, a, i) - number_at(entry, b, i));
+    const double difference = fabs(sd_entry_number(entry, a, i) - sd_entry_number(entry, b, i));
     char place[96];
     if (entry->kind != SD_ENTRY_F32 || !isfinite(difference) || difference < c->largest ||
         (difference == c->largest && c->largest_at[0]))

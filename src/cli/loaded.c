@@ -1,5 +1,6 @@
 #include "loaded.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,4 +79,19 @@ const char *sd_entry_type(const sd_entry *entry, char text[16]) {
     else
         snprintf(text, 16, "%s%d", names[entry->kind], (int)(8 * entry->elem_bytes) & 0xff);
     return text;
+}
+
+double sd_entry_number(const sd_entry *entry, const void *values, size_t i) {
+    switch (entry->kind) {
+    case SD_ENTRY_F32:
+        return (double)((const float *)values)[i];
+    case SD_ENTRY_F64:
+        return ((const double *)values)[i];
+    case SD_ENTRY_I64:
+        return (double)((const int64_t *)values)[i];
+    case SD_ENTRY_U64:
+        return (double)((const uint64_t *)values)[i];
+    default:
+        return NAN;
+    }
 }

@@ -29,6 +29,8 @@ bool sd_entry_is_in(const sd_entry *entry, const char *group);
 const char *sd_entry_shape(const sd_entry *entry, char text[96]);
 /* The place of value number i as PyTorch counts: "[17, 0, 2, 1]"; "" for a single value. */
 const char *sd_entry_place(const sd_entry *entry, size_t i, char text[96]);
+/* Value number i as a double; NAN for text. */
+double sd_entry_number(const sd_entry *entry, const void *values, size_t i);
 /* "float32", "int64", ...: the type as stored. */
 const char *sd_entry_type(const sd_entry *entry, char text[16]);
 

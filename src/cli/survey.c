@@ -11,28 +11,13 @@
 const char *const sd_law_keys[] = {"rate", "schedule", "scope", "scale", "unit", "dropped_update"};
 const int sd_n_law_keys = sizeof sd_law_keys / sizeof sd_law_keys[0];
 
-static double value_at(const sd_entry *entry, const void *values, size_t i) {
-    switch (entry->kind) {
-    case SD_ENTRY_F32:
-        return (double)((const float *)values)[i];
-    case SD_ENTRY_F64:
-        return ((const double *)values)[i];
-    case SD_ENTRY_I64:
-        return (double)((const int64_t *)values)[i];
-    case SD_ENTRY_U64:
-        return (double)((const uint64_t *)values)[i];
-    default:
-        return NAN;
-    }
-}
-
 sd_status sd_moments_of(const sd_loaded *l, const sd_entry *entry, sd_moments *m) {
     void *values;
     double sum = 0, squares = 0;
     SD_TRY(sd_checkpoint_read(l->file, entry, &values));
     *m = (sd_moments){.min = INFINITY, .max = -INFINITY};
     for (size_t i = 0; i < entry->elems; i++) {
-        const double x = value_at(entry, values, i);
+        const double x = sd_entry_number(entry, values, i);
         m->min = fmin(m->min, x);
         m->max = fmax(m->max, x);
         sum += x;

@@ -31,9 +31,7 @@ static sd_status check_values(const sd_loaded *l, const sd_entry *entry, const v
     const uint64_t steps = l->described.progress.step;
     char place[96];
     for (size_t i = 0; i < entry->elems; i++) {
-        const double number = entry->kind == SD_ENTRY_F32   ? (double)((const float *)values)[i]
-                              : entry->kind == SD_ENTRY_F64 ? ((const double *)values)[i]
-                                                            : 0;
+        const double number = entry->kind == SD_ENTRY_TEXT ? 0 : sd_entry_number(entry, values, i);
         if (!isfinite(number) && !(isnan(number) && nan_is_good))
             return sd_fail(SD_ERR_DATA, "%s: %s%s%s is %g", l->path, entry->path, entry->dims ? " " : "",
                            sd_entry_place(entry, i, place), number);

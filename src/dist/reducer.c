@@ -321,13 +321,17 @@ static const char *const names[] = {[ASK] = "agree on the plan",
                                     [SUM_STATISTICS] = "allreduce of statistics",
                                     [GATHER] = "sum of losses"};
 
+static size_t operation_bytes(const sd_reducer *r, const operation *o) {
+    return o->elems * (o->kind == SUM_BF16 ? value_bytes(r) : sizeof(float));
+}
+
 bool sd_reducer_waits_for(const sd_reducer *r, char *text, size_t text_bytes) {
     const int posted = atomic_load(&r->posted), i = atomic_load(&r->done);
     if (i >= posted)
         return false;
     const operation *o = &r->operations[i];
     snprintf(text, text_bytes, "%s (operation %d of %d begun, %.2f MB)", names[o->kind], i + 1, posted,
-             (double)(o->elems * sizeof(float)) / 1e6);
+             (double)operation_bytes(r, o) / 1e6);
     return true;
 }
 
@@ -335,7 +339,6 @@ bool sd_reducer_operation(const sd_reducer *r, int i, sd_operation_record *recor
     if (i >= atomic_load(&r->posted))
         return false;
     const operation *o = &r->operations[i];
-    *record = (sd_operation_record){names[o->kind], o->elems * (o->kind == SUM_BF16 ? value_bytes(r) : sizeof(float)),
-                                    o->begin, o->end};
+    *record = (sd_operation_record){names[o->kind], operation_bytes(r, o), o->begin, o->end};
     return true;
 }

@@ -3,7 +3,6 @@
  * Open MPI moves data only inside its calls (its issues 8436 and 13074), and its maintainers advise a thread of one's own for what
  * shall go on meanwhile (2427). The thread sleeps a little whenever nothing has moved, since it shares a core with a thread that
  * computes; it is told of calls and of work under one mutex. */
-#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>

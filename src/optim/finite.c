@@ -1,25 +1,12 @@
-#include <string.h>
+#include "sdtrain/finite.h"
 
 #include "sdtrain/optim.h"
-
-/* A float is infinite or not a number if the bits of its exponent are all ones: one more then carries into the sign. Three integer
- * operations a value, which vectorise with any instruction set. */
-static bool all_finite(const float *values, size_t elems) {
-    const uint32_t exponent = 0x7f800000, one = 0x00800000;
-    uint32_t carried = 0;
-    for (size_t i = 0; i < elems; i++) {
-        uint32_t bits;
-        memcpy(&bits, &values[i], sizeof bits);
-        carried |= (bits & exponent) + one;
-    }
-    return carried >> 31 == 0;
-}
 
 bool sd_gradients_are_finite(sd_network *network, const sd_drop_plan *plan) {
     const float *gradients = sd_network_gradients(network);
     for (int i = 0; i < sd_network_n_segments(network); i++) {
         const sd_segment *segment = sd_network_segment(network, i);
-        if (sd_segment_is_kept(segment, plan) && !all_finite(gradients + segment->offset_elems, segment->elems))
+        if (sd_segment_is_kept(segment, plan) && !sd_all_finite(gradients + segment->offset_elems, segment->elems))
             return false;
     }
     return true;
@@ -27,7 +14,7 @@ bool sd_gradients_are_finite(sd_network *network, const sd_drop_plan *plan) {
 
 static bool is_bad(sd_network *network, const sd_drop_plan *plan, const sd_tensor *tensor) {
     return sd_segment_is_kept(sd_network_segment(network, tensor->segment), plan) &&
-           !all_finite(tensor->gradient, tensor->elems);
+           !sd_all_finite(tensor->gradient, tensor->elems);
 }
 
 /* Tensors stand in the order of the forward pass, segments in that of the backward pass. */

@@ -7,6 +7,7 @@
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
+#include "sdtrain/finite.h"
 
 sd_status sd_run_prepare_saving(sd_run *run) {
     sd_saver *saver = &run->saver;
@@ -67,13 +68,6 @@ static sd_status write_behind(void *context) {
 
 /* ---- rank 0, between steps ---- */
 
-static bool all_finite(const float *values, size_t elems) {
-    bool finite = true;
-    for (size_t i = 0; i < elems; i++)
-        finite &= isfinite(values[i]) != 0;
-    return finite;
-}
-
 /* Hears how the write under way has ended. A failure is a warning, unless it is the last chance or one too many in a row; then
  * the best checkpoint is again the best of those that are on the disk. */
 static sd_status hear(sd_run *run, bool last_chance) {
@@ -105,7 +99,7 @@ static sd_status hear(sd_run *run, bool last_chance) {
 static sd_status copy_state(sd_run *run) {
     sd_saver *saver = &run->saver;
     sd_progress *p = &run->progress;
-    if (!all_finite(sd_network_values(run->network), sd_network_buffer_elems(run->network)))
+    if (!sd_all_finite(sd_network_values(run->network), sd_network_buffer_elems(run->network)))
         return sd_fail(SD_ERR_DIVERGED,
                        "training diverged: after step %llu weights are not finite, and no checkpoint is written; lower "
                        "lr.base (%g), and start again or from %s",
