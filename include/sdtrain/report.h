@@ -22,9 +22,11 @@ typedef struct sd_csv {
     char path[1024];
 } sd_csv;
 
-/* keep_bytes = 0: a new file. Else the file is cut to its first keep_bytes and goes on there; if it is missing or shorter, a
- * warning is given and it goes on at its end. */
-sd_status sd_csv_open(sd_csv *csv, const char *folder, const char *name, const char *header, uint64_t keep_bytes);
+/* had_bytes = 0: a new file. Else it goes on behind its rows whose first column, a number that never falls, is at most `last`; later
+ * rows and a row cut short are removed. had_bytes: what these rows took when they were written; a warning if they take anything else now,
+ * as somebody has edited the file or it is gone. */
+sd_status sd_csv_open(sd_csv *csv, const char *folder, const char *name, const char *header, uint64_t last,
+                      uint64_t had_bytes);
 /* One row, with its newline; reaches the operating system at once. */
 sd_status sd_csv_row(sd_csv *csv, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The length so far; of a csv that is not open 0. */
@@ -46,6 +48,8 @@ typedef struct sd_console {
 void sd_console_init(sd_console *console, sd_display display);
 /* Shown if it is due (terminal: 5 times a second; else every half minute). */
 void sd_console_progress(sd_console *console, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A number for people, with its unit, into text; "-" for one that is not finite. Returns text. */
+const char *sd_console_number(double value, int decimals, const char *unit, char text[32]);
 /* Always shown, on a line of its own. */
 void sd_console_line(sd_console *console, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdarg.h>
 #include <unistd.h>
 
@@ -30,6 +31,14 @@ void sd_console_progress(sd_console *console, const char *format, ...) {
         fputc('\n', stderr);
     console->shown_bytes = bytes;
     fflush(stderr);
+}
+
+const char *sd_console_number(double value, int decimals, const char *unit, char text[32]) {
+    if (isfinite(value))
+        snprintf(text, 32, "%.*f%s", decimals, value, unit);
+    else
+        snprintf(text, 32, "-");
+    return text;
 }
 
 void sd_console_line(sd_console *console, const char *format, ...) {

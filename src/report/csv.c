@@ -1,6 +1,9 @@
+#include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,12 +14,40 @@ static sd_status failed(const sd_csv *csv) {
     return sd_fail(SD_ERR_IO, "%s: cannot be written: %s", csv->path, strerror(errno));
 }
 
-sd_status sd_csv_open(sd_csv *csv, const char *folder, const char *name, const char *header, uint64_t keep_bytes) {
-    uint64_t kept = keep_bytes;
+/* Whether a line is a row, and its first column. */
+static bool is_row(const char *line, uint64_t *key) {
+    char *end;
+    if (!isdigit((unsigned char)line[0]))
+        return false;
+    *key = strtoull(line, &end, 10);
+    return *end == ',';
+}
+
+/* The bytes of the whole lines before the first row with a key above last. What is no row, such as a note, is kept. */
+static uint64_t bytes_up_to(const char *path, uint64_t last) {
+    const int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+    char *line = NULL;
+    size_t room = 0;
+    uint64_t bytes = 0, key;
+    for (ssize_t n; file && (n = getline(&line, &room, file)) > 0; bytes += (uint64_t)n)
+        if (line[n - 1] != '\n' || (is_row(line, &key) && key > last))
+            break;
+    free(line);
+    if (file)
+        fclose(file);
+    return bytes;
+}
+
+sd_status sd_csv_open(sd_csv *csv, const char *folder, const char *name, const char *header, uint64_t last,
+                      uint64_t had_bytes) {
     snprintf(csv->path, sizeof csv->path, "%s/%s", folder, name);
+    uint64_t kept = had_bytes > 0 ? bytes_up_to(csv->path, last) : 0;
     SD_TRY(sd_file_open_log(csv->path, &kept, &csv->file));
-    if (kept < keep_bytes)
-        sd_log_warn("%s: does not hold the rows up to the checkpoint; it goes on without them", csv->path);
+    if (kept != had_bytes)
+        sd_log_warn("%s: has been changed since the checkpoint was written: the rows up to it take %llu bytes, where "
+                    "they took %llu; it goes on behind them",
+                    csv->path, (unsigned long long)kept, (unsigned long long)had_bytes);
     return kept > 0 ? SD_OK : sd_csv_row(csv, "%s\n", header);
 }
 

@@ -34,6 +34,10 @@ void sd_budget_begin(sd_budget *budget, const sd_config *config, size_t state_by
 
 void sd_budget_note(double *longest, double begin) { *longest = fmax(*longest, sd_clock_seconds() - begin); }
 
+bool sd_budget_is_over(const sd_budget *budget) {
+    return sd_clock_seconds() + budget->step + budget->checkpoint + MARGIN > budget->end;
+}
+
 /* Asked when a step begins, as the answer rides on that step's sums; the next chance is a step later. So this step and the next
  * must fit, and the checkpoint at the end, and one that may be due between the two; at the end of an epoch the scoring as well.
  * Scoring an image takes no longer than training on it. */

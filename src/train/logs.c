@@ -27,18 +27,19 @@ static sd_status open_logs(sd_run *run) {
     SD_TRY(sd_schedule_write(run->folder, run->network, &run->law));
     SD_TRY(sd_csv_open(&run->steps_csv, run->folder, "steps.csv",
                        "step,epoch,lr,loss,accuracy,branches,kept,bytes_reduced,bytes_full,seconds,images_per_second",
-                       p->steps_csv_bytes));
+                       p->step, p->steps_csv_bytes));
     SD_TRY(sd_csv_open(
         &run->epochs_csv, run->folder, "epochs.csv",
         "epoch,step,lr,train_loss,train_accuracy,val_loss,val_accuracy,val_top5_accuracy,train_eval_accuracy,"
         "gap,kept_fraction,seconds,images_per_second",
-        p->epochs_csv_bytes));
+        p->epoch, p->epochs_csv_bytes));
     SD_TRY(sd_csv_open(
         &run->timing_csv, run->folder, "timing.csv",
         "epoch,rank,host,data,forward,backward,communication,optimizer,evaluation,checkpoint,other,total,wait",
-        p->timing_csv_bytes));
+        p->epoch, p->timing_csv_bytes));
     if (run->config->log.decisions)
-        SD_TRY(sd_csv_open(&run->decisions_csv, run->folder, "decisions.csv", "step,kept", p->decisions_csv_bytes));
+        SD_TRY(sd_csv_open(&run->decisions_csv, run->folder, "decisions.csv", "step,kept", p->step,
+                           p->decisions_csv_bytes));
     return SD_OK;
 }
 
@@ -96,46 +97,67 @@ static sd_status write_epoch(sd_run *run, double lr, double gap) {
 
 static void show_epoch(sd_run *run, double lr) {
     const sd_progress *p = &run->progress;
-    char validation[64] = "";
+    char validation[96] = "", n[5][32];
     if (!isnan(p->val_accuracy))
-        snprintf(validation, sizeof validation, "  val loss %.4f accuracy %.2f %%", p->val_loss, 100 * p->val_accuracy);
-    sd_console_line(
-        &run->console,
-        "epoch %llu/%lld  step %llu  lr %.4g  train loss %.4f accuracy %.2f %%%s  kept %.1f %%  %.0f images/s"
-        "  %.1f s",
-        (unsigned long long)p->epoch, (long long)run->config->train.epochs, (unsigned long long)p->step, lr,
-        p->train_loss, 100 * p->train_accuracy, validation, 100 * p->epoch_kept / (double)p->epoch_decisions,
-        (double)p->epoch_images / p->epoch_seconds, p->epoch_seconds);
+        snprintf(validation, sizeof validation, "  val loss %s accuracy %s",
+                 sd_console_number(p->val_loss, 4, "", n[0]), sd_console_number(100 * p->val_accuracy, 2, " %", n[1]));
+    sd_console_line(&run->console,
+                    "epoch %llu/%lld  step %llu  lr %.4g  train loss %s accuracy %s%s  kept %s  %.0f images/s  %.1f s",
+                    (unsigned long long)p->epoch, (long long)run->config->train.epochs, (unsigned long long)p->step, lr,
+                    sd_console_number(p->train_loss, 4, "", n[2]),
+                    sd_console_number(100 * p->train_accuracy, 2, " %", n[3]), validation,
+                    sd_console_number(100 * p->epoch_kept / (double)p->epoch_decisions, 1, " %", n[4]),
+                    (double)p->epoch_images / p->epoch_seconds, p->epoch_seconds);
 }
 
-sd_status sd_run_end_epoch(sd_run *run) {
-    const sd_config *config = run->config;
-    sd_progress *p = &run->progress;
-    const double lr = sd_lr_at(config, p->step - 1, run->epoch_plan.steps);
-    sd_watch("end of the epoch", p->step);
-    p->epoch++;
-    p->train_loss = p->epoch_loss / (double)p->epoch_images;
-    p->train_accuracy = (double)p->epoch_correct / (double)p->epoch_images;
-    p->val_loss = p->val_accuracy = p->val_top5_accuracy = p->train_eval_accuracy = NAN;
-    if (config->eval.every_epochs > 0 &&
-        (p->epoch % (uint64_t)config->eval.every_epochs == 0 || p->step == run->planned_steps)) {
-        sd_score score;
-        SD_TRY(sd_run_score(run, SD_SPLIT_VALIDATION, sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION), &score));
-        if (!isfinite(score.loss))
+/* The images that the end of the epoch under way scores, of both splits. */
+static void count_scored(const sd_run *run, uint64_t *validation, uint64_t *training) {
+    const uint64_t every = (uint64_t)run->config->eval.every_epochs, epoch = run->progress.epoch + 1;
+    const uint64_t wanted = (uint64_t)run->config->eval.train_samples;
+    const uint64_t images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN);
+    const bool due = every > 0 && (epoch % every == 0 || epoch == (uint64_t)run->config->train.epochs);
+    *validation = due ? sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION) : 0;
+    *training = !due ? 0 : wanted < images ? wanted : images;
+}
+
+uint64_t sd_run_scored_images(const sd_run *run) {
+    uint64_t validation, training;
+    count_scored(run, &validation, &training);
+    return validation + training;
+}
+
+/* What is not scored is NAN. */
+static sd_status score_epoch(sd_run *run, sd_score *validation, sd_score *training, bool *stopped) {
+    uint64_t n_validation, n_training;
+    count_scored(run, &n_validation, &n_training);
+    *validation = *training = (sd_score){.loss = NAN, .top1 = NAN, .top5 = NAN};
+    if (n_validation > 0) {
+        SD_TRY(sd_run_score(run, SD_SPLIT_VALIDATION, n_validation, validation, stopped));
+        if (!*stopped && !isfinite(validation->loss))
             sd_log_warn("after step %llu the validation loss is not finite: either training diverges, or after so few "
                         "steps batch norm's running statistics are still far from the batches'",
-                        (unsigned long long)p->step);
-        p->val_loss = score.loss;
-        p->val_accuracy = score.top1;
-        p->val_top5_accuracy = score.top5;
-        if (config->eval.train_samples > 0) {
-            const uint64_t images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN);
-            const uint64_t wanted = (uint64_t)config->eval.train_samples;
-            SD_TRY(sd_run_score(run, SD_SPLIT_TRAIN, wanted < images ? wanted : images, &score));
-            p->train_eval_accuracy = score.top1;
-        }
+                        (unsigned long long)run->progress.step);
     }
+    if (n_training > 0 && !*stopped)
+        SD_TRY(sd_run_score(run, SD_SPLIT_TRAIN, n_training, training, stopped));
+    return SD_OK;
+}
+
+sd_status sd_run_end_epoch(sd_run *run, bool *stopped) {
+    sd_progress *p = &run->progress;
+    const double lr = sd_run_lr(run, run->epoch_plan.steps - 1), images = (double)p->epoch_images;
+    sd_score validation, training;
+    SD_TRY(score_epoch(run, &validation, &training, stopped));
+    if (*stopped)
+        return SD_OK;
     sd_watch("end of the epoch", p->step);
+    p->epoch++;
+    p->train_loss = images > 0 ? p->epoch_loss / images : NAN; /* NAN: no step of it was finite */
+    p->train_accuracy = images > 0 ? (double)p->epoch_correct / images : NAN;
+    p->val_loss = validation.loss;
+    p->val_accuracy = validation.top1;
+    p->val_top5_accuracy = validation.top5;
+    p->train_eval_accuracy = training.top1;
     sd_status status = write_timing(run);
     if (status == SD_OK && sd_comm_rank(run->comm) == 0) {
         status = write_epoch(run, lr, p->train_eval_accuracy - p->val_accuracy);

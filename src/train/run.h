@@ -63,7 +63,7 @@ typedef struct sd_run {
     int shards_here;                    /* of them on this rank, which computes one after another */
     sd_drop_part part;                  /* of the images of the pass under way; not with scope = global */
     sd_epoch_plan epoch_plan;
-    uint64_t planned_steps;    /* of all epochs */
+    uint64_t planned_steps;    /* with which the last epoch ends: those done, and those that are left */
     uint64_t total_steps;      /* the run ends after this one: planned_steps, or train.max_steps */
     uint64_t min_shard_images; /* batch norm and fairness need so many a shard */
 
@@ -90,6 +90,17 @@ typedef struct sd_run {
 /* Brings up all parts of a run on all ranks. isa: the instruction set a checkpoint wants, or NULL. Collective. */
 sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const char *isa);
 void sd_run_close(sd_run *run);
+
+/* Sets planned_steps and total_steps to what follows from progress: train.epochs epochs in all, whose steps to come have the length
+ * that they have on this number of ranks. Local. */
+void sd_run_plan_end(sd_run *run);
+
+/* Whether all epochs have ended, or train.max_steps are done. */
+bool sd_run_is_finished(const sd_run *run);
+
+/* The learning rate of a batch (from 0) of the epoch under way. It follows the place in the epochs, not the count of steps, of which an
+ * epoch may have had another number on other ranks. */
+double sd_run_lr(const sd_run *run, uint64_t batch);
 
 /* The images of a batch that are one of this rank's shards. */
 sd_range sd_run_shard(const sd_run *run, uint64_t images, int shard);
@@ -121,17 +132,22 @@ void sd_run_trace_phase(sd_run *run, sd_phase phase, double begin, double end);
 void sd_run_trace_segment(sd_run *run, int segment);
 sd_status sd_run_end_trace(sd_run *run, uint64_t step);
 
-/* Mean loss (without label smoothing) and accuracies of the first n images of a split, without augmentation. Collective. */
+/* Mean loss (without label smoothing) and accuracies of the first n images of a split, without augmentation. *stopped: a rank was asked
+ * to stop meanwhile (by a signal, or its wall-clock budget), so that all have left after the pass under way and *score holds nothing;
+ * with stopped NULL nobody asks. Collective. */
 typedef struct sd_score {
     double loss, top1, top5;
     uint64_t images;
 } sd_score;
-sd_status sd_run_score(sd_run *run, sd_split split, uint64_t n, sd_score *score);
+sd_status sd_run_score(sd_run *run, sd_split split, uint64_t n, sd_score *score, bool *stopped);
+/* How many images the end of the epoch under way scores. */
+uint64_t sd_run_scored_images(const sd_run *run);
 
 /* The folder and its logs on rank 0, cut to where progress says. Collective. */
 sd_status sd_run_open_logs(sd_run *run);
-/* The rows of a finished epoch; resets its partial sums. Collective. */
-sd_status sd_run_end_epoch(sd_run *run);
+/* Scores the epoch whose batches are done, writes its rows, and resets its partial sums. *stopped: asked to stop while it scored; then
+ * progress is what it was, and a run that goes on from there ends the epoch. Collective. */
+sd_status sd_run_end_epoch(sd_run *run, bool *stopped);
 /* summary.json and the closing words. Collective. */
 sd_status sd_run_summarise(sd_run *run, const char *status);
 

@@ -37,15 +37,42 @@ static uint64_t score_batch(sd_run *run, double *sums) {
     return (uint64_t)batch.images;
 }
 
-sd_status sd_run_score(sd_run *run, sd_split split, uint64_t n, sd_score *score) {
+/* Whether any rank must stop. A start that has made no step yet does not heed its budget, or it would come to nothing. Collective. */
+static sd_status ask(sd_run *run, bool *stop) {
+    const bool has_stepped = run->progress.step >= run->first_step;
+    double wish[] = {sd_stop_requested(), has_stepped && sd_budget_is_over(&run->budget)};
+    sd_watch("evaluation: whether to stop", run->progress.step);
+    SD_TRY(sd_comm_max(run->comm, wish, 2));
+    run->budget.spent = wish[1] > 0;
+    *stop = wish[0] > 0 || wish[1] > 0;
+    return SD_OK;
+}
+
+/* All passes of this rank. Ranks may differ by one in their number, but ask as often. */
+static sd_status score_all(sd_run *run, uint64_t n, double *sums, bool *stopped) {
+    const uint64_t at_once = (uint64_t)sd_run_max_images(run), shards = (uint64_t)run->shards;
+    const uint64_t largest = (n + shards - 1) / shards, passes = (largest + at_once - 1) / at_once;
+    for (int shard = 0; shard < run->shards_here; shard++) {
+        uint64_t left = sd_run_shard(run, n, shard).count;
+        for (uint64_t pass = 0; pass < passes; pass++) {
+            if (left > 0)
+                left -= score_batch(run, sums + shard * SUMS);
+            if (stopped)
+                SD_TRY(ask(run, stopped));
+            if (stopped && *stopped)
+                return SD_OK;
+        }
+    }
+    return SD_OK;
+}
+
+sd_status sd_run_score(sd_run *run, sd_split split, uint64_t n, sd_score *score, bool *stopped) {
     const double begin = sd_clock_seconds();
     const uint64_t passes = plan_passes(run, n);
     double *sums = run->sums; /* [shards_here][SUMS] */
     memset(sums, 0, (size_t)run->shards_here * SUMS * sizeof *sums);
     sd_loader_begin(run->loader, &(sd_loader_pass){.split = split, .ranges = run->ranges, .n_batches = passes});
-    for (int shard = 0; shard < run->shards_here; shard++)
-        for (uint64_t left = sd_run_shard(run, n, shard).count; left > 0;)
-            left -= score_batch(run, sums + shard * SUMS);
+    SD_TRY(score_all(run, n, sums, stopped));
     sd_loader_end(run->loader);
     sd_watch("evaluation: sums", run->progress.step);
     SD_TRY(sd_comm_sum(run->comm, sums, run->shards_here, SUMS));

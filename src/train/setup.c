@@ -124,9 +124,7 @@ static sd_status plan_steps(sd_run *run) {
             "data.last_batch = keep, but the last batch of %llu images is dropped: %d %s need at least %llu each",
             (unsigned long long)(images % batch), run->shards, shards_name(run),
             (unsigned long long)run->min_shard_images);
-    run->planned_steps = run->total_steps = (uint64_t)config->train.epochs * run->epoch_plan.steps;
-    if (config->train.max_steps > 0 && (uint64_t)config->train.max_steps < run->total_steps)
-        run->total_steps = (uint64_t)config->train.max_steps;
+    sd_run_plan_end(run);
     return SD_OK;
 }
 
@@ -226,6 +224,25 @@ void sd_run_close(sd_run *run) {
     sd_csv_close(&run->epochs_csv);
     sd_csv_close(&run->timing_csv);
     sd_csv_close(&run->decisions_csv);
+}
+
+void sd_run_plan_end(sd_run *run) {
+    const sd_progress *p = &run->progress;
+    const uint64_t epochs = (uint64_t)run->config->train.epochs, max_steps = (uint64_t)run->config->train.max_steps;
+    const uint64_t left = p->epoch < epochs ? (epochs - p->epoch) * run->epoch_plan.steps - p->batch : 0;
+    run->planned_steps = p->step + left;
+    run->total_steps = max_steps > 0 && max_steps < run->planned_steps ? max_steps : run->planned_steps;
+}
+
+bool sd_run_is_finished(const sd_run *run) {
+    const sd_progress *p = &run->progress;
+    const bool epoch_is_to_end = p->batch == run->epoch_plan.steps;
+    return p->epoch >= (uint64_t)run->config->train.epochs || (p->step >= run->total_steps && !epoch_is_to_end);
+}
+
+double sd_run_lr(const sd_run *run, uint64_t batch) {
+    const uint64_t steps = run->epoch_plan.steps;
+    return sd_lr_at(run->config, run->progress.epoch * steps + batch, steps);
 }
 
 sd_range sd_run_shard(const sd_run *run, uint64_t images, int shard) {

@@ -83,13 +83,8 @@ static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, do
 
 /* Whether this rank's clock says that the step under way, of so many images, is the last there is time for. */
 static bool out_of_time(const sd_run *run, uint64_t images) {
-    const sd_config *config = run->config;
     const bool epoch_ends = run->progress.batch + 1 == run->epoch_plan.steps;
-    const bool due =
-        config->eval.every_epochs > 0 && (run->progress.epoch + 1) % (uint64_t)config->eval.every_epochs == 0;
-    const uint64_t scored =
-        due ? sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION) + (uint64_t)config->eval.train_samples : 0;
-    return sd_budget_spent(&run->budget, epoch_ends, scored, images);
+    return sd_budget_spent(&run->budget, epoch_ends, sd_run_scored_images(run), images);
 }
 
 /* The sums over all shards come into sums[0..SUMS), the loss of this rank's into *loss_here. Collective. */
@@ -138,12 +133,24 @@ static void count(sd_run *run, uint64_t images, const double *sums) {
     progress->decisions += (uint64_t)run->plan.units;
 }
 
+static void show(sd_run *run) {
+    const sd_progress *p = &run->progress;
+    const double seen = (double)p->epoch_images;
+    char loss[32], accuracy[32];
+    sd_console_progress(&run->console, "epoch %llu/%lld  step %llu/%llu  loss %s  accuracy %s  %.0f images/s",
+                        (unsigned long long)p->epoch + 1, (long long)run->config->train.epochs,
+                        (unsigned long long)p->step, (unsigned long long)run->total_steps,
+                        sd_console_number(p->epoch_loss / seen, 4, "", loss),
+                        sd_console_number(100 * (double)p->epoch_correct / seen, 1, " %", accuracy),
+                        seen / p->epoch_seconds);
+}
+
 sd_status sd_run_step(sd_run *run, sd_wish *wish) {
     const sd_config *config = run->config;
     sd_progress *progress = &run->progress;
     const uint64_t step = progress->step + 1;
     const uint64_t images = sd_epoch_plan_batch_images(&run->epoch_plan, progress->batch);
-    const double lr = sd_lr_at(config, progress->step, run->epoch_plan.steps);
+    const double lr = sd_run_lr(run, progress->batch);
     double *sums = run->sums, loss_here;
     bool usable;
     sd_traffic traffic;
@@ -189,11 +196,6 @@ sd_status sd_run_step(sd_run *run, sd_wish *wish) {
             SD_TRY(write_row(run, images, lr, sums, traffic.parameter_bytes, seconds));
     }
     if (sd_comm_rank(run->comm) == 0)
-        sd_console_progress(
-            &run->console, "epoch %llu/%lld  step %llu/%llu  loss %.4f  accuracy %.1f %%  %.0f images/s",
-            (unsigned long long)progress->epoch + 1, (long long)config->train.epochs, (unsigned long long)step,
-            (unsigned long long)run->total_steps, progress->epoch_loss / (double)progress->epoch_images,
-            100.0 * (double)progress->epoch_correct / (double)progress->epoch_images,
-            (double)progress->epoch_images / progress->epoch_seconds);
+        show(run);
     return SD_OK;
 }

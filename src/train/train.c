@@ -62,22 +62,22 @@ static sd_status train(sd_run *run) {
     sd_wish wish = {0};
     if (config->communication.check_every > 0)
         SD_TRY(check_weights(run));
-    while (p->step < run->total_steps && !wish.stop) {
+    while (!sd_run_is_finished(run) && !wish.stop) {
         SD_TRY(train_epoch(run, &wish));
-        /* Asked to stop, save at once: the resumed run ends the epoch. */
-        const bool epoch_ends = p->batch == run->epoch_plan.steps && (!wish.stop || p->step == run->total_steps);
+        /* Asked to stop, before scoring or while it lasts, save at once: the resumed run ends the epoch. */
         const double ended = sd_clock_seconds();
-        if (epoch_ends)
-            SD_TRY(sd_run_end_epoch(run));
+        if (p->batch == run->epoch_plan.steps && !wish.stop)
+            SD_TRY(sd_run_end_epoch(run, &wish.stop));
+        const bool epoch_ended = p->batch == 0;
         sd_budget_note(&run->budget.epoch_end, ended);
-        const bool planned =
-            p->step == run->planned_steps || (epoch_ends && (due(config->checkpoint.every_epochs, p->epoch) ||
-                                                             due(config->checkpoint.every_steps, p->step)));
-        if (planned || wish.stop || wish.save || p->step == run->total_steps)
+        const bool planned = epoch_ended && (p->step == run->planned_steps ||
+                                             due(config->checkpoint.every_epochs, p->epoch) ||
+                                             due(config->checkpoint.every_steps, p->step));
+        if (planned || wish.stop || wish.save || sd_run_is_finished(run))
             SD_TRY(sd_run_save(run, planned));
     }
     SD_TRY(sd_run_finish_saving(run));
-    const bool complete = p->step == run->total_steps;
+    const bool complete = sd_run_is_finished(run);
     SD_TRY(sd_run_summarise(run, complete ? "complete" : "stopped"));
     if (complete)
         return SD_OK;
@@ -94,7 +94,8 @@ static sd_status run_with(sd_comm *comm, const sd_config *config, sd_resume *res
         bool summarised;
         SD_TRY(sd_resume_apply(resume, run, true));
         SD_TRY(sd_resume_settle(run, &summarised));
-        if (run->progress.step >= run->total_steps) {
+        sd_run_plan_end(run);
+        if (sd_run_is_finished(run)) {
             sd_log_info("already complete: %s is at step %llu of %llu", resume->path,
                         (unsigned long long)run->progress.step, (unsigned long long)run->total_steps);
             return summarised ? SD_OK : sd_run_summarise(run, "complete");
@@ -208,7 +209,8 @@ static sd_status evaluate(sd_comm *comm, const sd_config *asked, sd_resume *resu
     SD_TRY(adopt_drop(comm, resume, &config));
     SD_TRY(sd_run_open(run, comm, &config, NULL));
     SD_TRY(sd_resume_apply(resume, run, false));
-    SD_TRY(sd_run_score(run, SD_SPLIT_VALIDATION, sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION), &score));
+    const uint64_t images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION);
+    SD_TRY(sd_run_score(run, SD_SPLIT_VALIDATION, images, &score, NULL));
     if (sd_comm_rank(comm) == 0)
         printf("evaluate loss=%.6f top1=%.6f top5=%.6f images=%llu\n", score.loss, score.top1, score.top5,
                (unsigned long long)score.images);

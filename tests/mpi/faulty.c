@@ -42,8 +42,8 @@ sd_status __real_sd_dataset_open(const sd_config *config, sd_dataset **dataset);
 sd_status __wrap_sd_dataset_open(const sd_config *config, sd_dataset **dataset);
 const float *__real_sd_dataset_mean(const sd_dataset *dataset);
 const float *__wrap_sd_dataset_mean(const sd_dataset *dataset);
-sd_status __real_sd_run_score(void *run, sd_split split, uint64_t n, void *score);
-sd_status __wrap_sd_run_score(void *run, sd_split split, uint64_t n, void *score);
+sd_status __real_sd_run_score(void *run, sd_split split, uint64_t n, void *score, bool *stopped);
+sd_status __wrap_sd_run_score(void *run, sd_split split, uint64_t n, void *score, bool *stopped);
 sd_status __real_sd_run_save(void *run, bool planned);
 sd_status __wrap_sd_run_save(void *run, bool planned);
 
@@ -148,9 +148,9 @@ const float *__wrap_sd_dataset_mean(const sd_dataset *dataset) {
     return fault("copy") >= 0 ? other : __real_sd_dataset_mean(dataset);
 }
 
-sd_status __wrap_sd_run_score(void *run, sd_split split, uint64_t n, void *score) {
+sd_status __wrap_sd_run_score(void *run, sd_split split, uint64_t n, void *score, bool *stopped) {
     reach("evaluation");
-    return __real_sd_run_score(run, split, n, score);
+    return __real_sd_run_score(run, split, n, score, stopped);
 }
 
 sd_status __wrap_sd_run_save(void *run, bool planned) {

@@ -18,7 +18,7 @@ START_TEST(a_new_csv_has_its_header_and_then_rows) {
     make_folder(folder);
     path_in(folder, "a.csv", path);
     write_bytes(path, "of another run\n1,2,3\n", 21);
-    expect_ok(sd_csv_open(&csv, folder, "a.csv", "step,loss", 0));
+    expect_ok(sd_csv_open(&csv, folder, "a.csv", "step,loss", 0, 0));
     expect_file(path, "step,loss\n"); /* at once: what is written can be read while it grows */
     expect_ok(sd_csv_row(&csv, "%d,%s\n", 1, "0.5"));
     expect_ok(sd_csv_row(&csv, "%d,\n", 2));
@@ -41,22 +41,48 @@ START_TEST(a_csv_is_cut_to_the_checkpoint_and_goes_on) {
     uint64_t bytes;
     make_folder(folder);
     path_in(folder, "a.csv", path);
-    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", 0));
-    expect_ok(sd_csv_row(&csv, "1\n"));
+    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h,x", 0, 0));
+    expect_ok(sd_csv_row(&csv, "1,a\n"));
+    expect_ok(sd_csv_row(&csv, "2,b\n"));
     expect_ok(sd_csv_length(&csv, &bytes));
     const uint64_t keep = bytes;
-    expect_ok(sd_csv_row(&csv, "2\n"));
-    expect_ok(sd_csv_row(&csv, "3, a row that is cut in the midd"));
+    expect_ok(sd_csv_row(&csv, "3,c\n"));
+    expect_ok(sd_csv_row(&csv, "4,a row that is cut in the midd"));
     sd_csv_close(&csv);
-    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", keep));
-    expect_file(path, "h\n1\n");
+    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h,x", 2, keep));
+    expect_file(path, "h,x\n1,a\n2,b\n");
     expect_ok(sd_csv_length(&csv, &bytes));
     ck_assert_uint_eq(bytes, keep);
-    expect_ok(sd_csv_row(&csv, "2b\n"));
+    expect_ok(sd_csv_row(&csv, "3,d\n"));
     expect_ok(sd_csv_length(&csv, &bytes));
-    ck_assert_uint_eq(bytes, keep + 3);
+    ck_assert_uint_eq(bytes, keep + 4);
     sd_csv_close(&csv);
-    expect_file(path, "h\n1\n2b\n");
+    expect_file(path, "h,x\n1,a\n2,b\n3,d\n");
+    remove_folder(folder);
+}
+END_TEST
+
+/* An editor has written other line ends and a note, a run of another folder has other lengths: rows are never cut in their middle. */
+START_TEST(a_csv_that_was_edited_goes_on_in_a_new_line) {
+    static const char *const edited[][2] = {
+        {"step,loss\r\n1,0.5\r\n2,0.4\r\n3,0.3\r\n", "step,loss\r\n1,0.5\r\n2,0.4\r\n3,new\n"},
+        {"# looks good so far\nstep,loss\n1,0.5\n2,0.4\n3,0.3\n", "# looks good so far\nstep,loss\n1,0.5\n2,0.4\n3,new\n"},
+        {"step,loss\n1,0.512345678\n2,0.4\n3,0.3\n", "step,loss\n1,0.512345678\n2,0.4\n3,new\n"},
+        {"step,loss\n2,0.4\n10,0.1\n", "step,loss\n2,0.4\n3,new\n"},
+        {"step,loss\n1,0.5\n2,0.", "step,loss\n1,0.5\n3,new\n"},
+        {"step,loss\n1,0.5\n2,0.4\n\n3,0.3\n", "step,loss\n1,0.5\n2,0.4\n\n3,new\n"},
+    };
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    make_folder(folder);
+    path_in(folder, "a.csv", path);
+    for (size_t i = 0; i < sizeof edited / sizeof edited[0]; i++) {
+        sd_csv csv = {0};
+        write_bytes(path, edited[i][0], strlen(edited[i][0]));
+        expect_ok(sd_csv_open(&csv, folder, "a.csv", "step,loss", 2, 22));
+        expect_ok(sd_csv_row(&csv, "3,new\n"));
+        sd_csv_close(&csv);
+        expect_file(path, edited[i][1]);
+    }
     remove_folder(folder);
 }
 END_TEST
@@ -66,16 +92,16 @@ START_TEST(a_csv_that_is_missing_or_shorter_goes_on_at_its_end) {
     sd_csv csv = {0};
     make_folder(folder);
     path_in(folder, "a.csv", path);
-    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", 1000)); /* missing */
+    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", 9, 1000)); /* missing */
     expect_ok(sd_csv_row(&csv, "1\n"));
     sd_csv_close(&csv);
     expect_file(path, "h\n1\n");
-    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", 1000)); /* shorter */
+    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", 9, 1000)); /* shorter */
     expect_ok(sd_csv_row(&csv, "2\n"));
     sd_csv_close(&csv);
     expect_file(path, "h\n1\n2\n");
     write_bytes(path, "", 0);
-    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", 1000)); /* empty: its header is missing, too */
+    expect_ok(sd_csv_open(&csv, folder, "a.csv", "h", 9, 1000)); /* empty: its header is missing, too */
     expect_ok(sd_csv_row(&csv, "3\n"));
     sd_csv_close(&csv);
     expect_file(path, "h\n3\n");
@@ -87,12 +113,12 @@ START_TEST(a_csv_that_cannot_be_written_is_reported_with_its_path) {
     char folder[SUPPORT_PATH_BYTES];
     sd_csv csv = {0};
     make_folder(folder);
-    expect_refused(sd_csv_open(&csv, "/nonexistent/folder", "a.csv", "h", 0), SD_ERR_IO, "/nonexistent/folder/a.csv",
+    expect_refused(sd_csv_open(&csv, "/nonexistent/folder", "a.csv", "h", 0, 0), SD_ERR_IO, "/nonexistent/folder/a.csv",
                    NULL);
     sd_csv_close(&csv);
     if (access("/dev/full", W_OK) == 0) {
         csv = (sd_csv){0};
-        expect_refused(sd_csv_open(&csv, "/dev", "full", "h", 0), SD_ERR_IO, "/dev/full", NULL);
+        expect_refused(sd_csv_open(&csv, "/dev", "full", "h", 0, 0), SD_ERR_IO, "/dev/full", NULL);
         sd_csv_close(&csv);
     }
     remove_folder(folder);
@@ -429,6 +455,7 @@ int main(void) {
     TCase *cases = tcase_create("report");
     tcase_add_test(cases, a_new_csv_has_its_header_and_then_rows);
     tcase_add_test(cases, a_csv_is_cut_to_the_checkpoint_and_goes_on);
+    tcase_add_test(cases, a_csv_that_was_edited_goes_on_in_a_new_line);
     tcase_add_test(cases, a_csv_that_is_missing_or_shorter_goes_on_at_its_end);
     tcase_add_test(cases, a_csv_that_cannot_be_written_is_reported_with_its_path);
     tcase_add_test(cases, numbers_have_nine_digits_and_no_value_is_empty);
