@@ -6,6 +6,7 @@
  *     /communication/error/<rank>/<parameter name>   what rounding for the wire has kept back, with communication.wire = bf16
  *     /progress/<member>                    sd_progress; /progress/timing [ranks, phases]
  *     /data/mean, /data/std                 normalisation of the training images
+ *     /data/images, /data/hash              [2] of training and validation; of all of the data set
  *     /config                               the resolved configuration, INI text
  *     attributes of /                       format_version, seed, ranks, threads, isa, scale
  *
@@ -86,6 +87,7 @@ typedef struct sd_checkpoint {
     sd_progress progress;
     char *config; /* loading: allocated, caller frees */
     float mean[3], deviation[3];
+    uint64_t train_images, validation_images, data_hash; /* what it was trained on (sd_dataset_hash()); 0, 0, 0: an older file */
     uint32_t seed;
     int ranks, threads;
     char isa[16];
@@ -135,8 +137,9 @@ void sd_checkpoint_path(const char *folder, uint64_t step, char *path, size_t pa
 sd_status sd_checkpoint_list(const char *folder, uint64_t **steps, int *n);
 /* Points FOLDER/link at a step's file, in one move. */
 sd_status sd_checkpoint_link(const char *folder, const char *link, uint64_t step);
-/* Renames what lies after a step that a run goes back to: STEP.h5 becomes STEP.h5.aside, which no run takes for its own. */
-sd_status sd_checkpoint_set_aside(const char *folder, uint64_t step);
+/* Renames those of steps first to last, which are not of the history of a run that goes back: STEP.h5 becomes STEP.h5.aside, which no
+ * run takes for its own. */
+sd_status sd_checkpoint_set_aside(const char *folder, uint64_t first, uint64_t last);
 /* Removes all but the newest keep, the best (0: none), and those whose step is a multiple of keep_every (0: none). Files that do not
  * go are left with a warning. */
 void sd_checkpoint_retain(const char *folder, int keep, uint64_t keep_every, uint64_t best_step);

@@ -36,6 +36,8 @@ int sd_dataset_classes(const sd_dataset *dataset);
 int sd_dataset_image_size(const sd_dataset *dataset);
 uint32_t sd_dataset_images(const sd_dataset *dataset, sd_split split);
 size_t sd_dataset_bytes(const sd_dataset *dataset); /* of images held in memory */
+/* A hash of all images and labels of its files, whichever of them are used: equal for copies of one data set, wherever they lie. */
+uint64_t sd_dataset_hash(const sd_dataset *dataset);
 
 /* Per-channel mean and standard deviation of the training images, of pixels in 0..1: [SD_CHANNELS] each. Synthetic images:
  * 0.5 and 0.25 by definition. An evaluation replaces them by those of the checkpoint's training. */

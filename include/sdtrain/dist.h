@@ -64,12 +64,9 @@ sd_status sd_comm_max(sd_comm *comm, double *values, int n);
 /* Rank 0 receives everybody's bytes, in order of ranks (all: [ranks][bytes], read on rank 0 only). Collective. */
 sd_status sd_comm_gather(sd_comm *comm, const void *mine, size_t bytes, void *all);
 
-/* SD_ERR_INTERNAL on all ranks if the hash is not the same on all; rank 0's message names the odd rank and its host (with two
+/* SD_ERR_INTERNAL on all ranks if the hash (sdtrain/hash.h) is not the same on all; rank 0's message names the odd rank and its host (with two
  * ranks, both). what: "weights", "configuration". Collective. */
 sd_status sd_comm_check_same(sd_comm *comm, uint64_t hash, const char *what);
-
-/* XXH3 of bytes, for sd_comm_check_same(). Local. */
-uint64_t sd_hash(const void *data, size_t bytes);
 
 /* The hash of what all ranks must hold alike in a step: law, step, and the decisions drawn from them. Local. */
 uint64_t sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan);

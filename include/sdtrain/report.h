@@ -22,9 +22,11 @@ typedef struct sd_csv {
     char path[1024];
 } sd_csv;
 
-/* had_bytes = 0: a new file. Else it goes on behind its rows whose first column, a number that never falls, is at most `last`; later
- * rows and a row cut short are removed. had_bytes: what these rows took when they were written; a warning if they take anything else now,
- * as somebody has edited the file or it is gone. */
+/* The bytes of a file up to its first row whose first column, a number that never falls, is above last, or that is cut short. What is no row,
+ * such as a note, counts to the rows before it. 0 if there is no such file. */
+uint64_t sd_csv_bytes_up_to(const char *folder, const char *name, uint64_t last);
+/* had_bytes = 0: a new file. Else it goes on behind its rows up to `last`, as above; what is behind them is removed. had_bytes: what they took
+ * when they were written; a warning if they take anything else now, as somebody has edited the file or it is gone. */
 sd_status sd_csv_open(sd_csv *csv, const char *folder, const char *name, const char *header, uint64_t last,
                       uint64_t had_bytes);
 /* One row, with its newline; reaches the operating system at once. */
@@ -77,6 +79,7 @@ typedef struct sd_description {
     sd_network *network;
     const sd_drop_law *law;
     const char *isa, *folder;
+    const char *start; /* where training would begin */
     int ranks, threads, image_size;
     uint64_t train_images, validation_images, steps_per_epoch, total_steps;
     uint64_t rank_images, shard_images; /* the largest share of a batch, and what of it is computed together */
@@ -120,7 +123,9 @@ sd_blame sd_blame_find(const double *waited, int ranks, double seconds);
 
 /* summary.json. Text members end up as strings, numbers that are NAN as null. */
 typedef struct sd_summary {
-    const char *run_folder, *host, *mpi, *isa, *status; /* status: "complete", "stopped" */
+    const char *run_folder, *host, *mpi, *isa;
+    const char *status; /* "running", "stopped", "complete", "diverged" */
+    const char *job;    /* of --job; NULL: none */
     sd_blame waited_for;
     const char *waited_for_host; /* of that rank; NULL: nobody stands out */
     int ranks, threads;
@@ -132,6 +137,12 @@ typedef struct sd_summary {
     uint64_t parameters;
 } sd_summary;
 sd_status sd_summary_write(const char *folder, const sd_summary *summary);
+/* What the summary of a folder says of its last start; "" where it says nothing, or there is none. */
+enum { SD_JOB_BYTES = 121 };
+typedef struct sd_last_start {
+    char status[16], job[SD_JOB_BYTES];
+} sd_last_start;
+sd_last_start sd_summary_last_start(const char *folder);
 /* The same for a person, on standard output. */
 void sd_summary_print(const sd_summary *summary);
 

@@ -11,6 +11,7 @@
 #include "sdtrain/drop.h"
 #include "sdtrain/file.h"
 #include "sdtrain/finite.h"
+#include "sdtrain/hash.h"
 #include "sdtrain/kernels.h"
 #include "sdtrain/models.h"
 #include "sdtrain/nn.h"

@@ -169,7 +169,9 @@ static hid_t progress_double(void) { return H5T_NATIVE_DOUBLE; }
 
 static bool write_rest(hid_t file, const sd_checkpoint *checkpoint) {
     const sd_progress *progress = &checkpoint->progress;
-    const int version = FORMAT_VERSION, three = 3, timing_shape[2] = {checkpoint->ranks, checkpoint->n_phases};
+    const int version = FORMAT_VERSION, two = 2, three = 3;
+    const int timing_shape[2] = {checkpoint->ranks, checkpoint->n_phases};
+    const uint64_t images[2] = {checkpoint->train_images, checkpoint->validation_images};
     bool good = true;
 #define WRITE_MEMBER(type, member)                                                                                     \
     good = good && write_array(file, "/progress/" #member, progress_##type(), 0, NULL, &progress->member);
@@ -178,6 +180,8 @@ static bool write_rest(hid_t file, const sd_checkpoint *checkpoint) {
     return good && write_array(file, "/progress/timing", H5T_NATIVE_DOUBLE, 2, timing_shape, checkpoint->timing) &&
            write_array(file, "/data/mean", H5T_NATIVE_FLOAT, 1, &three, checkpoint->mean) &&
            write_array(file, "/data/std", H5T_NATIVE_FLOAT, 1, &three, checkpoint->deviation) &&
+           write_array(file, "/data/images", H5T_NATIVE_UINT64, 1, &two, images) &&
+           write_array(file, "/data/hash", H5T_NATIVE_UINT64, 0, NULL, &checkpoint->data_hash) &&
            write_text(file, "/config", checkpoint->config) &&
            write_attribute(file, "format_version", H5T_NATIVE_INT, &version) &&
            write_attribute(file, "seed", H5T_NATIVE_UINT32, &checkpoint->seed) &&
@@ -370,6 +374,20 @@ static sd_status read_config(const sd_checkpoint_file *from, char **text) {
     return status;
 }
 
+/* Which data it was trained on; older files do not say. */
+static sd_status read_data(const sd_checkpoint_file *from, sd_checkpoint *described) {
+    const int two = 2;
+    uint64_t images[2] = {0};
+    described->data_hash = 0;
+    if (H5Lexists(from->file, "/data/hash", H5P_DEFAULT) > 0) {
+        SD_TRY(read_array(from, "/data/images", H5T_NATIVE_UINT64, 1, &two, images));
+        SD_TRY(read_array(from, "/data/hash", H5T_NATIVE_UINT64, 0, NULL, &described->data_hash));
+    }
+    described->train_images = images[0];
+    described->validation_images = images[1];
+    return SD_OK;
+}
+
 static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *described) {
     int version = 0;
     const int three = 3;
@@ -388,6 +406,7 @@ static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *describ
         if (!isfinite(described->mean[c]) || !isfinite(described->deviation[c]) || !(described->deviation[c] > 0))
             return sd_fail(SD_ERR_DATA, "%s: /data/mean %g and /data/std %g of channel %d cannot be", from->path,
                            described->mean[c], described->deviation[c], c);
+    SD_TRY(read_data(from, described));
 #define READ_MEMBER(type, member)                                                                                      \
     SD_TRY(read_array(from, "/progress/" #member, progress_##type(), 0, NULL, &described->progress.member));
     SD_PROGRESS_LIST(READ_MEMBER)

@@ -67,21 +67,24 @@ sd_status sd_checkpoint_link(const char *folder, const char *link, uint64_t step
     return SD_OK;
 }
 
-sd_status sd_checkpoint_set_aside(const char *folder, uint64_t step) {
+sd_status sd_checkpoint_set_aside(const char *folder, uint64_t first, uint64_t last) {
     uint64_t *steps;
     int n, moved = 0;
     sd_status status = sd_checkpoint_list(folder, &steps, &n);
-    for (; status == SD_OK && moved < n && steps[moved] > step; moved++) {
+    for (int i = 0; status == SD_OK && i < n; i++) {
         char path[PATH_BYTES], aside[PATH_BYTES + 8];
-        sd_checkpoint_path(folder, steps[moved], path, sizeof path);
+        if (steps[i] < first || steps[i] > last)
+            continue;
+        sd_checkpoint_path(folder, steps[i], path, sizeof path);
         snprintf(aside, sizeof aside, "%s.aside", path);
         if (rename(path, aside) != 0)
             status = sd_fail(SD_ERR_IO, "%s: cannot be renamed: %s", path, strerror(errno));
+        moved++;
     }
     free(steps);
     if (status == SD_OK && moved > 0)
-        sd_log_info("%s: %d checkpoint%s after step %" PRIu64 " set aside as *.h5.aside", folder, moved,
-                    moved == 1 ? "" : "s", step);
+        sd_log_info("%s: %d checkpoint%s of steps that this run goes back before set aside as *.h5.aside", folder, moved,
+                    moved == 1 ? "" : "s");
     return status;
 }
 

@@ -12,7 +12,7 @@
 enum { MAX_SETTINGS = 256, MAX_CONFIG_BYTES = 1 << 20 };
 
 typedef struct options {
-    const char *config, *evaluate, *resume;
+    const char *config, *evaluate, *resume, *job;
     const char *settings[MAX_SETTINGS];
     int n_settings;
     bool check, help, version, link; /* link: of a forecast is given */
@@ -20,9 +20,17 @@ typedef struct options {
 } options;
 
 static const char usage[] =
-    "usage: mpirun -np RANKS sdtrain-mpi CONFIG.ini [--set section.key=value ...] [--resume auto|never|FILE]\n"
+    "usage: mpirun -np RANKS sdtrain-mpi CONFIG.ini [--set section.key=value ...] [--resume auto|never|FILE] [--job ID]\n"
     "                                    [--check [--ranks R,... [--link-gbit G] [--latency-us U]]]\n"
     "                                    [--evaluate CHECKPOINT] [--help] [--version]\n";
+
+static bool is_job(const char *text) {
+    const size_t bytes = strlen(text);
+    bool good = bytes > 0 && bytes < SD_JOB_BYTES;
+    for (size_t i = 0; i < bytes; i++)
+        good = good && (unsigned char)text[i] >= ' ' && text[i] != 0x7f;
+    return good;
+}
 
 static sd_status parse_options(int argc, char **argv, options *o) {
     for (int i = 1; i < argc; i++) {
@@ -39,11 +47,14 @@ static sd_status parse_options(int argc, char **argv, options *o) {
             SD_TRY(sd_forecast_set(&o->forecast, word, value));
             o->link = o->link || strcmp(word, "--ranks") != 0;
             i++;
-        } else if (!strcmp(word, "--set") || !strcmp(word, "--resume") || !strcmp(word, "--evaluate")) {
+        } else if (!strcmp(word, "--set") || !strcmp(word, "--resume") || !strcmp(word, "--job") ||
+                   !strcmp(word, "--evaluate")) {
             if (!value)
                 return sd_fail(SD_ERR_USAGE, "%s needs a value (--help shows how)", word);
             if (!strcmp(word, "--resume"))
                 o->resume = value;
+            else if (!strcmp(word, "--job"))
+                o->job = value;
             else if (!strcmp(word, "--evaluate"))
                 o->evaluate = value;
             else if (o->n_settings == MAX_SETTINGS)
@@ -60,6 +71,8 @@ static sd_status parse_options(int argc, char **argv, options *o) {
             o->config = word;
         }
     }
+    if (o->job && !is_job(o->job))
+        return sd_fail(SD_ERR_USAGE, "--job is an ID of 1 to %d printable characters", SD_JOB_BYTES - 1);
     if (!o->config && !o->help && !o->version)
         return sd_fail(SD_ERR_USAGE, "a configuration file is expected (--help shows how)");
     if (o->check && o->evaluate)
@@ -76,7 +89,7 @@ static uint64_t what_is_asked(const options *o) {
     const uint64_t flags = (uint64_t)o->help << 2 | (uint64_t)o->version << 1 | (uint64_t)o->check;
     const double link[] = {o->forecast.link_gbit, o->forecast.latency_us};
     return flags ^ (o->evaluate ? sd_hash(o->evaluate, strlen(o->evaluate)) : 0) ^ sd_hash(link, sizeof link) ^
-           sd_hash(o->forecast.ranks, (size_t)o->forecast.n * sizeof *o->forecast.ranks);
+           (o->job ? sd_hash(o->job, strlen(o->job)) << 3 : 0) ^ sd_hash(o->forecast.ranks, (size_t)o->forecast.n * sizeof *o->forecast.ranks);
 }
 
 static void print_help(void) {
@@ -85,6 +98,8 @@ static void print_help(void) {
         "\nTrains a ResNet or ViT with stochastic depth, data-parallel over MPI ranks, as CONFIG.ini says.\n\n"
         "  --set section.key=value   overrides a key of the file; may be given often\n"
         "  --resume auto|never|FILE  overrides checkpoint.resume\n"
+        "  --job ID                  for what starts a command again: starts with the same ID are one job; the first does what resume\n"
+        "                            says, later ones go on with what the job has written; one that has diverged is refused (78)\n"
         "  --check                   validates everything and prints model, drop rates, savings and memory; trains nothing\n"
         "  --ranks R[,R...]          with --check: times steps here for some seconds, and predicts them on 1 to 4096 ranks\n"
         "  --link-gbit G             of each rank, for --ranks; default 10\n"
@@ -159,11 +174,11 @@ static sd_status run(sd_comm *comm, const options *o) {
     static sd_config config; /* large */
     SD_TRY(load_config(comm, o, &config));
     if (o->check)
-        return sd_train_check(comm, &config, &o->forecast);
+        return sd_train_check(comm, &config, o->job, &o->forecast);
     if (o->evaluate)
         return sd_train_evaluate(comm, &config, o->evaluate);
     sd_train_catch_signals();
-    return sd_train(comm, &config);
+    return sd_train(comm, &config, o->job);
 }
 
 int main(int argc, char **argv) {

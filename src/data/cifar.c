@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "sdtrain/arena.h"
+#include "sdtrain/hash.h"
 #include "source.h"
 
 enum {
@@ -145,6 +146,10 @@ sd_status sd_cifar_open(const sd_config *config, sd_source **source) {
     if (stat(folder, &info) != 0) /* path is the folder itself, not its parent */
         snprintf(folder, sizeof folder, "%s", config->data.path);
     sd_status status = load_files(folder, kind, data);
+    const size_t record_bytes = kind->label_bytes + IMAGE_BYTES;
+    const uint64_t parts[] = {sd_hash(data->train, data->source.n_train * record_bytes),
+                              sd_hash(data->test, data->source.n_test * record_bytes)};
+    data->source.hash = sd_hash(parts, sizeof parts);
     data->source.bytes = ((size_t)data->source.n_train + data->source.n_test) * (kind->label_bytes + IMAGE_BYTES);
     if (status != SD_OK)
         close_cifar(&data->source);

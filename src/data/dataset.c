@@ -150,6 +150,7 @@ void sd_dataset_describe(const sd_config *config, int *image_size, int *classes)
 int sd_dataset_classes(const sd_dataset *dataset) { return dataset->source->classes; }
 int sd_dataset_image_size(const sd_dataset *dataset) { return dataset->source->image_size; }
 size_t sd_dataset_bytes(const sd_dataset *dataset) { return dataset->source->bytes; }
+uint64_t sd_dataset_hash(const sd_dataset *dataset) { return dataset->source->hash; }
 const float *sd_dataset_mean(const sd_dataset *dataset) { return dataset->mean; }
 const float *sd_dataset_deviation(const sd_dataset *dataset) { return dataset->deviation; }
 

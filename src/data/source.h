@@ -9,6 +9,7 @@ struct sd_source {
     int classes, image_size;
     uint32_t n_train, n_test;
     size_t bytes;                  /* held in memory */
+    uint64_t hash;                 /* of every image and label; procedural images: of what they are made from */
     const float *mean, *deviation; /* NULL: to be measured on the training images */
     /* Image index of the training or test part as [size, size, 3] bytes; returns its label. Thread-safe. */
     int32_t (*read)(const sd_source *source, bool test, uint32_t index, uint8_t *pixels);

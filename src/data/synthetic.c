@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "sdtrain/arena.h"
+#include "sdtrain/hash.h"
 #include "sdtrain/random.h"
 #include "source.h"
 
@@ -153,6 +154,8 @@ sd_status sd_synthetic_open(const sd_config *config, sd_source **source) {
         .close = close_synthetic,
     };
     sd_synthetic_describe(config, &(*source)->image_size, &(*source)->classes);
+    const int of[] = {SEED, (*source)->image_size, (*source)->classes};
+    (*source)->hash = sd_hash(of, sizeof of);
     if ((*source)->n_train >= TEST_OFFSET || (*source)->n_test >= TEST_OFFSET)
         return sd_config_fail(config, "data.train_samples", "at most %u synthetic images can be made", TEST_OFFSET - 1);
     return SD_OK;

@@ -2,17 +2,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "comm.h"
 #include "sdtrain/arena.h"
+#include "sdtrain/hash.h"
 
 typedef struct testimony {
     uint64_t hash;
     char host[SD_HOST_BYTES];
 } testimony;
-
-uint64_t sd_hash(const void *data, size_t bytes) { return XXH3_64bits(data, bytes); }
 
 uint64_t sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan) {
     const size_t units = (size_t)plan->units;

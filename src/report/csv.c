@@ -23,8 +23,9 @@ static bool is_row(const char *line, uint64_t *key) {
     return *end == ',';
 }
 
-/* The bytes of the whole lines before the first row with a key above last. What is no row, such as a note, is kept. */
-static uint64_t bytes_up_to(const char *path, uint64_t last) {
+uint64_t sd_csv_bytes_up_to(const char *folder, const char *name, uint64_t last) {
+    char path[sizeof((sd_csv *)0)->path];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
     const int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
     char *line = NULL;
@@ -42,7 +43,7 @@ static uint64_t bytes_up_to(const char *path, uint64_t last) {
 sd_status sd_csv_open(sd_csv *csv, const char *folder, const char *name, const char *header, uint64_t last,
                       uint64_t had_bytes) {
     snprintf(csv->path, sizeof csv->path, "%s/%s", folder, name);
-    uint64_t kept = had_bytes > 0 ? bytes_up_to(csv->path, last) : 0;
+    uint64_t kept = had_bytes > 0 ? sd_csv_bytes_up_to(folder, name, last) : 0;
     SD_TRY(sd_file_open_log(csv->path, &kept, &csv->file));
     if (kept != had_bytes)
         sd_log_warn("%s: has been changed since the checkpoint was written: the rows up to it take %llu bytes, where "

@@ -62,6 +62,7 @@ sd_status sd_description_print(const sd_description *d) {
         mebibytes(d->state_bytes), mebibytes(d->activation_bytes), mebibytes(d->data_bytes),
         mebibytes(d->program_bytes), mebibytes(d->checkpoint_bytes));
     printf("files      %s (checkpoint.resume = %s)\n", d->folder, d->config->checkpoint.resume);
+    printf("start      %s\n", d->start);
     printf("\nbranch  name                depth  drop rate  parameters      MFLOP\n");
     for (int i = 0; i < d->law->units; i++) {
         const sd_unit *unit = sd_network_unit(d->network, i);

@@ -1,9 +1,13 @@
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "sdtrain/arena.h"
 #include "sdtrain/file.h"
 #include "sdtrain/report.h"
+
+enum { MOST_BYTES = 1 << 20 }; /* of a summary.json that is read */
 
 static void add_number(cJSON *object, const char *name, double value) {
     if (isfinite(value))
@@ -17,6 +21,8 @@ static cJSON *to_json(const sd_summary *s) {
 #define TEXT(member) cJSON_AddStringToObject(object, #member, s->member)
 #define NUMBER(member) add_number(object, #member, (double)s->member)
     TEXT(status);
+    if (s->job)
+        TEXT(job);
     TEXT(run_folder);
     NUMBER(step);
     NUMBER(epoch);
@@ -63,6 +69,27 @@ sd_status sd_summary_write(const char *folder, const sd_summary *summary) {
         text ? sd_file_put(path, text) : sd_fail(SD_ERR_MEMORY, "%s: out of memory while it is written", path);
     free(text);
     return status;
+}
+
+sd_last_start sd_summary_last_start(const char *folder) {
+    sd_last_start last = {0};
+    char path[1024], *text = NULL;
+    snprintf(path, sizeof path, "%s/summary.json", folder);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return last;
+    if (sd_alloc(&text, MOST_BYTES + 1, 1) == SD_OK && fread(text, 1, MOST_BYTES, file) > 0) {
+        cJSON *object = cJSON_Parse(text);
+        const char *const status = cJSON_GetStringValue(cJSON_GetObjectItem(object, "status"));
+        const char *const job = cJSON_GetStringValue(cJSON_GetObjectItem(object, "job"));
+        snprintf(last.status, sizeof last.status, "%s", status ? status : "");
+        snprintf(last.job, sizeof last.job, "%s", job ? job : "");
+        cJSON_Delete(object);
+    }
+    sd_error_clear();
+    free(text);
+    fclose(file);
+    return last;
 }
 
 static void print_percent(const char *name, double fraction) {

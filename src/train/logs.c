@@ -175,42 +175,52 @@ typedef struct witness {
     double waited;
 } witness;
 
-static sd_status summarise(const sd_run *run, const char *state, const witness *witnesses, double *waited) {
+static sd_summary describe(const sd_run *run, const char *state) {
     const sd_progress *p = &run->progress;
+    return (sd_summary){.run_folder = run->folder,
+                        .host = sd_comm_host(run->comm),
+                        .mpi = sd_comm_library(),
+                        .isa = run->kernels->name,
+                        .status = state,
+                        .job = run->job,
+                        .ranks = sd_comm_size(run->comm),
+                        .threads = run->threads,
+                        .step = p->step,
+                        .epoch = p->epoch,
+                        .images = p->images,
+                        .skipped_steps = p->skipped_steps,
+                        .bytes_reduced = p->bytes_reduced,
+                        .bytes_full = p->bytes_full,
+                        .seconds = p->seconds,
+                        .kept_fraction = p->decisions ? p->kept / (double)p->decisions : NAN,
+                        .train_loss = p->train_loss,
+                        .train_accuracy = p->train_accuracy,
+                        .val_loss = p->val_loss,
+                        .val_accuracy = p->val_accuracy,
+                        .val_top5_accuracy = p->val_top5_accuracy,
+                        .train_eval_accuracy = p->train_eval_accuracy,
+                        .gap = p->train_eval_accuracy - p->val_accuracy,
+                        .best_accuracy = p->best_accuracy,
+                        .best_step = p->best_step,
+                        .parameters = sd_network_parameters(run->network)};
+}
+
+static sd_status summarise(const sd_run *run, const char *state, const witness *witnesses, double *waited) {
     const int ranks = sd_comm_size(run->comm);
     for (int rank = 0; rank < ranks; rank++)
         waited[rank] = witnesses[rank].waited;
-    const sd_blame blame = sd_blame_find(waited, ranks, run->stepped);
-    const sd_summary summary = {.run_folder = run->folder,
-                                .host = sd_comm_host(run->comm),
-                                .mpi = sd_comm_library(),
-                                .isa = run->kernels->name,
-                                .status = state,
-                                .ranks = sd_comm_size(run->comm),
-                                .threads = run->threads,
-                                .step = p->step,
-                                .epoch = p->epoch,
-                                .images = p->images,
-                                .skipped_steps = p->skipped_steps,
-                                .bytes_reduced = p->bytes_reduced,
-                                .bytes_full = p->bytes_full,
-                                .seconds = p->seconds,
-                                .kept_fraction = p->decisions ? p->kept / (double)p->decisions : NAN,
-                                .train_loss = p->train_loss,
-                                .train_accuracy = p->train_accuracy,
-                                .val_loss = p->val_loss,
-                                .val_accuracy = p->val_accuracy,
-                                .val_top5_accuracy = p->val_top5_accuracy,
-                                .train_eval_accuracy = p->train_eval_accuracy,
-                                .gap = p->train_eval_accuracy - p->val_accuracy,
-                                .best_accuracy = p->best_accuracy,
-                                .best_step = p->best_step,
-                                .parameters = sd_network_parameters(run->network),
-                                .waited_for = blame,
-                                .waited_for_host = blame.rank < 0 ? NULL : witnesses[blame.rank].host};
+    sd_summary summary = describe(run, state);
+    summary.waited_for = sd_blame_find(waited, ranks, run->stepped);
+    if (summary.waited_for.rank >= 0)
+        summary.waited_for_host = witnesses[summary.waited_for.rank].host;
     sd_status status = sd_summary_write(run->folder, &summary);
     sd_summary_print(&summary);
     return status;
+}
+
+sd_status sd_run_mark(const sd_run *run, const char *state) {
+    const sd_summary summary = describe(run, state);
+    return sd_comm_rank(run->comm) == 0 ? sd_summary_write(run->folder, &summary) : SD_OK;
 }
 
 sd_status sd_run_summarise(sd_run *run, const char *state) {

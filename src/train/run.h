@@ -48,6 +48,7 @@ typedef struct sd_saver {
 typedef struct sd_run {
     sd_comm *comm;
     const sd_config *config;
+    const char *job; /* of --job, or NULL */
     const sd_kernels *kernels;
     int threads;
     char folder[SD_FOLDER_BYTES], checkpoints[SD_FOLDER_BYTES + 16];
@@ -148,6 +149,8 @@ sd_status sd_run_open_logs(sd_run *run);
 /* Scores the epoch whose batches are done, writes its rows, and resets its partial sums. *stopped: asked to stop while it scored; then
  * progress is what it was, and a run that goes on from there ends the epoch. Collective. */
 sd_status sd_run_end_epoch(sd_run *run, bool *stopped);
+/* summary.json of a run that has begun, or can go on no more, with no closing words. Local: rank 0 writes. */
+sd_status sd_run_mark(const sd_run *run, const char *state);
 /* summary.json and the closing words. Collective. */
 sd_status sd_run_summarise(sd_run *run, const char *status);
 
@@ -171,19 +174,29 @@ sd_status sd_errors_restore(sd_run *run, sd_checkpoint_file *file, int ranks);
 /* A checkpoint found to go on from, on rank 0; described on all ranks. */
 typedef struct sd_resume {
     bool found;
+    bool elsewhere; /* it is not the file of its step in this run's folder, which begins with one of its own then */
+    bool foreign;   /* nor are the logs there those of its history */
     char path[SD_FOLDER_BYTES + 64];
     sd_checkpoint_file *file; /* rank 0 */
     sd_checkpoint described;  /* its texts and timing on rank 0 only */
 } sd_resume;
-/* What [checkpoint] resume asks for. Collective. */
-sd_status sd_resume_find(sd_comm *comm, const sd_config *config, sd_resume *resume);
+/* What [checkpoint] resume asks for; "auto" where the folder's last start was one of this job (NULL: none). Collective. */
+sd_status sd_resume_find(sd_comm *comm, const sd_config *config, const char *job, sd_resume *resume);
+/* SD_ERR_DATA if the data set is not the one that it was trained on, naming what differs. Collective. */
+sd_status sd_resume_check_data(const sd_resume *resume, const sd_run *run);
+/* A warning of it. Local. */
+void sd_resume_compare_data(const sd_resume *resume, const sd_run *run);
 /* Opens one file. Collective. */
 sd_status sd_resume_open(sd_comm *comm, const char *path, sd_resume *resume);
 /* Copies its tensors, and with_optimizer the optimizer's state and progress, to all ranks. Collective. */
 sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer);
-/* Makes the run's folder that of a run at its progress: later checkpoints are set aside, the links point where they should.
- * *summarised: whether summary.json is there. Collective. */
-sd_status sd_resume_settle(sd_run *run, bool *summarised);
+/* Makes the run's folder that of a run at its progress: later checkpoints are set aside, the links point where they should. With a
+ * foreign file logs begin anew, and what another run has left in their place is set aside.
+ * *summarised: whether summary.json says that the run is complete. Collective. */
+sd_status sd_resume_settle(const sd_resume *resume, sd_run *run, bool *summarised);
+/* A file from elsewhere: saves its state as a checkpoint of this run, from which "auto" goes on, then sets later ones aside; with a
+ * foreign file earlier ones too. Before the first step. Collective. */
+sd_status sd_resume_adopt(sd_run *run, bool foreign);
 void sd_resume_close(sd_resume *resume);
 
 /* Folders of a run, from its configuration. */

@@ -124,6 +124,9 @@ static sd_status copy_state(sd_run *run) {
                          .compression = (int)run->config->checkpoint.compression};
     memcpy(c->mean, sd_dataset_mean(run->dataset), sizeof c->mean);
     memcpy(c->deviation, sd_dataset_deviation(run->dataset), sizeof c->deviation);
+    c->train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN);
+    c->validation_images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION);
+    c->data_hash = sd_dataset_hash(run->dataset);
     snprintf(c->isa, sizeof c->isa, "%s", run->kernels->name);
     snprintf(c->scale, sizeof c->scale, "%s", run->law.scale == SD_DROP_SCALE_INFERENCE ? "inference" : "training");
     return sd_config_text(run->config, &c->config);

@@ -7,6 +7,7 @@
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
+#include "sdtrain/hash.h"
 #include "sdtrain/models.h"
 
 /* Processors this rank may run on; 0: unknown. */
@@ -145,12 +146,9 @@ static sd_status allocate(sd_run *run) {
 
 /* Of what tells one data set from another: each rank reads its own copy of the files. */
 static uint64_t hash_data(const sd_dataset *dataset) {
-    const uint64_t counts[] = {sd_dataset_images(dataset, SD_SPLIT_TRAIN),
-                               sd_dataset_images(dataset, SD_SPLIT_VALIDATION), (uint64_t)sd_dataset_classes(dataset),
-                               (uint64_t)sd_dataset_image_size(dataset)};
-    const uint64_t parts[] = {sd_hash(counts, sizeof counts),
-                              sd_hash(sd_dataset_mean(dataset), SD_CHANNELS * sizeof(float)),
-                              sd_hash(sd_dataset_deviation(dataset), SD_CHANNELS * sizeof(float))};
+    const uint64_t parts[] = {sd_dataset_hash(dataset), sd_dataset_images(dataset, SD_SPLIT_TRAIN),
+                              sd_dataset_images(dataset, SD_SPLIT_VALIDATION),
+                              sd_hash(sd_dataset_mean(dataset), SD_CHANNELS * sizeof(float))};
     return sd_hash(parts, sizeof parts);
 }
 

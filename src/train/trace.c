@@ -1,6 +1,10 @@
 /* log.trace: one step of all ranks, in one file. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "run.h"
 #include "sdtrain/arena.h"
@@ -14,10 +18,27 @@ static const char *const phase_names[] = {
 #undef PHASE_NAME
 };
 
+/* Better now than in the step that is traced. */
+static sd_status check_place(const sd_config *config) {
+    const char *const path = config->log.trace, *const slash = strrchr(path, '/');
+    char folder[SD_CONFIG_TEXT];
+    struct stat info;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    if (slash == path)
+        snprintf(folder, sizeof folder, "/");
+    if (stat(folder, &info) != 0 || faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) != 0)
+        return sd_config_fail(config, "log.trace", "%s cannot be written: %s: %s", path, folder, strerror(errno));
+    if (!S_ISDIR(info.st_mode) || (lstat(path, &info) == 0 && !S_ISREG(info.st_mode)))
+        return sd_config_fail(config, "log.trace", "%s cannot be written: it is not a file in a folder", path);
+    return SD_OK;
+}
+
 sd_status sd_run_prepare_trace(sd_run *run) {
     const int segments = sd_network_n_segments(run->network);
     if (!run->config->log.trace[0])
         return SD_OK;
+    if (sd_comm_rank(run->comm) == 0)
+        SD_TRY(check_place(run->config));
     return sd_trace_create(&run->trace, segments * (run->shards_here + 1) + 4 * run->shards_here + OTHER_EVENTS);
 }
 
@@ -68,12 +89,15 @@ static sd_status write_trace(sd_run *run, uint64_t step, const sd_event *events,
     SD_TRY(sd_alloc(&names, (size_t)ranks, sizeof *names));
     for (int rank = 0; rank < ranks; rank++)
         names[rank] = hosts[rank].text;
-    sd_status status = sd_trace_write(run->config->log.trace, step, events, run->trace.capacity, ranks, names);
+    const sd_status status = sd_trace_write(run->config->log.trace, step, events, run->trace.capacity, ranks, names);
     free(names);
-    if (status == SD_OK)
+    if (status != SD_OK) { /* nothing that training needs */
+        sd_log_warn("%s; training goes on", sd_error_message());
+        sd_error_clear();
+    } else
         sd_log_info("%s: step %llu of %d rank%s, for chrome://tracing or ui.perfetto.dev", run->config->log.trace,
                     (unsigned long long)step, ranks, ranks == 1 ? "" : "s");
-    return status;
+    return SD_OK;
 }
 
 sd_status sd_run_end_trace(sd_run *run, uint64_t step) {

@@ -2,10 +2,10 @@
 
 #include <string.h>
 
-#include "calibrate.h"
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
+#include "sdtrain/hash.h"
 #include "sdtrain/random.h"
 
 static bool due(int64_t every, uint64_t n) { return every > 0 && n % (uint64_t)every == 0; }
@@ -88,145 +88,82 @@ static sd_status train(sd_run *run) {
                                             (unsigned long long)p->step));
 }
 
-static sd_status run_with(sd_comm *comm, const sd_config *config, sd_resume *resume, sd_run *run) {
+/* Whatever the end of training was, it stands in summary.json, if that can still be written; the message is training's. */
+static void mark_divergence(const sd_run *run) {
+    char message[2048];
+    snprintf(message, sizeof message, "%s", sd_error_message());
+    (void)sd_run_mark(run, "diverged");
+    sd_error_clear();
+    if (message[0])
+        (void)sd_fail(SD_ERR_DIVERGED, "%s", message);
+}
+
+static void announce(const sd_run *run) {
+    const int ranks = sd_comm_size(run->comm);
+    sd_log_info("%s: %zu parameters, %d branches; %d rank%s x %d thread%s, %s kernels; files in %s",
+                run->config->model.name, sd_network_parameters(run->network), run->law.units, ranks,
+                ranks == 1 ? "" : "s", run->threads, run->threads == 1 ? "" : "s", run->kernels->name, run->folder);
+}
+
+/* Brings the run to the checkpoint that was found. *complete: nothing is left to train, and summary.json says so. */
+static sd_status go_on(sd_run *run, sd_resume *resume, bool *complete) {
+    bool summarised;
+    SD_TRY(sd_resume_check_data(resume, run));
+    SD_TRY(sd_resume_apply(resume, run, true));
+    SD_TRY(sd_resume_settle(resume, run, &summarised));
+    sd_run_plan_end(run);
+    sd_log_info("%s %s, step %llu of %llu", sd_run_is_finished(run) ? "already complete:" : "going on from", resume->path,
+                (unsigned long long)run->progress.step, (unsigned long long)run->total_steps);
+    *complete = sd_run_is_finished(run) && summarised && !resume->elsewhere;
+    return SD_OK;
+}
+
+static sd_status run_with(sd_comm *comm, const sd_config *config, const char *job, sd_resume *resume, sd_run *run) {
+    const bool is_elsewhere = resume->elsewhere, is_foreign = resume->foreign;
+    bool complete = false;
     SD_TRY(sd_run_open(run, comm, config, resume->found ? resume->described.isa : NULL));
-    if (resume->found) {
-        bool summarised;
-        SD_TRY(sd_resume_apply(resume, run, true));
-        SD_TRY(sd_resume_settle(run, &summarised));
-        sd_run_plan_end(run);
-        if (sd_run_is_finished(run)) {
-            sd_log_info("already complete: %s is at step %llu of %llu", resume->path,
-                        (unsigned long long)run->progress.step, (unsigned long long)run->total_steps);
-            return summarised ? SD_OK : sd_run_summarise(run, "complete");
-        }
-        sd_log_info("going on from %s, step %llu of %llu", resume->path, (unsigned long long)run->progress.step,
-                    (unsigned long long)run->total_steps);
-    }
+    run->job = job;
+    if (resume->found)
+        SD_TRY(go_on(run, resume, &complete));
     sd_resume_close(resume);
+    if (complete)
+        return SD_OK;
     sd_budget_begin(&run->budget, config, sd_run_state_bytes(run));
     SD_TRY(sd_run_open_logs(run));
     SD_TRY(sd_comm_agree(comm, sd_run_prepare_saving(run)));
     if (run->progress.step == 0)
-        sd_log_info("%s: %zu parameters, %d branches; %d rank%s x %d thread%s, %s kernels; files in %s",
-                    config->model.name, sd_network_parameters(run->network), run->law.units, sd_comm_size(comm),
-                    sd_comm_size(comm) == 1 ? "" : "s", run->threads, run->threads == 1 ? "" : "s", run->kernels->name,
-                    run->folder);
+        announce(run);
     run->timed_until = run->step_begin = sd_clock_seconds();
     run->first_step = run->progress.step + 1;
-    return train(run);
+    if (is_elsewhere)
+        SD_TRY(sd_resume_adopt(run, is_foreign));
+    SD_TRY(sd_comm_agree(comm, sd_run_mark(run, "running")));
+    const sd_status status = train(run);
+    if (status == SD_ERR_DIVERGED)
+        mark_divergence(run);
+    return status;
 }
 
-static sd_status train_locked(sd_comm *comm, const sd_config *config) {
+static sd_status train_locked(sd_comm *comm, const sd_config *config, const char *job) {
     sd_resume resume;
     sd_run run = {0};
-    sd_status status = sd_resume_find(comm, config, &resume);
+    sd_status status = sd_resume_find(comm, config, job, &resume);
     if (status == SD_OK)
-        status = run_with(comm, config, &resume, &run);
+        status = run_with(comm, config, job, &resume, &run);
     sd_resume_close(&resume);
     sd_run_close(&run);
     return status;
 }
 
-sd_status sd_train(sd_comm *comm, const sd_config *config) {
+sd_status sd_train(sd_comm *comm, const sd_config *config, const char *job) {
     sd_lock *lock = NULL;
     sd_status status = sd_watchdog_start(comm, config);
     if (status == SD_OK)
         status = sd_lock_take(comm, config, &lock);
     sd_watchdog_lock(lock);
     if (status == SD_OK)
-        status = train_locked(comm, config);
+        status = train_locked(comm, config, job);
     sd_watchdog_stop();
     sd_lock_release(&lock);
-    return status;
-}
-
-/* Copies of parameters and optimizer state: as they were, as HDF5 builds the file, and the file. */
-enum { CHECKPOINT_COPIES = 3 };
-
-static sd_status print_description(const sd_run *run, size_t program_bytes) {
-    const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
-    const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
-    const size_t size = (size_t)sd_dataset_image_size(run->dataset), ranks = (size_t)sd_comm_size(run->comm);
-    const sd_description description = {
-        .config = run->config,
-        .network = run->network,
-        .law = &run->law,
-        .isa = run->kernels->name,
-        .folder = run->folder,
-        .ranks = (int)ranks,
-        .threads = run->threads,
-        .image_size = (int)size,
-        .train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN),
-        .validation_images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION),
-        .steps_per_epoch = run->epoch_plan.steps,
-        .total_steps = run->total_steps,
-        .rank_images = (uint64_t)sd_run_max_images(run) * (uint64_t)run->shards_here,
-        .shard_images = (uint64_t)sd_run_max_images(run),
-        .state_bytes = buffer_bytes * (2 + states) + sd_reducer_bytes(run->reducer),
-        .activation_bytes = sd_network_activation_bytes(run->network),
-        .data_bytes = sd_dataset_bytes(run->dataset) + (size_t)sd_run_max_images(run) * size * size * SD_CHANNELS *
-                                                           sizeof(float) * ((size_t)run->config->data.workers + 1),
-        .program_bytes = program_bytes,
-        .checkpoint_bytes = CHECKPOINT_COPIES * sd_run_state_bytes(run),
-    };
-    return sd_description_print(&description);
-}
-
-sd_status sd_train_check(sd_comm *comm, const sd_config *config, const sd_forecast *forecast) {
-    const size_t program_bytes = sd_resident_bytes();
-    sd_run run = {0};
-    sd_status status = sd_watchdog_start(comm, config);
-    if (status == SD_OK)
-        status = sd_run_open(&run, comm, config, NULL);
-    if (status == SD_OK)
-        status = sd_comm_agree(comm, sd_comm_rank(comm) == 0 ? print_description(&run, program_bytes) : SD_OK);
-    if (status == SD_OK && forecast->n > 0)
-        status = sd_run_predict(&run, forecast);
-    sd_run_close(&run);
-    sd_watchdog_stop();
-    return status;
-}
-
-/* The configuration asked for, with the checkpoint's stochastic depth: weights belong to their scale and rates. */
-static sd_status adopt_drop(sd_comm *comm, const sd_resume *resume, sd_config *config) {
-    static sd_config stored; /* large */
-    sd_status status = SD_OK;
-    sd_config_init(&stored);
-    if (sd_comm_rank(comm) == 0)
-        status = sd_config_parse(&stored, resume->described.config, resume->path);
-    SD_TRY(sd_comm_agree(comm, status));
-    SD_TRY(sd_comm_broadcast(comm, &stored.stochastic_depth, sizeof stored.stochastic_depth));
-    config->stochastic_depth = stored.stochastic_depth;
-    return SD_OK;
-}
-
-static sd_status evaluate(sd_comm *comm, const sd_config *asked, sd_resume *resume, sd_run *run) {
-    static sd_config config; /* large */
-    sd_score score;
-    config = *asked;
-    config.run.seed = resume->described.seed; /* which images are held out */
-    SD_TRY(adopt_drop(comm, resume, &config));
-    SD_TRY(sd_run_open(run, comm, &config, NULL));
-    SD_TRY(sd_resume_apply(resume, run, false));
-    const uint64_t images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION);
-    SD_TRY(sd_run_score(run, SD_SPLIT_VALIDATION, images, &score, NULL));
-    if (sd_comm_rank(comm) == 0)
-        printf("evaluate loss=%.6f top1=%.6f top5=%.6f images=%llu\n", score.loss, score.top1, score.top5,
-               (unsigned long long)score.images);
-    return SD_OK;
-}
-
-sd_status sd_train_evaluate(sd_comm *comm, const sd_config *config, const char *checkpoint) {
-    sd_resume resume = {0};
-    sd_run run = {0};
-    sd_status status = sd_watchdog_start(comm, config);
-    if (status == SD_OK)
-        status = sd_resume_open(comm, checkpoint, &resume);
-    if (status == SD_OK)
-        status = evaluate(comm, config, &resume, &run);
-    sd_resume_close(&resume);
-    sd_run_close(&run);
-    sd_watchdog_stop();
     return status;
 }

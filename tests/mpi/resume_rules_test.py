@@ -49,7 +49,7 @@ class ResumeRulesTest(RunTest):
                             code=BAD_CONFIG)
         self.assert_error(result, "lr.base", "run.seed", "stochastic_depth.rate", "0.02", "0.01",
                           "checkpoints/step-00000003.h5")
-        for key, value in (("train.epochs", 3), ("train.batch_size", 10), ("data.augment", "crop_flip"),
+        for key, value in (("lr.gamma", 0.3), ("train.batch_size", 10), ("data.augment", "crop_flip"),
                            ("optimizer.momentum", 0.8), ("model.dropout", 0.1), ("model.name", "resnet32")):
             result = self.mpirun(1, "run.ini", "--set", "train.max_steps=5", "--set", "%s=%s" % (key, value),
                                  code=BAD_CONFIG)

@@ -3,7 +3,7 @@ import json
 import os
 
 import harness
-from harness import IO_ERROR, RunTest
+from harness import BAD_CONFIG, RunTest
 
 COMPUTE, LAYERS, NETWORK = 0, 1, 2
 
@@ -56,7 +56,7 @@ class TraceTest(RunTest):
         self.assertLess(first["ts"], backward["ts"] + backward["dur"])
 
     def test_a_file_that_cannot_be_written(self):
-        result = self.train("run", 2, {"log.trace": "no/such/folder.json"}, code=IO_ERROR)
+        result = self.train("run", 2, {"log.trace": "no/such/folder.json"}, code=BAD_CONFIG)
         self.assert_error(result, "no/such/folder.json", "trace")
 
 

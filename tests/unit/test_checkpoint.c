@@ -1078,19 +1078,22 @@ END_TEST
 START_TEST(what_lies_after_a_step_is_set_aside) {
     char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
     make_folder(folder);
-    expect_ok(sd_checkpoint_set_aside(folder, 3)); /* nothing there */
+    expect_ok(sd_checkpoint_set_aside(folder, 4, UINT64_MAX)); /* nothing there */
     for (uint64_t step = 8; step <= 12; step++) {
         sd_checkpoint_path(folder, step, path, sizeof path);
         write_bytes(path, "x", 1);
     }
     touch(folder, "step-00000011.h5.aside"); /* of an earlier time */
-    expect_ok(sd_checkpoint_set_aside(folder, 10));
+    expect_ok(sd_checkpoint_set_aside(folder, 11, UINT64_MAX));
     expect_list(folder, (const uint64_t[]){10, 9, 8}, 3);
     ck_assert_int_eq(count_files(folder), 5);
     path_in(folder, "step-00000012.h5.aside", path);
     expect_file(path, "x");
-    expect_ok(sd_checkpoint_set_aside(folder, 10));
+    expect_ok(sd_checkpoint_set_aside(folder, 11, UINT64_MAX));
     expect_list(folder, (const uint64_t[]){10, 9, 8}, 3);
+    expect_ok(sd_checkpoint_set_aside(folder, 9, 9)); /* one, or those before another */
+    expect_ok(sd_checkpoint_set_aside(folder, 0, 8));
+    expect_list(folder, (const uint64_t[]){10}, 1);
     remove_folder(folder);
 }
 END_TEST

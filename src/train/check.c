@@ -1,0 +1,107 @@
+/* --check: everything that a start looks at before it trains, and what the run will be like. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "calibrate.h"
+#include "run.h"
+#include "sdtrain/arena.h"
+#include "sdtrain/train.h"
+
+/* Copies of parameters and optimizer state: as they were, as HDF5 builds the file, and the file. */
+enum { CHECKPOINT_COPIES = 3 };
+
+static sd_status print_description(const sd_run *run, const char *start, size_t program_bytes) {
+    const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
+    const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
+    const size_t size = (size_t)sd_dataset_image_size(run->dataset), ranks = (size_t)sd_comm_size(run->comm);
+    const sd_description description = {
+        .config = run->config,
+        .network = run->network,
+        .law = &run->law,
+        .isa = run->kernels->name,
+        .folder = run->folder,
+        .start = start,
+        .ranks = (int)ranks,
+        .threads = run->threads,
+        .image_size = (int)size,
+        .train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN),
+        .validation_images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION),
+        .steps_per_epoch = run->epoch_plan.steps,
+        .total_steps = run->total_steps,
+        .rank_images = (uint64_t)sd_run_max_images(run) * (uint64_t)run->shards_here,
+        .shard_images = (uint64_t)sd_run_max_images(run),
+        .state_bytes = buffer_bytes * (2 + states) + sd_reducer_bytes(run->reducer),
+        .activation_bytes = sd_network_activation_bytes(run->network),
+        .data_bytes = sd_dataset_bytes(run->dataset) + (size_t)sd_run_max_images(run) * size * size * SD_CHANNELS *
+                                                           sizeof(float) * ((size_t)run->config->data.workers + 1),
+        .program_bytes = program_bytes,
+        .checkpoint_bytes = CHECKPOINT_COPIES * sd_run_state_bytes(run),
+    };
+    return sd_description_print(&description);
+}
+
+/* Whether files can be made in the run's folder, or the folder in the nearest one above that is there. Writes nothing. */
+static sd_status check_output(const sd_run *run) {
+    char folder[SD_FOLDER_BYTES + 16];
+    struct stat info;
+    snprintf(folder, sizeof folder, "%s", run->checkpoints);
+    while (stat(folder, &info) != 0) {
+        char *slash = strrchr(folder, '/');
+        if (errno != ENOENT)
+            return sd_fail(SD_ERR_IO, "%s: the run's files cannot go there: %s (run.output)", folder, strerror(errno));
+        if (!slash)
+            snprintf(folder, sizeof folder, ".");
+        else
+            slash[slash == folder] = '\0';
+    }
+    if (!S_ISDIR(info.st_mode))
+        return sd_fail(SD_ERR_IO, "%s: is not a folder, and the run's files go to %s (run.output)", folder, run->folder);
+    if (faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) != 0)
+        return sd_fail(SD_ERR_IO, "%s: cannot be written to: %s, and the run's files go to %s (run.output)", folder,
+                       strerror(errno), run->folder);
+    return SD_OK;
+}
+
+/* Where training would begin, in words. Collective. */
+static sd_status find_start(sd_run *run, const sd_resume *resume, char *text, size_t text_bytes) {
+    snprintf(text, text_bytes, "from the beginning");
+    if (!resume->found)
+        return SD_OK;
+    SD_TRY(sd_resume_check_data(resume, run));
+    run->progress = resume->described.progress;
+    sd_run_plan_end(run);
+    snprintf(text, text_bytes, "%s %s, step %llu of %llu", sd_run_is_finished(run) ? "already complete:" : "from",
+             resume->path, (unsigned long long)run->progress.step, (unsigned long long)run->total_steps);
+    return SD_OK;
+}
+
+static sd_status check(sd_run *run, const sd_resume *resume, size_t program_bytes) {
+    const bool root = sd_comm_rank(run->comm) == 0;
+    char start[SD_FOLDER_BYTES + 128];
+    SD_TRY(find_start(run, resume, start, sizeof start));
+    SD_TRY(sd_comm_agree(run->comm, root ? check_output(run) : SD_OK));
+    return sd_comm_agree(run->comm, root ? print_description(run, start, program_bytes) : SD_OK);
+}
+
+sd_status sd_train_check(sd_comm *comm, const sd_config *config, const char *job, const sd_forecast *forecast) {
+    const size_t program_bytes = sd_resident_bytes();
+    sd_run run = {0};
+    sd_resume resume = {0};
+    sd_status status = sd_watchdog_start(comm, config);
+    if (status == SD_OK)
+        status = sd_resume_find(comm, config, job, &resume);
+    if (status == SD_OK)
+        status = sd_run_open(&run, comm, config, resume.found ? resume.described.isa : NULL);
+    if (status == SD_OK)
+        status = check(&run, &resume, program_bytes);
+    if (status == SD_OK && forecast->n > 0)
+        status = sd_run_predict(&run, forecast);
+    sd_resume_close(&resume);
+    sd_run_close(&run);
+    sd_watchdog_stop();
+    return status;
+}
