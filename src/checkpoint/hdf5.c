@@ -248,47 +248,7 @@ sd_status sd_checkpoint_save(const char *path, const sd_checkpoint *checkpoint) 
     return status;
 }
 
-/* ---- reading ----
- * The digest keeps out accidents, not malice. So that a file which is sealed and yet not ours does no harm, only what this program
- * writes is read: numbers and one text, whose bytes lie in this file in one piece. */
-
-/* HDF5 asks before it follows a link into another file. */
-static herr_t refuse_external_link(const char *parent_file, const char *parent_group, const char *file,
-                                   const char *object, unsigned *flags, hid_t access, void *context) {
-    (void)parent_file, (void)parent_group, (void)file, (void)object, (void)flags, (void)access, (void)context;
-    return -1;
-}
-
-/* No filters but those of checkpoint.compression. */
-static bool filters_are_ours(hid_t created) {
-    for (int i = 0; i < H5Pget_nfilters(created); i++) {
-        unsigned flags, config;
-        size_t values = 0;
-        const H5Z_filter_t filter = H5Pget_filter2(created, (unsigned)i, &flags, &values, NULL, 0, NULL, &config);
-        if (filter != H5Z_FILTER_SHUFFLE && filter != H5Z_FILTER_DEFLATE)
-            return false;
-    }
-    return true;
-}
-
-/* Below zero if it is not there, or has its bytes in other files, or behind filters of others. */
-static hid_t open_dataset(const sd_checkpoint_file *from, const char *path) {
-    hid_t access = H5Pcreate(H5P_DATASET_ACCESS);
-    H5Pset_elink_cb(access, refuse_external_link, NULL);
-    hid_t dataset = H5Dopen2(from->file, path, access);
-    H5Pclose(access);
-    if (dataset < 0)
-        return dataset;
-    hid_t created = H5Dget_create_plist(dataset);
-    const H5D_layout_t layout = H5Pget_layout(created);
-    const bool here = (layout == H5D_CONTIGUOUS || layout == H5D_COMPACT || layout == H5D_CHUNKED) &&
-                      H5Pget_external_count(created) == 0 && filters_are_ours(created);
-    H5Pclose(created);
-    if (here)
-        return dataset;
-    H5Dclose(dataset);
-    return H5I_INVALID_HID;
-}
+/* ---- reading: what has passed the gate (gate.c) ---- */
 
 static bool holds_numbers(hid_t dataset) {
     hid_t type = H5Dget_type(dataset);
@@ -302,7 +262,7 @@ static bool holds_numbers(hid_t dataset) {
 static sd_status read_array(const sd_checkpoint_file *from, const char *path, hid_t type, int dims, const int *shape,
                             void *data) {
     sd_status status = SD_OK;
-    hid_t dataset = open_dataset(from, path);
+    hid_t dataset = H5Dopen2(from->file, path, H5P_DEFAULT);
     if (dataset < 0)
         return sd_fail(SD_ERR_DATA, "%s: has no %s: it is of another model or version", from->path, path);
     hid_t space = H5Dget_space(dataset);
@@ -348,7 +308,7 @@ static sd_status read_text_attribute(const sd_checkpoint_file *from, const char 
 }
 
 static sd_status read_config(const sd_checkpoint_file *from, char **text) {
-    hid_t dataset = open_dataset(from, "/config");
+    hid_t dataset = H5Dopen2(from->file, "/config", H5P_DEFAULT);
     if (dataset < 0)
         return sd_fail(SD_ERR_DATA, "%s: /config is missing", from->path);
     hid_t stored = H5Dget_type(dataset), space = H5Dget_space(dataset);
@@ -377,6 +337,7 @@ static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *describ
     if (version != FORMAT_VERSION)
         return sd_fail(SD_ERR_DATA, "%s: was written by another version (format %d, this version reads %d)", from->path,
                        version, FORMAT_VERSION);
+    SD_TRY(sd_checkpoint_gate(from));
     SD_TRY(read_attribute(from, "seed", H5T_NATIVE_UINT32, &described->seed));
     SD_TRY(read_attribute(from, "ranks", H5T_NATIVE_INT, &described->ranks));
     SD_TRY(read_attribute(from, "threads", H5T_NATIVE_INT, &described->threads));

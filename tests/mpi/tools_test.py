@@ -127,6 +127,15 @@ class ToolsTest(RunTest):
         self.assert_bad(self.altered("text", "/config", "[model]\nname = resnet21\n"), "no network of this version")
         self.assert_bad(self.altered("text", "/config", "[model]\nnom = resnet20\n"), "no network of this version", "nom")
 
+    def test_a_link_out_of_the_file_is_refused_and_not_followed(self):
+        os.mkfifo(self.path("pipe"))  # whoever opened it would wait for ever
+        name = self.altered("link", "/more", "pipe")
+        self.assert_bad(name, "/more is a link to another file")
+        for words in (("inspect", name), ("diff", "run.h5", name)):
+            done = self.sdtrain(*words, code=BAD_DATA)
+            self.assertIn("/more is a link to another file", done.stderr)
+        self.assertIn("/more", self.mpirun(1, self.write_config("run"), "--evaluate", name, code=BAD_DATA).errors[0])
+
     # ---- inspect ----
 
     def test_inspect_shows_what_is_there(self):

@@ -894,6 +894,106 @@ START_TEST(a_sealed_file_with_what_no_run_saves_is_refused) {
 }
 END_TEST
 
+/* ---- sealed, with something beside what is read ---- */
+
+static void add_external_link(hid_t file) { /* opening it would wait for the pipe's writer */
+    ck_assert_int_eq(mkfifo(elsewhere, 0666), 0);
+    ck_assert_int_ge(H5Lcreate_external(elsewhere, "/x", file, "/more", H5P_DEFAULT, H5P_DEFAULT), 0);
+}
+
+static void add_external_link_in_a_group(hid_t file) {
+    ck_assert_int_eq(mkfifo(elsewhere, 0666), 0);
+    ck_assert_int_ge(H5Lcreate_external(elsewhere, "/x", file, "/optimizer/momentum/more", H5P_DEFAULT, H5P_DEFAULT),
+                     0);
+}
+
+static void add_soft_link(hid_t file) {
+    ck_assert_int_ge(H5Lcreate_soft("/model/fc.bias", file, "/more", H5P_DEFAULT, H5P_DEFAULT), 0);
+}
+
+static void replace_group_by_soft_link(hid_t file) {
+    ck_assert_int_ge(H5Lmove(file, "/optimizer/momentum", file, "/optimizer/moved", H5P_DEFAULT, H5P_DEFAULT), 0);
+    ck_assert_int_ge(H5Lcreate_soft("/optimizer/moved", file, "/optimizer/momentum", H5P_DEFAULT, H5P_DEFAULT), 0);
+}
+
+/* [10, 64] floats that are stored as `created` says. */
+static void add_stored(hid_t file, hid_t created) {
+    hid_t space = H5Screate_simple(2, weights_shape, NULL);
+    hid_t dataset = H5Dcreate2(file, "/more", H5T_NATIVE_FLOAT, space, H5P_DEFAULT, created, H5P_DEFAULT);
+    ck_assert_int_ge(dataset, 0);
+    H5Dclose(dataset);
+    H5Sclose(space);
+    H5Pclose(created);
+}
+
+static void add_bytes_of_another_file(hid_t file) {
+    hid_t created = H5Pcreate(H5P_DATASET_CREATE);
+    ck_assert_int_eq(mkfifo(elsewhere, 0666), 0);
+    H5Pset_external(created, elsewhere, 0, sizeof(float) * WEIGHTS);
+    add_stored(file, created);
+}
+
+static void add_virtual_dataset(hid_t file) {
+    hid_t created = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(2, weights_shape, NULL);
+    ck_assert_int_eq(mkfifo(elsewhere, 0666), 0);
+    ck_assert_int_ge(H5Pset_virtual(created, space, elsewhere, "/x", space), 0);
+    H5Sclose(space);
+    add_stored(file, created);
+}
+
+static void add_filter(hid_t file) {
+    hid_t created = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_chunk(created, 2, weights_shape);
+    H5Pset_fletcher32(created);
+    add_stored(file, created);
+}
+
+static void add_datatype(hid_t file) {
+    hid_t type = H5Tcopy(H5T_NATIVE_INT);
+    ck_assert_int_ge(H5Tcommit2(file, "/more", type, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), 0);
+    H5Tclose(type);
+}
+
+static void add_groups_in_groups(hid_t file) { /* a reader that enters them one by one would need a stack for each */
+    hid_t group = H5Gcreate2(file, "/more", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    for (int i = 0; i < 30; i++) {
+        hid_t inner = H5Gcreate2(group, "g", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        H5Gclose(group);
+        group = inner;
+    }
+    H5Gclose(group);
+}
+
+/* Whoever opens a file, to train or to look at it: none of what it names outside of itself is touched. */
+START_TEST(a_sealed_file_that_leads_elsewhere_is_refused_before_it_is_followed) {
+    static const struct {
+        void (*change)(hid_t file);
+        const char *name, *word;
+    } rows[] = {{add_external_link, "/more", "another file"},
+                {add_external_link_in_a_group, "/optimizer/momentum/more", "another file"},
+                {add_soft_link, "/more", "soft link"},
+                {replace_group_by_soft_link, "/optimizer/momentum", "soft link"},
+                {add_bytes_of_another_file, "/more", "another file"},
+                {add_virtual_dataset, "/more", "virtual"},
+                {add_filter, "/more", "filter"},
+                {add_datatype, "/more", "neither"},
+                {add_groups_in_groups, "/more/g/g", "deeper"}};
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    make_folder(folder);
+    path_in(folder, "a.h5", path);
+    path_in(folder, "elsewhere", elsewhere);
+    saved_run run = new_run("resnet20", 10, "sgd");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        expect_ok(save(&run, path));
+        alter(path, rows[i].change);
+        expect_open_refused(path, SD_ERR_DATA, rows[i].name, rows[i].word, NULL);
+        remove(elsewhere);
+    }
+    free_run(&run);
+    remove_folder(folder);
+}
+END_TEST
+
 /* ---- writing ---- */
 
 static int count_files(const char *folder) {
@@ -1134,6 +1234,7 @@ int main(void) {
     tcase_add_test(cases, a_refused_checkpoint_leaves_the_network_as_it_was);
     tcase_add_test(cases, tensors_that_are_missing_or_do_not_fit_are_refused);
     tcase_add_test(cases, a_sealed_file_with_what_no_run_saves_is_refused);
+    tcase_add_test(cases, a_sealed_file_that_leads_elsewhere_is_refused_before_it_is_followed);
     tcase_add_test(cases, a_save_replaces_what_is_there_and_leaves_nothing_else);
     tcase_add_test(cases, a_save_that_fails_is_reported_and_leaves_the_old_file);
     tcase_add_test(cases, a_full_disk_is_reported_and_leaves_the_old_file);
