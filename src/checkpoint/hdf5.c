@@ -171,7 +171,7 @@ static bool write_rest(hid_t file, const sd_checkpoint *checkpoint) {
     const sd_progress *progress = &checkpoint->progress;
     const int version = FORMAT_VERSION, three = 3, timing_shape[2] = {checkpoint->ranks, checkpoint->n_phases};
     bool good = true;
-#define WRITE_MEMBER(type, member)                                                                                     \
+#define WRITE_MEMBER(type, member, initial)                                                                            \
     good = good && write_array(file, "/progress/" #member, progress_##type(), 0, NULL, &progress->member);
     SD_PROGRESS_LIST(WRITE_MEMBER)
 #undef WRITE_MEMBER
@@ -330,6 +330,24 @@ static sd_status read_config(const sd_checkpoint_file *from, char **text) {
     return status;
 }
 
+sd_progress sd_progress_initial(void) {
+#define INITIAL(type, member, initial) .member = (initial),
+    return (sd_progress){SD_PROGRESS_LIST(INITIAL)};
+#undef INITIAL
+}
+
+/* A member that is missing is younger than the file. Only step is in every file: without it this is no checkpoint of a run. */
+static sd_status read_progress(const sd_checkpoint_file *from, sd_progress *progress) {
+    *progress = sd_progress_initial();
+    SD_TRY(read_array(from, "/progress/step", H5T_NATIVE_UINT64, 0, NULL, &progress->step));
+#define READ_MEMBER(type, member, initial)                                                                             \
+    if (H5Lexists(from->file, "/progress/" #member, H5P_DEFAULT) != 0)                                                 \
+        SD_TRY(read_array(from, "/progress/" #member, progress_##type(), 0, NULL, &progress->member));
+    SD_PROGRESS_LIST(READ_MEMBER)
+#undef READ_MEMBER
+    return SD_OK;
+}
+
 static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *described) {
     int version = 0;
     const int three = 3;
@@ -349,10 +367,7 @@ static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *describ
         if (!isfinite(described->mean[c]) || !isfinite(described->deviation[c]) || !(described->deviation[c] > 0))
             return sd_fail(SD_ERR_DATA, "%s: /data/mean %g and /data/std %g of channel %d cannot be", from->path,
                            described->mean[c], described->deviation[c], c);
-#define READ_MEMBER(type, member)                                                                                      \
-    SD_TRY(read_array(from, "/progress/" #member, progress_##type(), 0, NULL, &described->progress.member));
-    SD_PROGRESS_LIST(READ_MEMBER)
-#undef READ_MEMBER
+    SD_TRY(read_progress(from, &described->progress));
     const int timing_shape[2] = {described->ranks, described->n_phases};
     if (described->ranks < 1 || described->ranks > 1 << 20)
         return sd_fail(SD_ERR_DATA, "%s: %d ranks cannot be", from->path, described->ranks);

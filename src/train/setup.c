@@ -197,8 +197,7 @@ sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const
         SD_TRY(sd_comm_agree(comm, sd_comm_start_thread(comm)));
     sd_watchdog_reducer(run->reducer);
     sd_network_initialise(run->network, (uint32_t)config->run.seed);
-    run->progress.train_loss = run->progress.train_accuracy = run->progress.val_loss = run->progress.val_accuracy =
-        run->progress.val_top5_accuracy = run->progress.train_eval_accuracy = run->progress.best_accuracy = NAN;
+    run->progress = sd_progress_initial();
     run->timed_until = run->step_begin = run->saver.last_seconds = sd_clock_seconds();
     return SD_OK;
 }

@@ -45,7 +45,7 @@ static saved_run new_run(const char *model, int classes, const char *optimizer) 
     for (int s = 0; s < sd_network_n_segments(c->network); s++)
         sd_network_segment(c->network, s)->kept_steps = 5000000000 + s;
     double next = 0.25;
-#define SET_MEMBER(type, member) c->progress.member = (type)(next += 3.5);
+#define SET_MEMBER(type, member, initial) c->progress.member = (type)(next += 3.5);
     SD_PROGRESS_LIST(SET_MEMBER)
 #undef SET_MEMBER
     c->progress.step = UINT64_MAX - 3;
@@ -563,7 +563,7 @@ static void put_dataset(hid_t file, const char *name, hid_t type, int dims, cons
 }
 
 static void remove_config(hid_t file) { H5Ldelete(file, "/config", H5P_DEFAULT); }
-static void remove_progress(hid_t file) { H5Ldelete(file, "/progress/epoch_loss", H5P_DEFAULT); }
+static void remove_progress(hid_t file) { H5Ldelete(file, "/progress/step", H5P_DEFAULT); }
 static void remove_timing(hid_t file) { H5Ldelete(file, "/progress/timing", H5P_DEFAULT); }
 static void remove_mean(hid_t file) { H5Ldelete(file, "/data/mean", H5P_DEFAULT); }
 static void remove_seed(hid_t file) { H5Adelete(file, "seed"); }
@@ -582,7 +582,7 @@ START_TEST(a_sealed_file_without_something_is_refused) {
     static const struct {
         void (*change)(hid_t file);
         const char *word;
-    } rows[] = {{remove_config, "config"},  {remove_progress, "epoch_loss"},
+    } rows[] = {{remove_config, "config"},  {remove_progress, "/progress/step"},
                 {remove_timing, "timing"},  {remove_mean, "mean"},
                 {remove_seed, "seed"},      {remove_scale, "scale"},
                 {raise_version, "version"}, {negate_ranks, ""},
@@ -597,6 +597,56 @@ START_TEST(a_sealed_file_without_something_is_refused) {
         alter(path, rows[i].change);
         expect_open_refused(path, SD_ERR_DATA, rows[i].word, NULL);
     }
+    free_run(&run);
+    remove_folder(folder);
+}
+END_TEST
+
+static void remove_all_members_but_step(hid_t file) {
+#define REMOVE_MEMBER(type, member, initial)                                                                           \
+    if (strcmp(#member, "step") != 0)                                                                                  \
+        ck_assert_int_ge(H5Ldelete(file, "/progress/" #member, H5P_DEFAULT), 0);
+    SD_PROGRESS_LIST(REMOVE_MEMBER)
+#undef REMOVE_MEMBER
+}
+
+/* As an older version's file lacks what came after it. */
+START_TEST(a_member_of_progress_that_is_missing_has_its_initial_value) {
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    sd_checkpoint_file *file;
+    sd_checkpoint d;
+    make_folder(folder);
+    path_in(folder, "a.h5", path);
+    saved_run run = new_run("resnet20", 10, "sgd");
+    expect_ok(save(&run, path));
+    alter(path, remove_all_members_but_step);
+    expect_ok(open_file(path, &file, &d));
+    sd_progress expected = sd_progress_initial();
+    expected.step = run.c.progress.step;
+    ck_assert(isnan(expected.val_loss) && isnan(expected.best_accuracy) && expected.seconds == 0);
+    ck_assert_mem_eq(&d.progress, &expected, sizeof expected);
+    close_opened(&file, &d);
+    free_run(&run);
+    remove_folder(folder);
+}
+END_TEST
+
+static void add_what_a_later_version_might(hid_t file) {
+    hid_t group = H5Gcreate2(file, "/more", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    H5Gclose(group);
+    put_dataset(file, "/more/values", H5T_NATIVE_FLOAT, 1, (const hsize_t[]){2}, (const float[]){1, 2});
+    put_dataset(file, "/progress/more", H5T_NATIVE_UINT64, 0, NULL, &(uint64_t){7});
+    put_attribute(file, "more", H5T_NATIVE_INT, 1, &(int){1});
+}
+
+START_TEST(what_a_later_version_of_the_same_format_adds_is_ignored) {
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    make_folder(folder);
+    path_in(folder, "a.h5", path);
+    saved_run run = new_run("resnet20", 10, "sgd");
+    expect_ok(save(&run, path));
+    alter(path, add_what_a_later_version_might);
+    expect_ok(load(path, &run, true));
     free_run(&run);
     remove_folder(folder);
 }
@@ -1229,6 +1279,8 @@ int main(void) {
     tcase_add_test(cases, a_file_with_any_bit_flipped_is_refused);
     tcase_add_test(cases, what_is_no_checkpoint_is_refused);
     tcase_add_test(cases, a_sealed_file_without_something_is_refused);
+    tcase_add_test(cases, a_member_of_progress_that_is_missing_has_its_initial_value);
+    tcase_add_test(cases, what_a_later_version_of_the_same_format_adds_is_ignored);
     tcase_add_loop_test(cases, a_sealed_file_with_more_than_there_is_room_for_is_refused, 0, 6);
     tcase_add_test(cases, a_checkpoint_of_another_model_is_refused_with_the_reason);
     tcase_add_test(cases, a_refused_checkpoint_leaves_the_network_as_it_was);
