@@ -260,6 +260,59 @@ START_TEST(two_files_can_be_open_at_once) {
 }
 END_TEST
 
+/* ---- of older versions ---- */
+
+/* What lies in tests/checkpoints, as the version that wrote it saw it. */
+static const struct older_row {
+    const char *name, *optimizer;
+    int rank; /* of whom something is kept back; -1: of nobody */
+    double epoch_loss;
+    float bias, state, error; /* fc.bias: its first value, that of the last state, and what is kept back of it */
+} older_rows[] = {{"format1-adamw", "adamw", -1, 37.102985620498657, -0.14496094f, 0.0011680898f, 0},
+                  {"format1-bf16", "sgd", 1, 0, 0.144988671f, 0, -5.91762364e-05f}};
+enum { N_OLDER_ROWS = sizeof older_rows / sizeof older_rows[0] };
+
+START_TEST(checkpoints_of_older_versions_are_read) {
+    const struct older_row *row = &older_rows[_i];
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES], command[3 * PATH_BYTES];
+    sd_checkpoint_file *file;
+    sd_checkpoint d = {.n_phases = 0};
+    make_folder(folder);
+    path_in(folder, "older.h5", path);
+    snprintf(command, sizeof command, "gzip -dc '%s/%s.h5.gz' >'%s'", SD_CHECKPOINTS_DIR, row->name, path);
+    ck_assert_int_eq(system(command), 0);
+    saved_run run = new_run("resnet20", 10, row->optimizer);
+    clear_run(&run);
+    expect_ok(sd_checkpoint_open(path, &file, &d));
+    ck_assert(d.progress.step == 7 && d.progress.epoch == 1 && d.progress.batch == 2 && d.progress.images == 56);
+    ck_assert(d.progress.skipped_steps == 0 && isnan(d.progress.train_eval_accuracy));
+    if (row->epoch_loss > 0)
+        ck_assert(d.progress.epoch_loss == row->epoch_loss);
+    ck_assert(d.seed == 7 && d.ranks == 2 && d.threads == 1);
+    ck_assert_str_eq(d.isa, "avx512");
+    ck_assert_str_eq(d.scale, "inference");
+    expect_words(d.config, (const char *const[]){"name = ", row->name, "rates = 0, 1, 1", NULL});
+    d.network = run.c.network;
+    d.optimizer = run.c.optimizer;
+    expect_ok(sd_checkpoint_apply(file, &d));
+    const sd_tensor *bias = find_tensor(run.c.network, "fc.bias");
+    const int last = sd_optimizer_n_states(run.c.optimizer) - 1;
+    ck_assert(bias->value[0] == row->bias);
+    if (row->state != 0)
+        ck_assert(sd_optimizer_state(run.c.optimizer, last)[bias->offset_elems] == row->state);
+    ck_assert_int_eq(sd_network_segment(run.c.network, bias->segment)->kept_steps, 7);
+    float *error = new_floats(sd_network_buffer_elems(run.c.network));
+    if (row->rank >= 0) {
+        expect_ok(sd_checkpoint_read_error(file, run.c.network, row->rank, error));
+        ck_assert(error[bias->offset_elems] == row->error);
+    }
+    free(error);
+    close_opened(&file, &d);
+    free_run(&run);
+    remove_folder(folder);
+}
+END_TEST
+
 /* ---- what lies in it ---- */
 
 static const sd_entry *find_entry(const sd_entry *entries, int n, const char *path) {
@@ -1271,6 +1324,7 @@ int main(void) {
     tcase_add_loop_test(cases, everything_that_is_saved_comes_back, 0, N_MODEL_ROWS);
     tcase_add_test(cases, every_ranks_error_comes_back);
     tcase_add_test(cases, an_evaluation_needs_no_optimizer_and_no_timing);
+    tcase_add_loop_test(cases, checkpoints_of_older_versions_are_read, 0, N_OLDER_ROWS);
     tcase_add_test(cases, two_files_can_be_open_at_once);
     tcase_add_test(cases, entries_are_all_there_with_their_values);
     tcase_add_test(cases, entries_that_no_checkpoint_holds_are_refused);
