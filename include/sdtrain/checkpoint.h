@@ -4,14 +4,14 @@
  *     /optimizer/<state>/<parameter name>   momentum, or exp_avg and exp_avg_sq
  *     /optimizer/kept_steps                 [segments] int64, in the order of the network's buffer
  *     /communication/error/<rank>/<parameter name>   what rounding for the wire has kept back, with communication.wire = bf16
- *     /progress/<member>                    sd_progress; /progress/timing [ranks, phases]
+ *     /progress/<member>                    sd_progress; /progress/timing [ranks, phases] of the epoch under way, in seconds
  *     /data/mean, /data/std                 normalisation of the training images
  *     /config                               the resolved configuration, INI text
  *     attributes of /                       format_version, seed, ranks, threads, isa, scale
  *
  * format_version is raised when what is here changes its meaning; other versions are refused. What a version adds beside it, outside of
  * /model, older ones of the same format ignore, and do not hand on when they save; a member of /progress that is missing has its
- * initial value. All else must be there. Every link is hard and every byte in the file.
+ * initial value, and timing with another number of phases counts as zeros. All else must be there. Every link is hard and every byte in the file.
  *
  * In front lies a 512-byte HDF5 user block with magic, version, length and the XXH3-128 of the file, which is checked before
  * HDF5 sees a byte. HDF5 itself works in memory; files are written and read whole. Everything here is local; rank 0 calls it,
@@ -99,7 +99,7 @@ typedef struct sd_checkpoint {
     int ranks, threads;
     char isa[16];
     char scale[16]; /* stochastic_depth.scale */
-    double *timing; /* [ranks][n_phases] of the epoch under way; loading: allocated if there, caller frees */
+    double *timing; /* [ranks][n_phases]; loading: allocated if n_phases (to be set before) is not 0, caller frees */
     int n_phases;
     /* Saving only. */
     const sd_snapshot *snapshot; /* what to write; NULL: network and optimizer as they are now, nothing owed */

@@ -348,6 +348,23 @@ static sd_status read_progress(const sd_checkpoint_file *from, sd_progress *prog
     return SD_OK;
 }
 
+/* The phases are those of the version that wrote the file. Of others only the seconds of the epoch under way are lost, and count as 0. */
+static sd_status read_timing(const sd_checkpoint_file *from, sd_checkpoint *described) {
+    const int shape[2] = {described->ranks, described->n_phases};
+    hsize_t extent[H5S_MAX_RANK] = {0};
+    hid_t dataset = H5Dopen2(from->file, "/progress/timing", H5P_DEFAULT);
+    hid_t space = dataset >= 0 ? H5Dget_space(dataset) : H5I_INVALID_HID;
+    const bool has_other_phases = space >= 0 && H5Sget_simple_extent_dims(space, extent, NULL) == 2 &&
+                                  extent[0] == (hsize_t)shape[0] && extent[1] != (hsize_t)shape[1];
+    if (space >= 0)
+        H5Sclose(space);
+    if (dataset >= 0)
+        H5Dclose(dataset);
+    SD_TRY(sd_alloc(&described->timing, (size_t)shape[0] * (size_t)shape[1], sizeof(double)));
+    return has_other_phases ? SD_OK
+                            : read_array(from, "/progress/timing", H5T_NATIVE_DOUBLE, 2, shape, described->timing);
+}
+
 static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *described) {
     int version = 0;
     const int three = 3;
@@ -368,13 +385,10 @@ static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *describ
             return sd_fail(SD_ERR_DATA, "%s: /data/mean %g and /data/std %g of channel %d cannot be", from->path,
                            described->mean[c], described->deviation[c], c);
     SD_TRY(read_progress(from, &described->progress));
-    const int timing_shape[2] = {described->ranks, described->n_phases};
     if (described->ranks < 1 || described->ranks > 1 << 20)
         return sd_fail(SD_ERR_DATA, "%s: %d ranks cannot be", from->path, described->ranks);
-    if (described->n_phases > 0) {
-        SD_TRY(sd_alloc(&described->timing, (size_t)described->ranks * (size_t)described->n_phases, sizeof(double)));
-        SD_TRY(read_array(from, "/progress/timing", H5T_NATIVE_DOUBLE, 2, timing_shape, described->timing));
-    }
+    if (described->n_phases > 0)
+        SD_TRY(read_timing(from, described));
     return read_config(from, &described->config);
 }
 

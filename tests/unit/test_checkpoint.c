@@ -684,6 +684,29 @@ START_TEST(a_member_of_progress_that_is_missing_has_its_initial_value) {
 }
 END_TEST
 
+static void add_a_phase(hid_t file) {
+    static const double seconds[RANKS * (PHASES + 1)] = {1, 2, 3, 4, 5, 6, 7, 8};
+    put_dataset(file, "/progress/timing", H5T_NATIVE_DOUBLE, 2, (const hsize_t[]){RANKS, PHASES + 1}, seconds);
+}
+
+START_TEST(timing_with_other_phases_counts_as_zeros) {
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    sd_checkpoint_file *file;
+    sd_checkpoint d;
+    make_folder(folder);
+    path_in(folder, "a.h5", path);
+    saved_run run = new_run("resnet20", 10, "sgd");
+    expect_ok(save(&run, path));
+    alter(path, add_a_phase);
+    expect_ok(open_file(path, &file, &d));
+    for (int i = 0; i < RANKS * PHASES; i++)
+        ck_assert(d.timing[i] == 0);
+    close_opened(&file, &d);
+    free_run(&run);
+    remove_folder(folder);
+}
+END_TEST
+
 static void add_what_a_later_version_might(hid_t file) {
     hid_t group = H5Gcreate2(file, "/more", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     H5Gclose(group);
@@ -1334,6 +1357,7 @@ int main(void) {
     tcase_add_test(cases, what_is_no_checkpoint_is_refused);
     tcase_add_test(cases, a_sealed_file_without_something_is_refused);
     tcase_add_test(cases, a_member_of_progress_that_is_missing_has_its_initial_value);
+    tcase_add_test(cases, timing_with_other_phases_counts_as_zeros);
     tcase_add_test(cases, what_a_later_version_of_the_same_format_adds_is_ignored);
     tcase_add_loop_test(cases, a_sealed_file_with_more_than_there_is_room_for_is_refused, 0, 6);
     tcase_add_test(cases, a_checkpoint_of_another_model_is_refused_with_the_reason);
