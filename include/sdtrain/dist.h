@@ -77,11 +77,7 @@ uint64_t sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_drop_plan 
 /* Sums gradients over shards and ranks, bucket by bucket, as the backward passes complete them.
  *
  * A step's batch is cut into shards, as many on each rank; a rank runs them one after another, and the reducer adds them up
- * in the lower part of a binary tree. With the last of them buckets begin to travel, while earlier layers compute. A bucket is
- * the largest range of adjacent segments that are to be sent, up to bucket_bytes (a larger segment is a bucket of its own):
- *
- *     gradients | head | block L | block L-1 dropped | block L-2 | ... | stem |
- *               '----bucket 0----'                   '----bucket 1-----------'
+ * in the lower part of a binary tree. With the last of them buckets (sdtrain/bucket.h) begin to travel, while earlier layers compute.
  *
  * Segments that the plan drops for all images are never sent if skip_dropped; else they are sent as zeros. A segment that
  * is computed elsewhere, but not here, counts as zeros. The buckets of a step are a pure function of the plan, and so is the order

@@ -8,6 +8,7 @@
 
 #include "comm.h"
 #include "sdtrain/arena.h"
+#include "sdtrain/bucket.h"
 #include "sdtrain/clock.h"
 #include "wire.h"
 
@@ -15,7 +16,7 @@ typedef enum operation_kind { ASK, SUM, TREE_SUM, SUM_BF16, SUM_STATISTICS, GATH
 
 typedef struct operation {
     operation_kind kind;
-    size_t first_elem, elems; /* of a bucket */
+    sd_bucket bucket; /* of the gradient buffer; of statistics, of their own */
     MPI_Request request;
     sd_tree_sum tree;
     bool started, done;
@@ -38,8 +39,8 @@ struct sd_reducer {
     const sd_drop_plan *plan; /* of the step under way */
     const sd_drop_part *part; /* of the shard under way */
     uint64_t hash;
-    int shard;                /* of this rank; under way */
-    size_t first_elem, elems; /* the open bucket */
+    int shard;      /* of this rank; under way */
+    sd_bucket open; /* the bucket that segments are added to */
     sd_traffic traffic;
     sd_ballot ballot;
     double mine[SD_MAX_SUMS];
@@ -51,8 +52,7 @@ struct sd_reducer {
     char message[MESSAGE_BYTES]; /* of a status that is not OK */
 };
 
-static size_t value_bytes(const sd_reducer *r) { return r->spec.bf16 ? sizeof *r->wire.words : sizeof(float); }
-static size_t bucket_elems(const sd_reducer *r) { return r->spec.bucket_bytes / value_bytes(r); }
+static size_t value_bytes(const sd_reducer *r) { return sd_wire_value_bytes(r->spec.bf16); }
 static float *gradients(const sd_reducer *r) { return sd_network_gradients(r->network); }
 
 static sd_status create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer *r) {
@@ -109,21 +109,21 @@ static sd_status start(sd_reducer *r, operation *o) {
                &o->request);
         break;
     case SUM:
-        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, gradients(r) + o->first_elem, (int)o->elems, MPI_FLOAT, MPI_SUM, comm->mpi,
-               &o->request);
+        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, gradients(r) + o->bucket.first_elem, (int)o->bucket.elems, MPI_FLOAT,
+               MPI_SUM, comm->mpi, &o->request);
         break;
     case TREE_SUM:
-        o->tree = (sd_tree_sum){.data = gradients(r) + o->first_elem,
-                                .received = r->received + o->first_elem / 2,
-                                .elems = o->elems,
+        o->tree = (sd_tree_sum){.data = gradients(r) + o->bucket.first_elem,
+                                .received = r->received + o->bucket.first_elem / 2,
+                                .elems = o->bucket.elems,
                                 .tag = (int)(o - r->operations)};
         return sd_tree_sum_start(comm, &o->tree);
     case SUM_BF16:
-        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, r->wire.words + o->first_elem, (int)o->elems, MPI_UINT16_T, comm->sum_bf16,
-               comm->mpi, &o->request);
+        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, r->wire.words + o->bucket.first_elem, (int)o->bucket.elems, MPI_UINT16_T,
+               comm->sum_bf16, comm->mpi, &o->request);
         break;
     case SUM_STATISTICS:
-        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, r->wire.statistics, (int)o->elems, MPI_FLOAT, MPI_SUM, comm->mpi,
+        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, r->wire.statistics, (int)o->bucket.elems, MPI_FLOAT, MPI_SUM, comm->mpi,
                &o->request);
         break;
     case GATHER:
@@ -143,7 +143,7 @@ static sd_status advance(sd_reducer *r, operation *o) {
         o->done = done;
     }
     if (o->done && o->kind == SUM_BF16)
-        sd_wire_expand(o->elems, r->wire.words + o->first_elem, gradients(r) + o->first_elem);
+        sd_wire_expand(o->bucket.elems, r->wire.words + o->bucket.first_elem, gradients(r) + o->bucket.first_elem);
     if (o->done)
         o->end = sd_clock_seconds();
     return SD_OK;
@@ -191,7 +191,7 @@ void sd_reducer_begin(sd_reducer *r, const sd_drop_plan *plan, uint64_t hash) {
     r->plan = plan;
     r->hash = hash;
     r->shard = -1;
-    r->elems = 0;
+    r->open = (sd_bucket){0};
     r->traffic = (sd_traffic){0};
     r->status = SD_OK;
     r->done = 0;
@@ -215,12 +215,17 @@ void sd_reducer_begin_shard(sd_reducer *r, const sd_drop_part *part) {
     r->shard++;
 }
 
-/* Sends the open bucket. */
-static void flush(sd_reducer *r) {
+static void send(sd_reducer *r, sd_bucket bucket) {
     const operation_kind kind = r->spec.reproducible ? TREE_SUM : r->spec.bf16 ? SUM_BF16 : SUM;
-    if (r->elems > 0)
-        post(r, (operation){.kind = kind, .first_elem = r->first_elem, .elems = r->elems});
-    r->elems = 0;
+    post(r, (operation){.kind = kind, .bucket = bucket});
+}
+
+/* Sends the bucket that ends before the segment, if one does. */
+static void add_to_bucket(sd_reducer *r, const sd_segment *segment, bool is_sent) {
+    const sd_bucket offered = {segment->offset_elems, segment->elems};
+    sd_bucket complete;
+    if (sd_bucket_add(&r->open, r->spec.bucket_bytes / value_bytes(r), offered, is_sent, &complete))
+        send(r, complete);
 }
 
 /* Adds a shard's segment to those of its neighbours that wait; the last shard ends with the sum of all. */
@@ -250,8 +255,8 @@ static void segment_done(sd_reducer *r, const sd_segment *segment) {
     const bool last = r->shard == r->spec.shards - 1, sent = r->comm->size > 1;
     const bool kept = sd_segment_is_kept(segment, r->plan);
     if (!kept && (r->spec.skip_dropped || !sent)) {
-        if (last)
-            flush(r); /* what follows is not adjacent */
+        if (last && sent)
+            add_to_bucket(r, segment, false);
         return;
     }
     if (!sd_is_computed_here(segment, r->plan, r->part))
@@ -261,11 +266,7 @@ static void segment_done(sd_reducer *r, const sd_segment *segment) {
         round_off(r, segment, kept, sent);
     if (!last || !sent)
         return;
-    if (r->elems > 0 && r->elems + segment->elems > bucket_elems(r))
-        flush(r);
-    if (r->elems == 0)
-        r->first_elem = segment->offset_elems;
-    r->elems += segment->elems;
+    add_to_bucket(r, segment, true);
     r->traffic.parameter_bytes += segment->parameter_elems * value_bytes(r);
 }
 
@@ -275,7 +276,7 @@ void sd_reducer_segment_done(void *context, int index) {
     if (index == 0 && r->spec.bf16 && r->comm->size > 1) {
         sd_wire_take_statistics(&r->wire, r->network, r->plan, r->part);
         if (r->wire.statistics_elems > 0)
-            post(r, (operation){.kind = SUM_STATISTICS, .elems = r->wire.statistics_elems});
+            post(r, (operation){.kind = SUM_STATISTICS, .bucket.elems = r->wire.statistics_elems});
     }
     segment_done(r, sd_network_segment(r->network, index));
     if (r->comm->size > 1 && !r->comm->thread)
@@ -292,7 +293,8 @@ sd_status sd_reducer_end(sd_reducer *r, double *values, int n, sd_traffic *traff
     }
     if (n > SD_MAX_SUMS)
         return sd_fail(SD_ERR_INTERNAL, "a sum of %d values is too large", n);
-    flush(r);
+    if (r->open.elems > 0)
+        send(r, r->open);
     sd_tree_fold(values, r->spec.shards, n);
     memcpy(r->mine, values, (size_t)n * sizeof *values);
     r->n_sums = n;
@@ -322,7 +324,7 @@ static const char *const names[] = {[ASK] = "agree on the plan",
                                     [GATHER] = "sum of losses"};
 
 static size_t operation_bytes(const sd_reducer *r, const operation *o) {
-    return o->elems * (o->kind == SUM_BF16 ? value_bytes(r) : sizeof(float));
+    return o->bucket.elems * (o->kind == SUM_BF16 ? value_bytes(r) : sizeof(float));
 }
 
 bool sd_reducer_waits_for(const sd_reducer *r, char *text, size_t text_bytes) {
