@@ -89,7 +89,8 @@ typedef struct sd_reducer_spec {
     bool skip_dropped;
     int shards;        /* of this rank; a power of two if reproducible, else 1 */
     bool reproducible; /* ranks join in the upper part of the tree (tree.c); else MPI's allreduce */
-    bool bf16;         /* gradients travel as bf16, and what rounding takes is owed (wire.h); not with reproducible */
+    bool bf16;         /* gradients travel as bf16 with error feedback (wire.h); not with reproducible */
+    bool restorable;   /* with bf16: sd_reducer_restore_error() may be called; takes one buffer more */
 } sd_reducer_spec;
 
 /* What a step's reduction took. */
@@ -100,22 +101,29 @@ typedef struct sd_traffic {
     double transfer;        /* from there until the sums were complete */
 } sd_traffic;
 
+/* Local; the spec must be equal on all ranks. comm and network must outlive the reducer, which, with several shards, changes where
+ * gradients lie (sd_network_set_gradients()). bucket_bytes: of values on the wire, at least one. SD_ERR_MEMORY; destroy it in any case. */
 sd_status sd_reducer_create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer **reducer);
+/* Local; before the communicator and the network, not within a step. */
 void sd_reducer_destroy(sd_reducer **reducer);
 size_t sd_reducer_bytes(const sd_reducer *reducer); /* of memory */
-/* What rounding has taken from this rank's gradients, for later steps to give back; laid out like gradients, and part of a run's state:
- * to its results the sum over ranks matters, to its bits each of them. NULL without bf16. */
-float *sd_reducer_error(sd_reducer *reducer);
 
-/* A step: begin; for each shard begin_shard (before its forward pass) and then segment_done (it is an sd_segment_done) for every segment in order; end. Collective
- * together. plan: equal on all ranks, which hash (of all that must be) proves; part: of the shard, as the pass has it. */
+/* What rounding has kept back of this rank's gradients, to be added to its next ones: laid out like gradients, the reducer's, NULL
+ * without bf16. Part of a run's state, for each rank: results depend on the sum of all, bits on each. Local, between steps. */
+float *sd_reducer_error(sd_reducer *reducer);
+/* Takes the last step back: its sums are not used, and the error becomes what it was before. Local, after sd_reducer_end(). */
+void sd_reducer_restore_error(sd_reducer *reducer);
+
+/* A step: begin; for each shard begin_shard (before its forward pass), then segment_done (an sd_segment_done) for every segment in
+ * order; end. Together they are collective. plan must be equal on all ranks, and lives until the next begin; hash: sd_hash_plan(), by
+ * which that is checked. part: the pass's own, of this shard. */
 void sd_reducer_begin(sd_reducer *reducer, const sd_drop_plan *plan, uint64_t hash);
 void sd_reducer_begin_shard(sd_reducer *reducer, const sd_drop_part *part);
 void sd_reducer_segment_done(void *reducer, int segment);
 /* values: [shards][n] of this rank -> values[0..n), as sd_comm_sum(). SD_ERR_INTERNAL if plans disagree, naming the odd rank. */
 sd_status sd_reducer_end(sd_reducer *reducer, double *values, int n, sd_traffic *traffic);
 
-/* What operation i of the last step was, in their order; false past the last. For traces. */
+/* What operation i of the last step was, in their order; false past the last. For traces. Local, after sd_reducer_end(). */
 typedef struct sd_operation_record {
     const char *name;
     size_t bytes;
@@ -123,7 +131,7 @@ typedef struct sd_operation_record {
 } sd_operation_record;
 bool sd_reducer_operation(const sd_reducer *reducer, int i, sd_operation_record *record);
 
-/* The first operation of the step under way that is not complete, in words; false if there is none. From any thread. */
+/* The first operation of the step under way that is not complete, in words; false if there is none. Local; from any thread. */
 bool sd_reducer_waits_for(const sd_reducer *reducer, char *text, size_t text_bytes);
 
 #ifdef __cplusplus

@@ -69,7 +69,7 @@ static sd_status create(sd_comm *comm, sd_network *network, const sd_reducer_spe
     if (spec->reproducible && comm->size > 1)
         SD_TRY(sd_alloc_floats(&r->received, r->buffer_elems / 2 + 1));
     if (spec->bf16)
-        SD_TRY(sd_wire_create(network, &r->wire));
+        SD_TRY(sd_wire_create(network, spec->restorable, &r->wire));
     return sd_alloc(&r->operations, (size_t)sd_network_n_segments(network) + 3, sizeof *r->operations);
 }
 
@@ -96,6 +96,8 @@ size_t sd_reducer_bytes(const sd_reducer *r) {
 }
 
 float *sd_reducer_error(sd_reducer *r) { return r->wire.error; }
+
+void sd_reducer_restore_error(sd_reducer *r) { sd_wire_restore_error(&r->wire, r->network, r->plan); }
 
 /* ---- where MPI may be called ---- */
 
@@ -238,13 +240,15 @@ static void fold(sd_reducer *r, const sd_segment *segment) {
     }
 }
 
-/* Here, while the segment is in the cache; what arrives is expanded where MPI is called. The zeros sent for a dropped segment pay nothing
- * of what it owes, since nobody reads their sum. */
+/* Here, while the segment is in the cache; what arrives is expanded where MPI is called. The zeros sent for a dropped segment leave its
+ * error as it is, since nobody reads their sum. */
 static void round_off(sd_reducer *r, const sd_segment *segment, bool kept, bool sent) {
     float *data = gradients(r) + segment->offset_elems, *error = r->wire.error + segment->offset_elems;
     uint16_t *words = r->wire.words + segment->offset_elems;
-    if (!sent) /* one rank, which may go on with what several owed */
-        sd_wire_pay(segment->elems, data, error);
+    if (kept)
+        sd_wire_note_error(&r->wire, segment);
+    if (!sent)
+        sd_wire_flush_error(segment->elems, data, error);
     else if (kept)
         sd_wire_compress(segment->elems, data, error, words);
     else

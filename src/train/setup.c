@@ -172,7 +172,8 @@ static sd_status open_parts(sd_run *run) {
                            .skip_dropped = config->communication.skip_dropped,
                            .shards = run->shards_here,
                            .reproducible = config->communication.reduction == SD_REDUCTION_REPRODUCIBLE,
-                           .bf16 = config->communication.wire == SD_WIRE_BF16},
+                           .bf16 = config->communication.wire == SD_WIRE_BF16,
+                           .restorable = config->train.on_nonfinite == SD_NONFINITE_SKIP},
         &run->reducer));
     SD_TRY(sd_optimizer_create(config, run->network, &run->optimizer));
     return sd_loader_create(run->dataset, sd_run_max_images(run), (int)config->data.workers, &run->loader);

@@ -149,8 +149,57 @@ START_TEST(buckets_are_the_largest_ranges_of_adjacent_segments) {
 }
 END_TEST
 
+/* ---- error feedback ---- */
+
+/* _i: ranks - 1. */
+START_TEST(a_step_that_is_taken_back_leaves_the_error_as_it_was) {
+    const sd_reducer_spec spec = {
+        .bucket_bytes = 40000, .skip_dropped = true, .shards = 1, .bf16 = true, .restorable = true};
+    rank r, other;
+    rank_init(&r, 2, &spec); /* one rank has an error only if it goes on with that of several */
+    rank_init(&other, 2, &spec);
+    const size_t n = sd_network_buffer_elems(r.network);
+    float *before = new_floats(n);
+    for (uint32_t step = 1; step <= 2; step++) {
+        run_step(&r, step);
+        run_step(&other, step);
+    }
+    r.comm.size = other.comm.size = 1 + _i;
+    memcpy(before, sd_reducer_error(r.reducer), n * sizeof *before);
+    r.plan.kept[4] = 0;
+    run_step(&r, 3);
+    expect(memcmp(sd_reducer_error(r.reducer), before, n * sizeof *before) != 0, "the step changes no error");
+    sd_reducer_restore_error(r.reducer);
+    expect_same_bits("error", sd_reducer_error(r.reducer), before, n * sizeof *before);
+    r.plan.kept[4] = 1; /* and what follows is as if it had not been */
+    run_step(&r, 4);
+    run_step(&other, 4);
+    expect_same_bits("gradients", sd_network_gradients(r.network), sd_network_gradients(other.network),
+                     n * sizeof *before);
+    expect_same_bits("error", sd_reducer_error(r.reducer), sd_reducer_error(other.reducer), n * sizeof *before);
+    free(before);
+    rank_free(&r);
+    rank_free(&other);
+}
+END_TEST
+
+START_TEST(a_reducer_that_takes_nothing_back_needs_no_memory_for_it) {
+    sd_reducer_spec spec = {.bucket_bytes = 40000, .skip_dropped = true, .shards = 1, .bf16 = true};
+    rank plain, restorable;
+    rank_init(&plain, 2, &spec);
+    spec.restorable = true;
+    rank_init(&restorable, 2, &spec);
+    ck_assert_uint_eq(sd_reducer_bytes(restorable.reducer) - sd_reducer_bytes(plain.reducer),
+                      sizeof(float) * sd_network_buffer_elems(plain.network));
+    rank_free(&plain);
+    rank_free(&restorable);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("reducer");
     tcase_add_test(cases, buckets_are_the_largest_ranges_of_adjacent_segments);
+    tcase_add_loop_test(cases, a_step_that_is_taken_back_leaves_the_error_as_it_was, 0, 2);
+    tcase_add_test(cases, a_reducer_that_takes_nothing_back_needs_no_memory_for_it);
     return run_suite("reducer", cases);
 }
