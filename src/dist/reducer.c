@@ -46,6 +46,8 @@ struct sd_reducer {
     double mine[SD_MAX_SUMS];
     int n_sums;
     operation *operations;
+    /* Kind and bytes of each in one word: all that other threads see of an operation, which the next step overwrites. */
+    _Atomic(uint64_t) *labels;
     atomic_int posted; /* the rest is of whoever calls MPI, until all posted are done */
     atomic_int done;   /* of these, from the first on; written by whoever calls MPI */
     sd_status status;
@@ -70,7 +72,9 @@ static sd_status create(sd_comm *comm, sd_network *network, const sd_reducer_spe
         SD_TRY(sd_alloc_floats(&r->received, r->buffer_elems / 2 + 1));
     if (spec->bf16)
         SD_TRY(sd_wire_create(network, spec->restorable, &r->wire));
-    return sd_alloc(&r->operations, (size_t)sd_network_n_segments(network) + 3, sizeof *r->operations);
+    const size_t operations = (size_t)sd_network_n_segments(network) + 3;
+    SD_TRY(sd_alloc(&r->labels, operations, sizeof *r->labels));
+    return sd_alloc(&r->operations, operations, sizeof *r->operations);
 }
 
 sd_status sd_reducer_create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer **reducer) {
@@ -86,6 +90,7 @@ void sd_reducer_destroy(sd_reducer **place) {
     free(r->received);
     sd_wire_free(&r->wire);
     free(r->operations);
+    free(r->labels);
     free(r);
     *place = NULL;
 }
@@ -182,9 +187,17 @@ static bool work(void *context) {
 
 /* ---- the step ---- */
 
+enum { LABEL_KIND_SHIFT = 56 };
+
+static uint64_t label_of(const sd_reducer *r, const operation *o) {
+    const size_t bytes = o->bucket.elems * (o->kind == SUM_BF16 ? value_bytes(r) : sizeof(float));
+    return (uint64_t)o->kind << LABEL_KIND_SHIFT | bytes;
+}
+
 static void post(sd_reducer *r, operation o) {
     const int i = atomic_load_explicit(&r->posted, memory_order_relaxed);
     r->operations[i] = o;
+    atomic_store_explicit(&r->labels[i], label_of(r, &o), memory_order_relaxed);
     atomic_store_explicit(&r->posted, i + 1, memory_order_release);
     sd_comm_drive(r->comm);
 }
@@ -196,8 +209,8 @@ void sd_reducer_begin(sd_reducer *r, const sd_drop_plan *plan, uint64_t hash) {
     r->open = (sd_bucket){0};
     r->traffic = (sd_traffic){0};
     r->status = SD_OK;
-    r->done = 0;
-    atomic_store(&r->posted, 0);
+    atomic_store(&r->posted, 0); /* before done, by which sd_reducer_waits_for() knows that a step has begun */
+    atomic_store(&r->done, 0);
     r->ballot = sd_ballot_of(hash);
     sd_comm_set_work(r->comm, work, r);
     if (r->comm->size > 1)
@@ -327,17 +340,18 @@ static const char *const names[] = {[ASK] = "agree on the plan",
                                     [SUM_STATISTICS] = "allreduce of statistics",
                                     [GATHER] = "sum of losses"};
 
-static size_t operation_bytes(const sd_reducer *r, const operation *o) {
-    return o->bucket.elems * (o->kind == SUM_BF16 ? value_bytes(r) : sizeof(float));
-}
+static const char *name_of(uint64_t label) { return names[label >> LABEL_KIND_SHIFT]; }
+static size_t bytes_of(uint64_t label) { return label & ((UINT64_C(1) << LABEL_KIND_SHIFT) - 1); }
 
 bool sd_reducer_waits_for(const sd_reducer *r, char *text, size_t text_bytes) {
     const int posted = atomic_load(&r->posted), i = atomic_load(&r->done);
     if (i >= posted)
         return false;
-    const operation *o = &r->operations[i];
-    snprintf(text, text_bytes, "%s (operation %d of %d begun, %.2f MB)", names[o->kind], i + 1, posted,
-             (double)operation_bytes(r, o) / 1e6);
+    const uint64_t label = atomic_load_explicit(&r->labels[i], memory_order_relaxed);
+    if (atomic_load(&r->posted) < posted) /* the next step has begun meanwhile */
+        return false;
+    snprintf(text, text_bytes, "%s (operation %d of %d begun, %.2f MB)", name_of(label), i + 1, posted,
+             (double)bytes_of(label) / 1e6);
     return true;
 }
 
@@ -345,6 +359,6 @@ bool sd_reducer_operation(const sd_reducer *r, int i, sd_operation_record *recor
     if (i >= atomic_load(&r->posted))
         return false;
     const operation *o = &r->operations[i];
-    *record = (sd_operation_record){names[o->kind], operation_bytes(r, o), o->begin, o->end};
+    *record = (sd_operation_record){name_of(r->labels[i]), bytes_of(r->labels[i]), o->begin, o->end};
     return true;
 }

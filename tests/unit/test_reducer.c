@@ -1,6 +1,8 @@
 /* dist/reducer.c as one of two ranks that compute the same. MPI is played here: what it would send is noted, and comes back doubled. */
 #include "../../src/dist/comm.h"
 
+#include <pthread.h>
+
 #include "../../src/dist/wire.h"
 #include "../support.h"
 
@@ -196,10 +198,62 @@ START_TEST(a_reducer_that_takes_nothing_back_needs_no_memory_for_it) {
 }
 END_TEST
 
+/* ---- who looks on ---- */
+
+typedef struct looker {
+    const sd_reducer *reducer;
+    atomic_bool quit;
+    int seen;
+    char wrong[128];
+} looker;
+
+/* What is said has the form of one of the operations of these steps. */
+static bool is_sensible(const char *text) {
+    int i, posted;
+    double megabytes;
+    char name[64];
+    return sscanf(text, "%63[a-z ](operation %d of %d begun, %lf MB)", name, &i, &posted, &megabytes) == 4 && i >= 1 &&
+           i <= posted &&
+           (!strcmp(name, "allreduce ") || !strcmp(name, "agree on the plan ") || !strcmp(name, "sum of losses ")) &&
+           (i == 1) == !strcmp(name, "agree on the plan ");
+}
+
+static void *look_on(void *context) {
+    looker *l = context;
+    char text[128];
+    while (!atomic_load(&l->quit))
+        if (sd_reducer_waits_for(l->reducer, text, sizeof text)) {
+            l->seen++;
+            if (!is_sensible(text) && !l->wrong[0])
+                memcpy(l->wrong, text, sizeof text);
+        }
+    return NULL;
+}
+
+/* The watchdog's thread, while one step follows another. A sanitizer of threads sees races here. */
+START_TEST(what_is_waited_for_can_be_asked_at_any_moment) {
+    const sd_reducer_spec spec = {.bucket_bytes = 100000, .skip_dropped = true, .shards = 1};
+    rank r;
+    rank_init(&r, 2, &spec);
+    looker l = {.reducer = r.reducer};
+    pthread_t thread;
+    tests_until_done = 3;
+    ck_assert_int_eq(pthread_create(&thread, NULL, look_on, &l), 0);
+    for (uint32_t step = 1; step <= 60; step++)
+        run_step(&r, step);
+    atomic_store(&l.quit, true);
+    pthread_join(thread, NULL);
+    tests_until_done = 0;
+    expect(!l.wrong[0], "it was told of '%s'", l.wrong);
+    rank_free(&r);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("reducer");
     tcase_add_test(cases, buckets_are_the_largest_ranges_of_adjacent_segments);
     tcase_add_loop_test(cases, a_step_that_is_taken_back_leaves_the_error_as_it_was, 0, 2);
     tcase_add_test(cases, a_reducer_that_takes_nothing_back_needs_no_memory_for_it);
+    tcase_add_test(cases, what_is_waited_for_can_be_asked_at_any_moment);
     return run_suite("reducer", cases);
 }
