@@ -123,6 +123,14 @@ void sd_reducer_segment_done(void *reducer, int segment);
 /* values: [shards][n] of this rank -> values[0..n), as sd_comm_sum(). SD_ERR_INTERNAL if plans disagree, naming the odd rank. */
 sd_status sd_reducer_end(sd_reducer *reducer, double *values, int n, sd_traffic *traffic);
 
+/* What bf16 on the wire costs this processor beside sending: seconds a value. Local; some hundredths of a second. */
+typedef struct sd_wire_seconds {
+    double round;  /* in the backward pass: to bf16, keeping the error */
+    double add;    /* to another rank's */
+    double expand; /* a sum, to float */
+} sd_wire_seconds;
+sd_status sd_wire_measure(sd_wire_seconds *seconds);
+
 /* What operation i of the last step was, in their order; false past the last. For traces. Local, after sd_reducer_end(). */
 typedef struct sd_operation_record {
     const char *name;
