@@ -4,11 +4,15 @@
  *     /optimizer/<state>/<parameter name>   momentum, or exp_avg and exp_avg_sq
  *     /optimizer/kept_steps                 [segments] int64, in the order of the network's buffer
  *     /communication/error/<rank>/<parameter name>   what rounding for the wire has kept back, with communication.wire = bf16
- *     /progress/<member>                    sd_progress; /progress/timing [ranks, phases]
+ *     /progress/<member>                    sd_progress; /progress/timing [ranks, phases] of the epoch under way, in seconds
  *     /data/mean, /data/std                 normalisation of the training images
  *     /data/images, /data/hash              [2] of training and validation; of all of the data set
  *     /config                               the resolved configuration, INI text
  *     attributes of /                       format_version, seed, ranks, threads, isa, scale
+ *
+ * format_version is raised when what is here changes its meaning; other versions are refused. What a version adds beside it, outside of
+ * /model, older ones of the same format ignore, and do not hand on when they save; a member of /progress that is missing has its
+ * initial value, and timing with another number of phases counts as zeros. All else must be there. Every link is hard and every byte in the file.
  *
  * In front lies a 512-byte HDF5 user block with magic, version, length and the XXH3-128 of the file, which is checked before
  * HDF5 sees a byte. HDF5 itself works in memory; files are written and read whole. Everything here is local; rank 0 calls it,
@@ -18,6 +22,7 @@
 #ifndef SDTRAIN_CHECKPOINT_H
 #define SDTRAIN_CHECKPOINT_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,43 +34,49 @@
 extern "C" {
 #endif
 
-/* Where a run is. X(type, member): all of 8 bytes. */
+/* Where a run is. X(type, member, initial): all of 8 bytes. A member that is added later takes its initial value from a file that was
+ * written before it, so that older checkpoints stay readable; choose one with which such a run goes on as it would have. */
 #define SD_PROGRESS_LIST(X)                                                                                            \
-    X(uint64_t, step)         /* updates done */                                                                       \
-    X(uint64_t, epoch)        /* epochs completed */                                                                   \
-    X(uint64_t, batch)        /* batches done of the epoch under way */                                                \
-    X(uint64_t, epoch_images) /* partial sums of the epoch under way ... */                                            \
-    X(uint64_t, epoch_correct)                                                                                         \
-    X(double, epoch_loss)                                                                                              \
-    X(double, epoch_kept) /* branches computed for an image, on average: sum over steps */                             \
-    X(uint64_t, epoch_decisions)                                                                                       \
-    X(double, epoch_seconds)                                                                                           \
-    X(uint64_t, images) /* totals of the run ... */                                                                    \
-    X(double, kept)                                                                                                    \
-    X(uint64_t, decisions)                                                                                             \
-    X(uint64_t, bytes_reduced)                                                                                         \
-    X(uint64_t, bytes_full)                                                                                            \
-    X(double, seconds)                                                                                                 \
-    X(uint64_t, skipped_steps) /* of step: whose update was left out */                                                \
-    X(uint64_t, skipped_in_a_row)                                                                                      \
-    X(double, train_loss) /* of the last epoch row; NAN: no value */                                                   \
-    X(double, train_accuracy)                                                                                          \
-    X(double, val_loss)                                                                                                \
-    X(double, val_accuracy)                                                                                            \
-    X(double, val_top5_accuracy)                                                                                       \
-    X(double, train_eval_accuracy)                                                                                     \
-    X(double, best_accuracy) /* NAN: none yet */                                                                       \
-    X(uint64_t, best_step)                                                                                             \
-    X(uint64_t, steps_csv_bytes) /* lengths of the logs at this moment */                                              \
-    X(uint64_t, epochs_csv_bytes)                                                                                      \
-    X(uint64_t, timing_csv_bytes)                                                                                      \
-    X(uint64_t, decisions_csv_bytes)
+    X(uint64_t, step, 0)         /* updates done */                                                                    \
+    X(uint64_t, epoch, 0)        /* epochs completed */                                                                \
+    X(uint64_t, batch, 0)        /* batches done of the epoch under way */                                             \
+    X(uint64_t, epoch_images, 0) /* partial sums of the epoch under way ... */                                         \
+    X(uint64_t, epoch_correct, 0)                                                                                      \
+    X(double, epoch_loss, 0)                                                                                           \
+    X(double, epoch_kept, 0) /* branches computed for an image, on average: sum over steps */                          \
+    X(uint64_t, epoch_decisions, 0)                                                                                    \
+    X(double, epoch_seconds, 0)                                                                                        \
+    X(uint64_t, images, 0) /* totals of the run ... */                                                                 \
+    X(double, kept, 0)                                                                                                 \
+    X(uint64_t, decisions, 0)                                                                                          \
+    X(uint64_t, bytes_reduced, 0)                                                                                      \
+    X(uint64_t, bytes_full, 0)                                                                                         \
+    X(double, seconds, 0)                                                                                              \
+    X(uint64_t, skipped_steps, 0) /* of step: whose update was left out */                                             \
+    X(uint64_t, skipped_in_a_row, 0)                                                                                   \
+    X(double, train_loss, NAN) /* of the last epoch row; NAN: no value */                                              \
+    X(double, train_accuracy, NAN)                                                                                     \
+    X(double, val_loss, NAN) /* infinite where logits overflow */                                                      \
+    X(double, val_accuracy, NAN)                                                                                       \
+    X(double, val_top5_accuracy, NAN)                                                                                  \
+    X(double, train_eval_accuracy, NAN)                                                                                \
+    X(double, best_accuracy, NAN) /* of the best checkpoint; NAN: none yet */                                          \
+    X(uint64_t, best_step, 0)                                                                                          \
+    X(double, best_val_accuracy, NAN) /* of all epoch rows, and its row; 0: older than what is known */                \
+    X(uint64_t, best_val_epoch, 0)                                                                                     \
+    X(uint64_t, steps_csv_bytes, 0) /* lengths of the logs at this moment */                                           \
+    X(uint64_t, epochs_csv_bytes, 0)                                                                                   \
+    X(uint64_t, timing_csv_bytes, 0)                                                                                   \
+    X(uint64_t, decisions_csv_bytes, 0)
 
 typedef struct sd_progress {
-#define SD_PROGRESS_MEMBER(type, member) type member;
+#define SD_PROGRESS_MEMBER(type, member, initial) type member;
     SD_PROGRESS_LIST(SD_PROGRESS_MEMBER)
 #undef SD_PROGRESS_MEMBER
 } sd_progress;
+
+/* Of a run that has not begun: every member's initial value. */
+sd_progress sd_progress_initial(void);
 
 /* A copy of what changes with every step, laid out like the network's buffer, to be written while training goes on. */
 typedef struct sd_snapshot {
@@ -92,7 +103,7 @@ typedef struct sd_checkpoint {
     int ranks, threads;
     char isa[16];
     char scale[16]; /* stochastic_depth.scale */
-    double *timing; /* [ranks][n_phases] of the epoch under way; loading: allocated if there, caller frees */
+    double *timing; /* [ranks][n_phases]; loading: allocated if n_phases (to be set before) is not 0, caller frees */
     int n_phases;
     /* Saving only. */
     const sd_snapshot *snapshot; /* what to write; NULL: network and optimizer as they are now, nothing owed */

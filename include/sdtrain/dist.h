@@ -74,11 +74,7 @@ uint64_t sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_drop_plan 
 /* Sums gradients over shards and ranks, bucket by bucket, as the backward passes complete them.
  *
  * A step's batch is cut into shards, as many on each rank; a rank runs them one after another, and the reducer adds them up
- * in the lower part of a binary tree. With the last of them buckets begin to travel, while earlier layers compute. A bucket is
- * the largest range of adjacent segments that are to be sent, up to bucket_bytes (a larger segment is a bucket of its own):
- *
- *     gradients | head | block L | block L-1 dropped | block L-2 | ... | stem |
- *               '----bucket 0----'                   '----bucket 1-----------'
+ * in the lower part of a binary tree. With the last of them buckets (sdtrain/bucket.h) begin to travel, while earlier layers compute.
  *
  * Segments that the plan drops for all images are never sent if skip_dropped; else they are sent as zeros. A segment that
  * is computed elsewhere, but not here, counts as zeros. The buckets of a step are a pure function of the plan, and so is the order
@@ -90,7 +86,8 @@ typedef struct sd_reducer_spec {
     bool skip_dropped;
     int shards;        /* of this rank; a power of two if reproducible, else 1 */
     bool reproducible; /* ranks join in the upper part of the tree (tree.c); else MPI's allreduce */
-    bool bf16;         /* gradients travel as bf16, and what rounding takes is owed (wire.h); not with reproducible */
+    bool bf16;         /* gradients travel as bf16 with error feedback (wire.h); not with reproducible */
+    bool restorable;   /* with bf16: sd_reducer_restore_error() may be called; takes one buffer more */
 } sd_reducer_spec;
 
 /* What a step's reduction took. */
@@ -101,22 +98,37 @@ typedef struct sd_traffic {
     double transfer;        /* from there until the sums were complete */
 } sd_traffic;
 
+/* Local; the spec must be equal on all ranks. comm and network must outlive the reducer, which, with several shards, changes where
+ * gradients lie (sd_network_set_gradients()). bucket_bytes: of values on the wire, at least one. SD_ERR_MEMORY; destroy it in any case. */
 sd_status sd_reducer_create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer **reducer);
+/* Local; before the communicator and the network, not within a step. */
 void sd_reducer_destroy(sd_reducer **reducer);
 size_t sd_reducer_bytes(const sd_reducer *reducer); /* of memory */
-/* What rounding has taken from this rank's gradients, for later steps to give back; laid out like gradients, and part of a run's state:
- * to its results the sum over ranks matters, to its bits each of them. NULL without bf16. */
-float *sd_reducer_error(sd_reducer *reducer);
 
-/* A step: begin; for each shard begin_shard (before its forward pass) and then segment_done (it is an sd_segment_done) for every segment in order; end. Collective
- * together. plan: equal on all ranks, which hash (of all that must be) proves; part: of the shard, as the pass has it. */
+/* What rounding has kept back of this rank's gradients, to be added to its next ones: laid out like gradients, the reducer's, NULL
+ * without bf16. Part of a run's state, for each rank: results depend on the sum of all, bits on each. Local, between steps. */
+float *sd_reducer_error(sd_reducer *reducer);
+/* Takes the last step back: its sums are not used, and the error becomes what it was before. Local, after sd_reducer_end(). */
+void sd_reducer_restore_error(sd_reducer *reducer);
+
+/* A step: begin; for each shard begin_shard (before its forward pass), then segment_done (an sd_segment_done) for every segment in
+ * order; end. Together they are collective. plan must be equal on all ranks, and lives until the next begin; hash: sd_hash_plan(), by
+ * which that is checked. part: the pass's own, of this shard. */
 void sd_reducer_begin(sd_reducer *reducer, const sd_drop_plan *plan, uint64_t hash);
 void sd_reducer_begin_shard(sd_reducer *reducer, const sd_drop_part *part);
 void sd_reducer_segment_done(void *reducer, int segment);
 /* values: [shards][n] of this rank -> values[0..n), as sd_comm_sum(). SD_ERR_INTERNAL if plans disagree, naming the odd rank. */
 sd_status sd_reducer_end(sd_reducer *reducer, double *values, int n, sd_traffic *traffic);
 
-/* What operation i of the last step was, in their order; false past the last. For traces. */
+/* What bf16 on the wire costs this processor beside sending: seconds a value. Local; some hundredths of a second. */
+typedef struct sd_wire_seconds {
+    double round;  /* in the backward pass: to bf16, keeping the error */
+    double add;    /* to another rank's */
+    double expand; /* a sum, to float */
+} sd_wire_seconds;
+sd_status sd_wire_measure(sd_wire_seconds *seconds);
+
+/* What operation i of the last step was, in their order; false past the last. For traces. Local, after sd_reducer_end(). */
 typedef struct sd_operation_record {
     const char *name;
     size_t bytes;
@@ -124,7 +136,7 @@ typedef struct sd_operation_record {
 } sd_operation_record;
 bool sd_reducer_operation(const sd_reducer *reducer, int i, sd_operation_record *record);
 
-/* The first operation of the step under way that is not complete, in words; false if there is none. From any thread. */
+/* The first operation of the step under way that is not complete, in words; false if there is none. Local; from any thread. */
 bool sd_reducer_waits_for(const sd_reducer *reducer, char *text, size_t text_bytes);
 
 #ifdef __cplusplus

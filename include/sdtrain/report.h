@@ -132,8 +132,10 @@ typedef struct sd_summary {
     uint64_t step, epoch, images, skipped_steps, bytes_reduced, bytes_full;
     double seconds, kept_fraction;
     double train_loss, train_accuracy, val_loss, val_accuracy, val_top5_accuracy, train_eval_accuracy, gap;
-    double best_accuracy;
+    double best_accuracy; /* of the best checkpoint */
     uint64_t best_step;
+    double best_val_accuracy; /* of all rows of epochs.csv */
+    uint64_t best_val_epoch;  /* 0: not known */
     uint64_t parameters;
 } sd_summary;
 sd_status sd_summary_write(const char *folder, const sd_summary *summary);
@@ -160,7 +162,8 @@ sd_cost sd_cost_fit(const double images[2], const double seconds[2]);
 /* A segment, in the order in which backward finishes them (sdtrain/nn.h). */
 typedef struct sd_segment_cost {
     int unit;                        /* whose drop leaves it out; -1: always there */
-    size_t bytes;                    /* of its gradients and batch statistics */
+    size_t elems;                    /* of its gradients and batch statistics, with padding: what is sent */
+    size_t statistics_elems;         /* of these, batch statistics */
     sd_cost forward;                 /* of its branch; 0 where unit is -1 */
     sd_cost backward, backward_left; /* computed; dropped */
 } sd_segment_cost;
@@ -171,10 +174,12 @@ typedef struct sd_calibration {
     sd_cost forward;                  /* with the loss, no branch computed */
     double optimizer, optimizer_left; /* all branches computed; all dropped */
     double transfer_seconds_per_byte; /* this processor's work to send and to receive a byte over TCP */
-    double add_seconds_per_byte;      /* and to add one to another */
-    double images[2];                 /* of a rank, at which was measured */
-    double seconds;                   /* that the calibration took */
-    int ranks, threads, processors;   /* that measured together; of each; of a host */
+    double add_seconds_per_byte;      /* and to add one of floats to another */
+    /* And with bf16 on the wire for a value: to round it, in the backward pass; to add it to another; to make a float of a sum. */
+    double bf16_round_seconds_per_elem, bf16_add_seconds_per_elem, bf16_expand_seconds_per_elem;
+    double images[2];               /* of a rank, at which was measured */
+    double seconds;                 /* that the calibration took */
+    int ranks, threads, processors; /* that measured together; of each; of a host */
 } sd_calibration;
 
 typedef struct sd_cluster {
@@ -184,6 +189,7 @@ typedef struct sd_cluster {
     bool skip_dropped; /* dropped branches are not sent */
     bool overlap;      /* a bucket is reduced while earlier blocks compute; else all after backward */
     bool reproducible; /* reduction by halving and doubling alone */
+    bool bf16;         /* gradients are sent in 2 bytes each; batch statistics ahead of them as floats */
     int shards;        /* a rank computes shards / ranks passes one after another; 0: one pass */
 } sd_cluster;
 
@@ -201,7 +207,8 @@ typedef struct sd_allreduce {
     double seconds;           /* from start to end */
     double processor_seconds; /* in which this rank's processor works for it and computes nothing else */
 } sd_allreduce;
-/* The cheapest way to sum bytes over ranks, as MPI libraries choose; if reproducible, by halving. */
+/* The cheapest way to sum bytes over ranks, as MPI libraries choose; if reproducible, by halving. With cluster->bf16 they are words of
+ * 2 bytes; rounding and expanding are not in it. */
 sd_allreduce sd_allreduce_predict(const sd_calibration *calibration, const sd_cluster *cluster, double bytes,
                                   int ranks);
 

@@ -3,6 +3,7 @@
 #define SDTRAIN_SDTRAIN_H
 
 #include "sdtrain/arena.h"
+#include "sdtrain/bucket.h"
 #include "sdtrain/checkpoint.h"
 #include "sdtrain/clock.h"
 #include "sdtrain/config.h"

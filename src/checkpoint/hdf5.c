@@ -173,7 +173,7 @@ static bool write_rest(hid_t file, const sd_checkpoint *checkpoint) {
     const int timing_shape[2] = {checkpoint->ranks, checkpoint->n_phases};
     const uint64_t images[2] = {checkpoint->train_images, checkpoint->validation_images};
     bool good = true;
-#define WRITE_MEMBER(type, member)                                                                                     \
+#define WRITE_MEMBER(type, member, initial)                                                                            \
     good = good && write_array(file, "/progress/" #member, progress_##type(), 0, NULL, &progress->member);
     SD_PROGRESS_LIST(WRITE_MEMBER)
 #undef WRITE_MEMBER
@@ -252,47 +252,7 @@ sd_status sd_checkpoint_save(const char *path, const sd_checkpoint *checkpoint) 
     return status;
 }
 
-/* ---- reading ----
- * The digest keeps out accidents, not malice. So that a file which is sealed and yet not ours does no harm, only what this program
- * writes is read: numbers and one text, whose bytes lie in this file in one piece. */
-
-/* HDF5 asks before it follows a link into another file. */
-static herr_t refuse_external_link(const char *parent_file, const char *parent_group, const char *file,
-                                   const char *object, unsigned *flags, hid_t access, void *context) {
-    (void)parent_file, (void)parent_group, (void)file, (void)object, (void)flags, (void)access, (void)context;
-    return -1;
-}
-
-/* No filters but those of checkpoint.compression. */
-static bool filters_are_ours(hid_t created) {
-    for (int i = 0; i < H5Pget_nfilters(created); i++) {
-        unsigned flags, config;
-        size_t values = 0;
-        const H5Z_filter_t filter = H5Pget_filter2(created, (unsigned)i, &flags, &values, NULL, 0, NULL, &config);
-        if (filter != H5Z_FILTER_SHUFFLE && filter != H5Z_FILTER_DEFLATE)
-            return false;
-    }
-    return true;
-}
-
-/* Below zero if it is not there, or has its bytes in other files, or behind filters of others. */
-static hid_t open_dataset(const sd_checkpoint_file *from, const char *path) {
-    hid_t access = H5Pcreate(H5P_DATASET_ACCESS);
-    H5Pset_elink_cb(access, refuse_external_link, NULL);
-    hid_t dataset = H5Dopen2(from->file, path, access);
-    H5Pclose(access);
-    if (dataset < 0)
-        return dataset;
-    hid_t created = H5Dget_create_plist(dataset);
-    const H5D_layout_t layout = H5Pget_layout(created);
-    const bool here = (layout == H5D_CONTIGUOUS || layout == H5D_COMPACT || layout == H5D_CHUNKED) &&
-                      H5Pget_external_count(created) == 0 && filters_are_ours(created);
-    H5Pclose(created);
-    if (here)
-        return dataset;
-    H5Dclose(dataset);
-    return H5I_INVALID_HID;
-}
+/* ---- reading: what has passed the gate (gate.c) ---- */
 
 static bool holds_numbers(hid_t dataset) {
     hid_t type = H5Dget_type(dataset);
@@ -306,7 +266,7 @@ static bool holds_numbers(hid_t dataset) {
 static sd_status read_array(const sd_checkpoint_file *from, const char *path, hid_t type, int dims, const int *shape,
                             void *data) {
     sd_status status = SD_OK;
-    hid_t dataset = open_dataset(from, path);
+    hid_t dataset = H5Dopen2(from->file, path, H5P_DEFAULT);
     if (dataset < 0)
         return sd_fail(SD_ERR_DATA, "%s: has no %s: it is of another model or version", from->path, path);
     hid_t space = H5Dget_space(dataset);
@@ -352,7 +312,7 @@ static sd_status read_text_attribute(const sd_checkpoint_file *from, const char 
 }
 
 static sd_status read_config(const sd_checkpoint_file *from, char **text) {
-    hid_t dataset = open_dataset(from, "/config");
+    hid_t dataset = H5Dopen2(from->file, "/config", H5P_DEFAULT);
     if (dataset < 0)
         return sd_fail(SD_ERR_DATA, "%s: /config is missing", from->path);
     hid_t stored = H5Dget_type(dataset), space = H5Dget_space(dataset);
@@ -388,6 +348,41 @@ static sd_status read_data(const sd_checkpoint_file *from, sd_checkpoint *descri
     return SD_OK;
 }
 
+sd_progress sd_progress_initial(void) {
+#define INITIAL(type, member, initial) .member = (initial),
+    return (sd_progress){SD_PROGRESS_LIST(INITIAL)};
+#undef INITIAL
+}
+
+/* A member that is missing is younger than the file. Only step is in every file: without it this is no checkpoint of a run. */
+static sd_status read_progress(const sd_checkpoint_file *from, sd_progress *progress) {
+    *progress = sd_progress_initial();
+    SD_TRY(read_array(from, "/progress/step", H5T_NATIVE_UINT64, 0, NULL, &progress->step));
+#define READ_MEMBER(type, member, initial)                                                                             \
+    if (H5Lexists(from->file, "/progress/" #member, H5P_DEFAULT) != 0)                                                 \
+        SD_TRY(read_array(from, "/progress/" #member, progress_##type(), 0, NULL, &progress->member));
+    SD_PROGRESS_LIST(READ_MEMBER)
+#undef READ_MEMBER
+    return SD_OK;
+}
+
+/* The phases are those of the version that wrote the file. Of others only the seconds of the epoch under way are lost, and count as 0. */
+static sd_status read_timing(const sd_checkpoint_file *from, sd_checkpoint *described) {
+    const int shape[2] = {described->ranks, described->n_phases};
+    hsize_t extent[H5S_MAX_RANK] = {0};
+    hid_t dataset = H5Dopen2(from->file, "/progress/timing", H5P_DEFAULT);
+    hid_t space = dataset >= 0 ? H5Dget_space(dataset) : H5I_INVALID_HID;
+    const bool has_other_phases = space >= 0 && H5Sget_simple_extent_dims(space, extent, NULL) == 2 &&
+                                  extent[0] == (hsize_t)shape[0] && extent[1] != (hsize_t)shape[1];
+    if (space >= 0)
+        H5Sclose(space);
+    if (dataset >= 0)
+        H5Dclose(dataset);
+    SD_TRY(sd_alloc(&described->timing, (size_t)shape[0] * (size_t)shape[1], sizeof(double)));
+    return has_other_phases ? SD_OK
+                            : read_array(from, "/progress/timing", H5T_NATIVE_DOUBLE, 2, shape, described->timing);
+}
+
 static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *described) {
     int version = 0;
     const int three = 3;
@@ -395,6 +390,7 @@ static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *describ
     if (version != FORMAT_VERSION)
         return sd_fail(SD_ERR_DATA, "%s: was written by another version (format %d, this version reads %d)", from->path,
                        version, FORMAT_VERSION);
+    SD_TRY(sd_checkpoint_gate(from));
     SD_TRY(read_attribute(from, "seed", H5T_NATIVE_UINT32, &described->seed));
     SD_TRY(read_attribute(from, "ranks", H5T_NATIVE_INT, &described->ranks));
     SD_TRY(read_attribute(from, "threads", H5T_NATIVE_INT, &described->threads));
@@ -407,17 +403,11 @@ static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint *describ
             return sd_fail(SD_ERR_DATA, "%s: /data/mean %g and /data/std %g of channel %d cannot be", from->path,
                            described->mean[c], described->deviation[c], c);
     SD_TRY(read_data(from, described));
-#define READ_MEMBER(type, member)                                                                                      \
-    SD_TRY(read_array(from, "/progress/" #member, progress_##type(), 0, NULL, &described->progress.member));
-    SD_PROGRESS_LIST(READ_MEMBER)
-#undef READ_MEMBER
-    const int timing_shape[2] = {described->ranks, described->n_phases};
+    SD_TRY(read_progress(from, &described->progress));
     if (described->ranks < 1 || described->ranks > 1 << 20)
         return sd_fail(SD_ERR_DATA, "%s: %d ranks cannot be", from->path, described->ranks);
-    if (described->n_phases > 0) {
-        SD_TRY(sd_alloc(&described->timing, (size_t)described->ranks * (size_t)described->n_phases, sizeof(double)));
-        SD_TRY(read_array(from, "/progress/timing", H5T_NATIVE_DOUBLE, 2, timing_shape, described->timing));
-    }
+    if (described->n_phases > 0)
+        SD_TRY(read_timing(from, described));
     return read_config(from, &described->config);
 }
 

@@ -152,6 +152,22 @@ static void print_forms(const comparison *c, const sd_entry *a, const sd_entry *
                b->dims ? sd_entry_shape(b, shape[1]) : "value");
 }
 
+/* Whether this is a member of /progress with the value that it has in a file without it, which is older. */
+static sd_status is_initial(const side *s, const sd_entry *entry, bool *same) {
+    void *values;
+    *same = false;
+    if (!sd_entry_is_in(entry, "/progress") || entry->elems != 1)
+        return SD_OK;
+    SD_TRY(sd_checkpoint_read(s->file, entry, &values));
+#define COMPARE_MEMBER(type, member, initial)                                                                          \
+    if (!strcmp(entry->path, "/progress/" #member))                                                                    \
+        *same = !memcmp(values, &(type){initial}, sizeof(type));
+    SD_PROGRESS_LIST(COMPARE_MEMBER)
+#undef COMPARE_MEMBER
+    free(values);
+    return SD_OK;
+}
+
 /* *different: how many values of a pair of one form differ. */
 static sd_status compare_pair(comparison *c, const sd_entry *a, const sd_entry *b, uint64_t *different) {
     void *x = NULL, *y = NULL;
@@ -188,8 +204,13 @@ static sd_status compare_circumstance(comparison *c, const sd_entry *a, const sd
 
 static sd_status compare_state(comparison *c, const sd_entry *a, const sd_entry *b) {
     uint64_t different = 0;
+    bool same = false;
     c->datasets++;
     c->values += (a ? a : b)->elems;
+    if (!a || !b)
+        SD_TRY(is_initial(a ? &c->a : &c->b, a ? a : b, &same));
+    if (same)
+        return SD_OK;
     if (!a || !b)
         print_one_sided(c, a ? a : b, a ? "A" : "B");
     else if (!same_form(a, b))

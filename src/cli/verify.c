@@ -10,13 +10,16 @@
 
 /* Members of /progress that have no value, NAN, until there is something to measure. */
 static bool may_be_nan(const char *path) {
-    static const char *const members[] = {"train_loss",        "train_accuracy",      "val_loss",     "val_accuracy",
-                                          "val_top5_accuracy", "train_eval_accuracy", "best_accuracy"};
-    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
-        if (!strncmp(path, "/progress/", 10) && !strcmp(path + 10, members[i]))
-            return true;
+#define HAS_NO_VALUE_AT_FIRST(type, member, initial)                                                                   \
+    if (isnan((double)(initial)) && !strcmp(path, "/progress/" #member))                                               \
+        return true;
+    SD_PROGRESS_LIST(HAS_NO_VALUE_AT_FIRST)
+#undef HAS_NO_VALUE_AT_FIRST
     return false;
 }
+
+/* The one value that a run measures and no run stops for: logits of a validation image may overflow. */
+static bool may_be_infinite(const char *path) { return !strcmp(path, "/progress/val_loss"); }
 
 /* A number of steps in which something happened is none that the run has not done. */
 static bool counts_steps(const sd_entry *entry) {
@@ -26,13 +29,17 @@ static bool counts_steps(const sd_entry *entry) {
                                                              !strcmp(entry->path + n - sizeof tracked + 1, tracked));
 }
 
+static bool is_good(const char *path, double number) {
+    return isfinite(number) || (isnan(number) && may_be_nan(path)) || (number == INFINITY && may_be_infinite(path));
+}
+
 static sd_status check_values(const sd_loaded *l, const sd_entry *entry, const void *values) {
-    const bool is_counter = counts_steps(entry), nan_is_good = may_be_nan(entry->path);
+    const bool is_counter = counts_steps(entry);
     const uint64_t steps = l->described.progress.step;
     char place[96];
     for (size_t i = 0; i < entry->elems; i++) {
         const double number = entry->kind == SD_ENTRY_TEXT ? 0 : sd_entry_number(entry, values, i);
-        if (!isfinite(number) && !(isnan(number) && nan_is_good))
+        if (!is_good(entry->path, number))
             return sd_fail(SD_ERR_DATA, "%s: %s%s%s is %g", l->path, entry->path, entry->dims ? " " : "",
                            sd_entry_place(entry, i, place), number);
         const int64_t count = is_counter && entry->kind == SD_ENTRY_I64 ? ((const int64_t *)values)[i] : 0;
@@ -52,7 +59,8 @@ static sd_status check_fractions(const sd_loaded *l) {
                      {"val_accuracy", p->val_accuracy},
                      {"val_top5_accuracy", p->val_top5_accuracy},
                      {"train_eval_accuracy", p->train_eval_accuracy},
-                     {"best_accuracy", p->best_accuracy}};
+                     {"best_accuracy", p->best_accuracy},
+                     {"best_val_accuracy", p->best_val_accuracy}};
     for (size_t i = 0; i < sizeof fractions / sizeof fractions[0]; i++)
         if (fractions[i].value < 0 || fractions[i].value > 1)
             return sd_fail(SD_ERR_DATA, "%s: /progress/%s is %g, which is no fraction", l->path, fractions[i].name,
@@ -70,6 +78,7 @@ static sd_status check_progress(const sd_loaded *l) {
         {p->epoch <= p->step, "epochs are completed in steps", p->epoch, p->step},
         {p->batch <= p->step, "batches of an epoch are done in steps", p->batch, p->step},
         {p->best_step <= p->step, "the best checkpoint is of a later step", p->best_step, p->step},
+        {p->best_val_epoch <= p->epoch, "the best validation is of a later epoch", p->best_val_epoch, p->epoch},
         {p->epoch_images <= p->images, "an epoch has had images of all", p->epoch_images, p->images},
         {p->epoch_correct <= p->epoch_images, "images were right of", p->epoch_correct, p->epoch_images},
         {p->epoch_decisions <= p->decisions, "an epoch has had decisions of all", p->epoch_decisions, p->decisions},

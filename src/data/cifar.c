@@ -122,6 +122,13 @@ static sd_status load_files(const char *folder, const cifar_kind *kind, cifar *d
     return load_file(path, kind, &data->test, &data->source.n_test);
 }
 
+static uint64_t hash_records(const cifar *data) {
+    const size_t record_bytes = data->label_bytes + IMAGE_BYTES;
+    const uint64_t parts[] = {sd_hash(data->train, data->source.n_train * record_bytes),
+                              sd_hash(data->test, data->source.n_test * record_bytes)};
+    return sd_hash(parts, sizeof parts);
+}
+
 static const cifar_kind *kind_of(const sd_config *config) {
     return config->data.dataset == SD_DATASET_CIFAR10 ? &cifar10 : &cifar100;
 }
@@ -146,14 +153,12 @@ sd_status sd_cifar_open(const sd_config *config, sd_source **source) {
     if (stat(folder, &info) != 0) /* path is the folder itself, not its parent */
         snprintf(folder, sizeof folder, "%s", config->data.path);
     sd_status status = load_files(folder, kind, data);
-    const size_t record_bytes = kind->label_bytes + IMAGE_BYTES;
-    const uint64_t parts[] = {sd_hash(data->train, data->source.n_train * record_bytes),
-                              sd_hash(data->test, data->source.n_test * record_bytes)};
-    data->source.hash = sd_hash(parts, sizeof parts);
     data->source.bytes = ((size_t)data->source.n_train + data->source.n_test) * (kind->label_bytes + IMAGE_BYTES);
-    if (status != SD_OK)
+    if (status != SD_OK) {
         close_cifar(&data->source);
-    else
-        *source = &data->source;
-    return status;
+        return status;
+    }
+    data->source.hash = hash_records(data);
+    *source = &data->source;
+    return SD_OK;
 }

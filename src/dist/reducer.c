@@ -8,6 +8,7 @@
 
 #include "comm.h"
 #include "sdtrain/arena.h"
+#include "sdtrain/bucket.h"
 #include "sdtrain/clock.h"
 #include "wire.h"
 
@@ -15,7 +16,7 @@ typedef enum operation_kind { ASK, SUM, TREE_SUM, SUM_BF16, SUM_STATISTICS, GATH
 
 typedef struct operation {
     operation_kind kind;
-    size_t first_elem, elems; /* of a bucket */
+    sd_bucket bucket; /* of the gradient buffer; of statistics, of their own */
     MPI_Request request;
     sd_tree_sum tree;
     bool started, done;
@@ -38,21 +39,22 @@ struct sd_reducer {
     const sd_drop_plan *plan; /* of the step under way */
     const sd_drop_part *part; /* of the shard under way */
     uint64_t hash;
-    int shard;                /* of this rank; under way */
-    size_t first_elem, elems; /* the open bucket */
+    int shard;      /* of this rank; under way */
+    sd_bucket open; /* the bucket that segments are added to */
     sd_traffic traffic;
     sd_ballot ballot;
     double mine[SD_MAX_SUMS];
     int n_sums;
     operation *operations;
+    /* Kind and bytes of each in one word: all that other threads see of an operation, which the next step overwrites. */
+    _Atomic(uint64_t) *labels;
     atomic_int posted; /* the rest is of whoever calls MPI, until all posted are done */
     atomic_int done;   /* of these, from the first on; written by whoever calls MPI */
     sd_status status;
     char message[MESSAGE_BYTES]; /* of a status that is not OK */
 };
 
-static size_t value_bytes(const sd_reducer *r) { return r->spec.bf16 ? sizeof *r->wire.words : sizeof(float); }
-static size_t bucket_elems(const sd_reducer *r) { return r->spec.bucket_bytes / value_bytes(r); }
+static size_t value_bytes(const sd_reducer *r) { return sd_wire_value_bytes(r->spec.bf16); }
 static float *gradients(const sd_reducer *r) { return sd_network_gradients(r->network); }
 
 static sd_status create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer *r) {
@@ -69,8 +71,10 @@ static sd_status create(sd_comm *comm, sd_network *network, const sd_reducer_spe
     if (spec->reproducible && comm->size > 1)
         SD_TRY(sd_alloc_floats(&r->received, r->buffer_elems / 2 + 1));
     if (spec->bf16)
-        SD_TRY(sd_wire_create(network, &r->wire));
-    return sd_alloc(&r->operations, (size_t)sd_network_n_segments(network) + 3, sizeof *r->operations);
+        SD_TRY(sd_wire_create(network, spec->restorable, &r->wire));
+    const size_t operations = (size_t)sd_network_n_segments(network) + 3;
+    SD_TRY(sd_alloc(&r->labels, operations, sizeof *r->labels));
+    return sd_alloc(&r->operations, operations, sizeof *r->operations);
 }
 
 sd_status sd_reducer_create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer **reducer) {
@@ -86,6 +90,7 @@ void sd_reducer_destroy(sd_reducer **place) {
     free(r->received);
     sd_wire_free(&r->wire);
     free(r->operations);
+    free(r->labels);
     free(r);
     *place = NULL;
 }
@@ -96,6 +101,8 @@ size_t sd_reducer_bytes(const sd_reducer *r) {
 }
 
 float *sd_reducer_error(sd_reducer *r) { return r->wire.error; }
+
+void sd_reducer_restore_error(sd_reducer *r) { sd_wire_restore_error(&r->wire, r->network, r->plan); }
 
 /* ---- where MPI may be called ---- */
 
@@ -109,21 +116,21 @@ static sd_status start(sd_reducer *r, operation *o) {
                &o->request);
         break;
     case SUM:
-        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, gradients(r) + o->first_elem, (int)o->elems, MPI_FLOAT, MPI_SUM, comm->mpi,
-               &o->request);
+        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, gradients(r) + o->bucket.first_elem, (int)o->bucket.elems, MPI_FLOAT,
+               MPI_SUM, comm->mpi, &o->request);
         break;
     case TREE_SUM:
-        o->tree = (sd_tree_sum){.data = gradients(r) + o->first_elem,
-                                .received = r->received + o->first_elem / 2,
-                                .elems = o->elems,
+        o->tree = (sd_tree_sum){.data = gradients(r) + o->bucket.first_elem,
+                                .received = r->received + o->bucket.first_elem / 2,
+                                .elems = o->bucket.elems,
                                 .tag = (int)(o - r->operations)};
         return sd_tree_sum_start(comm, &o->tree);
     case SUM_BF16:
-        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, r->wire.words + o->first_elem, (int)o->elems, MPI_UINT16_T, comm->sum_bf16,
-               comm->mpi, &o->request);
+        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, r->wire.words + o->bucket.first_elem, (int)o->bucket.elems, MPI_UINT16_T,
+               comm->sum_bf16, comm->mpi, &o->request);
         break;
     case SUM_STATISTICS:
-        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, r->wire.statistics, (int)o->elems, MPI_FLOAT, MPI_SUM, comm->mpi,
+        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, r->wire.statistics, (int)o->bucket.elems, MPI_FLOAT, MPI_SUM, comm->mpi,
                &o->request);
         break;
     case GATHER:
@@ -143,7 +150,7 @@ static sd_status advance(sd_reducer *r, operation *o) {
         o->done = done;
     }
     if (o->done && o->kind == SUM_BF16)
-        sd_wire_expand(o->elems, r->wire.words + o->first_elem, gradients(r) + o->first_elem);
+        sd_wire_expand(o->bucket.elems, r->wire.words + o->bucket.first_elem, gradients(r) + o->bucket.first_elem);
     if (o->done)
         o->end = sd_clock_seconds();
     return SD_OK;
@@ -180,9 +187,17 @@ static bool work(void *context) {
 
 /* ---- the step ---- */
 
+enum { LABEL_KIND_SHIFT = 56 };
+
+static uint64_t label_of(const sd_reducer *r, const operation *o) {
+    const size_t bytes = o->bucket.elems * (o->kind == SUM_BF16 ? value_bytes(r) : sizeof(float));
+    return (uint64_t)o->kind << LABEL_KIND_SHIFT | bytes;
+}
+
 static void post(sd_reducer *r, operation o) {
     const int i = atomic_load_explicit(&r->posted, memory_order_relaxed);
     r->operations[i] = o;
+    atomic_store_explicit(&r->labels[i], label_of(r, &o), memory_order_relaxed);
     atomic_store_explicit(&r->posted, i + 1, memory_order_release);
     sd_comm_drive(r->comm);
 }
@@ -191,11 +206,11 @@ void sd_reducer_begin(sd_reducer *r, const sd_drop_plan *plan, uint64_t hash) {
     r->plan = plan;
     r->hash = hash;
     r->shard = -1;
-    r->elems = 0;
+    r->open = (sd_bucket){0};
     r->traffic = (sd_traffic){0};
     r->status = SD_OK;
-    r->done = 0;
-    atomic_store(&r->posted, 0);
+    atomic_store(&r->posted, 0); /* before done, by which sd_reducer_waits_for() knows that a step has begun */
+    atomic_store(&r->done, 0);
     r->ballot = sd_ballot_of(hash);
     sd_comm_set_work(r->comm, work, r);
     if (r->comm->size > 1)
@@ -215,12 +230,17 @@ void sd_reducer_begin_shard(sd_reducer *r, const sd_drop_part *part) {
     r->shard++;
 }
 
-/* Sends the open bucket. */
-static void flush(sd_reducer *r) {
+static void send(sd_reducer *r, sd_bucket bucket) {
     const operation_kind kind = r->spec.reproducible ? TREE_SUM : r->spec.bf16 ? SUM_BF16 : SUM;
-    if (r->elems > 0)
-        post(r, (operation){.kind = kind, .first_elem = r->first_elem, .elems = r->elems});
-    r->elems = 0;
+    post(r, (operation){.kind = kind, .bucket = bucket});
+}
+
+/* Sends the bucket that ends before the segment, if one does. */
+static void add_to_bucket(sd_reducer *r, const sd_segment *segment, bool is_sent) {
+    const sd_bucket offered = {segment->offset_elems, segment->elems};
+    sd_bucket complete;
+    if (sd_bucket_add(&r->open, r->spec.bucket_bytes / value_bytes(r), offered, is_sent, &complete))
+        send(r, complete);
 }
 
 /* Adds a shard's segment to those of its neighbours that wait; the last shard ends with the sum of all. */
@@ -233,13 +253,15 @@ static void fold(sd_reducer *r, const sd_segment *segment) {
     }
 }
 
-/* Here, while the segment is in the cache; what arrives is expanded where MPI is called. The zeros sent for a dropped segment pay nothing
- * of what it owes, since nobody reads their sum. */
+/* Here, while the segment is in the cache; what arrives is expanded where MPI is called. The zeros sent for a dropped segment leave its
+ * error as it is, since nobody reads their sum. */
 static void round_off(sd_reducer *r, const sd_segment *segment, bool kept, bool sent) {
     float *data = gradients(r) + segment->offset_elems, *error = r->wire.error + segment->offset_elems;
     uint16_t *words = r->wire.words + segment->offset_elems;
-    if (!sent) /* one rank, which may go on with what several owed */
-        sd_wire_pay(segment->elems, data, error);
+    if (kept)
+        sd_wire_note_error(&r->wire, segment);
+    if (!sent)
+        sd_wire_flush_error(segment->elems, data, error);
     else if (kept)
         sd_wire_compress(segment->elems, data, error, words);
     else
@@ -250,8 +272,8 @@ static void segment_done(sd_reducer *r, const sd_segment *segment) {
     const bool last = r->shard == r->spec.shards - 1, sent = r->comm->size > 1;
     const bool kept = sd_segment_is_kept(segment, r->plan);
     if (!kept && (r->spec.skip_dropped || !sent)) {
-        if (last)
-            flush(r); /* what follows is not adjacent */
+        if (last && sent)
+            add_to_bucket(r, segment, false);
         return;
     }
     if (!sd_is_computed_here(segment, r->plan, r->part))
@@ -261,11 +283,7 @@ static void segment_done(sd_reducer *r, const sd_segment *segment) {
         round_off(r, segment, kept, sent);
     if (!last || !sent)
         return;
-    if (r->elems > 0 && r->elems + segment->elems > bucket_elems(r))
-        flush(r);
-    if (r->elems == 0)
-        r->first_elem = segment->offset_elems;
-    r->elems += segment->elems;
+    add_to_bucket(r, segment, true);
     r->traffic.parameter_bytes += segment->parameter_elems * value_bytes(r);
 }
 
@@ -275,7 +293,7 @@ void sd_reducer_segment_done(void *context, int index) {
     if (index == 0 && r->spec.bf16 && r->comm->size > 1) {
         sd_wire_take_statistics(&r->wire, r->network, r->plan, r->part);
         if (r->wire.statistics_elems > 0)
-            post(r, (operation){.kind = SUM_STATISTICS, .elems = r->wire.statistics_elems});
+            post(r, (operation){.kind = SUM_STATISTICS, .bucket.elems = r->wire.statistics_elems});
     }
     segment_done(r, sd_network_segment(r->network, index));
     if (r->comm->size > 1 && !r->comm->thread)
@@ -292,7 +310,8 @@ sd_status sd_reducer_end(sd_reducer *r, double *values, int n, sd_traffic *traff
     }
     if (n > SD_MAX_SUMS)
         return sd_fail(SD_ERR_INTERNAL, "a sum of %d values is too large", n);
-    flush(r);
+    if (r->open.elems > 0)
+        send(r, r->open);
     sd_tree_fold(values, r->spec.shards, n);
     memcpy(r->mine, values, (size_t)n * sizeof *values);
     r->n_sums = n;
@@ -321,17 +340,18 @@ static const char *const names[] = {[ASK] = "agree on the plan",
                                     [SUM_STATISTICS] = "allreduce of statistics",
                                     [GATHER] = "sum of losses"};
 
-static size_t operation_bytes(const sd_reducer *r, const operation *o) {
-    return o->elems * (o->kind == SUM_BF16 ? value_bytes(r) : sizeof(float));
-}
+static const char *name_of(uint64_t label) { return names[label >> LABEL_KIND_SHIFT]; }
+static size_t bytes_of(uint64_t label) { return label & ((UINT64_C(1) << LABEL_KIND_SHIFT) - 1); }
 
 bool sd_reducer_waits_for(const sd_reducer *r, char *text, size_t text_bytes) {
     const int posted = atomic_load(&r->posted), i = atomic_load(&r->done);
     if (i >= posted)
         return false;
-    const operation *o = &r->operations[i];
-    snprintf(text, text_bytes, "%s (operation %d of %d begun, %.2f MB)", names[o->kind], i + 1, posted,
-             (double)operation_bytes(r, o) / 1e6);
+    const uint64_t label = atomic_load_explicit(&r->labels[i], memory_order_relaxed);
+    if (atomic_load(&r->posted) < posted) /* the next step has begun meanwhile */
+        return false;
+    snprintf(text, text_bytes, "%s (operation %d of %d begun, %.2f MB)", name_of(label), i + 1, posted,
+             (double)bytes_of(label) / 1e6);
     return true;
 }
 
@@ -339,6 +359,6 @@ bool sd_reducer_operation(const sd_reducer *r, int i, sd_operation_record *recor
     if (i >= atomic_load(&r->posted))
         return false;
     const operation *o = &r->operations[i];
-    *record = (sd_operation_record){names[o->kind], operation_bytes(r, o), o->begin, o->end};
+    *record = (sd_operation_record){name_of(r->labels[i]), bytes_of(r->labels[i]), o->begin, o->end};
     return true;
 }

@@ -9,25 +9,29 @@
 #include "comm.h"
 #include "sdtrain/arena.h"
 
-sd_status sd_wire_create(sd_network *network, sd_wire *wire) {
+sd_status sd_wire_create(sd_network *network, bool restorable, sd_wire *wire) {
     wire->buffer_elems = sd_network_buffer_elems(network);
     for (int i = 0; i < sd_network_n_tensors(network); i++)
         if (sd_network_tensor(network, i)->kind == SD_TENSOR_STATISTIC)
             wire->max_statistics_elems += sd_network_tensor(network, i)->elems;
     SD_TRY(sd_alloc_floats(&wire->error, wire->buffer_elems));
+    if (restorable)
+        SD_TRY(sd_alloc_floats(&wire->previous, wire->buffer_elems));
     SD_TRY(sd_alloc_floats(&wire->statistics, wire->max_statistics_elems));
     return sd_alloc(&wire->words, wire->buffer_elems, sizeof *wire->words);
 }
 
 void sd_wire_free(sd_wire *wire) {
     free(wire->error);
+    free(wire->previous);
     free(wire->statistics);
     free(wire->words);
     *wire = (sd_wire){0};
 }
 
 size_t sd_wire_bytes(const sd_wire *wire) {
-    return wire->buffer_elems * (sizeof *wire->error + sizeof *wire->words) +
+    return wire->buffer_elems *
+               (sizeof *wire->error + sizeof *wire->words + (wire->previous ? sizeof *wire->previous : 0)) +
            wire->max_statistics_elems * sizeof *wire->statistics;
 }
 
@@ -55,10 +59,25 @@ void sd_wire_expand(size_t n, const uint16_t *restrict words, float *restrict gr
         gradient[i] = sd_bf16_value(words[i]);
 }
 
-void sd_wire_pay(size_t n, float *restrict gradient, float *restrict error) {
+void sd_wire_flush_error(size_t n, float *restrict gradient, float *restrict error) {
     for (size_t i = 0; i < n; i++) {
         gradient[i] += error[i];
         error[i] = 0;
+    }
+}
+
+void sd_wire_note_error(sd_wire *wire, const sd_segment *segment) {
+    if (wire->previous)
+        memcpy(wire->previous + segment->offset_elems, wire->error + segment->offset_elems,
+               segment->elems * sizeof *wire->error);
+}
+
+void sd_wire_restore_error(sd_wire *wire, sd_network *network, const sd_drop_plan *plan) {
+    for (int i = 0; wire->previous && i < sd_network_n_segments(network); i++) {
+        const sd_segment *segment = sd_network_segment(network, i);
+        if (sd_segment_is_kept(segment, plan))
+            memcpy(wire->error + segment->offset_elems, wire->previous + segment->offset_elems,
+                   segment->elems * sizeof *wire->error);
     }
 }
 

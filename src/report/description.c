@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "sdtrain/bucket.h"
 #include "sdtrain/file.h"
 #include "sdtrain/report.h"
 
@@ -40,7 +41,7 @@ sd_status sd_description_print(const sd_description *d) {
     const uint64_t batch = (uint64_t)d->config->train.batch_size,
                    images = batch < d->train_images ? batch : d->train_images;
     const sd_savings savings = sd_savings_expected(d->network, d->law, images);
-    const double value_bytes = d->config->communication.wire == SD_WIRE_BF16 ? 2 : 4;
+    const double value_bytes = (double)sd_wire_value_bytes(d->config->communication.wire == SD_WIRE_BF16);
     const double forward = sd_network_flops(d->network);
     const double full_bytes = value_bytes * (double)sd_network_parameters(d->network);
     printf("model      %s, %d classes, %d x %d pixels: %zu parameters, %.4g MFLOP forward an image\n",

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "sdtrain/arena.h"
+#include "sdtrain/bucket.h"
 #include "sdtrain/report.h"
 
 static double cost_at(sd_cost cost, double images) { return cost.fixed + cost.per_image * images; }
@@ -27,7 +28,8 @@ sd_cost sd_cost_fit(const double images[2], const double seconds[2]) {
  * messages. */
 static sd_allreduce price(const sd_calibration *c, const sd_cluster *k, sd_allreduce_kind kind, double messages,
                           double sent_bytes, double added_bytes) {
-    const double add = added_bytes * c->add_seconds_per_byte;
+    const double add = added_bytes * (k->bf16 ? c->bf16_add_seconds_per_elem / (double)sd_wire_value_bytes(true)
+                                              : c->add_seconds_per_byte);
     return (sd_allreduce){.kind = kind,
                           .seconds = messages * k->latency_seconds +
                                      sent_bytes * fmax(1 / k->link_bytes_per_s, c->transfer_seconds_per_byte) + add,
@@ -89,8 +91,10 @@ static double backward_seconds(const sd_segment_cost *s, double computed, double
     return computed > 0 ? left + fmax(cost_at(s->backward, computed) - cost_at(s->backward_left, computed), 0) : left;
 }
 
+static bool is_kept(const sd_segment_cost *s, const sd_drop_plan *plan) { return s->unit < 0 || plan->kept[s->unit]; }
+
 /* One rank's forward and backward passes; moves `done` on where this rank is the slowest. work->images is of a pass. */
-static void add_rank(const sd_calibration *c, int passes, double images, step_work *work) {
+static void add_rank(const sd_calibration *c, const sd_cluster *k, int passes, double images, step_work *work) {
     double forward = cost_at(c->forward, images), backward = 0;
     for (int i = 0; i < c->segments; i++) {
         const sd_segment_cost *s = &c->segment[i];
@@ -103,6 +107,8 @@ static void add_rank(const sd_calibration *c, int passes, double images, step_wo
     for (int i = 0; i < c->segments; i++) {
         const sd_segment_cost *s = &c->segment[i];
         now += backward_seconds(s, s->unit < 0 ? images : work->images[s->unit], images);
+        if (k->bf16 && is_kept(s, &work->plan))
+            now += (double)s->elems * c->bf16_round_seconds_per_elem;
         work->done[i] = fmax(work->done[i], now);
     }
 }
@@ -110,8 +116,8 @@ static void add_rank(const sd_calibration *c, int passes, double images, step_wo
 enum { SAMPLE_IMAGES = 1024 }; /* of a batch with decisions image by image: the share of so many is close enough */
 
 /* Draws the plan of a step and lets the ranks compute it. */
-static void compute(const sd_calibration *c, const sd_drop_law *law, uint64_t step, int ranks, int passes,
-                    double images, step_work *work) {
+static void compute(const sd_calibration *c, const sd_cluster *k, const sd_drop_law *law, uint64_t step, int ranks,
+                    int passes, double images, step_work *work) {
     uint64_t batch = (uint64_t)fmax(images * passes * ranks, 1);
     if (law && law->scope == SD_DROP_SCOPE_SAMPLE && batch > SAMPLE_IMAGES)
         batch = SAMPLE_IMAGES;
@@ -123,14 +129,14 @@ static void compute(const sd_calibration *c, const sd_drop_law *law, uint64_t st
         work->images[unit] = law ? images * (double)work->plan.images[unit] / (double)batch : images;
     }
     if (!law || law->scope != SD_DROP_SCOPE_RANK) {
-        add_rank(c, passes, images, work);
+        add_rank(c, k, passes, images, work);
         return;
     }
     for (int rank = 0; rank < ranks; rank++) {
         sd_drop_part_draw(law, step, rank, (sd_range){0, 1}, &work->part);
         for (int unit = 0; unit < c->units; unit++)
             work->images[unit] = work->part.images[unit] ? images : 0;
-        add_rank(c, passes, images, work);
+        add_rank(c, k, passes, images, work);
     }
 }
 
@@ -138,8 +144,8 @@ static double optimizer_seconds(const sd_calibration *c, const sd_drop_plan *pla
     double kept = 0, all = 0;
     for (int i = 0; i < c->segments; i++)
         if (c->segment[i].unit >= 0) {
-            all += (double)c->segment[i].bytes;
-            kept += plan->kept[c->segment[i].unit] ? (double)c->segment[i].bytes : 0;
+            all += (double)c->segment[i].elems;
+            kept += is_kept(&c->segment[i], plan) ? (double)c->segment[i].elems : 0;
         }
     return all > 0 ? c->optimizer_left + (c->optimizer - c->optimizer_left) * kept / all : c->optimizer;
 }
@@ -157,9 +163,15 @@ typedef struct timeline {
     double communication, bytes[SD_ALLREDUCE_DOUBLING + 1]; /* by kind */
 } timeline;
 
-/* The next bucket; its last gradient is there when backward's own clock shows `ready`. */
-static void reduce(timeline *t, double bytes, double ready) {
-    const sd_allreduce cost = sd_allreduce_predict(t->calibration, t->cluster, bytes, t->ranks);
+/* The next bucket, of words if bf16; its last gradient is there when backward's own clock shows `ready`. */
+static void reduce(timeline *t, size_t elems, bool bf16, double ready) {
+    const double bytes = (double)(elems * sd_wire_value_bytes(bf16)),
+                 expand = bf16 ? (double)elems * t->calibration->bf16_expand_seconds_per_elem : 0;
+    sd_cluster wire = *t->cluster;
+    wire.bf16 = bf16;
+    sd_allreduce cost = sd_allreduce_predict(t->calibration, &wire, bytes, t->ranks);
+    cost.seconds += expand;
+    cost.processor_seconds += expand;
     if (!t->cluster->overlap)
         ready = t->backward_end;
     if (t->computed < ready) { /* the wire is idle until then */
@@ -173,21 +185,26 @@ static void reduce(timeline *t, double bytes, double ready) {
     t->bytes[cost.kind] += bytes;
 }
 
-/* The buckets of dist/reducer.c: ranges of adjacent segments that are sent, up to bucket_bytes. */
+/* The messages of a step (dist/reducer.c). */
 static void reduce_all(timeline *t, const step_work *work) {
     const sd_calibration *c = t->calibration;
-    double bytes = 0;
+    const bool bf16 = t->cluster->bf16;
+    const size_t max_elems = t->cluster->bucket_bytes / sd_wire_value_bytes(bf16);
+    size_t statistics_elems = 0, first_elem = 0;
+    sd_bucket open = {0}, complete;
+    for (int i = 0; bf16 && i < c->segments; i++)
+        statistics_elems += is_kept(&c->segment[i], &work->plan) ? c->segment[i].statistics_elems : 0;
+    if (statistics_elems > 0)
+        reduce(t, statistics_elems, false, work->done[0]);
     for (int i = 0; i < c->segments; i++) {
         const sd_segment_cost *s = &c->segment[i];
-        const bool sent = s->unit < 0 || work->plan.kept[s->unit] || !t->cluster->skip_dropped;
-        if (bytes > 0 && (!sent || bytes + (double)s->bytes > (double)t->cluster->bucket_bytes)) {
-            reduce(t, bytes, work->done[i - 1]);
-            bytes = 0;
-        }
-        bytes += sent ? (double)s->bytes : 0;
+        const bool is_sent = is_kept(s, &work->plan) || !t->cluster->skip_dropped;
+        if (sd_bucket_add(&open, max_elems, (sd_bucket){first_elem, s->elems}, is_sent, &complete))
+            reduce(t, complete.elems, bf16, work->done[i - 1]);
+        first_elem += s->elems;
     }
-    if (bytes > 0)
-        reduce(t, bytes, t->backward_end);
+    if (open.elems > 0)
+        reduce(t, open.elems, bf16, t->backward_end);
 }
 
 static sd_allreduce_kind busiest(const double *bytes) {
@@ -198,11 +215,13 @@ static sd_allreduce_kind busiest(const double *bytes) {
     return kind;
 }
 
-sd_status sd_step_predict(const sd_calibration *c, const sd_cluster *k, const sd_drop_law *law, int ranks, int images,
-                          sd_step_seconds *mean) {
-    const int passes = k->shards > ranks ? k->shards / ranks : 1, steps = law ? SD_PREDICTION_STEPS : 1;
+sd_status sd_step_predict(const sd_calibration *c, const sd_cluster *cluster, const sd_drop_law *law, int ranks,
+                          int images, sd_step_seconds *mean) {
+    sd_cluster k = *cluster;
+    k.bf16 = cluster->bf16 && ranks > 1; /* one rank rounds nothing */
+    const int passes = k.shards > ranks ? k.shards / ranks : 1, steps = law ? SD_PREDICTION_STEPS : 1;
     /* What ranks tell each other of loss and accuracy: few bytes, after backward. */
-    const double farewell = (log2_down(ranks) + 2 * folded(ranks)) * k->latency_seconds;
+    const double sum_of_losses = (log2_down(ranks) + 2 * folded(ranks)) * k.latency_seconds;
     double bytes[SD_ALLREDUCE_DOUBLING + 1] = {0};
     sd_drop_law drawn = law ? *law : (sd_drop_law){0};
     drawn.ranks = ranks;
@@ -210,14 +229,14 @@ sd_status sd_step_predict(const sd_calibration *c, const sd_cluster *k, const sd
     sd_status status = step_work_create(c, &work);
     *mean = (sd_step_seconds){0};
     for (int step = 1; status == SD_OK && step <= steps; step++) {
-        compute(c, law ? &drawn : NULL, (uint64_t)step, ranks, passes, (double)images / passes, &work);
+        compute(c, &k, law ? &drawn : NULL, (uint64_t)step, ranks, passes, (double)images / passes, &work);
         const double optimizer = optimizer_seconds(c, &work.plan);
-        timeline t = {.calibration = c, .cluster = k, .ranks = ranks, .backward_end = work.done[c->segments - 1]};
+        timeline t = {.calibration = c, .cluster = &k, .ranks = ranks, .backward_end = work.done[c->segments - 1]};
         if (ranks > 1)
             reduce_all(&t, &work);
-        const double after_backward = t.now - t.computed + farewell; /* as `computed` ends at backward_end */
+        const double after_backward = t.now - t.computed + sum_of_losses; /* as `computed` ends at backward_end */
         mean->compute += (t.backward_end + optimizer) / steps;
-        mean->communication += (t.communication + farewell) / steps;
+        mean->communication += (t.communication + sum_of_losses) / steps;
         mean->exposed += after_backward / steps;
         for (int i = 0; i <= SD_ALLREDUCE_DOUBLING; i++)
             bytes[i] += t.bytes[i];

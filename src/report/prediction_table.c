@@ -106,6 +106,12 @@ static void print_assumptions(const sd_prediction *p) {
            k->reproducible ? "" : ", doubling lg R (U + m/G)");
     printf("  processor  %.2f ns a byte sent and received, %.2f ns a byte added: taken from computing\n",
            c->transfer_seconds_per_byte * 1e9, c->add_seconds_per_byte * 1e9);
+    if (k->bf16)
+        printf(
+            "  wire       bf16, 2 bytes a value: %.2f ns to round one while computing, %.2f ns to add, %.2f ns to expand; "
+            "batch statistics go first, as floats\n",
+            c->bf16_round_seconds_per_elem * 1e9, c->bf16_add_seconds_per_elem * 1e9,
+            c->bf16_expand_seconds_per_elem * 1e9);
     printf("  step       forward + backward + optimizer (compute) + exposed; buckets of up to %zu bytes %s\n",
            k->bucket_bytes,
            k->overlap ? "are reduced one after another while earlier blocks compute" : "are reduced after backward");

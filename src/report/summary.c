@@ -38,6 +38,8 @@ static cJSON *to_json(const sd_summary *s) {
     NUMBER(gap);
     NUMBER(best_accuracy);
     NUMBER(best_step);
+    NUMBER(best_val_accuracy);
+    NUMBER(best_val_epoch);
     NUMBER(kept_fraction);
     NUMBER(bytes_reduced);
     NUMBER(bytes_full);
@@ -97,13 +99,26 @@ static void print_percent(const char *name, double fraction) {
         printf("  %-26s %6.2f %%\n", name, 100 * fraction);
 }
 
+/* The best of all scores need not be that of a checkpoint. */
+static void print_best(const sd_summary *s) {
+    if (isnan(s->best_val_accuracy))
+        return;
+    printf("  %-26s %6.2f %%", "best validation accuracy", 100 * s->best_val_accuracy);
+    if (s->best_val_epoch > 0)
+        printf("   epoch %llu", (unsigned long long)s->best_val_epoch);
+    printf("\n");
+    if (!isnan(s->best_accuracy) && s->best_accuracy != s->best_val_accuracy)
+        printf("  %-26s %6.2f %%   step %llu\n", "that of checkpoint best", 100 * s->best_accuracy,
+               (unsigned long long)s->best_step);
+}
+
 void sd_summary_print(const sd_summary *s) {
     printf("\n%s after %llu steps (%llu epoch%s), %.1f s of training on %d rank%s x %d thread%s (%s)\n", s->status,
            (unsigned long long)s->step, (unsigned long long)s->epoch, s->epoch == 1 ? "" : "s", s->seconds, s->ranks,
            s->ranks == 1 ? "" : "s", s->threads, s->threads == 1 ? "" : "s", s->isa);
     print_percent("validation accuracy", s->val_accuracy);
     print_percent("validation top-5 accuracy", s->val_top5_accuracy);
-    print_percent("best validation accuracy", s->best_accuracy);
+    print_best(s);
     print_percent("training accuracy", isnan(s->train_eval_accuracy) ? s->train_accuracy : s->train_eval_accuracy);
     print_percent("train-validation gap", s->gap);
     print_percent("branches skipped", 1 - s->kept_fraction);

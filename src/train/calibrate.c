@@ -187,10 +187,15 @@ static void fill(const bench *b, const double *medians, sd_calibration *c) {
     for (int i = 0; i < c->segments; i++) {
         const sd_segment *segment = sd_network_segment(network, i);
         c->segment[i] = (sd_segment_cost){.unit = segment->unit,
-                                          .bytes = segment->elems * sizeof(float),
+                                          .elems = segment->elems,
                                           .backward = cost_of(b, medians, ALL, BACKWARD + i),
                                           .backward_left = cost_of(b, medians, NONE, BACKWARD + i)};
         branches += segment->unit >= 0 ? medians[ALL * b->quantities + BACKWARD + i] : 0;
+    }
+    for (int i = 0; i < sd_network_n_tensors(network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(network, i);
+        if (tensor->kind == SD_TENSOR_STATISTIC)
+            c->segment[tensor->segment].statistics_elems += tensor->elems;
     }
     for (int i = 0; i < c->segments; i++)
         if (c->segment[i].unit >= 0)
@@ -198,9 +203,27 @@ static void fill(const bench *b, const double *medians, sd_calibration *c) {
                 part_of(forward, c->forward, medians[ALL * b->quantities + BACKWARD + i] / branches);
 }
 
+/* What reductions take of the processor; the mean over ranks. Collective. */
+static sd_status measure_reductions(const sd_run *run, sd_calibration *c) {
+    sd_wire_seconds wire = {0};
+    double transfer = 0, add = 0;
+    sd_status status = sd_measure_host(&transfer, &add);
+    if (status == SD_OK && run->config->communication.wire == SD_WIRE_BF16)
+        status = sd_wire_measure(&wire);
+    SD_TRY(sd_comm_agree(run->comm, status));
+    double sums[] = {transfer, add, wire.round, wire.add, wire.expand};
+    SD_TRY(sd_comm_sum(run->comm, sums, 1, sizeof sums / sizeof sums[0]));
+    c->transfer_seconds_per_byte = sums[0] / c->ranks;
+    c->add_seconds_per_byte = sums[1] / c->ranks;
+    c->bf16_round_seconds_per_elem = sums[2] / c->ranks;
+    c->bf16_add_seconds_per_elem = sums[3] / c->ranks;
+    c->bf16_expand_seconds_per_elem = sums[4] / c->ranks;
+    return SD_OK;
+}
+
 static sd_status calibrate(bench *b, sd_calibration *c) {
     const double begin = sd_clock_seconds();
-    double *medians = NULL, host[] = {0, 0};
+    double *medians = NULL;
     sd_status status = sd_alloc(&medians, (size_t)SIZES * PLANS * (size_t)b->quantities, sizeof *medians);
     if (status == SD_OK)
         status = sd_alloc(&c->segment, (size_t)c->segments, sizeof *c->segment);
@@ -208,13 +231,9 @@ static sd_status calibrate(bench *b, sd_calibration *c) {
     choose_sizes(b);
     SD_TRY_CLEANUP(sd_comm_broadcast(b->run->comm, b->images, sizeof b->images)); /* and all begin together */
     measure(b);
-    status = sd_measure_host(&host[0], &host[1]);
-    SD_TRY_CLEANUP(sd_comm_agree(b->run->comm, status));
+    SD_TRY_CLEANUP(measure_reductions(b->run, c));
     SD_TRY_CLEANUP(summarise(b, medians));
-    SD_TRY_CLEANUP(sd_comm_sum(b->run->comm, host, 1, 2));
     fill(b, medians, c);
-    c->transfer_seconds_per_byte = host[0] / c->ranks;
-    c->add_seconds_per_byte = host[1] / c->ranks;
     c->images[0] = b->images[0];
     c->images[1] = b->images[1];
     c->seconds = sd_clock_seconds() - begin;

@@ -158,6 +158,10 @@ sd_status sd_run_end_epoch(sd_run *run, bool *stopped) {
     p->val_accuracy = validation.top1;
     p->val_top5_accuracy = validation.top5;
     p->train_eval_accuracy = training.top1;
+    if (!isnan(p->val_accuracy) && !(p->best_val_accuracy >= p->val_accuracy)) {
+        p->best_val_accuracy = p->val_accuracy;
+        p->best_val_epoch = p->epoch;
+    }
     sd_status status = write_timing(run);
     if (status == SD_OK && sd_comm_rank(run->comm) == 0) {
         status = write_epoch(run, lr, p->train_eval_accuracy - p->val_accuracy);
@@ -202,6 +206,8 @@ static sd_summary describe(const sd_run *run, const char *state) {
                         .gap = p->train_eval_accuracy - p->val_accuracy,
                         .best_accuracy = p->best_accuracy,
                         .best_step = p->best_step,
+                        .best_val_accuracy = p->best_val_accuracy,
+                        .best_val_epoch = p->best_val_epoch,
                         .parameters = sd_network_parameters(run->network)};
 }
 

@@ -14,6 +14,7 @@ sd_status sd_run_predict(sd_run *run, const sd_forecast *forecast) {
                                 .skip_dropped = config->communication.skip_dropped,
                                 .overlap = true,
                                 .reproducible = reproducible,
+                                .bf16 = config->communication.wire == SD_WIRE_BF16,
                                 .shards = reproducible ? run->shards : 0};
     const sd_prediction prediction = {.calibration = &calibration,
                                       .cluster = &cluster,

@@ -255,6 +255,8 @@ sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
         return SD_OK;
     run->progress = resume->described.progress;
     sd_progress *p = &run->progress;
+    if (isnan(p->best_val_accuracy)) /* an older file knows that of its best checkpoint */
+        p->best_val_accuracy = p->best_accuracy;
     if (p->batch > run->epoch_plan.steps) {
         if (resume->described.ranks == sd_comm_size(run->comm))
             return sd_comm_agree(run->comm,

@@ -168,7 +168,8 @@ static sd_status open_parts(sd_run *run) {
                            .skip_dropped = config->communication.skip_dropped,
                            .shards = run->shards_here,
                            .reproducible = config->communication.reduction == SD_REDUCTION_REPRODUCIBLE,
-                           .bf16 = config->communication.wire == SD_WIRE_BF16},
+                           .bf16 = config->communication.wire == SD_WIRE_BF16,
+                           .restorable = config->train.on_nonfinite == SD_NONFINITE_SKIP},
         &run->reducer));
     SD_TRY(sd_optimizer_create(config, run->network, &run->optimizer));
     return sd_loader_create(run->dataset, sd_run_max_images(run), (int)config->data.workers, &run->loader);
@@ -193,8 +194,7 @@ sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const
         SD_TRY(sd_comm_agree(comm, sd_comm_start_thread(comm)));
     sd_watchdog_reducer(run->reducer);
     sd_network_initialise(run->network, (uint32_t)config->run.seed);
-    run->progress.train_loss = run->progress.train_accuracy = run->progress.val_loss = run->progress.val_accuracy =
-        run->progress.val_top5_accuracy = run->progress.train_eval_accuracy = run->progress.best_accuracy = NAN;
+    run->progress = sd_progress_initial();
     run->timed_until = run->step_begin = run->saver.last_seconds = sd_clock_seconds();
     return SD_OK;
 }

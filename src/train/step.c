@@ -167,6 +167,8 @@ sd_status sd_run_step(sd_run *run, sd_wish *wish) {
     SD_TRY(sd_run_check_finite(run, step, sums[SUM_LOSS], loss_here, &usable));
     if (usable)
         update(run, images, lr, step);
+    else
+        sd_reducer_restore_error(run->reducer);
     now = sd_run_charge(run, SD_PHASE_OPTIMIZER, now);
     SD_TRY(sd_run_end_trace(run, step));
 

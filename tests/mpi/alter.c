@@ -4,6 +4,7 @@
  *     alter FILE nudge DATASET INDEX        its last bit
  *     alter FILE text DATASET TEXT          another text
  *     alter FILE remove DATASET
+ *     alter FILE link NAME OTHER            a link to /x of another file
  */
 #include <hdf5.h>
 #include <stdbool.h>
@@ -83,6 +84,8 @@ static bool change(const char *path, int n, char **words) {
         good = write_text(file, words[1], words[2]);
     else if (n == 2 && !strcmp(words[0], "remove"))
         good = H5Ldelete(file, words[1], H5P_DEFAULT) >= 0;
+    else if (n == 3 && !strcmp(words[0], "link"))
+        good = H5Lcreate_external(words[2], "/x", file, words[1], H5P_DEFAULT, H5P_DEFAULT) >= 0;
     return H5Fclose(file) >= 0 && good;
 }
 

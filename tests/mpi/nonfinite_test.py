@@ -53,6 +53,18 @@ class SkipTest(RunTest):
                 self.assertGreater(float(row["train_loss"]), 0)
             self.tool("rm", "-r", self.path("runs"))
 
+    def test_a_skipped_step_leaves_what_rounding_has_kept_back(self):
+        bf16 = {**SKIP, "communication.wire": "bf16"}
+        for fault, settings in (("nan:1:4", {}), ("inf:0:4", {"stochastic_depth.scope": "rank"})):
+            self.train("run", 2, {**bf16, **settings, "train.max_steps": 5}, SD_FAULT=fault)
+            checkpoints = [self.run_path("run", "checkpoints", "step-%08d.h5" % step) for step in (3, 4, 5)]
+            self.assertEqual(self.summary("run")["skipped_steps"], 1)
+            self.assert_same_state(*checkpoints[:2], ("/model", "/optimizer", "/communication"))
+            for rank in range(2):
+                self.assertTrue(any(self.values(checkpoints[1], "/communication/error/%d/conv1.weight" % rank)))
+            self.assertFalse(self.equal_state(*checkpoints[1:], "/communication"))
+            self.tool("rm", "-r", self.path("runs"))
+
     def test_a_run_with_skipped_steps_goes_on_bit_for_bit(self):
         for fault in ("nan:1:4", "inf:0:7"):
             self.train("whole", 2, SKIP, SD_FAULT=fault)

@@ -95,6 +95,18 @@ class PredictionTest(RunTest):
         self.assertGreater(slow, 1000)
         self.assertLess(fast, 100)
 
+    def test_bf16_on_the_wire_halves_the_bytes(self):
+        words = ("64", "--link-gbit", "0.01", "--latency-us", "1", "--set")
+        floats, (_, weak) = self.predict(*words, "communication.wire=fp32")
+        halves, (_, weak_halves) = self.predict(*words, "communication.wire=bf16")
+        # 269722 learned values by halving and doubling; 1376 statistics are floats with either.
+        ratio = (2 * 269722 + 4 * 1376) / (4 * (269722 + 1376))
+        for kind in ("full", "dropped"):
+            times = [getattr(table[64], kind)["comm"] for table in (weak, weak_halves)]
+            self.assertAlmostEqual(times[1] / times[0], ratio, delta=0.03, msg=kind)
+        self.assertIn("wire       bf16", halves)
+        self.assertNotIn("bf16", floats)
+
     def test_a_transformer_and_the_smallest_batch(self):
         """One image a rank, at which there is one size to measure."""
         self.write_config("run", {"train.batch_size": 2}, harness.TINY_VIT)

@@ -102,9 +102,14 @@ class ToolsTest(RunTest):
                         "/optimizer/momentum/fc.bias [9] is -inf")
         self.assert_bad(self.altered("set", "/progress/timing", 10, "inf"), "/progress/timing [1, 1] is inf")
         self.assert_bad(self.altered("set", "/progress/kept", 0, "nan"), "/progress/kept is nan")
-        self.assert_bad(self.altered("set", "/progress/val_loss", 0, "inf"), "/progress/val_loss is inf")
-        self.altered("set", "/progress/val_loss", 0, "nan")  # no value yet
-        self.sdtrain("verify", "altered.h5")
+        self.assert_bad(self.altered("set", "/progress/train_loss", 0, "inf"), "/progress/train_loss is inf")
+        self.assert_bad(self.altered("set", "/progress/val_loss", 0, "-inf"), "/progress/val_loss is -inf")
+
+    def test_what_a_run_may_save_is_good(self):
+        for value in ("nan", "inf"):  # no value yet; logits of a validation image that overflow, which stops no run
+            self.sdtrain("verify", self.altered("set", "/progress/val_loss", 0, value))
+            result = self.train("run", settings={"run.name": "from_" + value}, words=["--resume", "altered.h5"])
+            self.assertIn("already complete", result.err)
 
     def test_progress_that_cannot_be_is_found(self):
         for member, value, word in (("epoch", STEPS + 1, "epochs"), ("best_step", STEPS + 1, "best"),
@@ -120,12 +125,21 @@ class ToolsTest(RunTest):
     def test_the_model_must_be_that_of_the_configuration(self):
         self.assert_bad(self.altered("remove", "/model/fc.bias"), "has no /model/fc.bias")
         self.assert_bad(self.altered("remove", "/optimizer/momentum/fc.bias"), "has no /optimizer/momentum/fc.bias")
-        self.assert_bad(self.altered("remove", "/progress/kept"), "/progress/kept")
+        self.assert_bad(self.altered("remove", "/progress/step"), "has no /progress/step")
         self.assert_bad(self.altered("remove", "/config"), "/config")
         self.assert_bad(self.altered("text", "/config", "[model]\nname = resnet32\n"), "layer1.3.conv1.weight")
         self.assert_bad(self.altered("text", "/config", "[model]\nname = resnet20\nclasses = 11\n"), "fc.weight")
         self.assert_bad(self.altered("text", "/config", "[model]\nname = resnet21\n"), "no network of this version")
         self.assert_bad(self.altered("text", "/config", "[model]\nnom = resnet20\n"), "no network of this version", "nom")
+
+    def test_a_link_out_of_the_file_is_refused_and_not_followed(self):
+        os.mkfifo(self.path("pipe"))  # whoever opened it would wait for ever
+        name = self.altered("link", "/more", "pipe")
+        self.assert_bad(name, "/more is a link to another file")
+        for words in (("inspect", name), ("diff", "run.h5", name)):
+            done = self.sdtrain(*words, code=BAD_DATA)
+            self.assertIn("/more is a link to another file", done.stderr)
+        self.assertIn("/more", self.mpirun(1, self.write_config("run"), "--evaluate", name, code=BAD_DATA).errors[0])
 
     # ---- inspect ----
 
@@ -203,6 +217,14 @@ class ToolsTest(RunTest):
                         ("/data/mean", 1), ("/model/layer3.2.bn2.num_batches_tracked", 0)):
             self.assertIn("first difference: " + name,
                           self.sdtrain("diff", "run.h5", self.altered("nudge", name, i), code=DIFFERENT).stdout)
+
+    def test_a_member_that_an_older_file_lacks_counts_as_its_initial_value(self):
+        older = self.altered("remove", "/progress/skipped_steps")
+        self.sdtrain("verify", older)
+        for files in (("run.h5", older), (older, "run.h5")):
+            self.assertTrue(self.sdtrain("diff", *files).stdout.startswith("equal: "))
+        self.assertIn("/progress/kept is in A only",
+                      self.sdtrain("diff", "run.h5", self.altered("remove", "/progress/kept"), code=DIFFERENT).stdout)
 
     def test_other_states_differ(self):
         text = self.sdtrain("diff", "run.h5", "other.h5", code=DIFFERENT).stdout

@@ -45,7 +45,7 @@ static saved_run new_run(const char *model, int classes, const char *optimizer) 
     for (int s = 0; s < sd_network_n_segments(c->network); s++)
         sd_network_segment(c->network, s)->kept_steps = 5000000000 + s;
     double next = 0.25;
-#define SET_MEMBER(type, member) c->progress.member = (type)(next += 3.5);
+#define SET_MEMBER(type, member, initial) c->progress.member = (type)(next += 3.5);
     SD_PROGRESS_LIST(SET_MEMBER)
 #undef SET_MEMBER
     c->progress.step = UINT64_MAX - 3;
@@ -255,6 +255,59 @@ START_TEST(two_files_can_be_open_at_once) {
     expect_ok(save(&run, path[0])); /* nor is a save in the way of those that are open */
     for (int i = 0; i < 2; i++)
         close_opened(&file[i], &d[i]);
+    free_run(&run);
+    remove_folder(folder);
+}
+END_TEST
+
+/* ---- of older versions ---- */
+
+/* What lies in tests/checkpoints, as the version that wrote it saw it. */
+static const struct older_row {
+    const char *name, *optimizer;
+    int rank; /* of whom something is kept back; -1: of nobody */
+    double epoch_loss;
+    float bias, state, error; /* fc.bias: its first value, that of the last state, and what is kept back of it */
+} older_rows[] = {{"format1-adamw", "adamw", -1, 37.102985620498657, -0.14496094f, 0.0011680898f, 0},
+                  {"format1-bf16", "sgd", 1, 0, 0.144988671f, 0, -5.91762364e-05f}};
+enum { N_OLDER_ROWS = sizeof older_rows / sizeof older_rows[0] };
+
+START_TEST(checkpoints_of_older_versions_are_read) {
+    const struct older_row *row = &older_rows[_i];
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES], command[3 * PATH_BYTES];
+    sd_checkpoint_file *file;
+    sd_checkpoint d = {.n_phases = 0};
+    make_folder(folder);
+    path_in(folder, "older.h5", path);
+    snprintf(command, sizeof command, "gzip -dc '%s/%s.h5.gz' >'%s'", SD_CHECKPOINTS_DIR, row->name, path);
+    ck_assert_int_eq(system(command), 0);
+    saved_run run = new_run("resnet20", 10, row->optimizer);
+    clear_run(&run);
+    expect_ok(sd_checkpoint_open(path, &file, &d));
+    ck_assert(d.progress.step == 7 && d.progress.epoch == 1 && d.progress.batch == 2 && d.progress.images == 56);
+    ck_assert(d.progress.skipped_steps == 0 && isnan(d.progress.train_eval_accuracy));
+    if (row->epoch_loss > 0)
+        ck_assert(d.progress.epoch_loss == row->epoch_loss);
+    ck_assert(d.seed == 7 && d.ranks == 2 && d.threads == 1);
+    ck_assert_str_eq(d.isa, "avx512");
+    ck_assert_str_eq(d.scale, "inference");
+    expect_words(d.config, (const char *const[]){"name = ", row->name, "rates = 0, 1, 1", NULL});
+    d.network = run.c.network;
+    d.optimizer = run.c.optimizer;
+    expect_ok(sd_checkpoint_apply(file, &d));
+    const sd_tensor *bias = find_tensor(run.c.network, "fc.bias");
+    const int last = sd_optimizer_n_states(run.c.optimizer) - 1;
+    ck_assert(bias->value[0] == row->bias);
+    if (row->state != 0)
+        ck_assert(sd_optimizer_state(run.c.optimizer, last)[bias->offset_elems] == row->state);
+    ck_assert_int_eq(sd_network_segment(run.c.network, bias->segment)->kept_steps, 7);
+    float *error = new_floats(sd_network_buffer_elems(run.c.network));
+    if (row->rank >= 0) {
+        expect_ok(sd_checkpoint_read_error(file, run.c.network, row->rank, error));
+        ck_assert(error[bias->offset_elems] == row->error);
+    }
+    free(error);
+    close_opened(&file, &d);
     free_run(&run);
     remove_folder(folder);
 }
@@ -563,7 +616,7 @@ static void put_dataset(hid_t file, const char *name, hid_t type, int dims, cons
 }
 
 static void remove_config(hid_t file) { H5Ldelete(file, "/config", H5P_DEFAULT); }
-static void remove_progress(hid_t file) { H5Ldelete(file, "/progress/epoch_loss", H5P_DEFAULT); }
+static void remove_progress(hid_t file) { H5Ldelete(file, "/progress/step", H5P_DEFAULT); }
 static void remove_timing(hid_t file) { H5Ldelete(file, "/progress/timing", H5P_DEFAULT); }
 static void remove_mean(hid_t file) { H5Ldelete(file, "/data/mean", H5P_DEFAULT); }
 static void remove_seed(hid_t file) { H5Adelete(file, "seed"); }
@@ -582,7 +635,7 @@ START_TEST(a_sealed_file_without_something_is_refused) {
     static const struct {
         void (*change)(hid_t file);
         const char *word;
-    } rows[] = {{remove_config, "config"},  {remove_progress, "epoch_loss"},
+    } rows[] = {{remove_config, "config"},  {remove_progress, "/progress/step"},
                 {remove_timing, "timing"},  {remove_mean, "mean"},
                 {remove_seed, "seed"},      {remove_scale, "scale"},
                 {raise_version, "version"}, {negate_ranks, ""},
@@ -597,6 +650,79 @@ START_TEST(a_sealed_file_without_something_is_refused) {
         alter(path, rows[i].change);
         expect_open_refused(path, SD_ERR_DATA, rows[i].word, NULL);
     }
+    free_run(&run);
+    remove_folder(folder);
+}
+END_TEST
+
+static void remove_all_members_but_step(hid_t file) {
+#define REMOVE_MEMBER(type, member, initial)                                                                           \
+    if (strcmp(#member, "step") != 0)                                                                                  \
+        ck_assert_int_ge(H5Ldelete(file, "/progress/" #member, H5P_DEFAULT), 0);
+    SD_PROGRESS_LIST(REMOVE_MEMBER)
+#undef REMOVE_MEMBER
+}
+
+/* As an older version's file lacks what came after it. */
+START_TEST(a_member_of_progress_that_is_missing_has_its_initial_value) {
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    sd_checkpoint_file *file;
+    sd_checkpoint d;
+    make_folder(folder);
+    path_in(folder, "a.h5", path);
+    saved_run run = new_run("resnet20", 10, "sgd");
+    expect_ok(save(&run, path));
+    alter(path, remove_all_members_but_step);
+    expect_ok(open_file(path, &file, &d));
+    sd_progress expected = sd_progress_initial();
+    expected.step = run.c.progress.step;
+    ck_assert(isnan(expected.val_loss) && isnan(expected.best_accuracy) && expected.seconds == 0);
+    ck_assert_mem_eq(&d.progress, &expected, sizeof expected);
+    close_opened(&file, &d);
+    free_run(&run);
+    remove_folder(folder);
+}
+END_TEST
+
+static void add_a_phase(hid_t file) {
+    static const double seconds[RANKS * (PHASES + 1)] = {1, 2, 3, 4, 5, 6, 7, 8};
+    put_dataset(file, "/progress/timing", H5T_NATIVE_DOUBLE, 2, (const hsize_t[]){RANKS, PHASES + 1}, seconds);
+}
+
+START_TEST(timing_with_other_phases_counts_as_zeros) {
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    sd_checkpoint_file *file;
+    sd_checkpoint d;
+    make_folder(folder);
+    path_in(folder, "a.h5", path);
+    saved_run run = new_run("resnet20", 10, "sgd");
+    expect_ok(save(&run, path));
+    alter(path, add_a_phase);
+    expect_ok(open_file(path, &file, &d));
+    for (int i = 0; i < RANKS * PHASES; i++)
+        ck_assert(d.timing[i] == 0);
+    close_opened(&file, &d);
+    free_run(&run);
+    remove_folder(folder);
+}
+END_TEST
+
+static void add_what_a_later_version_might(hid_t file) {
+    hid_t group = H5Gcreate2(file, "/more", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    H5Gclose(group);
+    put_dataset(file, "/more/values", H5T_NATIVE_FLOAT, 1, (const hsize_t[]){2}, (const float[]){1, 2});
+    put_dataset(file, "/progress/more", H5T_NATIVE_UINT64, 0, NULL, &(uint64_t){7});
+    put_attribute(file, "more", H5T_NATIVE_INT, 1, &(int){1});
+}
+
+START_TEST(what_a_later_version_of_the_same_format_adds_is_ignored) {
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    make_folder(folder);
+    path_in(folder, "a.h5", path);
+    saved_run run = new_run("resnet20", 10, "sgd");
+    expect_ok(save(&run, path));
+    alter(path, add_what_a_later_version_might);
+    expect_ok(load(path, &run, true));
     free_run(&run);
     remove_folder(folder);
 }
@@ -894,6 +1020,106 @@ START_TEST(a_sealed_file_with_what_no_run_saves_is_refused) {
 }
 END_TEST
 
+/* ---- sealed, with something beside what is read ---- */
+
+static void add_external_link(hid_t file) { /* opening it would wait for the pipe's writer */
+    ck_assert_int_eq(mkfifo(elsewhere, 0666), 0);
+    ck_assert_int_ge(H5Lcreate_external(elsewhere, "/x", file, "/more", H5P_DEFAULT, H5P_DEFAULT), 0);
+}
+
+static void add_external_link_in_a_group(hid_t file) {
+    ck_assert_int_eq(mkfifo(elsewhere, 0666), 0);
+    ck_assert_int_ge(H5Lcreate_external(elsewhere, "/x", file, "/optimizer/momentum/more", H5P_DEFAULT, H5P_DEFAULT),
+                     0);
+}
+
+static void add_soft_link(hid_t file) {
+    ck_assert_int_ge(H5Lcreate_soft("/model/fc.bias", file, "/more", H5P_DEFAULT, H5P_DEFAULT), 0);
+}
+
+static void replace_group_by_soft_link(hid_t file) {
+    ck_assert_int_ge(H5Lmove(file, "/optimizer/momentum", file, "/optimizer/moved", H5P_DEFAULT, H5P_DEFAULT), 0);
+    ck_assert_int_ge(H5Lcreate_soft("/optimizer/moved", file, "/optimizer/momentum", H5P_DEFAULT, H5P_DEFAULT), 0);
+}
+
+/* [10, 64] floats that are stored as `created` says. */
+static void add_stored(hid_t file, hid_t created) {
+    hid_t space = H5Screate_simple(2, weights_shape, NULL);
+    hid_t dataset = H5Dcreate2(file, "/more", H5T_NATIVE_FLOAT, space, H5P_DEFAULT, created, H5P_DEFAULT);
+    ck_assert_int_ge(dataset, 0);
+    H5Dclose(dataset);
+    H5Sclose(space);
+    H5Pclose(created);
+}
+
+static void add_bytes_of_another_file(hid_t file) {
+    hid_t created = H5Pcreate(H5P_DATASET_CREATE);
+    ck_assert_int_eq(mkfifo(elsewhere, 0666), 0);
+    H5Pset_external(created, elsewhere, 0, sizeof(float) * WEIGHTS);
+    add_stored(file, created);
+}
+
+static void add_virtual_dataset(hid_t file) {
+    hid_t created = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(2, weights_shape, NULL);
+    ck_assert_int_eq(mkfifo(elsewhere, 0666), 0);
+    ck_assert_int_ge(H5Pset_virtual(created, space, elsewhere, "/x", space), 0);
+    H5Sclose(space);
+    add_stored(file, created);
+}
+
+static void add_filter(hid_t file) {
+    hid_t created = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_chunk(created, 2, weights_shape);
+    H5Pset_fletcher32(created);
+    add_stored(file, created);
+}
+
+static void add_datatype(hid_t file) {
+    hid_t type = H5Tcopy(H5T_NATIVE_INT);
+    ck_assert_int_ge(H5Tcommit2(file, "/more", type, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), 0);
+    H5Tclose(type);
+}
+
+static void add_groups_in_groups(hid_t file) { /* a reader that enters them one by one would need a stack for each */
+    hid_t group = H5Gcreate2(file, "/more", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    for (int i = 0; i < 30; i++) {
+        hid_t inner = H5Gcreate2(group, "g", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        H5Gclose(group);
+        group = inner;
+    }
+    H5Gclose(group);
+}
+
+/* Whoever opens a file, to train or to look at it: none of what it names outside of itself is touched. */
+START_TEST(a_sealed_file_that_leads_elsewhere_is_refused_before_it_is_followed) {
+    static const struct {
+        void (*change)(hid_t file);
+        const char *name, *word;
+    } rows[] = {{add_external_link, "/more", "another file"},
+                {add_external_link_in_a_group, "/optimizer/momentum/more", "another file"},
+                {add_soft_link, "/more", "soft link"},
+                {replace_group_by_soft_link, "/optimizer/momentum", "soft link"},
+                {add_bytes_of_another_file, "/more", "another file"},
+                {add_virtual_dataset, "/more", "virtual"},
+                {add_filter, "/more", "filter"},
+                {add_datatype, "/more", "neither"},
+                {add_groups_in_groups, "/more/g/g", "deeper"}};
+    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
+    make_folder(folder);
+    path_in(folder, "a.h5", path);
+    path_in(folder, "elsewhere", elsewhere);
+    saved_run run = new_run("resnet20", 10, "sgd");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        expect_ok(save(&run, path));
+        alter(path, rows[i].change);
+        expect_open_refused(path, SD_ERR_DATA, rows[i].name, rows[i].word, NULL);
+        remove(elsewhere);
+    }
+    free_run(&run);
+    remove_folder(folder);
+}
+END_TEST
+
 /* ---- writing ---- */
 
 static int count_files(const char *folder) {
@@ -1124,6 +1350,7 @@ int main(void) {
     tcase_add_loop_test(cases, everything_that_is_saved_comes_back, 0, N_MODEL_ROWS);
     tcase_add_test(cases, every_ranks_error_comes_back);
     tcase_add_test(cases, an_evaluation_needs_no_optimizer_and_no_timing);
+    tcase_add_loop_test(cases, checkpoints_of_older_versions_are_read, 0, N_OLDER_ROWS);
     tcase_add_test(cases, two_files_can_be_open_at_once);
     tcase_add_test(cases, entries_are_all_there_with_their_values);
     tcase_add_test(cases, entries_that_no_checkpoint_holds_are_refused);
@@ -1132,11 +1359,15 @@ int main(void) {
     tcase_add_test(cases, a_file_with_any_bit_flipped_is_refused);
     tcase_add_test(cases, what_is_no_checkpoint_is_refused);
     tcase_add_test(cases, a_sealed_file_without_something_is_refused);
+    tcase_add_test(cases, a_member_of_progress_that_is_missing_has_its_initial_value);
+    tcase_add_test(cases, timing_with_other_phases_counts_as_zeros);
+    tcase_add_test(cases, what_a_later_version_of_the_same_format_adds_is_ignored);
     tcase_add_loop_test(cases, a_sealed_file_with_more_than_there_is_room_for_is_refused, 0, 6);
     tcase_add_test(cases, a_checkpoint_of_another_model_is_refused_with_the_reason);
     tcase_add_test(cases, a_refused_checkpoint_leaves_the_network_as_it_was);
     tcase_add_test(cases, tensors_that_are_missing_or_do_not_fit_are_refused);
     tcase_add_test(cases, a_sealed_file_with_what_no_run_saves_is_refused);
+    tcase_add_test(cases, a_sealed_file_that_leads_elsewhere_is_refused_before_it_is_followed);
     tcase_add_test(cases, a_save_replaces_what_is_there_and_leaves_nothing_else);
     tcase_add_test(cases, a_save_that_fails_is_reported_and_leaves_the_old_file);
     tcase_add_test(cases, a_full_disk_is_reported_and_leaves_the_old_file);

@@ -8,9 +8,9 @@
 static const double EXACT = 1e-9; /* figures below have few digits; sums of a few doubles */
 
 static sd_segment_cost segments[] = {
-    {.unit = -1, .bytes = 100, .backward = {.fixed = 1}},
-    {.unit = 0, .bytes = 200, .forward = {.fixed = 0.5}, .backward = {.fixed = 2}, .backward_left = {.fixed = 0.25}},
-    {.unit = -1, .bytes = 4, .backward = {.fixed = 3}},
+    {.unit = -1, .elems = 25, .backward = {.fixed = 1}},
+    {.unit = 0, .elems = 50, .forward = {.fixed = 0.5}, .backward = {.fixed = 2}, .backward_left = {.fixed = 0.25}},
+    {.unit = -1, .elems = 1, .backward = {.fixed = 3}},
 };
 static const sd_calibration three = {
     .segments = 3, .units = 1, .segment = segments, .forward = {.fixed = 1}, .optimizer = 0.5, .optimizer_left = 0.2};
@@ -144,6 +144,51 @@ START_TEST(latency_counts_for_each_bucket_and_for_the_loss) {
 }
 END_TEST
 
+/* ---- bf16 on the wire: 50, 100 and 2 bytes ---- */
+
+static sd_cluster words_on(sd_cluster k) {
+    k.bf16 = true;
+    return k;
+}
+
+START_TEST(words_take_half_the_bytes_and_share_buckets_by_their_own_size) {
+    sd_cluster k = words_on(wire);
+    expect_step(step_of(&three, &k, NULL, 2, 8), 8, 1.52, 0.02);
+    k.bucket_bytes = 150; /* head and branch; the stem */
+    expect_step(step_of(&three, &k, NULL, 2, 8), 8, 1.52, 0.02);
+    k.bucket_bytes = 152;
+    expect_step(step_of(&three, &k, NULL, 2, 8), 8, 1.52, 1.52);
+    expect_step(step_of(&three, &k, NULL, 1, 8), 8, 0, 0);
+}
+END_TEST
+
+START_TEST(statistics_are_sent_as_floats_before_the_words) {
+    double always = 1;
+    const sd_drop_law law = {.seed = 7, .units = 1, .rate = &always};
+    const sd_cluster k = words_on(wire);
+    segments[1].statistics_elems = 500; /* 20 s, from 2.5 on; then the three buckets */
+    expect_step(step_of(&three, &k, NULL, 2, 8), 8, 21.52, 2.5 + 21.52 - 7.5);
+    expect_step(step_of(&three, &k, &law, 2, 8), 5.45, 0.52, 0.02); /* a dropped branch has none */
+    expect_step(step_of(&three, &wire, NULL, 2, 8), 8, 3.04, 0.04); /* with floats they are in the buckets */
+}
+END_TEST
+
+START_TEST(rounding_is_computing_and_expanding_is_work_for_the_wire) {
+    sd_calibration c = three;
+    const sd_cluster k = words_on(wire);
+    c.bf16_round_seconds_per_elem = 0.01; /* of 25, 50 and 1 values */
+    expect_step(step_of(&c, &k, NULL, 2, 8), 8.76, 1.52, 0.02);
+    expect_step(step_of(&c, &k, NULL, 1, 8), 8, 0, 0);
+    expect_step(step_of(&c, &wire, NULL, 2, 8), 8, 3.04, 0.04);
+    c.bf16_round_seconds_per_elem = 0;
+    c.bf16_expand_seconds_per_elem = 0.01; /* 0.25, 0.5 and 0.01 s after each bucket, all taken from backward */
+    expect_step(step_of(&c, &k, NULL, 2, 8), 8, 1.52 + 0.76, 0.02 + 0.76);
+    c.bf16_expand_seconds_per_elem = 0;
+    c.bf16_add_seconds_per_elem = 0.01; /* by doubling, two ranks add each value once; by halving half of them: 0.38 s */
+    expect_step(step_of(&c, &k, NULL, 2, 8), 8, 1.52 + 0.38, 0.02 + 0.38);
+}
+END_TEST
+
 /* ---- dropped branches ---- */
 
 static sd_drop_law law_of(double *rate, sd_drop_scope scope) {
@@ -257,6 +302,9 @@ int main(void) {
     tcase_add_test(cases, one_bucket_for_all_hides_nothing);
     tcase_add_test(cases, work_for_the_wire_stops_computing);
     tcase_add_test(cases, latency_counts_for_each_bucket_and_for_the_loss);
+    tcase_add_test(cases, words_take_half_the_bytes_and_share_buckets_by_their_own_size);
+    tcase_add_test(cases, statistics_are_sent_as_floats_before_the_words);
+    tcase_add_test(cases, rounding_is_computing_and_expanding_is_work_for_the_wire);
     tcase_add_test(cases, a_dropped_branch_costs_neither_time_nor_bytes);
     tcase_add_test(cases, the_mean_is_over_the_plans_of_the_first_steps);
     tcase_add_test(cases, ranks_with_decisions_of_their_own_wait_for_the_slowest);

@@ -299,6 +299,8 @@ START_TEST(summary_json_has_numbers_strings_and_null) {
                                 .gap = NAN,
                                 .best_accuracy = 0.81,
                                 .best_step = 7,
+                                .best_val_accuracy = 0.82,
+                                .best_val_epoch = 2,
                                 .parameters = 269722};
     expect_ok(sd_summary_write(folder, &summary));
     char *text = read_bytes(path, &n);
@@ -323,6 +325,8 @@ START_TEST(summary_json_has_numbers_strings_and_null) {
                               "\"val_accuracy\":0.8,",
                               "\"gap\":null,",
                               "\"best_step\":7,",
+                              "\"best_val_accuracy\":0.82,",
+                              "\"best_val_epoch\":2,",
                               "\"parameters\":269722,",
                               "\"isa\":\"avx2\"",
                               "\"version\":\""};
@@ -437,7 +441,8 @@ START_TEST(a_closing_summary_leaves_out_what_has_no_value) {
                           .val_top5_accuracy = NAN,
                           .train_eval_accuracy = NAN,
                           .gap = NAN,
-                          .best_accuracy = NAN};
+                          .best_accuracy = NAN,
+                          .best_val_accuracy = NAN};
     char *text = output_of(print_summary, &summary);
     expect_words(text, (const char *const[]){"runs/a", "80.00 %", "90.00 %", "25.00 %", "50.0", NULL});
     ck_assert_ptr_null(strstr(text, "nan"));

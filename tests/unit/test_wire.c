@@ -122,7 +122,7 @@ START_TEST(over_many_steps_nothing_is_lost) {
     }
     expect(differ > ODD / 2, "without feedback only %zu values would be wrong: the test shows nothing", differ);
     memset(gradient, 0, ODD * sizeof *gradient);
-    sd_wire_pay(ODD, gradient, error);
+    sd_wire_flush_error(ODD, gradient, error);
     for (size_t i = 0; i < ODD; i++)
         expect(sent[i] + gradient[i] == given[i] && error[i] == 0, "value %zu: %g is paid, %g still owed", i,
                gradient[i], error[i]);
@@ -155,7 +155,7 @@ START_TEST(statistics_go_round_the_words) {
     sd_drop_part part;
     sd_wire wire = {0};
     expect_ok(sd_drop_part_create(plan.units, 2, &part));
-    expect_ok(sd_wire_create(network, &wire));
+    expect_ok(sd_wire_create(network, false, &wire));
     for (int i = 0; i < plan.units; i++)
         part.images[i] = 2;
     plan.kept[2] = 0;   /* dropped for all */
