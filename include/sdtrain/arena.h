@@ -37,13 +37,15 @@ void sd_arena_free(sd_arena *arena);
 /* Aligned, zeroed floats outside an arena (free() gives them back). */
 sd_status sd_alloc_floats(float **place, size_t elems);
 
-/* Zeroed memory for count objects of object_bytes each, with an error that says how much was wanted. */
+/* Zeroed memory for count objects of object_bytes each (free() gives it back), with an error that says how much was wanted. place: where
+ * the pointer goes. */
 sd_status sd_alloc(void *place, size_t count, size_t object_bytes);
 
 /* Memory that this process holds now, 0 where the system does not say. */
 size_t sd_resident_bytes(void);
 
-/* Makes room for one more object in a growing array: *array holds count objects and has room for *capacity. */
+/* Makes room for one more object in a growing array: *array (free() gives it back; NULL at first) holds count objects and has room for
+ * *capacity. array: where the pointer is. */
 sd_status sd_grow(void *array, int count, int *capacity, size_t object_bytes);
 
 #ifdef __cplusplus

@@ -84,14 +84,16 @@ typedef struct sd_snapshot {
     int states;
     float *values, *state[2];
     int64_t *kept_steps; /* [segments] */
-    float *error; /* [ranks][elems] what ranks owe (sd_reducer_error()), to be filled in by the caller; NULL: nothing */
+    float *error; /* [ranks][elems] of error feedback (sd_reducer_error()), filled in by the caller; NULL: none */
 } sd_snapshot;
 
-/* errors: ranks that may owe something. */
-sd_status sd_snapshot_create(sd_network *network, const sd_optimizer *optimizer, int errors, sd_snapshot *snapshot);
+/* Room for a copy: values, the optimizer's states, and the error feedback of n_errors ranks (0: none). Free it in any case. SD_ERR_MEMORY. */
+sd_status sd_snapshot_create(sd_network *network, const sd_optimizer *optimizer, int n_errors, sd_snapshot *snapshot);
 void sd_snapshot_free(sd_snapshot *snapshot);
+/* Copies all but the error feedback, from the network and optimizer that it was created for. */
 void sd_snapshot_take(sd_snapshot *snapshot, sd_network *network, sd_optimizer *optimizer);
 
+/* Saving: all members are the caller's. Loading: sd_checkpoint_open() fills in all but network, optimizer and what is for saving only. */
 typedef struct sd_checkpoint {
     sd_network *network;
     sd_optimizer *optimizer; /* NULL when loading for evaluation */
@@ -106,21 +108,24 @@ typedef struct sd_checkpoint {
     double *timing; /* [ranks][n_phases]; loading: allocated if n_phases (to be set before) is not 0, caller frees */
     int n_phases;
     /* Saving only. */
-    const sd_snapshot *snapshot; /* what to write; NULL: network and optimizer as they are now, nothing owed */
-    int compression;             /* of tensors: 0 none, 1 to 9 deflate's levels, behind a byte shuffle */
+    const sd_snapshot
+        *snapshot;   /* what to write; NULL: network and optimizer as they are now, without error feedback */
+    int compression; /* of tensors: 0 none, 1 to 9 deflate's levels, behind a byte shuffle */
 } sd_checkpoint;
 
-/* Writes the file under a temporary name, syncs it and its folder, and renames it to path. */
+/* Writes the file under a temporary name, syncs it and its folder, and renames it to path. May run in another thread than training, as
+ * long as that leaves alone what `checkpoint` points to. */
 sd_status sd_checkpoint_save(const char *path, const sd_checkpoint *checkpoint);
 
 /* A file read and found whole, not yet applied. */
 typedef struct sd_checkpoint_file sd_checkpoint_file;
 
-/* Reads and verifies a file and fills in what describes the run (all but the tensors). */
+/* Reads and verifies a file and fills in what describes the run (all but the tensors). On success the caller closes *file; it frees
+ * described->config and ->timing in any case. */
 sd_status sd_checkpoint_open(const char *path, sd_checkpoint_file **file, sd_checkpoint *described);
-/* Copies its tensors into checkpoint->network and, unless NULL, checkpoint->optimizer; refuses those of another model. */
+/* Copies its tensors into checkpoint->network and, unless NULL, checkpoint->optimizer: all of them, or none with SD_ERR_DATA. */
 sd_status sd_checkpoint_apply(sd_checkpoint_file *file, sd_checkpoint *checkpoint);
-/* Copies what a rank owed into error, laid out like the network's gradients. */
+/* Copies a rank's error feedback into error, laid out like the network's gradients; parts that are not learned stay as they are. */
 sd_status sd_checkpoint_read_error(sd_checkpoint_file *file, const sd_network *network, int rank, float *error);
 void sd_checkpoint_close(sd_checkpoint_file **file);
 
@@ -146,7 +151,7 @@ size_t sd_checkpoint_file_bytes(const sd_checkpoint_file *file);
 void sd_checkpoint_path(const char *folder, uint64_t step, char *path, size_t path_bytes);
 /* Their steps, newest first. *n = 0 if the folder does not exist. Caller frees *steps. */
 sd_status sd_checkpoint_list(const char *folder, uint64_t **steps, int *n);
-/* Points FOLDER/link at a step's file, in one move. */
+/* Points FOLDER/link at a step's file, in one move: what was there is replaced. */
 sd_status sd_checkpoint_link(const char *folder, const char *link, uint64_t step);
 /* Renames those of steps first to last, which are not of the history of a run that goes back: STEP.h5 becomes STEP.h5.aside, which no
  * run takes for its own. */

@@ -27,6 +27,7 @@ typedef struct sd_dataset sd_dataset;
 /* Opens what [data] names, reads and checks its files whole, and splits off the validation images. SD_ERR_NOINPUT,
  * SD_ERR_DATA (file and record), SD_ERR_CONFIG (a request the dataset cannot meet). */
 sd_status sd_dataset_open(const sd_config *config, sd_dataset **dataset);
+/* After the loaders that read from it. */
 void sd_dataset_close(sd_dataset **dataset);
 
 /* What the images that [data] names are like, without opening its files. */
@@ -84,7 +85,8 @@ typedef struct sd_batch {
     const int32_t *labels; /* [images] */
 } sd_batch;
 
-/* workers threads prepare up to workers + 1 batches of at most max_images ahead. */
+/* workers threads prepare up to workers + 1 batches of at most max_images ahead. The dataset must outlive the loader. SD_ERR_MEMORY,
+ * and *loader is NULL. One caller at a time. */
 sd_status sd_loader_create(const sd_dataset *dataset, int max_images, int workers, sd_loader **loader);
 void sd_loader_destroy(sd_loader **loader);
 

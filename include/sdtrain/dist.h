@@ -17,7 +17,7 @@ extern "C" {
 
 typedef struct sd_comm sd_comm;
 
-/* Starts MPI and joins all ranks. Collective. */
+/* Starts MPI and joins all ranks: once in a process. Collective. */
 sd_status sd_comm_start(int *argc, char ***argv, sd_comm **comm);
 
 /* From here on a thread makes all calls of MPI, so that reductions go on while the caller computes; without it, they go on only when
@@ -31,6 +31,7 @@ void sd_comm_finish(sd_comm **comm);
 /* Ends all ranks at once with this exit code; does not return. Local. */
 void sd_comm_abort(sd_comm *comm, int exit_code) __attribute__((noreturn));
 
+/* Local; the texts are the communicator's. */
 int sd_comm_rank(const sd_comm *comm);
 int sd_comm_size(const sd_comm *comm);
 int sd_comm_local_size(const sd_comm *comm); /* ranks on this host */
@@ -44,7 +45,7 @@ const char *sd_comm_waits_for(const sd_comm *comm);
  * error message. Collective: call it after everything that can fail on one rank before the next step that all share. */
 sd_status sd_comm_agree(sd_comm *comm, sd_status status);
 
-/* Whether the last failure was agreed on by all ranks: then each may leave by itself. */
+/* Whether the last failure was agreed on by all ranks: then each may leave by itself. Local. */
 bool sd_comm_failed_together(const sd_comm *comm);
 
 /* Copies rank 0's bytes to all. Collective; bytes must be equal on all ranks. */

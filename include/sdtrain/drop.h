@@ -42,7 +42,7 @@ typedef enum sd_drop_scope {
     SD_DROP_SCOPE_SAMPLE, /* nobody: every image has its own */
 } sd_drop_scope;
 
-/* What decisions are drawn from. rate: [units], in [0, 1]; ranks: read with SD_DROP_SCOPE_RANK only. */
+/* What decisions are drawn from. rate: [units], in [0, 1], the caller's; ranks: read with SD_DROP_SCOPE_RANK only. */
 typedef struct sd_drop_law {
     uint32_t seed;
     sd_drop_scope scope;
@@ -60,13 +60,14 @@ typedef struct sd_drop_plan {
     uint64_t *images;    /* [units], for how many images of the batch it is computed */
 } sd_drop_plan;
 
-/* What they mean for some images in a row that one rank computes together. With SD_DROP_SCOPE_GLOBAL the plan says it all. */
+/* The decisions about some images in a row that one rank computes together. With SD_DROP_SCOPE_GLOBAL there is none: they are the plan's. */
 typedef struct sd_drop_part {
     int units, max_images;
     int *images;      /* [units], for how many of these images the branch is computed */
     uint32_t *places; /* [units][max_images], which ones (0: the first of these), in rising order */
 } sd_drop_part;
 
+/* Allocates the arrays of a plan, zeroed; one plan is drawn into again and again. SD_ERR_MEMORY; free it in any case (zeros are valid). */
 sd_status sd_drop_plan_create(int units, sd_drop_plan *plan);
 void sd_drop_plan_free(sd_drop_plan *plan);
 
@@ -74,6 +75,7 @@ void sd_drop_plan_free(sd_drop_plan *plan);
  * word, key (seed, SD_STREAM_DROP), counter (i, step); the others as SD_STREAM_DROP_RANK and SD_STREAM_DROP_SAMPLE say. */
 void sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t images, sd_drop_plan *plan);
 
+/* Likewise of a part. */
 sd_status sd_drop_part_create(int units, int max_images, sd_drop_part *part);
 void sd_drop_part_free(sd_drop_part *part);
 

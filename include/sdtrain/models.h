@@ -29,7 +29,8 @@ typedef struct sd_model_spec {
     bool gathers;        /* room for passes whose part keeps a branch for some of their images (sd_drop_part) */
 } sd_model_spec;
 
-/* Builds a network for at most max_images images a pass; its values are zeros. SD_ERR_CONFIG names the key that is wrong. */
+/* All local. Builds a network for at most max_images images a pass; its values are zeros. The caller destroys it by
+ * sd_network_destroy(). SD_ERR_CONFIG names the key that is wrong; SD_ERR_MEMORY; *network is NULL then. */
 sd_status sd_model_create(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network);
 
 /* The network that a configuration asks for, on images of this kind, and the drop rate of each of its units: rate: [units].

@@ -12,7 +12,10 @@ extern "C" {
 
 typedef struct sd_optimizer sd_optimizer;
 
-/* SGD:    d = g + decay w;  m = momentum m + d;  w -= lr (nesterov ? d + momentum m : m)      (torch.optim.SGD, dampening 0)
+/* Keeps config and network, which must outlive it; a config that changes meanwhile changes the updates. SD_ERR_MEMORY; destroy it in
+ * any case.
+ *
+ * SGD:    d = g + decay w;  m = momentum m + d;  w -= lr (nesterov ? d + momentum m : m)      (torch.optim.SGD, dampening 0)
  * AdamW:  w -= lr decay w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
  *         w -= lr / (1-b1^t) m / (sqrt(v / (1-b2^t)) + epsilon)                                (Loshchilov & Hutter 2019)
  * t: the step, or with dropped_update = freeze the steps in which the branch was kept. */
@@ -36,12 +39,14 @@ const sd_tensor *sd_gradient_not_finite(sd_network *network, const sd_drop_plan 
 /* The L2 norm of the gradients of all kept segments, before any clipping; summed in double, in a fixed order. */
 double sd_gradient_norm(sd_network *network, const sd_drop_plan *plan);
 
-/* What a checkpoint must hold: buffers laid out like the network's values. Names: "momentum"; "exp_avg", "exp_avg_sq". */
+/* What a checkpoint must hold: buffers laid out like the network's values, the optimizer's own. Names (static text): "momentum";
+ * "exp_avg", "exp_avg_sq". */
 int sd_optimizer_n_states(const sd_optimizer *optimizer);
 const char *sd_optimizer_state_name(const sd_optimizer *optimizer, int i);
 float *sd_optimizer_state(sd_optimizer *optimizer, int i);
 
-/* The learning rate of step t = 0 .. T-1, T = epochs * steps_per_epoch:
+/* Pure, but for the last bit of cos() and pow(), which may differ between processors: ranks take one rank's.
+ * The learning rate of step t = 0 .. T-1, T = epochs * steps_per_epoch:
  *     step       base * gamma^(milestones reached)           (MultiStepLR; a milestone counts completed epochs)
  *     cosine     minimum + (base - minimum) (1 + cos(pi t / T)) / 2
  *     constant   base

@@ -105,9 +105,10 @@ typedef struct sd_trace {
     sd_event *events;
     int n, capacity; /* what comes when it is full is left out */
 } sd_trace;
+/* Room for so many events; free it in any case. SD_ERR_MEMORY. */
 sd_status sd_trace_create(sd_trace *trace, int capacity);
 void sd_trace_free(sd_trace *trace);
-/* begin, end: of sd_clock_seconds(). */
+/* begin, end: of sd_clock_seconds(). name is copied. */
 void sd_trace_add(sd_trace *trace, sd_lane lane, const char *name, double begin, double end, size_t bytes);
 /* events: [ranks][events_a_rank]; a rank is a process, a lane a thread. */
 sd_status sd_trace_write(const char *path, uint64_t step, const sd_event *events, int events_a_rank, int ranks,
@@ -168,6 +169,7 @@ typedef struct sd_segment_cost {
     sd_cost backward, backward_left; /* computed; dropped */
 } sd_segment_cost;
 
+/* segment: [segments], in the order of the buffer; the owner frees it. */
 typedef struct sd_calibration {
     int segments, units;
     sd_segment_cost *segment;

@@ -9,6 +9,8 @@
 extern "C" {
 #endif
 
+/* One at a time in a process: signals, watchdog and threads are the process's. */
+
 /* Trains as configured, from the start or from a checkpoint, and writes OUTPUT/NAME/. Collective; config (checked) must be
  * equal on all ranks. SD_STOPPED if a signal ended it and a checkpoint was written.
  *

@@ -1,4 +1,4 @@
-#include "sdtrain/background.h"
+#include "background.h"
 
 #include <stdio.h>
 

@@ -4,15 +4,15 @@
 #include "sdtrain/arena.h"
 #include "sdtrain/checkpoint.h"
 
-sd_status sd_snapshot_create(sd_network *network, const sd_optimizer *optimizer, int errors, sd_snapshot *snapshot) {
+sd_status sd_snapshot_create(sd_network *network, const sd_optimizer *optimizer, int n_errors, sd_snapshot *snapshot) {
     const size_t elems = sd_network_buffer_elems(network), segments = (size_t)sd_network_n_segments(network);
     const int states = sd_optimizer_n_states(optimizer);
     *snapshot = (sd_snapshot){.elems = elems, .states = states};
     SD_TRY(sd_alloc(&snapshot->kept_steps, segments, sizeof *snapshot->kept_steps));
-    SD_TRY(sd_alloc_floats(&snapshot->values, elems * (size_t)(1 + states + errors)));
+    SD_TRY(sd_alloc_floats(&snapshot->values, elems * (size_t)(1 + states + n_errors)));
     for (int i = 0; i < states; i++)
         snapshot->state[i] = snapshot->values + elems * (size_t)(1 + i);
-    if (errors > 0)
+    if (n_errors > 0)
         snapshot->error = snapshot->values + elems * (size_t)(1 + states);
     return SD_OK;
 }

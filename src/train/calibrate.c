@@ -82,13 +82,17 @@ static void charge(bench *b, int quantity) {
     b->clock = now;
 }
 
-static void segment_done(void *context, int segment) { charge(context, BACKWARD + segment); }
+static void segment_done(void *context, int segment) {
+    sd_watch("timing a pass", 0);
+    charge(context, BACKWARD + segment);
+}
 
 /* A step as train/step.c does it, without data, reduction and logs. Returns its seconds. */
 static double pass(bench *b, int images, const sd_drop_plan *plan) {
     sd_run *run = b->run;
     const int classes = sd_network_classes(run->network);
     const float smoothing = (float)run->config->train.label_smoothing;
+    sd_watch("timing a pass", 0);
     const double begin = b->clock = sd_clock_seconds();
     const sd_pass what = {
         .images = images, .training = true, .plan = plan, .batch_share = 1, .seed = run->law.seed, .step = ++b->step};
@@ -229,8 +233,10 @@ static sd_status calibrate(bench *b, sd_calibration *c) {
         status = sd_alloc(&c->segment, (size_t)c->segments, sizeof *c->segment);
     SD_TRY_CLEANUP(sd_comm_agree(b->run->comm, status));
     choose_sizes(b);
+    sd_watch_slow("waiting for the other ranks to have timed a pass", 0, ROUNDS_SECONDS);
     SD_TRY_CLEANUP(sd_comm_broadcast(b->run->comm, b->images, sizeof b->images)); /* and all begin together */
     measure(b);
+    sd_watch_slow("timing what reductions take of a processor", 0, ROUNDS_SECONDS);
     SD_TRY_CLEANUP(measure_reductions(b->run, c));
     SD_TRY_CLEANUP(summarise(b, medians));
     fill(b, medians, c);

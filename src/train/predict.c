@@ -4,6 +4,10 @@
 /* Of an Ethernet frame's 1538 bytes (preamble, gap and headers of Ethernet, IP and TCP among them) these are data. */
 static const double PAYLOAD = 1448.0 / 1538.0;
 
+/* Allowed to rank 0 for its tables, for which the others wait: with stochastic_depth.scope = rank and 4096 ranks it draws millions of
+ * plans. */
+enum { PREDICTION_SECONDS = 3600 };
+
 sd_status sd_run_predict(sd_run *run, const sd_forecast *forecast) {
     const sd_config *config = run->config;
     const bool reproducible = config->communication.reduction == SD_REDUCTION_REPRODUCIBLE;
@@ -28,6 +32,7 @@ sd_status sd_run_predict(sd_run *run, const sd_forecast *forecast) {
                                       .min_shard_images = run->min_shard_images,
                                       .train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN)};
     sd_status status = sd_run_calibrate(run, &calibration);
+    sd_watch_slow("predicting", 0, PREDICTION_SECONDS);
     if (status == SD_OK && sd_comm_rank(run->comm) == 0)
         status = sd_prediction_print(&prediction);
     sd_calibration_free(&calibration);

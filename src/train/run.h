@@ -2,8 +2,8 @@
 #ifndef SDTRAIN_TRAIN_RUN_H
 #define SDTRAIN_TRAIN_RUN_H
 
+#include "../base/background.h"
 #include "budget.h"
-#include "sdtrain/background.h"
 #include "sdtrain/checkpoint.h"
 #include "sdtrain/config.h"
 #include "sdtrain/data.h"

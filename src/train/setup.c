@@ -194,6 +194,9 @@ sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const
         SD_TRY(sd_comm_agree(comm, sd_comm_start_thread(comm)));
     sd_watchdog_reducer(run->reducer);
     sd_network_initialise(run->network, (uint32_t)config->run.seed);
+    /* Its log() and cos() may differ in the last bit between processors. */
+    SD_TRY(sd_comm_broadcast(comm, sd_network_values(run->network),
+                             sd_network_buffer_elems(run->network) * sizeof(float)));
     run->progress = sd_progress_initial();
     run->timed_until = run->step_begin = run->saver.last_seconds = sd_clock_seconds();
     return SD_OK;

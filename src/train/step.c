@@ -23,7 +23,7 @@ static const sd_drop_part *draw_part(sd_run *run, uint64_t step, sd_range share)
 }
 
 /* What is summed over the shards of a step. */
-enum { SUM_LOSS, SUM_CORRECT, SUM_STOP, SUM_SPENT, SUM_SAVE, SUMS };
+enum { SUM_LOSS, SUM_CORRECT, SUM_STOP, SUM_SPENT, SUM_SAVE, SUM_LR, SUMS };
 _Static_assert((int)SUMS <= (int)SD_RUN_MAX_SUMS, "raise SD_RUN_MAX_SUMS");
 
 static sd_status write_row(sd_run *run, uint64_t images, double lr, const double *sums, size_t bytes_reduced,
@@ -94,6 +94,9 @@ static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double 
     sums[SUM_STOP] = sd_stop_requested();
     sums[SUM_SPENT] = out_of_time(run, images);
     sums[SUM_SAVE] = sd_run_save_is_due(run);
+    /* A sum with zeros: rank 0's for all, as cos() and pow() may differ in the last bit between processors. */
+    if (sd_comm_rank(run->comm) == 0)
+        sums[SUM_LR] = sd_run_lr(run, run->progress.batch);
     sd_reducer_begin(run->reducer, &run->plan, sd_hash_plan(&run->law, step, &run->plan));
     for (int shard = 0; shard < run->shards_here; shard++)
         run_shard(run, shard, step, images, sums + shard * SUMS);
@@ -150,7 +153,6 @@ sd_status sd_run_step(sd_run *run, sd_wish *wish) {
     sd_progress *progress = &run->progress;
     const uint64_t step = progress->step + 1;
     const uint64_t images = sd_epoch_plan_batch_images(&run->epoch_plan, progress->batch);
-    const double lr = sd_run_lr(run, progress->batch);
     double *sums = run->sums, loss_here;
     bool usable;
     sd_traffic traffic;
@@ -161,6 +163,7 @@ sd_status sd_run_step(sd_run *run, sd_wish *wish) {
         SD_TRY(sd_run_log_decisions(run, step, images));
     SD_TRY(sd_run_begin_trace(run, step));
     SD_TRY(run_shards(run, step, images, sums, &loss_here, &traffic));
+    const double lr = sums[SUM_LR];
 
     double now = sd_clock_seconds();
     sd_watch("optimizer", step);

@@ -32,6 +32,14 @@ class OddRankTest(RunTest):
         error = self.odd(3, "seed:0:1", {"stochastic_depth.rate": 0})
         self.assertIn("rank 0 on %s differs from the rest" % HOST, error)
 
+    def test_a_rank_whose_processor_rounds_otherwise_holds_the_same_weights(self):
+        settings = {"communication.check_every": 1, "train.max_steps": 4}
+        for rate in ({"lr.schedule": "cosine"}, {"communication.reduction": "reproducible", "communication.shards": 4}):
+            self.train("plain", 2, {**settings, **rate})
+            self.train("libm", 2, {**settings, **rate}, SD_FAULT="libm:1:0")
+            self.assert_same_state(self.latest("plain"), self.latest("libm"))
+            shutil.rmtree(self.path("runs"))
+
     def test_a_flipped_bit_of_a_weight_is_found_within_check_every_steps(self):
         error = self.odd(3, "weight:1:3")
         self.assertIn("ranks disagree about the weights", error)

@@ -10,6 +10,7 @@
  *     SD_FAULT=inf:RANK:STEP     the gradient it begins its backward pass with is infinite
  *     SD_FAULT=copy:RANK:0       its copy of the data set is another
  *     SD_FAULT=open:RANK:0       it does not see its data
+ *     SD_FAULT=libm:RANK:0       its processor's log, cos and pow round otherwise: initial weights and learning rates differ
  *     SD_FAULT=stop.PHASE:RANK:STEP, kill.PHASE:RANK:STEP    it is stopped (SIGSTOP), or killed, where PHASE begins: open, data,
  *                                forward, backward, optimizer, evaluation, checkpoint; in or after that step */
 #include <math.h>
@@ -42,6 +43,10 @@ sd_status __real_sd_dataset_open(const sd_config *config, sd_dataset **dataset);
 sd_status __wrap_sd_dataset_open(const sd_config *config, sd_dataset **dataset);
 const float *__real_sd_dataset_mean(const sd_dataset *dataset);
 const float *__wrap_sd_dataset_mean(const sd_dataset *dataset);
+void __real_sd_network_initialise(sd_network *network, uint32_t seed);
+void __wrap_sd_network_initialise(sd_network *network, uint32_t seed);
+double __real_sd_lr_at(const sd_config *config, uint64_t t, uint64_t steps_per_epoch);
+double __wrap_sd_lr_at(const sd_config *config, uint64_t t, uint64_t steps_per_epoch);
 sd_status __real_sd_run_score(void *run, sd_split split, uint64_t n, void *score, bool *stopped);
 sd_status __wrap_sd_run_score(void *run, sd_split split, uint64_t n, void *score, bool *stopped);
 sd_status __real_sd_run_save(void *run, bool planned);
@@ -146,6 +151,18 @@ sd_status __wrap_sd_dataset_open(const sd_config *config, sd_dataset **dataset) 
 const float *__wrap_sd_dataset_mean(const sd_dataset *dataset) {
     static const float other[SD_CHANNELS] = {0.1f, 0.2f, 0.3f};
     return fault("copy") >= 0 ? other : __real_sd_dataset_mean(dataset);
+}
+
+void __wrap_sd_network_initialise(sd_network *network, uint32_t seed) {
+    __real_sd_network_initialise(network, seed);
+    if (fault("libm") >= 0)
+        for (size_t i = 0; i < sd_network_buffer_elems(network); i += 2)
+            sd_network_values(network)[i] = nextafterf(sd_network_values(network)[i], INFINITY);
+}
+
+double __wrap_sd_lr_at(const sd_config *config, uint64_t t, uint64_t steps_per_epoch) {
+    const double lr = __real_sd_lr_at(config, t, steps_per_epoch);
+    return fault("libm") >= 0 ? (double)nextafterf((float)lr, INFINITY) : lr; /* as far apart as an update sees */
 }
 
 sd_status __wrap_sd_run_score(void *run, sd_split split, uint64_t n, void *score, bool *stopped) {

@@ -135,6 +135,12 @@ class PredictionTest(RunTest):
                                  (harness.INTERNAL,))
         self.assertIn("command line", result.errors[0])
 
+    def test_the_watchdog_sees_a_calibration_that_takes_longer_than_it_waits(self):
+        # Passes of half a second or so, and more than eight seconds of them.
+        larger = {"data.train_samples": 1000, "train.batch_size": 256, "stochastic_depth.rate": 0, "run.stall_seconds": 4}
+        self.write_config("run", larger)
+        self.assertEqual(len(self.predict("2")[1]), 2)
+
     def test_the_longest_list(self):
         ranks = ",".join(str(64 * i) for i in range(1, 65))
         _, (_, weak) = self.predict(ranks)

@@ -1,6 +1,6 @@
-/* One job at a time, done by a thread while the caller goes on. Local. */
-#ifndef SDTRAIN_BACKGROUND_H
-#define SDTRAIN_BACKGROUND_H
+/* Private: one job at a time, done by a thread while the caller goes on. Local. */
+#ifndef SDTRAIN_BASE_BACKGROUND_H
+#define SDTRAIN_BASE_BACKGROUND_H
 
 #include <pthread.h>
 #include <stdatomic.h>
