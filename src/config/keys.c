@@ -2,7 +2,6 @@
  * resume and all error messages come from this table. */
 #include "keys.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define AT(section, name) offsetof(sd_config, section.name)
@@ -27,8 +26,9 @@ const key sd_keys[] = {
     TEXT(run, output, "runs", false, "folder in which runs have their folders"),
     WHOLE(run, seed, "1", 0, 4294967295.0, true,
           "seed of everything random: weights, order, augmentation, drop decisions"),
-    WHOLE(run, threads, "0", 0, 1024, false,
-          "OpenMP threads a rank; 0: OMP_NUM_THREADS, else this rank's share of the processors it may run on"),
+    WHOLE(
+        run, threads, "0", 0, 1024, false,
+        "OpenMP threads a rank; 0: OMP_NUM_THREADS, else this rank's share of the processors it may run on"),
     WHOLE(
         run, max_seconds, "0", 0, 1e9, false,
         "wall-clock time from the start of the program in which it saves and stops (exit code 75) by itself; 0: no limit"),
@@ -175,58 +175,4 @@ void sd_choice_name(const char *choices, int i, char *word, size_t word_bytes) {
     for (; i > 0; i--)
         choices = strchr(choices, '|') + 1;
     snprintf(word, word_bytes, "%.*s", (int)strcspn(choices, "|"), choices);
-}
-
-/* Significant digits of the shortest decimal that reads back as the same double. */
-static int digits_of(double value) {
-    char text[32];
-    int digits = 1;
-    for (; digits < 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    return digits;
-}
-
-static void print_real(double value, char *text, size_t text_bytes) {
-    snprintf(text, text_bytes, "%.*g", digits_of(value), value);
-}
-
-void sd_key_print(const key *k, const sd_config *config, char *text, size_t text_bytes) {
-    const void *value = sd_key_value(k, config);
-    switch (k->type) {
-    case KEY_TEXT:
-        snprintf(text, text_bytes, "%s", (const char *)value);
-        break;
-    case KEY_WHOLE:
-        if (k->choices && *(const int64_t *)value == 0)
-            snprintf(text, text_bytes, "%s", k->choices);
-        else
-            snprintf(text, text_bytes, "%lld", (long long)*(const int64_t *)value);
-        break;
-    case KEY_REAL:
-        print_real(*(const double *)value, text, text_bytes);
-        break;
-    case KEY_SWITCH:
-        snprintf(text, text_bytes, "%s", *(const bool *)value ? "true" : "false");
-        break;
-    case KEY_CHOICE:
-        sd_choice_name(k->choices, *(const int *)value, text, text_bytes);
-        break;
-    case KEY_LIST: {
-        const sd_list *list = value;
-        size_t used = 0, line = 0;
-        text[0] = '\0';
-        for (int i = 0; i < list->n && used + 40 < text_bytes; i++) {
-            char number[32];
-            print_real(list->value[i], number, sizeof number);
-            const char *joint = i == 0 ? "" : line > 100 ? ",\n    " : ", "; /* continues in an indented line */
-            int written = snprintf(text + used, text_bytes - used, "%s%s", joint, number);
-            line = joint[0] == ',' && joint[1] == '\n' ? strlen(number) : line + (size_t)written;
-            used += (size_t)written;
-        }
-        break;
-    }
-    }
 }

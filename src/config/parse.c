@@ -1,7 +1,4 @@
-#include <ctype.h>
-#include <errno.h>
 #include <ini.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,110 +14,6 @@ static void format_place(const sd_config *config, int line, char *place, size_t 
         snprintf(place, place_bytes, "%s:%d: ", config->file, line);
     else
         snprintf(place, place_bytes, "%s%s", config->file, config->file[0] ? ": " : "");
-}
-
-/* ---- one value ---- */
-
-static void describe_allowed(const key *k, char *text, size_t text_bytes) {
-    switch (k->type) {
-    case KEY_TEXT:
-        snprintf(text, text_bytes,
-                 "text of at most %d bytes that a line can hold: no line break, no ' ;', no space at its ends",
-                 SD_CONFIG_TEXT - 1);
-        break;
-    case KEY_WHOLE:
-        snprintf(text, text_bytes, "%s%sa whole number from %.0f to %.0f", k->choices ? k->choices : "",
-                 k->choices ? " or " : "", k->low, k->high);
-        break;
-    case KEY_REAL:
-        snprintf(text, text_bytes, "a number from %g to %g", k->low, k->high);
-        break;
-    case KEY_SWITCH:
-        snprintf(text, text_bytes, "true or false");
-        break;
-    case KEY_CHOICE:
-        snprintf(text, text_bytes, "%s", k->choices);
-        for (char *bar = text; (bar = strchr(bar, '|'));)
-            *bar = ' ';
-        break;
-    case KEY_LIST:
-        snprintf(text, text_bytes, "numbers from %g to %g separated by commas, at most %d", k->low, k->high,
-                 SD_CONFIG_LIST);
-        break;
-    }
-}
-
-static bool read_number(const char *text, double low, double high, double *number) {
-    char *end;
-    errno = 0;
-    *number = strtod(text, &end);
-    while (isspace((unsigned char)*end))
-        end++;
-    return end != text && *end == '\0' && isfinite(*number) && *number >= low && *number <= high;
-}
-
-static bool read_list(const char *text, const key *k, sd_list *list) {
-    char copy[LINE_BYTES * 64];
-    if (strlen(text) >= sizeof copy)
-        return false;
-    strcpy(copy, text);
-    char *rest = NULL;
-    for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
-        if (word[strspn(word, " \t")] == '\0')
-            continue; /* a comma at the end of a line */
-        if (list->n == SD_CONFIG_LIST || !read_number(word, k->low, k->high, &list->value[list->n]))
-            return false;
-        list->n++;
-    }
-    return true;
-}
-
-/* Whether a text comes back the same from a line of a file, where white space and ';' begin a comment. */
-static bool fits_a_line(const char *text) {
-    size_t bytes = strlen(text);
-    if (bytes >= SD_CONFIG_TEXT || text[0] == ';' || isspace((unsigned char)text[0]) ||
-        (bytes > 0 && isspace((unsigned char)text[bytes - 1])))
-        return false;
-    for (size_t i = 0; i < bytes; i++)
-        if (iscntrl((unsigned char)text[i]) || (isspace((unsigned char)text[i]) && text[i + 1] == ';'))
-            return false;
-    return true;
-}
-
-/* Puts text into the key's member; false if it is not allowed. */
-static bool assign(const key *k, sd_config *config, const char *text) {
-    void *value = sd_key_value(k, config);
-    double number;
-    switch (k->type) {
-    case KEY_TEXT:
-        if (!fits_a_line(text))
-            return false;
-        strcpy(value, text);
-        return true;
-    case KEY_WHOLE:
-        if (k->choices && !strcmp(text, k->choices)) {
-            *(int64_t *)value = 0;
-            return true;
-        }
-        if (!read_number(text, k->low, k->high, &number) || number != floor(number))
-            return false;
-        *(int64_t *)value = (int64_t)number;
-        return true;
-    case KEY_REAL:
-        return read_number(text, k->low, k->high, (double *)value);
-    case KEY_SWITCH:
-        *(bool *)value = !strcmp(text, "true");
-        return !strcmp(text, "true") || !strcmp(text, "false");
-    case KEY_CHOICE: {
-        int choice = sd_choice_find(k->choices, text);
-        if (choice >= 0)
-            *(int *)value = choice;
-        return choice >= 0;
-    }
-    case KEY_LIST:
-        return read_list(text, k, value);
-    }
-    return false;
 }
 
 /* ---- finding the key ---- */
@@ -198,8 +91,8 @@ static sd_status set_key(sd_config *config, const char *section, const char *nam
         ((sd_list *)sd_key_value(k, config))->n = 0;
     if (k->later && sd_choice_find(k->later, text) >= 0)
         return sd_fail(SD_ERR_CONFIG, "%s%s.%s = %s is not in this version", place, section, name, text);
-    if (!assign(k, config, text)) {
-        describe_allowed(k, allowed, sizeof allowed);
+    if (!sd_key_read(k, config, text)) {
+        sd_key_allowed(k, allowed, sizeof allowed);
         return sd_fail(SD_ERR_CONFIG, "%s%s.%s = %s is not allowed; allowed: %s%s", place, section, name, text, allowed,
                        indented);
     }
@@ -210,7 +103,7 @@ static sd_status set_key(sd_config *config, const char *section, const char *nam
 void sd_config_init(sd_config *config) {
     memset(config, 0, sizeof *config);
     for (int i = 0; i < sd_n_keys; i++)
-        assign(&sd_keys[i], config, sd_keys[i].initial);
+        sd_key_read(&sd_keys[i], config, sd_keys[i].initial);
 }
 
 /* ---- the text ---- */

@@ -199,20 +199,21 @@ END_TEST
 
 /* DESIGN.md section 5: the keys a user can rely on. */
 START_TEST(the_documented_keys_are_there) {
-    char keys[] = "run.name run.output run.seed run.threads run.convolution data.dataset data.path data.image_size "
-                  "data.train_samples data.val_samples data.validation data.augment data.last_batch data.workers "
-                  "model.name model.classes model.stem model.patch_size model.dropout model.zero_init_residual "
-                  "stochastic_depth.rate stochastic_depth.survival_prob stochastic_depth.schedule "
-                  "stochastic_depth.rates stochastic_depth.scope stochastic_depth.rank_divisor "
-                  "stochastic_depth.scale stochastic_depth.unit "
-                  "stochastic_depth.dropped_update optimizer.name optimizer.momentum optimizer.nesterov "
-                  "optimizer.weight_decay optimizer.decay optimizer.beta1 optimizer.beta2 optimizer.epsilon "
-                  "optimizer.clip_norm lr.schedule lr.base lr.warmup_epochs lr.milestones lr.gamma lr.minimum "
-                  "train.epochs train.max_steps train.batch_size train.label_smoothing eval.every_epochs "
-                  "eval.train_samples checkpoint.every_steps checkpoint.every_epochs checkpoint.every_seconds checkpoint.keep "
-                  "checkpoint.keep_every checkpoint.compression checkpoint.max_failures checkpoint.resume "
-                  "communication.bucket_bytes communication.skip_dropped communication.reduction "
-                  "communication.check_every communication.shards communication.progress log.every_steps log.decisions log.trace log.trace_step log.progress";
+    char keys[] =
+        "run.name run.output run.seed run.threads run.convolution data.dataset data.path data.image_size "
+        "data.train_samples data.val_samples data.validation data.augment data.last_batch data.workers "
+        "model.name model.classes model.stem model.patch_size model.dropout model.zero_init_residual "
+        "stochastic_depth.rate stochastic_depth.survival_prob stochastic_depth.schedule "
+        "stochastic_depth.rates stochastic_depth.scope stochastic_depth.rank_divisor "
+        "stochastic_depth.scale stochastic_depth.unit "
+        "stochastic_depth.dropped_update optimizer.name optimizer.momentum optimizer.nesterov "
+        "optimizer.weight_decay optimizer.decay optimizer.beta1 optimizer.beta2 optimizer.epsilon "
+        "optimizer.clip_norm lr.schedule lr.base lr.warmup_epochs lr.milestones lr.gamma lr.minimum "
+        "train.epochs train.max_steps train.batch_size train.label_smoothing eval.every_epochs "
+        "eval.train_samples checkpoint.every_steps checkpoint.every_epochs checkpoint.every_seconds checkpoint.keep "
+        "checkpoint.keep_every checkpoint.compression checkpoint.max_failures checkpoint.resume "
+        "communication.bucket_bytes communication.skip_dropped communication.reduction "
+        "communication.check_every communication.shards communication.progress log.every_steps log.decisions log.trace log.trace_step log.progress";
     for (char *key = strtok(keys, " "); key; key = strtok(NULL, " ")) {
         char section[64];
         size_t dot = strcspn(key, ".");
@@ -805,6 +806,106 @@ START_TEST(survival_prob_and_the_rate_it_means_do_not_differ) {
 }
 END_TEST
 
+/* ---- values ---- */
+
+/* "section.key=value" of the command line is refused, and says what is allowed. */
+static void expect_set_refused(const char *assignment) {
+    sd_config *config = new_config();
+    expect_refused(sd_config_set(config, assignment), SD_ERR_CONFIG, "command line", "allowed", NULL);
+    free(config);
+}
+
+START_TEST(a_whole_number_is_digits) {
+    static const char *const bad[] = {"train.batch_size=0x10",
+                                      "train.epochs=1e1",
+                                      "train.epochs=10.0",
+                                      "train.epochs=1e",
+                                      "train.epochs=1_000",
+                                      "run.seed=4294967295.0000000001",
+                                      "run.seed=4294967296",
+                                      "run.seed=-1",
+                                      "run.seed=18446744073709551617",
+                                      "data.validation=0x5",
+                                      "train.max_steps=9007199254740993"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        expect_set_refused(bad[i]);
+    sd_config *config = config_of("train.epochs=007", "train.max_steps=9007199254740992", "run.seed=+3", NULL);
+    ck_assert_int_eq(config->train.epochs, 7);
+    ck_assert(config->train.max_steps == 9007199254740992);
+    ck_assert_int_eq(config->run.seed, 3);
+    free(config);
+}
+END_TEST
+
+START_TEST(a_number_is_decimal) {
+    static const char *const bad[] = {"lr.base=0x1p-3",    "lr.base=0x1",      "lr.base=1e-400",
+                                      "lr.base=0.5.5",     "lr.base=infinity", "lr.base=nan(1)",
+                                      "lr.base=.",         "lr.base=e5",       "lr.base=1e",
+                                      "lr.base=1d3",       "lr.base=0,1",      "optimizer.epsilon=-1e-400",
+                                      "lr.milestones=0x5", "lr.milestones=1e"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        expect_set_refused(bad[i]);
+    sd_config *config = config_of("lr.base=1e-1", "optimizer.weight_decay=5E-4", "lr.gamma=.5", "lr.minimum=0e5", NULL);
+    ck_assert(config->lr.base == 0.1 && config->optimizer.weight_decay == 5e-4 && config->lr.gamma == 0.5);
+    free(config);
+}
+END_TEST
+
+/* A resume with 0 goes on from a run whose file says -0. */
+START_TEST(zero_has_no_sign) {
+    char differences[768];
+    sd_config *minus = parsed("[lr]\nwarmup_epochs = -0\nmilestones = -0, 1\n[stochastic_depth]\nrate = -0.0\n");
+    sd_config *plus = parsed("[lr]\nmilestones = 0, 1\n");
+    sd_config_differences(plus, minus, differences, sizeof differences);
+    ck_assert_str_eq(differences, "");
+    char *text = text_of(minus);
+    ck_assert_ptr_null(strstr(text, "-0\n"));
+    free(text);
+    free(minus);
+    free(plus);
+}
+END_TEST
+
+START_TEST(a_list_has_no_empty_entries) {
+    static const char *const bad[] = {"1,,2", ",1", ",", "1, ,2", "1,,", "1;2", "1 2", "1,\t,"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "[lr]\nmilestones = %s\n", bad[i]);
+        expect_parse_refused(text, "folder/run.ini:2: ", "lr.milestones", "allowed", NULL);
+    }
+    expect_parse_refused("[stochastic_depth]\nrates = 0.1\n  , 0.2\n", "folder/run.ini:3: ", "rates", NULL);
+    expect_parse_refused("[stochastic_depth]\nrates = 0.1,\n  ,\n", "folder/run.ini:3: ", "rates", NULL);
+    sd_config *config = parsed("[lr]\nmilestones = 1,2 , 3,\n");
+    ck_assert_int_eq(config->lr.milestones.n, 3);
+    free(config);
+}
+END_TEST
+
+/* Whatever number a key can hold: what is written of it reads back as the same bits. */
+START_TEST(what_is_printed_is_read_back) {
+    sd_config *config = new_config(), *again = new_config();
+    char text[64];
+    for (int i = 0; i < sd_n_keys; i++) {
+        const key *k = &sd_keys[i];
+        for (uint64_t n = 0; n < 200 && (k->type == KEY_WHOLE || k->type == KEY_REAL); n++) {
+            const sd_random random = sd_random_at(7, 83, n, (uint64_t)i);
+            const double part = sd_random_uniform(random.word[0]) * pow(10, -(double)(n % 40));
+            const double value = n == 0 ? k->low : n == 1 ? k->high : k->low + part * (k->high - k->low);
+            if (k->type == KEY_WHOLE)
+                *(int64_t *)sd_key_value(k, config) = (int64_t)value;
+            else
+                *(double *)sd_key_value(k, config) = value;
+            sd_key_print(k, config, text, sizeof text);
+            expect(sd_key_read(k, again, text), "%s.%s: '%s' is written and cannot be read", k->section, k->name, text);
+            expect(!memcmp(sd_key_value(k, config), sd_key_value(k, again), 8), "%s.%s: '%s' reads as another number",
+                   k->section, k->name, text);
+        }
+    }
+    free(config);
+    free(again);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("config");
     tcase_add_test(cases, every_default_is_written_and_read_back);
@@ -852,5 +953,10 @@ int main(void) {
     tcase_add_test(cases, differences_name_the_keys_that_change_results_and_no_other);
     tcase_add_test(cases, differences_are_said_with_both_values);
     tcase_add_test(cases, survival_prob_and_the_rate_it_means_do_not_differ);
+    tcase_add_test(cases, a_whole_number_is_digits);
+    tcase_add_test(cases, a_number_is_decimal);
+    tcase_add_test(cases, zero_has_no_sign);
+    tcase_add_test(cases, a_list_has_no_empty_entries);
+    tcase_add_test(cases, what_is_printed_is_read_back);
     return run_suite("config", cases);
 }
