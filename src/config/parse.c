@@ -59,9 +59,11 @@ static sd_status unknown_key(const char *place, const char *section, const char 
         if (!strcmp(full, sd_keys_later[i]))
             return sd_fail(SD_ERR_CONFIG, "%s%s is not in this version", place, full);
     }
-    return sd_fail(SD_ERR_CONFIG, "%sunknown %s '%s%s%s'; the nearest known key is %s.%s (--help lists all)", place,
-                   known_section ? "key" : "section or key", section, *section ? "." : "", name, nearest->section,
-                   nearest->name);
+    if (*section == '\0')
+        return sd_fail(SD_ERR_CONFIG, "%s'%s' stands before the first [section]; the nearest known key is %s.%s", place,
+                       name, nearest->section, nearest->name);
+    return sd_fail(SD_ERR_CONFIG, "%sunknown %s '%s.%s'; the nearest known key is %s.%s (--help lists all)", place,
+                   known_section ? "key" : "section or key", section, name, nearest->section, nearest->name);
 }
 
 static sd_status unknown_section(const char *place, const char *section) {
@@ -123,15 +125,46 @@ static void refuse(reader *r, sd_status status) {
     r->error_line = r->line;
 }
 
-/* inih says nothing of a section without keys. */
+/* inih says nothing of a section without keys, and of what stands behind its bracket. */
 static void check_section(reader *r, const char *line) {
     char name[64], place[SD_CONFIG_FILE + 32];
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(line + 1, "]\r\n"), line + 1);
-    for (int i = 0; i < sd_n_keys; i++)
-        if (!strcmp(name, sd_keys[i].section))
-            return;
+    const size_t bytes = strcspn(line + 1, "]\r\n");
+    const char *bracket = line + 1 + bytes; /* if there is none, inih refuses the line */
+    snprintf(name, sizeof name, "%.*s", (int)bytes, line + 1);
     format_place(r->config, r->line, place, sizeof place);
-    refuse(r, unknown_section(place, name));
+    bool known = false;
+    for (int i = 0; i < sd_n_keys; i++)
+        known |= !strcmp(name, sd_keys[i].section);
+    if (!known) {
+        refuse(r, unknown_section(place, name));
+    } else if (*bracket == ']') {
+        const char *behind = bracket + 1 + strspn(bracket + 1, " \t\r\n\v\f");
+        if (!strchr(";#", *behind)) /* nor the text's end */
+            refuse(r,
+                   sd_fail(SD_ERR_CONFIG,
+                           "%s'%.*s' stands behind [%s], where only a comment may; put each key in a line of its own",
+                           place, (int)strcspn(behind, "\r\n"), behind, name));
+    }
+}
+
+static const char BYTE_ORDER_MARK[] = "\xEF\xBB\xBF";
+static const size_t MARK_BYTES = 3;
+
+/* Refuses bytes that editors leave in a file and that hide lines, and long lines. bytes: of the line with its line feed. */
+static void check_bytes(reader *r, const char *line, size_t bytes, size_t most) {
+    const char *cr = memchr(line, '\r', bytes);
+    if (cr && (cr + 1 == line + bytes || cr[1] != '\n'))
+        refuse(r, sd_fail(SD_ERR_CONFIG,
+                          "%s:%d: a carriage return without a line feed; save the file with the line ends of Unix or "
+                          "Windows",
+                          r->config->file, r->line));
+    else if (!strncmp(line, BYTE_ORDER_MARK, MARK_BYTES))
+        refuse(r, sd_fail(SD_ERR_CONFIG, "%s:%d: a byte order mark, which only a file may begin with; remove it",
+                          r->config->file, r->line));
+    else if (bytes > most)
+        refuse(r, sd_fail(SD_ERR_CONFIG,
+                          "%s:%d: the line has %zu bytes; at most %zu are allowed (a list may go on in indented lines)",
+                          r->config->file, r->line, bytes, most));
 }
 
 /* inih's reader: hands out one line, and counts it, which inih does not tell its handler. */
@@ -142,12 +175,9 @@ static char *next_line(char *buffer, int buffer_bytes, void *context) {
     size_t bytes = strcspn(r->rest, "\n");
     bytes += r->rest[bytes] == '\n';
     r->line++;
-    if (bytes >= LINE_BYTES - 1 || bytes >= (size_t)buffer_bytes) {
-        refuse(r, sd_fail(SD_ERR_CONFIG,
-                          "%s:%d: the line has %zu bytes; at most %d are allowed (a list may go on in indented lines)",
-                          r->config->file, r->line, bytes, LINE_BYTES - 2));
+    check_bytes(r, r->rest, bytes, (size_t)(buffer_bytes < LINE_BYTES ? buffer_bytes : LINE_BYTES) - 2);
+    if (r->status != SD_OK)
         return NULL;
-    }
     memcpy(buffer, r->rest, bytes);
     buffer[bytes] = '\0';
     r->rest += bytes;
@@ -171,8 +201,21 @@ static int handle(void *context, const char *section, const char *name, const ch
     return r->status == SD_OK;
 }
 
+sd_status sd_config_check_text(const char *text, size_t bytes, const char *file) {
+    if (bytes >= 2 && (!memcmp(text, "\xFF\xFE", 2) || !memcmp(text, "\xFE\xFF", 2)))
+        return sd_fail(SD_ERR_CONFIG, "%s: is encoded in UTF-16 or UTF-32; save it as UTF-8", file);
+    if (memchr(text, '\0', bytes))
+        return sd_fail(SD_ERR_CONFIG,
+                       "%s: is not a text file: it holds a zero byte (if it is UTF-16, save it as UTF-8)", file);
+    return SD_OK;
+}
+
 sd_status sd_config_parse(sd_config *config, const char *text, const char *file) {
-    snprintf(config->file, sizeof config->file, "%s", file);
+    const size_t bytes = strlen(file), most = sizeof config->file - 1;
+    snprintf(config->file, sizeof config->file, "%s",
+             file + (bytes > most ? bytes - most : 0)); /* its name is at the end */
+    if (!strncmp(text, BYTE_ORDER_MARK, MARK_BYTES))
+        text += MARK_BYTES;
     reader r = {.config = config, .rest = text, .after_head = true};
     /* inih reads on after an error and returns the line of the first. */
     int first_error = ini_parse_stream(next_line, &r, handle, &r);

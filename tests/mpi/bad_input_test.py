@@ -65,6 +65,19 @@ class BadInputTest(RunTest):
             self.skipTest("a file system cannot be mounted here: " + done.stderr.strip())
         self.addCleanup(subprocess.run, ["umount", path], check=True)
 
+    # ---- configurations ----
+
+    def test_encodings(self):
+        text = "[train]\nepochs = 1\n[data]\ntrain_samples = 16\nval_samples = 8\n[train]\nbatch_size = 8\n"
+        for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+            with self.subTest(encoding):
+                with open(self.path("run.ini"), "w", encoding=encoding) as file:
+                    file.write(text)
+                self.refused(BAD_CONFIG, "run.ini", "UTF-16", "UTF-8")
+        with open(self.path("run.ini"), "w", encoding="utf-8-sig") as file:
+            file.write(text)
+        self.assertIn("1 epochs of 2 steps", self.mpirun(1, "run.ini", "--check").out)
+
     # ---- checkpoints ----
 
     def test_cut_at_any_length(self):

@@ -906,6 +906,66 @@ START_TEST(what_is_printed_is_read_back) {
 }
 END_TEST
 
+/* ---- the file ---- */
+
+START_TEST(only_a_comment_follows_a_section) {
+    expect_parse_refused("[train] epochs = 3\n", "folder/run.ini:1: ", "'epochs = 3'", "[train]", "comment", NULL);
+    expect_parse_refused("[run]\nseed = 3\n[train]]\n", "folder/run.ini:3: ", "']'", "[train]", NULL);
+    expect_parse_refused("  [train] [lr]\n", "folder/run.ini:1: ", "[lr]", NULL);
+    expect_parse_refused("\xEF\xBB\xBF[train] epochs = 3\n", "folder/run.ini:1: ", "epochs", NULL);
+    sd_config *config = parsed("[train] \t\nepochs = 3\n[run];x\nseed = 4\n[lr] # y\nbase = 0.5\n[data]");
+    ck_assert_int_eq(config->train.epochs, 3);
+    ck_assert_int_eq(config->run.seed, 4);
+    ck_assert(config->lr.base == 0.5);
+    free(config);
+}
+END_TEST
+
+START_TEST(line_ends_are_those_of_unix_or_windows) {
+    expect_parse_refused("[train]\repochs = 3\r", "folder/run.ini:1: ", "carriage return", NULL);
+    expect_parse_refused("[train]\nepochs = 3\rbatch_size = 4\n", "folder/run.ini:2: ", "carriage return", NULL);
+    expect_parse_refused("[train]\r\nepochs = 3\r", "folder/run.ini:2: ", "carriage return", NULL);
+    expect_parse_refused("; a comment\r[train]\repochs = 3\n", "folder/run.ini:1: ", "carriage return", NULL);
+}
+END_TEST
+
+START_TEST(a_byte_order_mark_may_begin_a_file_and_nothing_else) {
+    sd_config *config = parsed("\xEF\xBB\xBF[train]\nepochs = 3\n");
+    ck_assert_int_eq(config->train.epochs, 3);
+    free(config);
+    expect_parse_refused("\xEF\xBB\xBF[trian]\n", "folder/run.ini:1: ", "[trian]", NULL);
+    expect_parse_refused("\xEF\xBB\xBF\xEF\xBB\xBF[trian]\n", "folder/run.ini:1: ", "byte order mark", NULL);
+    expect_parse_refused("[run]\n\xEF\xBB\xBF[train]\nepochs = 3\n", "folder/run.ini:2: ", "byte order mark", NULL);
+}
+END_TEST
+
+START_TEST(other_encodings_are_named) {
+    static const char little[] = "\xFF\xFE[\0r\0u\0n\0]\0", big[] = "\xFE\xFF\0[\0r\0u\0n\0]",
+                      plain[] = "[\0r\0u\0n\0]\0";
+    expect_refused(sd_config_check_text(little, sizeof little - 1, FILE_NAME), SD_ERR_CONFIG, FILE_NAME, "UTF-16",
+                   NULL);
+    expect_refused(sd_config_check_text(big, sizeof big - 1, FILE_NAME), SD_ERR_CONFIG, FILE_NAME, "UTF-16", NULL);
+    expect_refused(sd_config_check_text(plain, sizeof plain - 1, FILE_NAME), SD_ERR_CONFIG, "zero byte", "UTF-16",
+                   NULL);
+    expect_ok(sd_config_check_text("", 0, FILE_NAME));
+    expect_ok(sd_config_check_text("[run]\nname = \xC3\xA4\n", 15, FILE_NAME));
+}
+END_TEST
+
+START_TEST(a_section_may_come_several_times) {
+    sd_config *config = parsed("[train]\nepochs = 3\n[run]\nseed = 3\n[train]\nbatch_size = 4\n");
+    ck_assert_int_eq(config->train.epochs, 3);
+    ck_assert_int_eq(config->train.batch_size, 4);
+    free(config);
+}
+END_TEST
+
+START_TEST(a_key_before_any_section_is_refused_as_such) {
+    expect_parse_refused("; a comment\nepochs = 3\n[train]\n", "folder/run.ini:2: ", "'epochs'",
+                         "before the first [section]", "train.epochs", NULL);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("config");
     tcase_add_test(cases, every_default_is_written_and_read_back);
@@ -958,5 +1018,11 @@ int main(void) {
     tcase_add_test(cases, zero_has_no_sign);
     tcase_add_test(cases, a_list_has_no_empty_entries);
     tcase_add_test(cases, what_is_printed_is_read_back);
+    tcase_add_test(cases, only_a_comment_follows_a_section);
+    tcase_add_test(cases, line_ends_are_those_of_unix_or_windows);
+    tcase_add_test(cases, a_byte_order_mark_may_begin_a_file_and_nothing_else);
+    tcase_add_test(cases, other_encodings_are_named);
+    tcase_add_test(cases, a_section_may_come_several_times);
+    tcase_add_test(cases, a_key_before_any_section_is_refused_as_such);
     return run_suite("config", cases);
 }
