@@ -119,7 +119,7 @@ sd_status sd_config_parse(sd_config *config, const char *text, const char *file)
 /* One "section.key=value" of the command line; wins over the file. */
 sd_status sd_config_set(sd_config *config, const char *assignment);
 
-/* Finds contradictions between keys, resolves survival_prob into rate and an empty
+/* Finds contradictions between keys and texts that only a shell would expand, resolves survival_prob into rate and an empty
  * run.name into the file's name, and warns where experience says so. ranks: of the run. */
 sd_status sd_config_check(sd_config *config, int ranks);
 

@@ -7,6 +7,8 @@
 #define AT(section, name) offsetof(sd_config, section.name)
 #define TEXT(s, n, initial, results, help)                                                                             \
     { #s, #n, KEY_TEXT, AT(s, n), initial, 0, 0, NULL, NULL, results, help }
+#define PATH(s, n, initial, results, help)                                                                             \
+    { #s, #n, KEY_PATH, AT(s, n), initial, 0, 0, NULL, NULL, results, help }
 #define WHOLE(s, n, initial, low, high, results, help)                                                                 \
     { #s, #n, KEY_WHOLE, AT(s, n), initial, low, high, NULL, NULL, results, help }
 #define REAL(s, n, initial, low, high, results, help)                                                                  \
@@ -23,7 +25,7 @@
 
 const key sd_keys[] = {
     TEXT(run, name, "", false, "name of the run's folder in output; empty: the name of the configuration file"),
-    TEXT(run, output, "runs", false, "folder in which runs have their folders"),
+    PATH(run, output, "runs", false, "folder in which runs have their folders"),
     WHOLE(run, seed, "1", 0, 4294967295.0, true,
           "seed of everything random: weights, order, augmentation, drop decisions"),
     WHOLE(
@@ -40,7 +42,7 @@ const key sd_keys[] = {
 
     CHOICE(data, dataset, "synthetic", "synthetic|cifar10|cifar100", "folder|hdf5", true,
            "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files"),
-    TEXT(data, path, "", false, "folder of the dataset's files, or its parent"),
+    PATH(data, path, "", false, "folder of the dataset's files, or its parent"),
     WHOLE(data, image_size, "0", 0, 4096, true,
           "height and width of images in pixels; 0: the dataset's own (synthetic: 32)"),
     WHOLE(data, train_samples, "0", 0, SAMPLES, true, "use the first N training images; 0: all (synthetic: 2000)"),
@@ -119,7 +121,7 @@ const key sd_keys[] = {
     WHOLE(checkpoint, compression, "0", 0, 9, false, "deflate level of tensors in the file; 0: none"),
     WHOLE(checkpoint, max_failures, "3", 1, 1e6, false,
           "checkpoints in a row that may fail to be written before the run ends (74)"),
-    TEXT(checkpoint, resume, "auto", false,
+    PATH(checkpoint, resume, "auto", false,
          "auto: go on from the newest good checkpoint, if any; never; or a checkpoint file"),
 
     WHOLE(communication, bucket_bytes, "1048576", 4096, 2147483648.0, false, "most gradient bytes in one reduction"),
@@ -140,7 +142,7 @@ const key sd_keys[] = {
     WHOLE(log, every_steps, "10", 0, MANY, false, "write a row of steps.csv every so many steps; 0: never"),
     SWITCH(log, decisions, "false", false,
            "gather every rank's own drop plan each step, compare, and write decisions.csv"),
-    TEXT(log, trace, "", false,
+    PATH(log, trace, "", false,
          "file for what every rank does in one step, as Chrome trace events (chrome://tracing, ui.perfetto.dev)"),
     WHOLE(log, trace_step, "0", 0, MANY, false, "the step that is traced; 0: the third after the start"),
     CHOICE(log, progress, "auto", "auto|on|off", NULL, false,

@@ -4,7 +4,7 @@
 
 #include "sdtrain/config.h"
 
-typedef enum key_type { KEY_TEXT, KEY_WHOLE, KEY_REAL, KEY_SWITCH, KEY_CHOICE, KEY_LIST } key_type;
+typedef enum key_type { KEY_TEXT, KEY_PATH, KEY_WHOLE, KEY_REAL, KEY_SWITCH, KEY_CHOICE, KEY_LIST } key_type;
 
 typedef struct key {
     const char *section, *name;

@@ -68,6 +68,7 @@ bool sd_key_read(const key *k, sd_config *config, const char *text) {
     void *value = sd_key_value(k, config);
     switch (k->type) {
     case KEY_TEXT:
+    case KEY_PATH:
         if (!fits_a_line(text))
             return false;
         strcpy(value, text);
@@ -98,6 +99,7 @@ bool sd_key_read(const key *k, sd_config *config, const char *text) {
 void sd_key_allowed(const key *k, char *text, size_t text_bytes) {
     switch (k->type) {
     case KEY_TEXT:
+    case KEY_PATH:
         snprintf(text, text_bytes,
                  "text of at most %d bytes that a line can hold: no line break, no ' ;', no space at its ends",
                  SD_CONFIG_TEXT - 1);
@@ -146,6 +148,7 @@ void sd_key_print(const key *k, const sd_config *config, char *text, size_t text
     const void *value = sd_key_value(k, config);
     switch (k->type) {
     case KEY_TEXT:
+    case KEY_PATH:
         snprintf(text, text_bytes, "%s", (const char *)value);
         break;
     case KEY_WHOLE:

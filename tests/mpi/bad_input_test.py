@@ -67,6 +67,20 @@ class BadInputTest(RunTest):
 
     # ---- configurations ----
 
+    def test_name_of_the_file_that_no_run_can_have(self):
+        # config.ini and each checkpoint hold the name in a line.
+        for name in ("a\tb", "a\n[x]", "a ;b"):
+            with self.subTest(name):
+                self.write_config(name)
+                self.refused(BAD_CONFIG, "run.name", "rename the file", name=name)
+                self.assertFalse(os.path.exists(self.path("runs")))
+
+    def test_paths_that_only_a_shell_expands(self):
+        self.write_config("run")
+        for value, parts in (("~/runs", ["'~' is not expanded", os.path.expanduser("~/runs")]), ("$PWD/runs", ["$PWD"])):
+            self.refused(BAD_CONFIG, "run.output", *parts, words=["--set", "run.output=" + value])
+        self.assertEqual(os.listdir(self.folder), ["run.ini"])
+
     def test_encodings(self):
         text = "[train]\nepochs = 1\n[data]\ntrain_samples = 16\nval_samples = 8\n[train]\nbatch_size = 8\n"
         for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):

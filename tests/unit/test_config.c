@@ -136,7 +136,7 @@ START_TEST(every_key_refuses_what_it_does_not_allow) {
         snprintf(above, sizeof above, "%.17g", k->high * 2 + 1);
         snprintf(full, sizeof full, "%s.%s", k->section, k->name);
         snprintf(most, sizeof most, k->type == KEY_WHOLE ? "%.0f" : "%g", k->high);
-        if (k->type == KEY_TEXT)
+        if (k->type == KEY_TEXT || k->type == KEY_PATH)
             continue;
         if (k->type == KEY_SWITCH || k->type == KEY_CHOICE)
             bad[0] = switches, bad[1] = NULL;
@@ -966,6 +966,78 @@ START_TEST(a_key_before_any_section_is_refused_as_such) {
 }
 END_TEST
 
+/* ---- texts that a shell would have changed ---- */
+
+START_TEST(paths_are_not_expanded_and_say_so) {
+    static const char *const keys[] = {"run.output", "data.path", "log.trace", "checkpoint.resume"};
+    static const struct {
+        const char *value, *words[3];
+    } rows[] = {{"~", {"'~' is not expanded", "write /home/u"}},
+                {"~/runs", {"'~' is not expanded", "write /home/u/runs"}},
+                {"~ann/runs", {"'~ann' is not expanded", "folder"}},
+                {"$HOME/runs", {"'$HOME/runs'", "not expanded", "/home/u"}},
+                {"${HOME}/runs", {"'${HOME}/runs'", "not expanded", "/home/u"}},
+                {"/scratch/$NOBODY_SETS_THIS/runs", {"'$NOBODY_SETS_THIS/runs'", "not expanded"}},
+                {"$(pwd)/runs", {"'$(pwd)/runs'", "not expanded"}},
+                {"\"/a b\"", {"quotes", "write /a b"}},
+                {"'runs'", {"quotes", "write runs"}},
+                {"runs # mine", {"' ;'", "' #'"}}};
+    setenv("HOME", "/home/u", 1);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+            char setting[128];
+            sd_config *config = new_config();
+            snprintf(setting, sizeof setting, "%s=%s", keys[i], rows[r].value);
+            expect_ok(sd_config_set(config, setting)); /* the configuration of an older run is still read */
+            expect_refused(sd_config_check(config, 1), SD_ERR_CONFIG, "command line", keys[i], NULL);
+            for (int w = 0; w < 3 && rows[r].words[w]; w++)
+                expect_words(sd_error_message(), (const char *const[]){rows[r].words[w], NULL});
+            free(config);
+        }
+    unsetenv("HOME");
+    expect_check_refused("[run]\noutput = ~/runs\n", 1, "folder/run.ini:2: ", "run.output", "'~' is not expanded",
+                         NULL);
+    static const char *const good[] = {"run.output=./~/runs", "run.output=/a~b/c~", "data.path=/a$/b$1",
+                                       "data.path=/it's",     "data.path=/a#b",     "log.trace=\"a",
+                                       "run.name=~x"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        free(config_of(good[i], NULL));
+}
+END_TEST
+
+START_TEST(quotes_and_comments_do_not_become_part_of_a_name) {
+    expect_check_refused("[run]\nname = \"first\"\n", 1, "folder/run.ini:2: ", "run.name", "write first", NULL);
+    expect_check_refused("[run]\nname = first # try\n", 1, "folder/run.ini:2: ", "run.name", "' ;'", NULL);
+    expect_check_refused("[model]\nname = 'resnet20'\n", 1, "folder/run.ini:2: ", "model.name", "write resnet20", NULL);
+    expect_check_refused("[checkpoint]\nresume =\n", 1, "folder/run.ini:2: ", "checkpoint.resume", "auto", NULL);
+}
+END_TEST
+
+/* A run that is named by its file is written into config.ini and every checkpoint as any other: it must come back from there. */
+START_TEST(a_name_that_comes_from_the_file_is_checked_like_any_other) {
+    char too_long[300] = "folder/", far[900] = "/";
+    memset(too_long + 7, 'n', 200);
+    strcpy(too_long + 207, ".ini");
+    const char *bad[] = {"a ;b.ini",  "folder/a\tb.ini", "a\n[x].ini", " a.ini", "a .ini", ";a.ini",
+                         "a\x01.ini", "a\x7F.ini",       "a # b.ini",  "\"a\"",  too_long};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        sd_config *config = new_config();
+        expect_ok(sd_config_parse(config, "", bad[i]));
+        expect_refused(sd_config_check(config, 1), SD_ERR_CONFIG, "run.name", NULL);
+        expect_ok(sd_config_set(config, "run.name=a"));
+        expect_ok(sd_config_check(config, 1));
+        free(config);
+    }
+    memset(far + 1, 'f', 700); /* the file's own name is what counts, however far away it is */
+    strcpy(far + 701, "/run.ini");
+    sd_config *config = new_config();
+    expect_ok(sd_config_parse(config, "", far));
+    expect_ok(sd_config_check(config, 1));
+    ck_assert_str_eq(config->run.name, "run");
+    free(config);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("config");
     tcase_add_test(cases, every_default_is_written_and_read_back);
@@ -1024,5 +1096,8 @@ int main(void) {
     tcase_add_test(cases, other_encodings_are_named);
     tcase_add_test(cases, a_section_may_come_several_times);
     tcase_add_test(cases, a_key_before_any_section_is_refused_as_such);
+    tcase_add_test(cases, paths_are_not_expanded_and_say_so);
+    tcase_add_test(cases, quotes_and_comments_do_not_become_part_of_a_name);
+    tcase_add_test(cases, a_name_that_comes_from_the_file_is_checked_like_any_other);
     return run_suite("config", cases);
 }
