@@ -74,6 +74,37 @@ static sd_status choose_kernels(sd_run *run, const char *isa) {
     return SD_OK;
 }
 
+static const char *shards_name(const sd_run *run) {
+    return run->config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? "shards" : "ranks";
+}
+
+/* That the configuration describes a network, with its rates, whose batch norms have enough images. The data's files are not
+ * looked at for that. */
+static sd_status check_model(sd_run *run) {
+    const sd_config *config = run->config;
+    const uint64_t batch = (uint64_t)config->train.batch_size;
+    int image_size, classes;
+    sd_network *outline = NULL;
+    double *rate = NULL;
+    sd_dataset_describe(config, &image_size, &classes);
+    const sd_model_spec spec = sd_model_spec_of(config, image_size, classes);
+    sd_status status;
+    SD_TRY_CLEANUP(sd_config_locate(config, sd_model_outline(&spec, run->kernels, 1, &outline)));
+    SD_TRY_CLEANUP(sd_alloc(&rate, (size_t)sd_network_n_units(outline), sizeof *rate));
+    SD_TRY_CLEANUP(sd_model_drop_rates(config, outline, rate));
+    run->min_shard_images = sd_network_batchnorm_values(outline) == 1 ? 2 : 1;
+    if (batch / (uint64_t)run->shards < run->min_shard_images)
+        status = sd_config_fail(
+            config, "train.batch_size",
+            "%llu images over %d %s leave batch norm one value a channel; at least %llu images are needed",
+            (unsigned long long)batch, run->shards, shards_name(run),
+            (unsigned long long)run->min_shard_images * (unsigned long long)run->shards);
+cleanup:
+    free(rate);
+    sd_network_destroy(&outline);
+    return status;
+}
+
 static sd_status build_network(sd_run *run) {
     const sd_config *config = run->config;
     const sd_model_spec spec =
@@ -99,20 +130,9 @@ static sd_status build_law(sd_run *run) {
     return SD_OK;
 }
 
-static const char *shards_name(const sd_run *run) {
-    return run->config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? "shards" : "ranks";
-}
-
 static sd_status plan_steps(sd_run *run) {
     const sd_config *config = run->config;
     const uint64_t batch = (uint64_t)config->train.batch_size, images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN);
-    run->min_shard_images = sd_network_batchnorm_values(run->network) == 1 ? 2 : 1;
-    if (batch / (uint64_t)run->shards < run->min_shard_images)
-        return sd_config_fail(
-            config, "train.batch_size",
-            "%llu images over %d %s leave batch norm one value a channel; at least %llu images are needed",
-            (unsigned long long)batch, run->shards, shards_name(run),
-            (unsigned long long)run->min_shard_images * (unsigned long long)run->shards);
     run->epoch_plan =
         sd_epoch_plan_make(images, batch, (sd_last_batch)config->data.last_batch, run->shards, run->min_shard_images);
     if (run->epoch_plan.steps == 0)
@@ -158,6 +178,7 @@ static uint64_t hash_data(const sd_dataset *dataset) {
 
 static sd_status open_parts(sd_run *run) {
     const sd_config *config = run->config;
+    SD_TRY(check_model(run));
     sd_watch("opening the data", 0);
     SD_TRY(sd_dataset_open(config, &run->dataset));
     sd_watch("setting up the network", 0);

@@ -67,6 +67,23 @@ class BadInputTest(RunTest):
 
     # ---- configurations ----
 
+    def test_configuration_is_refused_before_data_is_looked_for(self):
+        base = {**harness.TINY, "data.dataset": "cifar10", "data.path": "nowhere", "data.train_samples": 0,
+                "data.val_samples": 0}
+        for settings, key in (
+                ({"model.name": "resnet21"}, "model.name"), ({"model.stem": "imagenet"}, "model.stem"),
+                ({"model.name": "vit_tiny", "model.patch_size": 5}, "model.patch_size"),
+                ({"model.classes": 11}, "model.classes"), ({"data.image_size": 64}, "data.image_size"),
+                ({"stochastic_depth.rate": 0, "stochastic_depth.schedule": "list", "stochastic_depth.rates": "0.1, 0.2"},
+                 "stochastic_depth.rates"),
+                ({"model.name": "resnet18", "model.stem": "imagenet", "train.batch_size": 2}, "train.batch_size")):
+            for words in ([], ["--check"]):
+                with self.subTest(key, words=words):
+                    self.write_config("run", settings, base)
+                    self.refused(BAD_CONFIG, "run.ini:", key + ": ", words=words)
+        self.write_config("run", {}, base)
+        self.refused(NO_INPUT, "nowhere", "data.path")
+
     def test_name_of_the_file_that_no_run_can_have(self):
         # config.ini and each checkpoint hold the name in a line.
         for name in ("a\tb", "a\n[x]", "a ;b"):
