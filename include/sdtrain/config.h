@@ -20,6 +20,7 @@ extern "C" {
 
 /* Texts fit a line of the file together with their key. */
 enum { SD_CONFIG_TEXT = 184, SD_CONFIG_FILE = 512, SD_CONFIG_LIST = 1024, SD_CONFIG_MAX_KEYS = 96 };
+enum { SD_MAX_THREADS = 1024 }; /* of a rank */
 
 typedef enum sd_dataset_kind { SD_DATASET_SYNTHETIC, SD_DATASET_CIFAR10, SD_DATASET_CIFAR100 } sd_dataset_kind;
 typedef enum sd_augment { SD_AUGMENT_NONE, SD_AUGMENT_CROP_FLIP } sd_augment;

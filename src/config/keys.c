@@ -29,8 +29,8 @@ const key sd_keys[] = {
     WHOLE(run, seed, "1", 0, 4294967295.0, true,
           "seed of everything random: weights, order, augmentation, drop decisions"),
     WHOLE(
-        run, threads, "0", 0, 1024, false,
-        "OpenMP threads a rank; 0: OMP_NUM_THREADS, else this rank's share of the processors it may run on"),
+        run, threads, "0", 0, SD_MAX_THREADS, false,
+        "OpenMP threads a rank; 0: OMP_NUM_THREADS, else this rank's share of the processors that its affinity mask and CPU quota allow"),
     WHOLE(
         run, max_seconds, "0", 0, 1e9, false,
         "wall-clock time from the start of the program in which it saves and stops (exit code 75) by itself; 0: no limit"),

@@ -1,51 +1,12 @@
 #include <math.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
 #include "sdtrain/models.h"
-
-/* Processors this rank may run on; 0: unknown. */
-static int processors(void) {
-    cpu_set_t mask;
-    return sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 0;
-}
-
-/* run.threads, else OMP_NUM_THREADS, else this rank's share of the processors it may run on: the ranks of a host that are
- * bound to the same processors share them evenly. */
-static int choose_threads(const sd_comm *comm, const sd_config *config) {
-    const char *environment = getenv("OMP_NUM_THREADS");
-    if (config->run.threads > 0)
-        return (int)config->run.threads;
-    if (environment && atoi(environment) > 0)
-        return atoi(environment);
-    const int mine = processors();
-    const long all = sysconf(_SC_NPROCESSORS_ONLN);
-    int sharing = (int)lround((double)sd_comm_local_size(comm) * mine / (double)(all > mine ? all : mine));
-    int threads = mine / (sharing > 0 ? sharing : 1);
-    return threads > 0 ? threads : 1;
-}
-
-/* Threads that take turns on a processor are slower than one: the usual cause is how mpirun binds ranks. */
-static void hint_at_binding(const sd_comm *comm, int threads) {
-    const int mine = processors(), together = sd_comm_local_size(comm) * threads;
-    const long all = sysconf(_SC_NPROCESSORS_ONLN);
-    if (threads == 1 || mine == 0)
-        return;
-    if (threads > mine)
-        sd_log_warn(
-            "%d threads of a rank share %d processor%s: bind a rank to as many as it has threads (mpirun --map-by "
-            "slot:PE=%d --bind-to core), or set run.threads = %d",
-            threads, mine, mine == 1 ? "" : "s", threads, mine);
-    else if (together > all)
-        sd_log_warn("%d ranks x %d threads on %s share %ld processors: use fewer ranks a host, or set run.threads = %d",
-                    sd_comm_local_size(comm), threads, sd_comm_host(comm), all,
-                    all > sd_comm_local_size(comm) ? (int)(all / sd_comm_local_size(comm)) : 1);
-}
+#include "threads.h"
 
 /* The best instruction set that all ranks have, or the one a checkpoint was trained with, if all have it and the environment
  * does not say otherwise. */
@@ -203,9 +164,8 @@ sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const
     *run = (sd_run){.comm = comm, .config = config};
     sd_run_folders(config, run->folder, sizeof run->folder, run->checkpoints, sizeof run->checkpoints);
     sd_console_init(&run->console, (sd_display)config->log.progress);
-    run->threads = choose_threads(comm, config);
+    SD_TRY(sd_threads_choose(comm, config, &run->threads));
     sd_kernels_set_threads(run->threads);
-    hint_at_binding(comm, run->threads);
     SD_TRY(choose_kernels(run, isa));
     run->shards = config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? (int)config->communication.shards
                                                                                : sd_comm_size(comm);

@@ -13,7 +13,7 @@ set -euo pipefail
 
 # The rooms, lowest first. `all` is sdtrain.h.
 levels=('base' 'drop kernels' 'config' 'nn data' 'optim' 'models dist checkpoint report' 'train' 'all' 'cli')
-base_headers=' arena background clock file finite log random range status threads '
+base_headers=' arena background clock file finite log processors random range status threads '
 
 # Prints the C files named in its input as FILE:LINE:CODE, without comments and without what strings hold, except in
 # include lines.
