@@ -1038,6 +1038,50 @@ START_TEST(a_name_that_comes_from_the_file_is_checked_like_any_other) {
 }
 END_TEST
 
+/* ---- the configurations that come with the program ---- */
+
+/* The whole text, resolved, without run.name, which must differ as each run has its folder. */
+static char *shipped(const char *name, sd_config *config) {
+    char path[512];
+    size_t bytes;
+    snprintf(path, sizeof path, "%s/%s.ini", SD_CONFIGS_DIR, name);
+    char *text = read_bytes(path, &bytes), *terminated = calloc(bytes + 1, 1);
+    memcpy(terminated, text, bytes);
+    sd_config_init(config);
+    expect_ok(sd_config_parse(config, terminated, path));
+    expect_ok(sd_config_check(config, 1));
+    ck_assert_str_eq(config->run.name, name);
+    strcpy(config->run.name, "either");
+    free(text);
+    free(terminated);
+    return text_of(config);
+}
+
+START_TEST(constant_and_stochastic_depth_are_compared_with_one_recipe) {
+    static const struct {
+        const char *constant, *stochastic;
+        double rate;
+        int schedule;
+    } rows[] = {{"cifar100-resnet50", "cifar100-resnet50-sd", 0.2, SD_DROP_LINEAR},
+                {"cifar10-resnet110", "cifar10-resnet110-sd", 0.5, SD_DROP_LINEAR},
+                {"cifar10-vit-tiny", "cifar10-vit-tiny-droppath", 0.1, SD_DROP_LINSPACE}};
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        sd_config *a = new_config(), *b = new_config();
+        char *constant = shipped(rows[r].constant, a), *stochastic = shipped(rows[r].stochastic, b);
+        ck_assert(a->stochastic_depth.rate == 0 && b->stochastic_depth.rate == rows[r].rate);
+        ck_assert_int_eq(b->stochastic_depth.schedule, rows[r].schedule);
+        free(constant);
+        a->stochastic_depth = b->stochastic_depth;
+        constant = text_of(a);
+        ck_assert_str_eq(constant, stochastic);
+        free(constant);
+        free(stochastic);
+        free(a);
+        free(b);
+    }
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("config");
     tcase_add_test(cases, every_default_is_written_and_read_back);
@@ -1099,5 +1143,6 @@ int main(void) {
     tcase_add_test(cases, paths_are_not_expanded_and_say_so);
     tcase_add_test(cases, quotes_and_comments_do_not_become_part_of_a_name);
     tcase_add_test(cases, a_name_that_comes_from_the_file_is_checked_like_any_other);
+    tcase_add_test(cases, constant_and_stochastic_depth_are_compared_with_one_recipe);
     return run_suite("config", cases);
 }
