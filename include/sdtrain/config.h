@@ -20,6 +20,7 @@ extern "C" {
 
 /* Texts fit a line of the file together with their key. */
 enum { SD_CONFIG_TEXT = 184, SD_CONFIG_FILE = 512, SD_CONFIG_LIST = 1024, SD_CONFIG_MAX_KEYS = 96 };
+enum { SD_MAX_THREADS = 1024 }; /* of a rank */
 
 typedef enum sd_dataset_kind { SD_DATASET_SYNTHETIC, SD_DATASET_CIFAR10, SD_DATASET_CIFAR100 } sd_dataset_kind;
 typedef enum sd_augment { SD_AUGMENT_NONE, SD_AUGMENT_CROP_FLIP } sd_augment;
@@ -109,14 +110,18 @@ typedef struct sd_config {
 /* All keys at their defaults. */
 void sd_config_init(sd_config *config);
 
-/* Reads INI text; file is its name in messages. Lines of 200 bytes or more are refused. A list may go on in indented lines. */
+/* Refuses text in another encoding than UTF-8, and what is no text. Local. */
+sd_status sd_config_check_text(const char *text, size_t bytes, const char *file);
+
+/* Reads INI text; file is its name in messages. Lines of 200 bytes or more are refused. A list may go on in indented lines. A
+ * section may come several times, a key once. */
 sd_status sd_config_parse(sd_config *config, const char *text, const char *file);
 
 /* One "section.key=value" of the command line; wins over the file. */
 sd_status sd_config_set(sd_config *config, const char *assignment);
 
-/* Finds contradictions between keys, resolves survival_prob into rate and an empty run.name into the file's name, and warns
- * where experience says so. ranks: of the run. */
+/* Finds contradictions between keys and texts that only a shell would expand, resolves survival_prob into rate and an empty
+ * run.name into the file's name, and warns where experience says so. ranks: of the run. */
 sd_status sd_config_check(sd_config *config, int ranks);
 
 /* SD_ERR_CONFIG with the place of "section.key" in front of the message. */

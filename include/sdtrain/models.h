@@ -33,13 +33,14 @@ typedef struct sd_model_spec {
  * sd_network_destroy(). SD_ERR_CONFIG names the key that is wrong; SD_ERR_MEMORY; *network is NULL then. */
 sd_status sd_model_create(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network);
 
+/* The same without memory for values and activations: for its units and its figures, or to see whether the spec describes a
+ * network. */
+sd_status sd_model_outline(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network);
+
 /* The network that a configuration asks for, on images of this kind, and the drop rate of each of its units: rate: [units].
  * SD_ERR_CONFIG if another number of rates is listed than the network has blocks. */
 sd_model_spec sd_model_spec_of(const sd_config *config, int image_size, int classes);
 sd_status sd_model_drop_rates(const sd_config *config, const sd_network *network, double *rate);
-
-/* SD_OK if there is a model of that name. */
-sd_status sd_model_check_name(const char *name);
 
 #ifdef __cplusplus
 }

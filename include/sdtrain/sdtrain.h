@@ -17,6 +17,7 @@
 #include "sdtrain/models.h"
 #include "sdtrain/nn.h"
 #include "sdtrain/optim.h"
+#include "sdtrain/processors.h"
 #include "sdtrain/random.h"
 #include "sdtrain/range.h"
 #include "sdtrain/report.h"

@@ -131,8 +131,8 @@ static sd_status read_config(const char *path, char **text, size_t *bytes) {
         *bytes = fread(*text, 1, (size_t)info.st_size, file);
         if (ferror(file))
             status = sd_fail(SD_ERR_NOINPUT, "%s: cannot be read: %s", path, strerror(errno));
-        else if (memchr(*text, '\0', *bytes))
-            status = sd_fail(SD_ERR_CONFIG, "%s: is not a text file (it holds a zero byte)", path);
+        else
+            status = sd_config_check_text(*text, *bytes, path);
     }
     fclose(file);
     return status;

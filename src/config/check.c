@@ -1,22 +1,81 @@
 /* What single keys cannot tell: contradictions between them, and advice. */
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "keys.h"
+
+static const char NAME_CHARACTERS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
 
 static bool given(const sd_config *config, const char *section, const char *name) {
     return config->line[sd_key_find(section, name) - sd_keys] != 0;
 }
 
 /* An empty run.name becomes the file's name without folder and ".ini". */
-static void name_run(sd_config *config) {
+static sd_status name_run(sd_config *config) {
+    const key *k = sd_key_find("run", "name");
+    char name[SD_CONFIG_FILE], allowed[256];
     if (config->run.name[0])
-        return;
+        return SD_OK;
     const char *slash = strrchr(config->file, '/');
-    snprintf(config->run.name, sizeof config->run.name, "%.*s", SD_CONFIG_TEXT - 1, slash ? slash + 1 : config->file);
-    char *dot = strrchr(config->run.name, '.');
-    if (dot && dot > config->run.name)
+    snprintf(name, sizeof name, "%s", slash ? slash + 1 : config->file);
+    char *dot = strrchr(name, '.');
+    if (dot && dot > name)
         *dot = '\0';
+    if (sd_key_read(k, config, name))
+        return SD_OK;
+    sd_key_allowed(k, allowed, sizeof allowed);
+    return sd_config_fail(config, "run.name",
+                          "'%s', the name of the file, is not allowed; give run.name, or rename the file; allowed: %s",
+                          name, allowed);
+}
+
+/* What begins or stands in a path and a shell would replace. */
+static sd_status check_path(const sd_config *config, const char *full, const char *path) {
+    const char *home = getenv("HOME");
+    const int user_bytes = (int)strcspn(path, "/");
+    if (path[0] == '~' && user_bytes == 1 && home && home[0] == '/')
+        return sd_config_fail(config, full, "'~' is not expanded in a configuration; write %s%s", home, path + 1);
+    if (path[0] == '~')
+        return sd_config_fail(config, full, "'%.*s' is not expanded in a configuration; write the folder it stands for",
+                              user_bytes, path);
+    for (const char *dollar = path; (dollar = strchr(dollar, '$')); dollar++) {
+        char name[SD_CONFIG_TEXT];
+        const bool braced = dollar[1] == '{';
+        const char *first = dollar + 1 + braced;
+        snprintf(name, sizeof name, "%.*s", (int)strspn(first, NAME_CHARACTERS), first);
+        const char *value = getenv(name);
+        if (braced || dollar[1] == '(' || (name[0] && !isdigit((unsigned char)name[0])))
+            return sd_config_fail(config, full, "'%s' in it is not expanded in a configuration; write its value%s%s",
+                                  dollar, value ? ", here " : "", value ? value : "");
+    }
+    return SD_OK;
+}
+
+/* What the habits of other formats put into a text, where it would become part of a name. */
+static sd_status check_text(const sd_config *config, const char *full, const char *text) {
+    const size_t bytes = strlen(text);
+    if (bytes >= 2 && (text[0] == '"' || text[0] == '\'') && text[bytes - 1] == text[0])
+        return sd_config_fail(config, full, "%s: quotes would be part of it; write %.*s", text, (int)bytes - 2,
+                              text + 1);
+    for (size_t i = 1; i < bytes; i++)
+        if (text[i] == '#' && (text[i - 1] == ' ' || text[i - 1] == '\t'))
+            return sd_config_fail(config, full, "'%s': behind a value a comment begins with ' ;', not with ' #'", text);
+    return SD_OK;
+}
+
+static sd_status check_texts(const sd_config *config) {
+    for (int i = 0; i < sd_n_keys; i++) {
+        const key *k = &sd_keys[i];
+        char full[64];
+        if (k->type != KEY_TEXT && k->type != KEY_PATH)
+            continue;
+        snprintf(full, sizeof full, "%s.%s", k->section, k->name);
+        SD_TRY(check_text(config, full, sd_key_value(k, config)));
+        if (k->type == KEY_PATH)
+            SD_TRY(check_path(config, full, sd_key_value(k, config)));
+    }
+    return SD_OK;
 }
 
 static sd_status check_drop(sd_config *config) {
@@ -98,12 +157,15 @@ static sd_status check_shards(const sd_config *config, int ranks) {
 }
 
 sd_status sd_config_check(sd_config *config, int ranks) {
-    name_run(config);
+    SD_TRY(name_run(config));
+    SD_TRY(check_texts(config));
     if (strchr(config->run.name, '/') || !strcmp(config->run.name, ".") || !strcmp(config->run.name, ".."))
         return sd_config_fail(config, "run.name", "'%s' is not the name of a folder; put the path into run.output",
                               config->run.name);
     if (config->run.output[0] == '\0')
         return sd_config_fail(config, "run.output", "a folder is expected; . is the one you are in");
+    if (config->checkpoint.resume[0] == '\0')
+        return sd_config_fail(config, "checkpoint.resume", "auto, never, or a checkpoint file is expected");
     SD_TRY(check_drop(config));
     SD_TRY(check_lr(config));
     if (config->optimizer.nesterov && config->optimizer.name == SD_OPTIMIZER_SGD && config->optimizer.momentum == 0)

@@ -2,12 +2,13 @@
  * resume and all error messages come from this table. */
 #include "keys.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define AT(section, name) offsetof(sd_config, section.name)
 #define TEXT(s, n, initial, results, help)                                                                             \
     { #s, #n, KEY_TEXT, AT(s, n), initial, 0, 0, NULL, NULL, results, help }
+#define PATH(s, n, initial, results, help)                                                                             \
+    { #s, #n, KEY_PATH, AT(s, n), initial, 0, 0, NULL, NULL, results, help }
 #define WHOLE(s, n, initial, low, high, results, help)                                                                 \
     { #s, #n, KEY_WHOLE, AT(s, n), initial, low, high, NULL, NULL, results, help }
 #define REAL(s, n, initial, low, high, results, help)                                                                  \
@@ -24,11 +25,12 @@
 
 const key sd_keys[] = {
     TEXT(run, name, "", false, "name of the run's folder in output; empty: the name of the configuration file"),
-    TEXT(run, output, "runs", false, "folder in which runs have their folders"),
+    PATH(run, output, "runs", false, "folder in which runs have their folders"),
     WHOLE(run, seed, "1", 0, 4294967295.0, true,
           "seed of everything random: weights, order, augmentation, drop decisions"),
-    WHOLE(run, threads, "0", 0, 1024, false,
-          "OpenMP threads a rank; 0: OMP_NUM_THREADS, else this rank's share of the processors it may run on"),
+    WHOLE(
+        run, threads, "0", 0, SD_MAX_THREADS, false,
+        "OpenMP threads a rank; 0: OMP_NUM_THREADS, else this rank's share of the processors that its affinity mask and CPU quota allow"),
     WHOLE(
         run, max_seconds, "0", 0, 1e9, false,
         "wall-clock time from the start of the program in which it saves and stops (exit code 75) by itself; 0: no limit"),
@@ -40,7 +42,7 @@ const key sd_keys[] = {
 
     CHOICE(data, dataset, "synthetic", "synthetic|cifar10|cifar100", "folder|hdf5", true,
            "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files"),
-    TEXT(data, path, "", false, "folder of the dataset's files, or its parent"),
+    PATH(data, path, "", false, "folder of the dataset's files, or its parent"),
     WHOLE(data, image_size, "0", 0, 4096, true,
           "height and width of images in pixels; 0: the dataset's own (synthetic: 32)"),
     WHOLE(data, train_samples, "0", 0, SAMPLES, true, "use the first N training images; 0: all (synthetic: 2000)"),
@@ -119,7 +121,7 @@ const key sd_keys[] = {
     WHOLE(checkpoint, compression, "0", 0, 9, false, "deflate level of tensors in the file; 0: none"),
     WHOLE(checkpoint, max_failures, "3", 1, 1e6, false,
           "checkpoints in a row that may fail to be written before the run ends (74)"),
-    TEXT(checkpoint, resume, "auto", false,
+    PATH(checkpoint, resume, "auto", false,
          "auto: go on from the newest good checkpoint, if any; never; or a checkpoint file"),
 
     WHOLE(communication, bucket_bytes, "1048576", 4096, 2147483648.0, false, "most gradient bytes in one reduction"),
@@ -140,7 +142,7 @@ const key sd_keys[] = {
     WHOLE(log, every_steps, "10", 0, MANY, false, "write a row of steps.csv every so many steps; 0: never"),
     SWITCH(log, decisions, "false", false,
            "gather every rank's own drop plan each step, compare, and write decisions.csv"),
-    TEXT(log, trace, "", false,
+    PATH(log, trace, "", false,
          "file for what every rank does in one step, as Chrome trace events (chrome://tracing, ui.perfetto.dev)"),
     WHOLE(log, trace_step, "0", 0, MANY, false, "the step that is traced; 0: the third after the start"),
     CHOICE(log, progress, "auto", "auto|on|off", NULL, false,
@@ -175,58 +177,4 @@ void sd_choice_name(const char *choices, int i, char *word, size_t word_bytes) {
     for (; i > 0; i--)
         choices = strchr(choices, '|') + 1;
     snprintf(word, word_bytes, "%.*s", (int)strcspn(choices, "|"), choices);
-}
-
-/* Significant digits of the shortest decimal that reads back as the same double. */
-static int digits_of(double value) {
-    char text[32];
-    int digits = 1;
-    for (; digits < 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    return digits;
-}
-
-static void print_real(double value, char *text, size_t text_bytes) {
-    snprintf(text, text_bytes, "%.*g", digits_of(value), value);
-}
-
-void sd_key_print(const key *k, const sd_config *config, char *text, size_t text_bytes) {
-    const void *value = sd_key_value(k, config);
-    switch (k->type) {
-    case KEY_TEXT:
-        snprintf(text, text_bytes, "%s", (const char *)value);
-        break;
-    case KEY_WHOLE:
-        if (k->choices && *(const int64_t *)value == 0)
-            snprintf(text, text_bytes, "%s", k->choices);
-        else
-            snprintf(text, text_bytes, "%lld", (long long)*(const int64_t *)value);
-        break;
-    case KEY_REAL:
-        print_real(*(const double *)value, text, text_bytes);
-        break;
-    case KEY_SWITCH:
-        snprintf(text, text_bytes, "%s", *(const bool *)value ? "true" : "false");
-        break;
-    case KEY_CHOICE:
-        sd_choice_name(k->choices, *(const int *)value, text, text_bytes);
-        break;
-    case KEY_LIST: {
-        const sd_list *list = value;
-        size_t used = 0, line = 0;
-        text[0] = '\0';
-        for (int i = 0; i < list->n && used + 40 < text_bytes; i++) {
-            char number[32];
-            print_real(list->value[i], number, sizeof number);
-            const char *joint = i == 0 ? "" : line > 100 ? ",\n    " : ", "; /* continues in an indented line */
-            int written = snprintf(text + used, text_bytes - used, "%s%s", joint, number);
-            line = joint[0] == ',' && joint[1] == '\n' ? strlen(number) : line + (size_t)written;
-            used += (size_t)written;
-        }
-        break;
-    }
-    }
 }

@@ -4,7 +4,7 @@
 
 #include "sdtrain/config.h"
 
-typedef enum key_type { KEY_TEXT, KEY_WHOLE, KEY_REAL, KEY_SWITCH, KEY_CHOICE, KEY_LIST } key_type;
+typedef enum key_type { KEY_TEXT, KEY_PATH, KEY_WHOLE, KEY_REAL, KEY_SWITCH, KEY_CHOICE, KEY_LIST } key_type;
 
 typedef struct key {
     const char *section, *name;
@@ -32,6 +32,10 @@ int sd_choice_find(const char *choices, const char *word);
 /* Word number i of "a|b|c" into word. */
 void sd_choice_name(const char *choices, int i, char *word, size_t word_bytes);
 
+/* Puts the value that text stands for into config (a list: appends its entries); false if it is not allowed. */
+bool sd_key_read(const key *k, sd_config *config, const char *text);
+/* What is allowed, in words. */
+void sd_key_allowed(const key *k, char *text, size_t text_bytes);
 /* A value as text, as it would stand in a file. */
 void sd_key_print(const key *k, const sd_config *config, char *text, size_t text_bytes);
 

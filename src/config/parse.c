@@ -1,7 +1,4 @@
-#include <ctype.h>
-#include <errno.h>
 #include <ini.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,110 +14,6 @@ static void format_place(const sd_config *config, int line, char *place, size_t 
         snprintf(place, place_bytes, "%s:%d: ", config->file, line);
     else
         snprintf(place, place_bytes, "%s%s", config->file, config->file[0] ? ": " : "");
-}
-
-/* ---- one value ---- */
-
-static void describe_allowed(const key *k, char *text, size_t text_bytes) {
-    switch (k->type) {
-    case KEY_TEXT:
-        snprintf(text, text_bytes,
-                 "text of at most %d bytes that a line can hold: no line break, no ' ;', no space at its ends",
-                 SD_CONFIG_TEXT - 1);
-        break;
-    case KEY_WHOLE:
-        snprintf(text, text_bytes, "%s%sa whole number from %.0f to %.0f", k->choices ? k->choices : "",
-                 k->choices ? " or " : "", k->low, k->high);
-        break;
-    case KEY_REAL:
-        snprintf(text, text_bytes, "a number from %g to %g", k->low, k->high);
-        break;
-    case KEY_SWITCH:
-        snprintf(text, text_bytes, "true or false");
-        break;
-    case KEY_CHOICE:
-        snprintf(text, text_bytes, "%s", k->choices);
-        for (char *bar = text; (bar = strchr(bar, '|'));)
-            *bar = ' ';
-        break;
-    case KEY_LIST:
-        snprintf(text, text_bytes, "numbers from %g to %g separated by commas, at most %d", k->low, k->high,
-                 SD_CONFIG_LIST);
-        break;
-    }
-}
-
-static bool read_number(const char *text, double low, double high, double *number) {
-    char *end;
-    errno = 0;
-    *number = strtod(text, &end);
-    while (isspace((unsigned char)*end))
-        end++;
-    return end != text && *end == '\0' && isfinite(*number) && *number >= low && *number <= high;
-}
-
-static bool read_list(const char *text, const key *k, sd_list *list) {
-    char copy[LINE_BYTES * 64];
-    if (strlen(text) >= sizeof copy)
-        return false;
-    strcpy(copy, text);
-    char *rest = NULL;
-    for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
-        if (word[strspn(word, " \t")] == '\0')
-            continue; /* a comma at the end of a line */
-        if (list->n == SD_CONFIG_LIST || !read_number(word, k->low, k->high, &list->value[list->n]))
-            return false;
-        list->n++;
-    }
-    return true;
-}
-
-/* Whether a text comes back the same from a line of a file, where white space and ';' begin a comment. */
-static bool fits_a_line(const char *text) {
-    size_t bytes = strlen(text);
-    if (bytes >= SD_CONFIG_TEXT || text[0] == ';' || isspace((unsigned char)text[0]) ||
-        (bytes > 0 && isspace((unsigned char)text[bytes - 1])))
-        return false;
-    for (size_t i = 0; i < bytes; i++)
-        if (iscntrl((unsigned char)text[i]) || (isspace((unsigned char)text[i]) && text[i + 1] == ';'))
-            return false;
-    return true;
-}
-
-/* Puts text into the key's member; false if it is not allowed. */
-static bool assign(const key *k, sd_config *config, const char *text) {
-    void *value = sd_key_value(k, config);
-    double number;
-    switch (k->type) {
-    case KEY_TEXT:
-        if (!fits_a_line(text))
-            return false;
-        strcpy(value, text);
-        return true;
-    case KEY_WHOLE:
-        if (k->choices && !strcmp(text, k->choices)) {
-            *(int64_t *)value = 0;
-            return true;
-        }
-        if (!read_number(text, k->low, k->high, &number) || number != floor(number))
-            return false;
-        *(int64_t *)value = (int64_t)number;
-        return true;
-    case KEY_REAL:
-        return read_number(text, k->low, k->high, (double *)value);
-    case KEY_SWITCH:
-        *(bool *)value = !strcmp(text, "true");
-        return !strcmp(text, "true") || !strcmp(text, "false");
-    case KEY_CHOICE: {
-        int choice = sd_choice_find(k->choices, text);
-        if (choice >= 0)
-            *(int *)value = choice;
-        return choice >= 0;
-    }
-    case KEY_LIST:
-        return read_list(text, k, value);
-    }
-    return false;
 }
 
 /* ---- finding the key ---- */
@@ -166,9 +59,11 @@ static sd_status unknown_key(const char *place, const char *section, const char 
         if (!strcmp(full, sd_keys_later[i]))
             return sd_fail(SD_ERR_CONFIG, "%s%s is not in this version", place, full);
     }
-    return sd_fail(SD_ERR_CONFIG, "%sunknown %s '%s%s%s'; the nearest known key is %s.%s (--help lists all)", place,
-                   known_section ? "key" : "section or key", section, *section ? "." : "", name, nearest->section,
-                   nearest->name);
+    if (*section == '\0')
+        return sd_fail(SD_ERR_CONFIG, "%s'%s' stands before the first [section]; the nearest known key is %s.%s", place,
+                       name, nearest->section, nearest->name);
+    return sd_fail(SD_ERR_CONFIG, "%sunknown %s '%s.%s'; the nearest known key is %s.%s (--help lists all)", place,
+                   known_section ? "key" : "section or key", section, name, nearest->section, nearest->name);
 }
 
 static sd_status unknown_section(const char *place, const char *section) {
@@ -198,8 +93,8 @@ static sd_status set_key(sd_config *config, const char *section, const char *nam
         ((sd_list *)sd_key_value(k, config))->n = 0;
     if (k->later && sd_choice_find(k->later, text) >= 0)
         return sd_fail(SD_ERR_CONFIG, "%s%s.%s = %s is not in this version", place, section, name, text);
-    if (!assign(k, config, text)) {
-        describe_allowed(k, allowed, sizeof allowed);
+    if (!sd_key_read(k, config, text)) {
+        sd_key_allowed(k, allowed, sizeof allowed);
         return sd_fail(SD_ERR_CONFIG, "%s%s.%s = %s is not allowed; allowed: %s%s", place, section, name, text, allowed,
                        indented);
     }
@@ -210,7 +105,7 @@ static sd_status set_key(sd_config *config, const char *section, const char *nam
 void sd_config_init(sd_config *config) {
     memset(config, 0, sizeof *config);
     for (int i = 0; i < sd_n_keys; i++)
-        assign(&sd_keys[i], config, sd_keys[i].initial);
+        sd_key_read(&sd_keys[i], config, sd_keys[i].initial);
 }
 
 /* ---- the text ---- */
@@ -230,15 +125,46 @@ static void refuse(reader *r, sd_status status) {
     r->error_line = r->line;
 }
 
-/* inih says nothing of a section without keys. */
+/* inih says nothing of a section without keys, and of what stands behind its bracket. */
 static void check_section(reader *r, const char *line) {
     char name[64], place[SD_CONFIG_FILE + 32];
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(line + 1, "]\r\n"), line + 1);
-    for (int i = 0; i < sd_n_keys; i++)
-        if (!strcmp(name, sd_keys[i].section))
-            return;
+    const size_t bytes = strcspn(line + 1, "]\r\n");
+    const char *bracket = line + 1 + bytes; /* if there is none, inih refuses the line */
+    snprintf(name, sizeof name, "%.*s", (int)bytes, line + 1);
     format_place(r->config, r->line, place, sizeof place);
-    refuse(r, unknown_section(place, name));
+    bool known = false;
+    for (int i = 0; i < sd_n_keys; i++)
+        known |= !strcmp(name, sd_keys[i].section);
+    if (!known) {
+        refuse(r, unknown_section(place, name));
+    } else if (*bracket == ']') {
+        const char *behind = bracket + 1 + strspn(bracket + 1, " \t\r\n\v\f");
+        if (!strchr(";#", *behind)) /* nor the text's end */
+            refuse(r,
+                   sd_fail(SD_ERR_CONFIG,
+                           "%s'%.*s' stands behind [%s], where only a comment may; put each key in a line of its own",
+                           place, (int)strcspn(behind, "\r\n"), behind, name));
+    }
+}
+
+static const char BYTE_ORDER_MARK[] = "\xEF\xBB\xBF";
+static const size_t MARK_BYTES = 3;
+
+/* Refuses bytes that editors leave in a file and that hide lines, and long lines. bytes: of the line with its line feed. */
+static void check_bytes(reader *r, const char *line, size_t bytes, size_t most) {
+    const char *cr = memchr(line, '\r', bytes);
+    if (cr && (cr + 1 == line + bytes || cr[1] != '\n'))
+        refuse(r, sd_fail(SD_ERR_CONFIG,
+                          "%s:%d: a carriage return without a line feed; save the file with the line ends of Unix or "
+                          "Windows",
+                          r->config->file, r->line));
+    else if (!strncmp(line, BYTE_ORDER_MARK, MARK_BYTES))
+        refuse(r, sd_fail(SD_ERR_CONFIG, "%s:%d: a byte order mark, which only a file may begin with; remove it",
+                          r->config->file, r->line));
+    else if (bytes > most)
+        refuse(r, sd_fail(SD_ERR_CONFIG,
+                          "%s:%d: the line has %zu bytes; at most %zu are allowed (a list may go on in indented lines)",
+                          r->config->file, r->line, bytes, most));
 }
 
 /* inih's reader: hands out one line, and counts it, which inih does not tell its handler. */
@@ -249,12 +175,9 @@ static char *next_line(char *buffer, int buffer_bytes, void *context) {
     size_t bytes = strcspn(r->rest, "\n");
     bytes += r->rest[bytes] == '\n';
     r->line++;
-    if (bytes >= LINE_BYTES - 1 || bytes >= (size_t)buffer_bytes) {
-        refuse(r, sd_fail(SD_ERR_CONFIG,
-                          "%s:%d: the line has %zu bytes; at most %d are allowed (a list may go on in indented lines)",
-                          r->config->file, r->line, bytes, LINE_BYTES - 2));
+    check_bytes(r, r->rest, bytes, (size_t)(buffer_bytes < LINE_BYTES ? buffer_bytes : LINE_BYTES) - 2);
+    if (r->status != SD_OK)
         return NULL;
-    }
     memcpy(buffer, r->rest, bytes);
     buffer[bytes] = '\0';
     r->rest += bytes;
@@ -278,8 +201,21 @@ static int handle(void *context, const char *section, const char *name, const ch
     return r->status == SD_OK;
 }
 
+sd_status sd_config_check_text(const char *text, size_t bytes, const char *file) {
+    if (bytes >= 2 && (!memcmp(text, "\xFF\xFE", 2) || !memcmp(text, "\xFE\xFF", 2)))
+        return sd_fail(SD_ERR_CONFIG, "%s: is encoded in UTF-16 or UTF-32; save it as UTF-8", file);
+    if (memchr(text, '\0', bytes))
+        return sd_fail(SD_ERR_CONFIG,
+                       "%s: is not a text file: it holds a zero byte (if it is UTF-16, save it as UTF-8)", file);
+    return SD_OK;
+}
+
 sd_status sd_config_parse(sd_config *config, const char *text, const char *file) {
-    snprintf(config->file, sizeof config->file, "%s", file);
+    const size_t bytes = strlen(file), most = sizeof config->file - 1;
+    snprintf(config->file, sizeof config->file, "%s",
+             file + (bytes > most ? bytes - most : 0)); /* its name is at the end */
+    if (!strncmp(text, BYTE_ORDER_MARK, MARK_BYTES))
+        text += MARK_BYTES;
     reader r = {.config = config, .rest = text, .after_head = true};
     /* inih reads on after an error and returns the line of the first. */
     int first_error = ini_parse_stream(next_line, &r, handle, &r);

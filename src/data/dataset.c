@@ -98,21 +98,29 @@ static sd_status measure(sd_dataset *dataset) {
     return SD_OK;
 }
 
+/* What can be told without the dataset's files. */
+static sd_status check_description(const sd_config *config) {
+    int image_size, classes;
+    sd_dataset_describe(config, &image_size, &classes);
+    if (config->model.classes > 0 && config->model.classes != classes)
+        return sd_config_fail(config, "model.classes",
+                              "%lld does not fit this dataset, which has %d classes (0 takes them)",
+                              (long long)config->model.classes, classes);
+    if (config->data.image_size > 0 && config->data.image_size != image_size)
+        return sd_config_fail(config, "data.image_size",
+                              "%lld does not fit this dataset, whose images have %d pixels (0 takes "
+                              "them; resizing is not in this version)",
+                              (long long)config->data.image_size, image_size);
+    return SD_OK;
+}
+
 static sd_status open_dataset(const sd_config *config, sd_dataset *dataset) {
+    SD_TRY(check_description(config));
     if (config->data.dataset == SD_DATASET_SYNTHETIC)
         SD_TRY(sd_synthetic_open(config, &dataset->source));
     else
         SD_TRY(sd_cifar_open(config, &dataset->source));
     const sd_source *source = dataset->source;
-    if (config->model.classes > 0 && config->model.classes != source->classes)
-        return sd_config_fail(config, "model.classes",
-                              "%lld does not fit this dataset, which has %d classes (0 takes them)",
-                              (long long)config->model.classes, source->classes);
-    if (config->data.image_size > 0 && config->data.image_size != source->image_size)
-        return sd_config_fail(config, "data.image_size",
-                              "%lld does not fit this dataset, whose images have %d pixels (0 takes "
-                              "them; resizing is not in this version)",
-                              (long long)config->data.image_size, source->image_size);
     SD_TRY(split(dataset, config));
     if (!source->mean)
         return measure(dataset);

@@ -142,12 +142,17 @@ sd_status sd_synthetic_open(const sd_config *config, sd_source **source) {
                               (long long)config->data.image_size, MIN_SIZE);
     if (config->model.classes == 1)
         return sd_config_fail(config, "model.classes", "1 class leaves nothing to learn; at least 2 are needed");
+    const int64_t train = (config->data.train_samples > 0 ? config->data.train_samples : DEFAULT_TRAIN) +
+                          config->data.validation; /* held-out images are further ones */
+    const int64_t test = config->data.val_samples > 0 ? config->data.val_samples : DEFAULT_TEST;
+    if (train >= TEST_OFFSET || test >= TEST_OFFSET)
+        return sd_config_fail(config, train >= TEST_OFFSET ? "data.train_samples" : "data.val_samples",
+                              "at most %u synthetic images can be made, not %lld", TEST_OFFSET - 1,
+                              (long long)(train >= TEST_OFFSET ? train : test));
     SD_TRY(sd_alloc(source, 1, sizeof **source));
-    int64_t held_out = config->data.validation;
-    int64_t train = config->data.train_samples > 0 ? config->data.train_samples : DEFAULT_TRAIN;
     **source = (sd_source){
-        .n_train = (uint32_t)(train + held_out), /* held-out images are further ones */
-        .n_test = config->data.val_samples > 0 ? (uint32_t)config->data.val_samples : DEFAULT_TEST,
+        .n_train = (uint32_t)train,
+        .n_test = (uint32_t)test,
         .mean = MEAN,
         .deviation = DEVIATION,
         .read = read_image,
@@ -156,7 +161,5 @@ sd_status sd_synthetic_open(const sd_config *config, sd_source **source) {
     sd_synthetic_describe(config, &(*source)->image_size, &(*source)->classes);
     const int of[] = {SEED, (*source)->image_size, (*source)->classes};
     (*source)->hash = sd_hash(of, sizeof of);
-    if ((*source)->n_train >= TEST_OFFSET || (*source)->n_test >= TEST_OFFSET)
-        return sd_config_fail(config, "data.train_samples", "at most %u synthetic images can be made", TEST_OFFSET - 1);
     return SD_OK;
 }

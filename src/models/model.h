@@ -5,8 +5,12 @@
 #include "../nn/network.h"
 #include "sdtrain/models.h"
 
-/* found: whether the name is one of the family's; then network is built up to, without, sd_network_finish(), unless NULL. */
-sd_status sd_resnet_build(const sd_model_spec *spec, sd_network *network, bool *found);
-sd_status sd_vit_build(const sd_model_spec *spec, sd_network *network, bool *found);
+typedef struct sd_model_family {
+    bool (*matches)(const char *name);
+    /* Builds the network of a name that matches, up to, without, sd_network_finish(). */
+    sd_status (*build)(const sd_model_spec *spec, sd_network *network);
+} sd_model_family;
+
+extern const sd_model_family sd_resnet_family, sd_vit_family;
 
 #endif

@@ -59,11 +59,11 @@ static sd_status add_block(const sd_model_spec *spec, const resnet *net, sd_netw
     return sd_network_close_residual(network, residual, name, out);
 }
 
-sd_status sd_resnet_build(const sd_model_spec *spec, sd_network *network, bool *found) {
-    resnet net;
-    *found = find(spec->name, &net);
-    if (!*found || !network)
-        return SD_OK;
+static bool matches(const char *name) { return find(name, &(resnet){0}); }
+
+static sd_status build(const sd_model_spec *spec, sd_network *network) {
+    resnet net = {0};
+    find(spec->name, &net);
     if (net.cifar && spec->stem == SD_STEM_IMAGENET)
         return sd_fail(SD_ERR_CONFIG, "model.stem: %s is a CIFAR network and has the cifar stem; use auto or cifar",
                        spec->name);
@@ -80,3 +80,5 @@ sd_status sd_resnet_build(const sd_model_spec *spec, sd_network *network, bool *
         }
     return sd_network_head_pool(network, spec->dropout);
 }
+
+const sd_model_family sd_resnet_family = {matches, build};

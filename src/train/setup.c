@@ -1,52 +1,13 @@
 #include <math.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
 #include "sdtrain/hash.h"
 #include "sdtrain/models.h"
-
-/* Processors this rank may run on; 0: unknown. */
-static int processors(void) {
-    cpu_set_t mask;
-    return sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 0;
-}
-
-/* run.threads, else OMP_NUM_THREADS, else this rank's share of the processors it may run on: the ranks of a host that are
- * bound to the same processors share them evenly. */
-static int choose_threads(const sd_comm *comm, const sd_config *config) {
-    const char *environment = getenv("OMP_NUM_THREADS");
-    if (config->run.threads > 0)
-        return (int)config->run.threads;
-    if (environment && atoi(environment) > 0)
-        return atoi(environment);
-    const int mine = processors();
-    const long all = sysconf(_SC_NPROCESSORS_ONLN);
-    int sharing = (int)lround((double)sd_comm_local_size(comm) * mine / (double)(all > mine ? all : mine));
-    int threads = mine / (sharing > 0 ? sharing : 1);
-    return threads > 0 ? threads : 1;
-}
-
-/* Threads that take turns on a processor are slower than one: the usual cause is how mpirun binds ranks. */
-static void hint_at_binding(const sd_comm *comm, int threads) {
-    const int mine = processors(), together = sd_comm_local_size(comm) * threads;
-    const long all = sysconf(_SC_NPROCESSORS_ONLN);
-    if (threads == 1 || mine == 0)
-        return;
-    if (threads > mine)
-        sd_log_warn(
-            "%d threads of a rank share %d processor%s: bind a rank to as many as it has threads (mpirun --map-by "
-            "slot:PE=%d --bind-to core), or set run.threads = %d",
-            threads, mine, mine == 1 ? "" : "s", threads, mine);
-    else if (together > all)
-        sd_log_warn("%d ranks x %d threads on %s share %ld processors: use fewer ranks a host, or set run.threads = %d",
-                    sd_comm_local_size(comm), threads, sd_comm_host(comm), all,
-                    all > sd_comm_local_size(comm) ? (int)(all / sd_comm_local_size(comm)) : 1);
-}
+#include "threads.h"
 
 /* The best instruction set that all ranks have, or the one a checkpoint was trained with, if all have it and the environment
  * does not say otherwise. */
@@ -75,6 +36,37 @@ static sd_status choose_kernels(sd_run *run, const char *isa) {
     return SD_OK;
 }
 
+static const char *shards_name(const sd_run *run) {
+    return run->config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? "shards" : "ranks";
+}
+
+/* That the configuration describes a network, with its rates, whose batch norms have enough images. The data's files are not
+ * looked at for that. */
+static sd_status check_model(sd_run *run) {
+    const sd_config *config = run->config;
+    const uint64_t batch = (uint64_t)config->train.batch_size;
+    int image_size, classes;
+    sd_network *outline = NULL;
+    double *rate = NULL;
+    sd_dataset_describe(config, &image_size, &classes);
+    const sd_model_spec spec = sd_model_spec_of(config, image_size, classes);
+    sd_status status;
+    SD_TRY_CLEANUP(sd_config_locate(config, sd_model_outline(&spec, run->kernels, 1, &outline)));
+    SD_TRY_CLEANUP(sd_alloc(&rate, (size_t)sd_network_n_units(outline), sizeof *rate));
+    SD_TRY_CLEANUP(sd_model_drop_rates(config, outline, rate));
+    run->min_shard_images = sd_network_batchnorm_values(outline) == 1 ? 2 : 1;
+    if (batch / (uint64_t)run->shards < run->min_shard_images)
+        status = sd_config_fail(
+            config, "train.batch_size",
+            "%llu images over %d %s leave batch norm one value a channel; at least %llu images are needed",
+            (unsigned long long)batch, run->shards, shards_name(run),
+            (unsigned long long)run->min_shard_images * (unsigned long long)run->shards);
+cleanup:
+    free(rate);
+    sd_network_destroy(&outline);
+    return status;
+}
+
 static sd_status build_network(sd_run *run) {
     const sd_config *config = run->config;
     const sd_model_spec spec =
@@ -100,20 +92,9 @@ static sd_status build_law(sd_run *run) {
     return SD_OK;
 }
 
-static const char *shards_name(const sd_run *run) {
-    return run->config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? "shards" : "ranks";
-}
-
 static sd_status plan_steps(sd_run *run) {
     const sd_config *config = run->config;
     const uint64_t batch = (uint64_t)config->train.batch_size, images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN);
-    run->min_shard_images = sd_network_batchnorm_values(run->network) == 1 ? 2 : 1;
-    if (batch / (uint64_t)run->shards < run->min_shard_images)
-        return sd_config_fail(
-            config, "train.batch_size",
-            "%llu images over %d %s leave batch norm one value a channel; at least %llu images are needed",
-            (unsigned long long)batch, run->shards, shards_name(run),
-            (unsigned long long)run->min_shard_images * (unsigned long long)run->shards);
     run->epoch_plan =
         sd_epoch_plan_make(images, batch, (sd_last_batch)config->data.last_batch, run->shards, run->min_shard_images);
     if (run->epoch_plan.steps == 0)
@@ -154,6 +135,7 @@ static uint64_t hash_data(const sd_dataset *dataset) {
 
 static sd_status open_parts(sd_run *run) {
     const sd_config *config = run->config;
+    SD_TRY(check_model(run));
     sd_watch("opening the data", 0);
     SD_TRY(sd_dataset_open(config, &run->dataset));
     sd_watch("setting up the network", 0);
@@ -179,9 +161,8 @@ sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const
     *run = (sd_run){.comm = comm, .config = config};
     sd_run_folders(config, run->folder, sizeof run->folder, run->checkpoints, sizeof run->checkpoints);
     sd_console_init(&run->console, (sd_display)config->log.progress);
-    run->threads = choose_threads(comm, config);
+    SD_TRY(sd_threads_choose(comm, config, &run->threads));
     sd_kernels_set_threads(run->threads);
-    hint_at_binding(comm, run->threads);
     SD_TRY(choose_kernels(run, isa));
     run->shards = config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? (int)config->communication.shards
                                                                                : sd_comm_size(comm);

@@ -65,6 +65,50 @@ class BadInputTest(RunTest):
             self.skipTest("a file system cannot be mounted here: " + done.stderr.strip())
         self.addCleanup(subprocess.run, ["umount", path], check=True)
 
+    # ---- configurations ----
+
+    def test_configuration_is_refused_before_data_is_looked_for(self):
+        base = {**harness.TINY, "data.dataset": "cifar10", "data.path": "nowhere", "data.train_samples": 0,
+                "data.val_samples": 0}
+        for settings, key in (
+                ({"model.name": "resnet21"}, "model.name"), ({"model.stem": "imagenet"}, "model.stem"),
+                ({"model.name": "vit_tiny", "model.patch_size": 5}, "model.patch_size"),
+                ({"model.classes": 11}, "model.classes"), ({"data.image_size": 64}, "data.image_size"),
+                ({"stochastic_depth.rate": 0, "stochastic_depth.schedule": "list", "stochastic_depth.rates": "0.1, 0.2"},
+                 "stochastic_depth.rates"),
+                ({"model.name": "resnet18", "model.stem": "imagenet", "train.batch_size": 2}, "train.batch_size")):
+            for words in ([], ["--check"]):
+                with self.subTest(key, words=words):
+                    self.write_config("run", settings, base)
+                    self.refused(BAD_CONFIG, "run.ini:", key + ": ", words=words)
+        self.write_config("run", {}, base)
+        self.refused(NO_INPUT, "nowhere", "data.path")
+
+    def test_name_of_the_file_that_no_run_can_have(self):
+        # config.ini and each checkpoint hold the name in a line.
+        for name in ("a\tb", "a\n[x]", "a ;b"):
+            with self.subTest(name):
+                self.write_config(name)
+                self.refused(BAD_CONFIG, "run.name", "rename the file", name=name)
+                self.assertFalse(os.path.exists(self.path("runs")))
+
+    def test_paths_that_only_a_shell_expands(self):
+        self.write_config("run")
+        for value, parts in (("~/runs", ["'~' is not expanded", os.path.expanduser("~/runs")]), ("$PWD/runs", ["$PWD"])):
+            self.refused(BAD_CONFIG, "run.output", *parts, words=["--set", "run.output=" + value])
+        self.assertEqual(os.listdir(self.folder), ["run.ini"])
+
+    def test_encodings(self):
+        text = "[train]\nepochs = 1\n[data]\ntrain_samples = 16\nval_samples = 8\n[train]\nbatch_size = 8\n"
+        for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+            with self.subTest(encoding):
+                with open(self.path("run.ini"), "w", encoding=encoding) as file:
+                    file.write(text)
+                self.refused(BAD_CONFIG, "run.ini", "UTF-16", "UTF-8")
+        with open(self.path("run.ini"), "w", encoding="utf-8-sig") as file:
+            file.write(text)
+        self.assertIn("1 epochs of 2 steps", self.mpirun(1, "run.ini", "--check").out)
+
     # ---- checkpoints ----
 
     def test_cut_at_any_length(self):

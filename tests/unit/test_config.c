@@ -136,7 +136,7 @@ START_TEST(every_key_refuses_what_it_does_not_allow) {
         snprintf(above, sizeof above, "%.17g", k->high * 2 + 1);
         snprintf(full, sizeof full, "%s.%s", k->section, k->name);
         snprintf(most, sizeof most, k->type == KEY_WHOLE ? "%.0f" : "%g", k->high);
-        if (k->type == KEY_TEXT)
+        if (k->type == KEY_TEXT || k->type == KEY_PATH)
             continue;
         if (k->type == KEY_SWITCH || k->type == KEY_CHOICE)
             bad[0] = switches, bad[1] = NULL;
@@ -199,20 +199,21 @@ END_TEST
 
 /* DESIGN.md section 5: the keys a user can rely on. */
 START_TEST(the_documented_keys_are_there) {
-    char keys[] = "run.name run.output run.seed run.threads run.convolution data.dataset data.path data.image_size "
-                  "data.train_samples data.val_samples data.validation data.augment data.last_batch data.workers "
-                  "model.name model.classes model.stem model.patch_size model.dropout model.zero_init_residual "
-                  "stochastic_depth.rate stochastic_depth.survival_prob stochastic_depth.schedule "
-                  "stochastic_depth.rates stochastic_depth.scope stochastic_depth.rank_divisor "
-                  "stochastic_depth.scale stochastic_depth.unit "
-                  "stochastic_depth.dropped_update optimizer.name optimizer.momentum optimizer.nesterov "
-                  "optimizer.weight_decay optimizer.decay optimizer.beta1 optimizer.beta2 optimizer.epsilon "
-                  "optimizer.clip_norm lr.schedule lr.base lr.warmup_epochs lr.milestones lr.gamma lr.minimum "
-                  "train.epochs train.max_steps train.batch_size train.label_smoothing eval.every_epochs "
-                  "eval.train_samples checkpoint.every_steps checkpoint.every_epochs checkpoint.every_seconds checkpoint.keep "
-                  "checkpoint.keep_every checkpoint.compression checkpoint.max_failures checkpoint.resume "
-                  "communication.bucket_bytes communication.skip_dropped communication.reduction "
-                  "communication.check_every communication.shards communication.progress log.every_steps log.decisions log.trace log.trace_step log.progress";
+    char keys[] =
+        "run.name run.output run.seed run.threads run.convolution data.dataset data.path data.image_size "
+        "data.train_samples data.val_samples data.validation data.augment data.last_batch data.workers "
+        "model.name model.classes model.stem model.patch_size model.dropout model.zero_init_residual "
+        "stochastic_depth.rate stochastic_depth.survival_prob stochastic_depth.schedule "
+        "stochastic_depth.rates stochastic_depth.scope stochastic_depth.rank_divisor "
+        "stochastic_depth.scale stochastic_depth.unit "
+        "stochastic_depth.dropped_update optimizer.name optimizer.momentum optimizer.nesterov "
+        "optimizer.weight_decay optimizer.decay optimizer.beta1 optimizer.beta2 optimizer.epsilon "
+        "optimizer.clip_norm lr.schedule lr.base lr.warmup_epochs lr.milestones lr.gamma lr.minimum "
+        "train.epochs train.max_steps train.batch_size train.label_smoothing eval.every_epochs "
+        "eval.train_samples checkpoint.every_steps checkpoint.every_epochs checkpoint.every_seconds checkpoint.keep "
+        "checkpoint.keep_every checkpoint.compression checkpoint.max_failures checkpoint.resume "
+        "communication.bucket_bytes communication.skip_dropped communication.reduction "
+        "communication.check_every communication.shards communication.progress log.every_steps log.decisions log.trace log.trace_step log.progress";
     for (char *key = strtok(keys, " "); key; key = strtok(NULL, " ")) {
         char section[64];
         size_t dot = strcspn(key, ".");
@@ -805,6 +806,282 @@ START_TEST(survival_prob_and_the_rate_it_means_do_not_differ) {
 }
 END_TEST
 
+/* ---- values ---- */
+
+/* "section.key=value" of the command line is refused, and says what is allowed. */
+static void expect_set_refused(const char *assignment) {
+    sd_config *config = new_config();
+    expect_refused(sd_config_set(config, assignment), SD_ERR_CONFIG, "command line", "allowed", NULL);
+    free(config);
+}
+
+START_TEST(a_whole_number_is_digits) {
+    static const char *const bad[] = {"train.batch_size=0x10",
+                                      "train.epochs=1e1",
+                                      "train.epochs=10.0",
+                                      "train.epochs=1e",
+                                      "train.epochs=1_000",
+                                      "run.seed=4294967295.0000000001",
+                                      "run.seed=4294967296",
+                                      "run.seed=-1",
+                                      "run.seed=18446744073709551617",
+                                      "data.validation=0x5",
+                                      "train.max_steps=9007199254740993"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        expect_set_refused(bad[i]);
+    sd_config *config = config_of("train.epochs=007", "train.max_steps=9007199254740992", "run.seed=+3", NULL);
+    ck_assert_int_eq(config->train.epochs, 7);
+    ck_assert(config->train.max_steps == 9007199254740992);
+    ck_assert_int_eq(config->run.seed, 3);
+    free(config);
+}
+END_TEST
+
+START_TEST(a_number_is_decimal) {
+    static const char *const bad[] = {"lr.base=0x1p-3",    "lr.base=0x1",      "lr.base=1e-400",
+                                      "lr.base=0.5.5",     "lr.base=infinity", "lr.base=nan(1)",
+                                      "lr.base=.",         "lr.base=e5",       "lr.base=1e",
+                                      "lr.base=1d3",       "lr.base=0,1",      "optimizer.epsilon=-1e-400",
+                                      "lr.milestones=0x5", "lr.milestones=1e"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        expect_set_refused(bad[i]);
+    sd_config *config = config_of("lr.base=1e-1", "optimizer.weight_decay=5E-4", "lr.gamma=.5", "lr.minimum=0e5", NULL);
+    ck_assert(config->lr.base == 0.1 && config->optimizer.weight_decay == 5e-4 && config->lr.gamma == 0.5);
+    free(config);
+}
+END_TEST
+
+/* A resume with 0 goes on from a run whose file says -0. */
+START_TEST(zero_has_no_sign) {
+    char differences[768];
+    sd_config *minus = parsed("[lr]\nwarmup_epochs = -0\nmilestones = -0, 1\n[stochastic_depth]\nrate = -0.0\n");
+    sd_config *plus = parsed("[lr]\nmilestones = 0, 1\n");
+    sd_config_differences(plus, minus, differences, sizeof differences);
+    ck_assert_str_eq(differences, "");
+    char *text = text_of(minus);
+    ck_assert_ptr_null(strstr(text, "-0\n"));
+    free(text);
+    free(minus);
+    free(plus);
+}
+END_TEST
+
+START_TEST(a_list_has_no_empty_entries) {
+    static const char *const bad[] = {"1,,2", ",1", ",", "1, ,2", "1,,", "1;2", "1 2", "1,\t,"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "[lr]\nmilestones = %s\n", bad[i]);
+        expect_parse_refused(text, "folder/run.ini:2: ", "lr.milestones", "allowed", NULL);
+    }
+    expect_parse_refused("[stochastic_depth]\nrates = 0.1\n  , 0.2\n", "folder/run.ini:3: ", "rates", NULL);
+    expect_parse_refused("[stochastic_depth]\nrates = 0.1,\n  ,\n", "folder/run.ini:3: ", "rates", NULL);
+    sd_config *config = parsed("[lr]\nmilestones = 1,2 , 3,\n");
+    ck_assert_int_eq(config->lr.milestones.n, 3);
+    free(config);
+}
+END_TEST
+
+/* Whatever number a key can hold: what is written of it reads back as the same bits. */
+START_TEST(what_is_printed_is_read_back) {
+    sd_config *config = new_config(), *again = new_config();
+    char text[64];
+    for (int i = 0; i < sd_n_keys; i++) {
+        const key *k = &sd_keys[i];
+        for (uint64_t n = 0; n < 200 && (k->type == KEY_WHOLE || k->type == KEY_REAL); n++) {
+            const sd_random random = sd_random_at(7, 83, n, (uint64_t)i);
+            const double part = sd_random_uniform(random.word[0]) * pow(10, -(double)(n % 40));
+            const double value = n == 0 ? k->low : n == 1 ? k->high : k->low + part * (k->high - k->low);
+            if (k->type == KEY_WHOLE)
+                *(int64_t *)sd_key_value(k, config) = (int64_t)value;
+            else
+                *(double *)sd_key_value(k, config) = value;
+            sd_key_print(k, config, text, sizeof text);
+            expect(sd_key_read(k, again, text), "%s.%s: '%s' is written and cannot be read", k->section, k->name, text);
+            expect(!memcmp(sd_key_value(k, config), sd_key_value(k, again), 8), "%s.%s: '%s' reads as another number",
+                   k->section, k->name, text);
+        }
+    }
+    free(config);
+    free(again);
+}
+END_TEST
+
+/* ---- the file ---- */
+
+START_TEST(only_a_comment_follows_a_section) {
+    expect_parse_refused("[train] epochs = 3\n", "folder/run.ini:1: ", "'epochs = 3'", "[train]", "comment", NULL);
+    expect_parse_refused("[run]\nseed = 3\n[train]]\n", "folder/run.ini:3: ", "']'", "[train]", NULL);
+    expect_parse_refused("  [train] [lr]\n", "folder/run.ini:1: ", "[lr]", NULL);
+    expect_parse_refused("\xEF\xBB\xBF[train] epochs = 3\n", "folder/run.ini:1: ", "epochs", NULL);
+    sd_config *config = parsed("[train] \t\nepochs = 3\n[run];x\nseed = 4\n[lr] # y\nbase = 0.5\n[data]");
+    ck_assert_int_eq(config->train.epochs, 3);
+    ck_assert_int_eq(config->run.seed, 4);
+    ck_assert(config->lr.base == 0.5);
+    free(config);
+}
+END_TEST
+
+START_TEST(line_ends_are_those_of_unix_or_windows) {
+    expect_parse_refused("[train]\repochs = 3\r", "folder/run.ini:1: ", "carriage return", NULL);
+    expect_parse_refused("[train]\nepochs = 3\rbatch_size = 4\n", "folder/run.ini:2: ", "carriage return", NULL);
+    expect_parse_refused("[train]\r\nepochs = 3\r", "folder/run.ini:2: ", "carriage return", NULL);
+    expect_parse_refused("; a comment\r[train]\repochs = 3\n", "folder/run.ini:1: ", "carriage return", NULL);
+}
+END_TEST
+
+START_TEST(a_byte_order_mark_may_begin_a_file_and_nothing_else) {
+    sd_config *config = parsed("\xEF\xBB\xBF[train]\nepochs = 3\n");
+    ck_assert_int_eq(config->train.epochs, 3);
+    free(config);
+    expect_parse_refused("\xEF\xBB\xBF[trian]\n", "folder/run.ini:1: ", "[trian]", NULL);
+    expect_parse_refused("\xEF\xBB\xBF\xEF\xBB\xBF[trian]\n", "folder/run.ini:1: ", "byte order mark", NULL);
+    expect_parse_refused("[run]\n\xEF\xBB\xBF[train]\nepochs = 3\n", "folder/run.ini:2: ", "byte order mark", NULL);
+}
+END_TEST
+
+START_TEST(other_encodings_are_named) {
+    static const char little[] = "\xFF\xFE[\0r\0u\0n\0]\0", big[] = "\xFE\xFF\0[\0r\0u\0n\0]",
+                      plain[] = "[\0r\0u\0n\0]\0";
+    expect_refused(sd_config_check_text(little, sizeof little - 1, FILE_NAME), SD_ERR_CONFIG, FILE_NAME, "UTF-16",
+                   NULL);
+    expect_refused(sd_config_check_text(big, sizeof big - 1, FILE_NAME), SD_ERR_CONFIG, FILE_NAME, "UTF-16", NULL);
+    expect_refused(sd_config_check_text(plain, sizeof plain - 1, FILE_NAME), SD_ERR_CONFIG, "zero byte", "UTF-16",
+                   NULL);
+    expect_ok(sd_config_check_text("", 0, FILE_NAME));
+    expect_ok(sd_config_check_text("[run]\nname = \xC3\xA4\n", 15, FILE_NAME));
+}
+END_TEST
+
+START_TEST(a_section_may_come_several_times) {
+    sd_config *config = parsed("[train]\nepochs = 3\n[run]\nseed = 3\n[train]\nbatch_size = 4\n");
+    ck_assert_int_eq(config->train.epochs, 3);
+    ck_assert_int_eq(config->train.batch_size, 4);
+    free(config);
+}
+END_TEST
+
+START_TEST(a_key_before_any_section_is_refused_as_such) {
+    expect_parse_refused("; a comment\nepochs = 3\n[train]\n", "folder/run.ini:2: ", "'epochs'",
+                         "before the first [section]", "train.epochs", NULL);
+}
+END_TEST
+
+/* ---- texts that a shell would have changed ---- */
+
+START_TEST(paths_are_not_expanded_and_say_so) {
+    static const char *const keys[] = {"run.output", "data.path", "log.trace", "checkpoint.resume"};
+    static const struct {
+        const char *value, *words[3];
+    } rows[] = {{"~", {"'~' is not expanded", "write /home/u"}},
+                {"~/runs", {"'~' is not expanded", "write /home/u/runs"}},
+                {"~ann/runs", {"'~ann' is not expanded", "folder"}},
+                {"$HOME/runs", {"'$HOME/runs'", "not expanded", "/home/u"}},
+                {"${HOME}/runs", {"'${HOME}/runs'", "not expanded", "/home/u"}},
+                {"/scratch/$NOBODY_SETS_THIS/runs", {"'$NOBODY_SETS_THIS/runs'", "not expanded"}},
+                {"$(pwd)/runs", {"'$(pwd)/runs'", "not expanded"}},
+                {"\"/a b\"", {"quotes", "write /a b"}},
+                {"'runs'", {"quotes", "write runs"}},
+                {"runs # mine", {"' ;'", "' #'"}}};
+    setenv("HOME", "/home/u", 1);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+            char setting[128];
+            sd_config *config = new_config();
+            snprintf(setting, sizeof setting, "%s=%s", keys[i], rows[r].value);
+            expect_ok(sd_config_set(config, setting)); /* the configuration of an older run is still read */
+            expect_refused(sd_config_check(config, 1), SD_ERR_CONFIG, "command line", keys[i], NULL);
+            for (int w = 0; w < 3 && rows[r].words[w]; w++)
+                expect_words(sd_error_message(), (const char *const[]){rows[r].words[w], NULL});
+            free(config);
+        }
+    unsetenv("HOME");
+    expect_check_refused("[run]\noutput = ~/runs\n", 1, "folder/run.ini:2: ", "run.output", "'~' is not expanded",
+                         NULL);
+    static const char *const good[] = {"run.output=./~/runs", "run.output=/a~b/c~", "data.path=/a$/b$1",
+                                       "data.path=/it's",     "data.path=/a#b",     "log.trace=\"a",
+                                       "run.name=~x"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        free(config_of(good[i], NULL));
+}
+END_TEST
+
+START_TEST(quotes_and_comments_do_not_become_part_of_a_name) {
+    expect_check_refused("[run]\nname = \"first\"\n", 1, "folder/run.ini:2: ", "run.name", "write first", NULL);
+    expect_check_refused("[run]\nname = first # try\n", 1, "folder/run.ini:2: ", "run.name", "' ;'", NULL);
+    expect_check_refused("[model]\nname = 'resnet20'\n", 1, "folder/run.ini:2: ", "model.name", "write resnet20", NULL);
+    expect_check_refused("[checkpoint]\nresume =\n", 1, "folder/run.ini:2: ", "checkpoint.resume", "auto", NULL);
+}
+END_TEST
+
+/* A run that is named by its file is written into config.ini and every checkpoint as any other: it must come back from there. */
+START_TEST(a_name_that_comes_from_the_file_is_checked_like_any_other) {
+    char too_long[300] = "folder/", far[900] = "/";
+    memset(too_long + 7, 'n', 200);
+    strcpy(too_long + 207, ".ini");
+    const char *bad[] = {"a ;b.ini",  "folder/a\tb.ini", "a\n[x].ini", " a.ini", "a .ini", ";a.ini",
+                         "a\x01.ini", "a\x7F.ini",       "a # b.ini",  "\"a\"",  too_long};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        sd_config *config = new_config();
+        expect_ok(sd_config_parse(config, "", bad[i]));
+        expect_refused(sd_config_check(config, 1), SD_ERR_CONFIG, "run.name", NULL);
+        expect_ok(sd_config_set(config, "run.name=a"));
+        expect_ok(sd_config_check(config, 1));
+        free(config);
+    }
+    memset(far + 1, 'f', 700); /* the file's own name is what counts, however far away it is */
+    strcpy(far + 701, "/run.ini");
+    sd_config *config = new_config();
+    expect_ok(sd_config_parse(config, "", far));
+    expect_ok(sd_config_check(config, 1));
+    ck_assert_str_eq(config->run.name, "run");
+    free(config);
+}
+END_TEST
+
+/* ---- the configurations that come with the program ---- */
+
+/* The whole text, resolved, without run.name, which must differ as each run has its folder. */
+static char *shipped(const char *name, sd_config *config) {
+    char path[512];
+    size_t bytes;
+    snprintf(path, sizeof path, "%s/%s.ini", SD_CONFIGS_DIR, name);
+    char *text = read_bytes(path, &bytes), *terminated = calloc(bytes + 1, 1);
+    memcpy(terminated, text, bytes);
+    sd_config_init(config);
+    expect_ok(sd_config_parse(config, terminated, path));
+    expect_ok(sd_config_check(config, 1));
+    ck_assert_str_eq(config->run.name, name);
+    strcpy(config->run.name, "either");
+    free(text);
+    free(terminated);
+    return text_of(config);
+}
+
+START_TEST(constant_and_stochastic_depth_are_compared_with_one_recipe) {
+    static const struct {
+        const char *constant, *stochastic;
+        double rate;
+        int schedule;
+    } rows[] = {{"cifar100-resnet50", "cifar100-resnet50-sd", 0.2, SD_DROP_LINEAR},
+                {"cifar10-resnet110", "cifar10-resnet110-sd", 0.5, SD_DROP_LINEAR},
+                {"cifar10-vit-tiny", "cifar10-vit-tiny-droppath", 0.1, SD_DROP_LINSPACE}};
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        sd_config *a = new_config(), *b = new_config();
+        char *constant = shipped(rows[r].constant, a), *stochastic = shipped(rows[r].stochastic, b);
+        ck_assert(a->stochastic_depth.rate == 0 && b->stochastic_depth.rate == rows[r].rate);
+        ck_assert_int_eq(b->stochastic_depth.schedule, rows[r].schedule);
+        free(constant);
+        a->stochastic_depth = b->stochastic_depth;
+        constant = text_of(a);
+        ck_assert_str_eq(constant, stochastic);
+        free(constant);
+        free(stochastic);
+        free(a);
+        free(b);
+    }
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("config");
     tcase_add_test(cases, every_default_is_written_and_read_back);
@@ -852,5 +1129,20 @@ int main(void) {
     tcase_add_test(cases, differences_name_the_keys_that_change_results_and_no_other);
     tcase_add_test(cases, differences_are_said_with_both_values);
     tcase_add_test(cases, survival_prob_and_the_rate_it_means_do_not_differ);
+    tcase_add_test(cases, a_whole_number_is_digits);
+    tcase_add_test(cases, a_number_is_decimal);
+    tcase_add_test(cases, zero_has_no_sign);
+    tcase_add_test(cases, a_list_has_no_empty_entries);
+    tcase_add_test(cases, what_is_printed_is_read_back);
+    tcase_add_test(cases, only_a_comment_follows_a_section);
+    tcase_add_test(cases, line_ends_are_those_of_unix_or_windows);
+    tcase_add_test(cases, a_byte_order_mark_may_begin_a_file_and_nothing_else);
+    tcase_add_test(cases, other_encodings_are_named);
+    tcase_add_test(cases, a_section_may_come_several_times);
+    tcase_add_test(cases, a_key_before_any_section_is_refused_as_such);
+    tcase_add_test(cases, paths_are_not_expanded_and_say_so);
+    tcase_add_test(cases, quotes_and_comments_do_not_become_part_of_a_name);
+    tcase_add_test(cases, a_name_that_comes_from_the_file_is_checked_like_any_other);
+    tcase_add_test(cases, constant_and_stochastic_depth_are_compared_with_one_recipe);
     return run_suite("config", cases);
 }

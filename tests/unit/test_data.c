@@ -96,6 +96,16 @@ START_TEST(synthetic_images_have_the_size_that_is_asked_for) {
     config = config_of("model.classes=1", NULL);
     expect_open_refused(config, SD_ERR_CONFIG, "model.classes", NULL);
     free(config);
+    config =
+        config_of("data.train_samples=4294967295", "data.validation=4294967295", NULL); /* more than 32 bits hold */
+    expect_open_refused(config, SD_ERR_CONFIG, "data.train_samples", "2147483647", "not 8589934590", NULL);
+    free(config);
+    config = config_of("data.train_samples=4294967295", "data.validation=5", NULL);
+    expect_open_refused(config, SD_ERR_CONFIG, "data.train_samples", "2147483647", "not 4294967300", NULL);
+    free(config);
+    config = config_of("data.val_samples=2147483648", NULL);
+    expect_open_refused(config, SD_ERR_CONFIG, "data.val_samples", "2147483647", "not 2147483648", NULL);
+    free(config);
 }
 END_TEST
 
