@@ -147,11 +147,12 @@ typedef struct sd_kernels {
     void (*subsample_forward)(int images, int h, int w, int c, int stride, int k, const float *x, float *y);
     void (*subsample_backward)(int images, int h, int w, int c, int stride, int k, const float *dy, float *dx);
 
-    /* Softmax cross entropy with label smoothing, as torch.nn.functional.cross_entropy. logits: [rows, classes];
-     * loss: [rows]; rank: [rows], how many classes score higher than the label's (0: top-1 correct); an equal score of a
-     * class before the label counts as higher, and a logit that is not finite makes the row wrong. */
+    /* Softmax cross entropy with label smoothing, as torch.nn.functional.cross_entropy. logits: [rows, classes]; labels: [rows],
+     * each in [0, classes); 0 <= smoothing < 1; loss: [rows]; n_better: [rows], how many classes score higher than the label's,
+     * so the row is top-k correct if n_better < k. An equal score of a class before the label counts as higher. A logit that is
+     * not finite, of whatever class, makes the row wrong for every k: n_better = INT32_MAX. */
     void (*cross_entropy_forward)(size_t rows, int classes, const float *logits, const int32_t *labels, float smoothing,
-                                  float *loss, int32_t *rank);
+                                  float *loss, int32_t *n_better);
     /* dlogits = scale * d(loss)/d(logits). */
     void (*cross_entropy_backward)(size_t rows, int classes, const float *logits, const int32_t *labels,
                                    float smoothing, float scale, float *dlogits);

@@ -1228,22 +1228,47 @@ START_TEST(a_rank_counts_equal_scores_before_the_label) {
 }
 END_TEST
 
-START_TEST(a_score_that_is_not_finite_makes_its_row_wrong) {
+/* Few classes too: with 3 classes n_better would be at most 2 if it were a mere count, and the row top-5 correct. */
+START_TEST(a_score_that_is_not_finite_makes_its_row_wrong_for_top_1_and_top_5) {
     begin(_i);
     const float bad[] = {NAN, INFINITY, -INFINITY};
-    for (int value = 0; value < 3; value++)
-        for (int place = 0; place < 7; place++) {
-            float logits[7] = {0, 0, 0, 50, 0, 0, 0}, loss;
-            const int32_t label = 3;
-            int32_t rank;
-            k->cross_entropy_forward(1, 7, logits, &label, 0.1f, &loss, &rank);
-            ck_assert_int_eq(rank, 0);
-            logits[place] = bad[value];
-            k->cross_entropy_forward(1, 7, logits, &label, 0.1f, &loss, &rank);
-            expect(rank > 0, "%g at %d: rank %d", bad[value], place, rank);
-            expect(value == 2 || !isfinite(loss), "%g at %d: loss %g", bad[value], place, loss);
-            expect(place != 3 || rank == 7, "a label that scores %g is not among the best 5", bad[value]);
-        }
+    for (int classes = 2; classes <= 12; classes++)
+        for (int value = 0; value < 3; value++)
+            for (int place = 0; place <= classes; place++) { /* classes: all of them */
+                float logits[12] = {0, 50}, loss;
+                const int32_t label = 1;
+                int32_t n_better;
+                k->cross_entropy_forward(1, classes, logits, &label, 0.1f, &loss, &n_better);
+                ck_assert_int_eq(n_better, 0);
+                for (int i = 0; i < classes; i++)
+                    logits[i] = place == i || place == classes ? bad[value] : logits[i];
+                k->cross_entropy_forward(1, classes, logits, &label, 0.1f, &loss, &n_better);
+                expect(n_better >= 5, "%g at %d of %d classes: n_better %d", bad[value], place, classes, n_better);
+                expect(!isfinite(loss), "%g at %d of %d classes: loss %g", bad[value], place, classes, loss);
+            }
+}
+END_TEST
+
+/* torch.nn.functional.cross_entropy(torch.tensor([[1., 2., -inf, 0.5]]), torch.tensor([0])) in double: the class of -inf has
+ * probability 0, so loss = log(e^1 + e^2 + e^0.5) - 1 = 1.4643681, and d loss / d logits = softmax - onehot =
+ * (0.2312239 - 1, 0.6285318, 0, 0.1402443). Of the label itself, -inf costs inf; with smoothing, every class has a share in the loss
+ * and -inf of any class costs inf. */
+START_TEST(a_score_of_minus_infinity_costs_what_it_costs_in_torch) {
+    begin(_i);
+    const float logits[4] = {1, 2, -INFINITY, 0.5f};
+    const double gradient[4] = {0.2312239 - 1, 0.6285318, 0, 0.1402443};
+    const int32_t label = 0, worst = 2;
+    float loss, dlogits[4];
+    int32_t n_better;
+    k->cross_entropy_forward(1, 4, logits, &label, 0, &loss, &n_better);
+    k->cross_entropy_backward(1, 4, logits, &label, 0, 1, dlogits);
+    expect_number("loss", loss, 1.4643681, 1e-6);
+    for (int i = 0; i < 4; i++)
+        expect_number("dlogits", dlogits[i], gradient[i], 1e-6);
+    k->cross_entropy_forward(1, 4, logits, &worst, 0, &loss, &n_better);
+    expect(loss == INFINITY, "a label whose score is -inf costs %g", loss);
+    k->cross_entropy_forward(1, 4, logits, &label, 0.1f, &loss, &n_better);
+    expect(loss == INFINITY, "with smoothing, a score of -inf costs %g", loss);
 }
 END_TEST
 
@@ -1403,7 +1428,8 @@ int main(void) {
     tcase_add_loop_test(cases, cross_entropy_equals_its_formula, 0, n_isa);
     tcase_add_loop_test(cases, cross_entropy_backward_equals_finite_differences, 0, n_isa);
     tcase_add_loop_test(cases, a_rank_counts_equal_scores_before_the_label, 0, n_isa);
-    tcase_add_loop_test(cases, a_score_that_is_not_finite_makes_its_row_wrong, 0, n_isa);
+    tcase_add_loop_test(cases, a_score_that_is_not_finite_makes_its_row_wrong_for_top_1_and_top_5, 0, n_isa);
+    tcase_add_loop_test(cases, a_score_of_minus_infinity_costs_what_it_costs_in_torch, 0, n_isa);
     tcase_add_loop_test(cases, huge_scores_have_a_finite_loss, 0, n_isa);
     tcase_add_loop_test(cases, bits_do_not_depend_on_threads, 0, n_isa);
     return run_suite("kernels", cases);
