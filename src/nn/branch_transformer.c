@@ -96,7 +96,7 @@ sd_status sd_attention_branch_init(sd_network *network, sd_branch *branch, const
     SD_TRY(linear_init(network, branch, &branch->attention.qkv, name, "attn.qkv", in.h, in.c, 3 * in.c));
     SD_TRY(linear_init(network, branch, &branch->attention.projection, name, "attn.proj", in.h, in.c, in.c));
     branch->flops += 2 * 2.0 * in.h * in.h * in.c; /* Q K^T and P V */
-    sd_network_want_scratch(network, sd_attention_scratch_elems(in.h, branch->attention.head_dim));
+    sd_network_want_scratch(network, sd_attention_scratch_elems(in.h, branch->attention.head_dim, network->threads));
     SD_TRY(plan(network, &branch->attention.queries_keys_values, tokens * 3 * width));
     return plan(network, &branch->attention.mixed, tokens * width);
 }

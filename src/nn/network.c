@@ -14,6 +14,7 @@ sd_status sd_network_create(const sd_kernels *kernels, int max_images, int class
     SD_TRY(sd_alloc(network, 1, sizeof **network));
     (*network)->kernels = kernels;
     (*network)->max_images = max_images;
+    (*network)->threads = sd_kernels_threads();
     (*network)->classes = classes;
     return SD_OK;
 }
@@ -168,7 +169,8 @@ void sd_network_destroy(sd_network **place) {
 /* ---- passes ---- */
 
 static sd_context context_of(const sd_network *network, const sd_pass *pass) {
-    sd_context context = {.pass = pass, .k = network->kernels, .scratch = network->scratch};
+    sd_context context = {
+        .pass = pass, .k = network->kernels, .scratch = {.memory = network->scratch, .threads = network->threads}};
     memcpy(context.work, network->work, sizeof context.work);
     memcpy(context.gathered, network->gathered, sizeof context.gathered);
     return context;
@@ -199,7 +201,7 @@ void sd_network_backward(sd_network *network, const sd_pass *pass, const float *
     sd_epilogue awaited = awaited_below(network, &context, network->n_residuals);
     sd_head_backward(&network->head, &context, dlogits, dy);
     network->kernels->finish((size_t)pass->images * (size_t)last.h * (size_t)last.w, last.c, dy, &awaited,
-                             network->scratch);
+                             context.scratch);
     done(done_context, network->head.segment);
     for (int i = network->n_residuals - 1; i >= 0; i--) {
         sd_residual *residual = network->residuals[i];

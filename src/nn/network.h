@@ -68,6 +68,7 @@ typedef struct sd_head {
 struct sd_network {
     const sd_kernels *kernels;
     int max_images, classes, blocks;
+    int threads;  /* that scratch is taken for, and so the most that a pass runs on */
     bool direct;  /* convolutions: no transformed algorithm */
     bool gathers; /* passes may have parts that keep a branch for some of their images */
     sd_arena arena;

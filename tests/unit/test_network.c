@@ -1181,6 +1181,44 @@ START_TEST(a_batch_that_does_not_fit_is_refused) {
 }
 END_TEST
 
+/* ---- threads ---- */
+
+static const sd_model_spec threaded_models[] = {
+    {.name = "resnet20", .image_size = 16, .classes = 10},
+    {.name = "resnet20", .image_size = 16, .classes = 10, .convolution = SD_CONVOLUTION_DIRECT},
+    {.name = "vit_tiny", .image_size = 16, .classes = 10, .patch_size = 4},
+};
+enum { N_THREADED_MODELS = sizeof threaded_models / sizeof threaded_models[0] };
+
+/* Its scratch was taken for the threads of then: more would write behind it, where here the guard is and elsewhere gradients are. */
+START_TEST(a_network_runs_on_the_threads_it_was_built_for) {
+    enum { BUILT_FOR = 1, SET_LATER = 4, IMAGES = 4 };
+    const sd_model_spec *spec = &threaded_models[_i];
+    sd_kernels_set_threads(BUILT_FOR);
+    trainer t = new_trainer(new_model(*spec, IMAGES), spec->image_size, IMAGES);
+    scramble(t.network);
+    const size_t elems = sd_network_buffer_elems(t.network), planned = t.network->scratch_elems;
+    float *gradients = new_floats(elems), *scratch = new_floats(planned * SET_LATER), *own = t.network->scratch;
+    fill_gradients(t.network, 0); /* between tensors */
+    const double loss = train_pass(&t, ignore_segment, NULL);
+    memcpy(gradients, sd_network_gradients(t.network), elems * sizeof *gradients);
+
+    sd_kernels_set_threads(SET_LATER);
+    for (size_t i = 0; i < planned * SET_LATER; i++)
+        scratch[i] = MARK;
+    t.network->scratch = scratch;
+    ck_assert(train_pass(&t, ignore_segment, NULL) == loss);
+    expect_same_bits("gradients", gradients, sd_network_gradients(t.network), elems * sizeof *gradients);
+    for (size_t i = planned; i < planned * SET_LATER; i++)
+        expect(scratch[i] == MARK, "%s: scratch is written %zu values behind its end", spec->name, i - planned);
+    t.network->scratch = own;
+    sd_kernels_set_threads(BUILT_FOR);
+    free(scratch);
+    free(gradients);
+    free_trainer(&t);
+}
+END_TEST
+
 /* ---- names ---- */
 
 START_TEST(every_documented_model_is_known) {
@@ -1435,6 +1473,7 @@ int main(void) {
     tcase_add_test(cases, a_depth_is_digits_alone);
     tcase_add_test(cases, what_a_model_cannot_be_is_refused_with_its_key);
     tcase_add_test(cases, a_batch_that_does_not_fit_is_refused);
+    tcase_add_loop_test(cases, a_network_runs_on_the_threads_it_was_built_for, 0, N_THREADED_MODELS);
     tcase_add_test(cases, names_of_127_characters_are_kept_whole);
     tcase_add_test(cases, names_that_do_not_fit_are_refused);
     tcase_add_test(cases, a_second_tensor_of_a_name_is_refused);
