@@ -5,7 +5,10 @@
  * said otherwise; outputs do not overlap inputs unless "may be" is said.
  *
  * Determinism: work is cut into chunks by shape alone and partial sums are added in a fixed order, so the bits of a
- * result depend on shape and table only, not on the number of threads (omp_get_max_threads()).
+ * result depend on shape and table only, not on the number of threads.
+ *
+ * Threads: a kernel that takes scratch runs on at most the threads its scratch was taken for, the others on at most
+ * sd_kernels_threads(). Calls from several threads at a time need scratch of their own each.
  *
  * No kernel can fail: shapes are checked once, when a network is built.
  */
@@ -21,6 +24,14 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* Working memory of a kernel, and the most threads that share it. The caller takes and frees it: as many floats, 64-byte aligned,
+ * as the kernel's scratch_elems() says for that number of threads, or more. Kernels that run one after another may share it, for
+ * nothing is kept in it. The number belongs to the memory: sd_kernels_set_threads() does not change it. */
+typedef struct sd_scratch {
+    float *memory;
+    int threads; /* at least 1 */
+} sd_scratch;
 
 /* A tensor [rows, c] whose values are computed while they are read, never stored:
  *     value = a[c] u + b[c] v + d[c], then max(., 0) if relu.
@@ -61,8 +72,9 @@ enum { SD_CONV2D_MAX_TAPS = 1024 }; /* r * s */
 int sd_conv2d_out_h(const sd_conv2d *conv);
 int sd_conv2d_out_w(const sd_conv2d *conv);
 
-/* Floats of scratch that both convolution passes need with the current number of threads. */
-size_t sd_conv2d_scratch_elems(const sd_conv2d *conv);
+/* Floats of scratch that both convolution passes need on so many threads; enough for fewer images, too, and for the epilogue alone
+ * (sd_kernels.finish) on x and on y. */
+size_t sd_conv2d_scratch_elems(const sd_conv2d *conv, int threads);
 
 /* What the linear kernels do to a matrix [rows, c] while they read or write it: v at row r, column j becomes
  *     SD_MAP_SCALE          scale v
@@ -80,11 +92,12 @@ typedef struct sd_map {
     const float *other, *mean, *rstd, *gamma, *beta;
 } sd_map;
 
-/* Floats of scratch that the linear and the attention kernels need with the current number of threads. */
-size_t sd_linear_scratch_elems(int in, int out);
-size_t sd_attention_scratch_elems(int tokens, int head_dim);
+/* Floats of scratch that both passes of the linear and of the attention kernels need on so many threads, whatever the rows, images
+ * and heads. */
+size_t sd_linear_scratch_elems(int in, int out, int threads);
+size_t sd_attention_scratch_elems(int tokens, int head_dim, int threads);
 
-/* Floats of scratch that finish and the layer normalisation need for [rows, c]. */
+/* Floats of scratch that finish and layernorm_backward need for [rows, c], or fewer rows, on any number of threads. */
 size_t sd_norm_scratch_elems(size_t rows, int c);
 
 typedef struct sd_kernels {
@@ -93,14 +106,14 @@ typedef struct sd_kernels {
     /* Convolution, and the gradients dx, dw of x, w given dy of y's shape. dx may be NULL. 3x3 convolutions of stride 1 with 16
      * to 256 channels use Winograd's F(4x4, 3x3) (Lavin & Gray 2016) unless `direct`. */
     void (*conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
-                           const sd_epilogue *epilogue, float *scratch);
+                           const sd_epilogue *epilogue, sd_scratch scratch);
     void (*conv2d_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
-                            float *dx, const sd_epilogue *epilogue, float *scratch);
+                            float *dx, const sd_epilogue *epilogue, sd_scratch scratch);
 
     /* y = x; y may be x's u or v. */
     void (*evaluate)(size_t rows, int c, const sd_operand *x, float *y);
     /* The epilogue alone, y in place. */
-    void (*finish)(size_t rows, int c, float *y, const sd_epilogue *epilogue, float *scratch);
+    void (*finish)(size_t rows, int c, float *y, const sd_epilogue *epilogue, sd_scratch scratch);
 
     /* Statistics of each row (Ba et al. 2016), kept for the normalisation (SD_MAP_NORMALISE) and the backward pass: mean and
      * rstd = 1 / sqrt(biased variance + epsilon), [rows] each. */
@@ -108,7 +121,7 @@ typedef struct sd_kernels {
     /* Gradient through statistics and normalisation: dx = add + ..., where add may be dx, or NULL for nothing. */
     void (*layernorm_backward)(size_t rows, int c, const float *x, const float *dy, const float *gamma,
                                const float *mean, const float *rstd, const float *add, float *dx, float *dgamma,
-                               float *dbeta, float *scratch);
+                               float *dbeta, sd_scratch scratch);
 
     /* y = scale * x. y may be x. */
     void (*scale)(size_t elems, float scale, const float *x, float *y);
@@ -122,18 +135,18 @@ typedef struct sd_kernels {
     /* Linear layer, PyTorch's convention: x: [rows, in], w: [out, in], bias: [out],
      *     y = y_map(x_map(x) w^T + bias) */
     void (*linear_forward)(size_t rows, int in, int out, const float *x, const sd_map *x_map, const float *w,
-                           const float *bias, float *y, const sd_map *y_map, float *scratch);
+                           const float *bias, float *y, const sd_map *y_map, sd_scratch scratch);
     /* dx = dx_map(dy_map(dy) w),  dw = dy_map(dy)^T x_map(x),  dbias = sum over rows of dy_map(dy). */
     void (*linear_backward)(size_t rows, int in, int out, const float *x, const sd_map *x_map, const float *dy,
                             const sd_map *dy_map, const float *w, float *dx, const sd_map *dx_map, float *dw,
-                            float *dbias, float *scratch);
+                            float *dbias, sd_scratch scratch);
 
     /* Multi-head self-attention (Vaswani et al. 2017). qkv: [images, tokens, 3, heads, head_dim] as timm lays it out;
      * y: [images, tokens, heads * head_dim]. Probabilities are not kept: the backward pass computes them again. */
     void (*attention_forward)(int images, int tokens, int heads, int head_dim, const float *qkv, float *y,
-                              float *scratch);
+                              sd_scratch scratch);
     void (*attention_backward)(int images, int tokens, int heads, int head_dim, const float *qkv, const float *dy,
-                               float *dqkv, float *scratch);
+                               float *dqkv, sd_scratch scratch);
 
     /* 3x3 max pooling, stride 2, padding 1: x: [images, h, w, c] -> [images, (h+1)/2, (w+1)/2, c]. The gradient goes to the
      * first maximum in row order, as in PyTorch. */
@@ -147,11 +160,12 @@ typedef struct sd_kernels {
     void (*subsample_forward)(int images, int h, int w, int c, int stride, int k, const float *x, float *y);
     void (*subsample_backward)(int images, int h, int w, int c, int stride, int k, const float *dy, float *dx);
 
-    /* Softmax cross entropy with label smoothing, as torch.nn.functional.cross_entropy. logits: [rows, classes];
-     * loss: [rows]; rank: [rows], how many classes score higher than the label's (0: top-1 correct); an equal score of a
-     * class before the label counts as higher, and a logit that is not finite makes the row wrong. */
+    /* Softmax cross entropy with label smoothing, as torch.nn.functional.cross_entropy. logits: [rows, classes]; labels: [rows],
+     * each in [0, classes); 0 <= smoothing < 1; loss: [rows]; n_better: [rows], how many classes score higher than the label's,
+     * so the row is top-k correct if n_better < k. An equal score of a class before the label counts as higher. A logit that is
+     * not finite, of whatever class, makes the row wrong for every k: n_better = INT32_MAX. */
     void (*cross_entropy_forward)(size_t rows, int classes, const float *logits, const int32_t *labels, float smoothing,
-                                  float *loss, int32_t *rank);
+                                  float *loss, int32_t *n_better);
     /* dlogits = scale * d(loss)/d(logits). */
     void (*cross_entropy_backward)(size_t rows, int classes, const float *logits, const int32_t *labels,
                                    float smoothing, float scale, float *dlogits);
@@ -173,8 +187,11 @@ sd_status sd_kernels_select(const char *isa, const sd_kernels **kernels);
 /* The tables in rising order of preference ("ref" first), as a rank sees them: NULL past the last this processor has. */
 const sd_kernels *sd_kernels_at(int index);
 
-/* Fixes the threads of this rank's kernels, and OpenBLAS to one inside each. */
+/* Sets the most threads of kernels that take no scratch, and of networks built from now on; OpenBLAS gets one inside each. For the
+ * calling thread, which is the one to build networks and run passes. */
 void sd_kernels_set_threads(int threads);
+/* What was set, or OpenMP's default (OMP_NUM_THREADS, else the processors of this process). */
+int sd_kernels_threads(void);
 
 #ifdef __cplusplus
 }

@@ -25,6 +25,10 @@
 extern "C" {
 #endif
 
+enum {
+    SD_NAME_BYTES = 128
+}; /* of a tensor's or a unit's name, with the 0 that ends it; longer ones are refused, never cut */
+
 typedef enum sd_tensor_kind {
     SD_TENSOR_PARAMETER, /* learned */
     SD_TENSOR_STATISTIC, /* running mean or variance of a batch norm */
@@ -37,7 +41,7 @@ typedef enum sd_tensor_layout {
 } sd_tensor_layout;
 
 typedef struct sd_tensor {
-    char name[64]; /* as in PyTorch's state_dict */
+    char name[SD_NAME_BYTES]; /* as in PyTorch's state_dict; no two tensors of a network have the same */
     sd_tensor_kind kind;
     sd_tensor_layout layout;
     int dims, shape[4];
@@ -59,7 +63,7 @@ typedef struct sd_segment {
 
 /* A decision unit, for logs and for what a drop saves. */
 typedef struct sd_unit {
-    char name[64];
+    char name[SD_NAME_BYTES];
     int depth;         /* place l of its block, from 1 */
     size_t parameters; /* learned values of its branches */
     double flops;      /* forward, per image: 2 x multiply-adds of convolutions and matrix products */

@@ -94,7 +94,7 @@ sd_status sd_savings_print(const sd_description *description, uint64_t images);
 /* What a rank did in one step, as events for a viewer of Chrome traces (chrome://tracing, ui.perfetto.dev). */
 typedef enum sd_lane { SD_LANE_COMPUTE, SD_LANE_LAYERS, SD_LANE_NETWORK, SD_LANES } sd_lane;
 typedef struct sd_event {
-    char name[48]; /* "": none */
+    char name[SD_NAME_BYTES]; /* "": none */
     sd_lane lane;
     double begin, end; /* seconds since the origin */
     size_t bytes;      /* that travelled; 0: not said */

@@ -11,6 +11,8 @@
 #include "seal.h"
 
 enum { FORMAT_VERSION = 1, IMAGE_STEP_BYTES = 1 << 20, MAX_PATH_BYTES = 192, MAX_CONFIG_BYTES = 1 << 20 };
+_Static_assert((int)SD_NAME_BYTES + 64 <= (int)MAX_PATH_BYTES && (int)MAX_PATH_BYTES <= (int)SD_ENTRY_PATH,
+               "the path of a tensor is a group (/communication/error/<rank>) and its name");
 
 static pthread_mutex_t hdf5_mutex = PTHREAD_MUTEX_INITIALIZER;
 

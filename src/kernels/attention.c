@@ -6,7 +6,6 @@
 #include "attention.h"
 
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 #include "map.h"
@@ -19,13 +18,10 @@ typedef struct head {
     size_t slice_elems, query_slices, dim_slices;
     float scale;
     size_t qkv_at, y_at;
-    float *p, *dp;         /* [slice of queries][key][16] */
-    float *panel;          /* a left-hand matrix [token, dim] */
-    float *packed, *slice; /* right-hand matrices: [token, dim]; [dim, 16 tokens] */
-    float *product;        /* [16 tokens, dim] */
+    attention_head at; /* in scratch */
 } head;
 
-static head head_at(size_t n, size_t tokens, size_t heads, size_t dim, float *scratch) {
+static head head_at(size_t n, size_t tokens, size_t heads, size_t dim, float *memory) {
     const size_t image = n / heads, which = n % heads, width = heads * dim;
     head h = {.tokens = tokens, .dim = dim, .pitch = 3 * width, .y_pitch = width};
     h.slice_elems = attention_panel_rows(tokens) * SLICE;
@@ -34,12 +30,7 @@ static head head_at(size_t n, size_t tokens, size_t heads, size_t dim, float *sc
     h.scale = 1.0f / sqrtf((float)dim);
     h.qkv_at = image * tokens * h.pitch + which * dim;
     h.y_at = image * tokens * width + which * dim;
-    h.p = scratch + (size_t)omp_get_thread_num() * attention_head_elems(tokens, dim);
-    h.dp = h.p + attention_panel_elems(tokens, tokens);
-    h.panel = h.dp + attention_panel_elems(tokens, tokens);
-    h.packed = h.panel + attention_panel_elems(tokens, dim);
-    h.slice = h.packed + packed_b_elems(tokens, dim);
-    h.product = h.slice + packed_b_elems(dim, SLICE);
+    h.at = attention_head_layout(tokens, dim, memory);
     return h;
 }
 
@@ -48,16 +39,17 @@ static void multiply_scores(const head *h, float scale, const float *keys, const
                             float *to) {
     const sd_map scaling = {.kind = SD_MAP_SCALE, .scale = scale};
     const map_layout slices = {SLICE, h->slice_elems, SLICE};
-    map_values(&scaling, keys, h->pitch, (map_part){0, h->tokens, 0, h->dim}, h->panel, slices);
+    map_values(&scaling, keys, h->pitch, (map_part){0, h->tokens, 0, h->dim}, h->at.panel, slices);
     const size_t tail = h->dim % SLICE;
     for (size_t t = 0; tail && t < h->tokens; t++)
-        memset(h->panel + (h->dim_slices - 1) * h->slice_elems + t * SLICE + tail, 0, (SLICE - tail) * sizeof(float));
+        memset(h->at.panel + (h->dim_slices - 1) * h->slice_elems + t * SLICE + tail, 0,
+               (SLICE - tail) * sizeof(float));
     for (size_t s = 0; s < h->query_slices; s++, to += h->slice_elems) {
         const size_t first = s * SLICE, some = h->tokens - first < SLICE ? h->tokens - first : SLICE;
         if (some < SLICE)
             memset(to, 0, h->tokens * SLICE * sizeof(float));
-        pack_b(queries + first * queries_pitch, h->dim, some, 1, queries_pitch, 0, h->dim_slices * SLICE, h->slice);
-        panel_multiply_rows(h->panel, h->slice_elems, h->dim_slices, h->slice, some, h->tokens, to, SLICE);
+        pack_b(queries + first * queries_pitch, h->dim, some, 1, queries_pitch, 0, h->dim_slices * SLICE, h->at.slice);
+        panel_multiply_rows(h->at.panel, h->slice_elems, h->dim_slices, h->at.slice, some, h->tokens, to, SLICE);
     }
 }
 
@@ -85,9 +77,9 @@ static void softmax(size_t keys, float *score) {
 /* P = softmax(Q K^T / sqrt(dim)) */
 static void find_probabilities(const head *h, const float *qkv) {
     const float *queries = qkv + h->qkv_at, *keys = queries + h->y_pitch;
-    multiply_scores(h, h->scale, keys, queries, h->pitch, h->p);
+    multiply_scores(h, h->scale, keys, queries, h->pitch, h->at.p);
     for (size_t s = 0; s < h->query_slices; s++)
-        softmax(h->tokens, h->p + s * h->slice_elems);
+        softmax(h->tokens, h->at.p + s * h->slice_elems);
 }
 
 /* dS = P (dP - sum over keys of P dP) / sqrt(dim), in place of dP. */
@@ -106,45 +98,47 @@ static void softmax_backward(const head *h, const float *p, float *dp) {
 static void multiply_by_keys(const head *h, const float *scores, const float *b, float *to, size_t to_pitch) {
     for (size_t s = 0; s < h->query_slices; s++, scores += h->slice_elems) {
         const size_t first = s * SLICE, some = h->tokens - first < SLICE ? h->tokens - first : SLICE;
-        memset(h->product, 0, SLICE * h->dim * sizeof(float));
+        memset(h->at.product, 0, SLICE * h->dim * sizeof(float));
         panel_multiply_transposed(scores, h->slice_elems, SLICE, b, h->pitch, h->dim, h->dim, (int)h->tokens,
-                                  h->product);
+                                  h->at.product);
         for (size_t q = 0; q < some; q++)
-            memcpy(to + (first + q) * to_pitch, h->product + q * h->dim, h->dim * sizeof(float));
+            memcpy(to + (first + q) * to_pitch, h->at.product + q * h->dim, h->dim * sizeof(float));
     }
 }
 
 /* to[key] = sum over queries of scores[query, key] b[query], to having the pitch of qkv. */
 static void multiply_by_queries(const head *h, const float *scores, const float *b, size_t b_pitch, float *to) {
-    pack_b(b, h->tokens, h->dim, b_pitch, 1, 0, h->query_slices * SLICE, h->packed);
-    panel_multiply_rows(scores, h->slice_elems, h->query_slices, h->packed, h->dim, h->tokens, to, h->pitch);
+    pack_b(b, h->tokens, h->dim, b_pitch, 1, 0, h->query_slices * SLICE, h->at.packed);
+    panel_multiply_rows(scores, h->slice_elems, h->query_slices, h->at.packed, h->dim, h->tokens, to, h->pitch);
 }
 
 /* Y = P V */
 void SD_ISA_NAME(attention_forward)(int images, int tokens, int heads, int head_dim, const float *qkv, float *y,
-                                    float *scratch) {
-#pragma omp parallel for schedule(static)
+                                    sd_scratch scratch) {
+    const attention_scratch s = attention_layout((size_t)tokens, (size_t)head_dim, scratch);
+#pragma omp parallel for schedule(static) num_threads(scratch.threads)
     for (size_t n = 0; n < (size_t)images * (size_t)heads; n++) {
-        const head h = head_at(n, (size_t)tokens, (size_t)heads, (size_t)head_dim, scratch);
+        const head h = head_at(n, (size_t)tokens, (size_t)heads, (size_t)head_dim, own(&s.heads));
         find_probabilities(&h, qkv);
-        multiply_by_keys(&h, h.p, qkv + h.qkv_at + 2 * h.y_pitch, y + h.y_at, h.y_pitch);
+        multiply_by_keys(&h, h.at.p, qkv + h.qkv_at + 2 * h.y_pitch, y + h.y_at, h.y_pitch);
     }
 }
 
 /* dV = P^T dY;  dP = dY V^T;  dQ = dS K;  dK = dS^T Q. */
 void SD_ISA_NAME(attention_backward)(int images, int tokens, int heads, int head_dim, const float *qkv, const float *dy,
-                                     float *dqkv, float *scratch) {
-#pragma omp parallel for schedule(static)
+                                     float *dqkv, sd_scratch scratch) {
+    const attention_scratch s = attention_layout((size_t)tokens, (size_t)head_dim, scratch);
+#pragma omp parallel for schedule(static) num_threads(scratch.threads)
     for (size_t n = 0; n < (size_t)images * (size_t)heads; n++) {
-        const head h = head_at(n, (size_t)tokens, (size_t)heads, (size_t)head_dim, scratch);
+        const head h = head_at(n, (size_t)tokens, (size_t)heads, (size_t)head_dim, own(&s.heads));
         const float *q = qkv + h.qkv_at, *k = q + h.y_pitch, *v = k + h.y_pitch, *dout = dy + h.y_at;
         float *dq = dqkv + h.qkv_at, *dk = dq + h.y_pitch, *dv = dk + h.y_pitch;
         find_probabilities(&h, qkv);
-        multiply_by_queries(&h, h.p, dout, h.y_pitch, dv);
-        multiply_scores(&h, 1.0f, v, dout, h.y_pitch, h.dp);
+        multiply_by_queries(&h, h.at.p, dout, h.y_pitch, dv);
+        multiply_scores(&h, 1.0f, v, dout, h.y_pitch, h.at.dp);
         for (size_t s = 0; s < h.query_slices; s++)
-            softmax_backward(&h, h.p + s * h.slice_elems, h.dp + s * h.slice_elems);
-        multiply_by_keys(&h, h.dp, k, dq, h.pitch);
-        multiply_by_queries(&h, h.dp, q, h.pitch, dk);
+            softmax_backward(&h, h.at.p + s * h.slice_elems, h.at.dp + s * h.slice_elems);
+        multiply_by_keys(&h, h.at.dp, k, dq, h.pitch);
+        multiply_by_queries(&h, h.at.dp, q, h.pitch, dk);
     }
 }

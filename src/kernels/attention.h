@@ -1,4 +1,4 @@
-/* Private to kernels/: the working memory of one head, for all instruction sets. */
+/* Private to kernels/: the working memory of the attention kernels, which work head by head, for all instruction sets. */
 #ifndef SDTRAIN_KERNELS_ATTENTION_H
 #define SDTRAIN_KERNELS_ATTENTION_H
 
@@ -12,10 +12,47 @@ static inline size_t attention_panel_elems(size_t tokens, size_t columns) {
     return panel_slices(columns) * SLICE * attention_panel_rows(tokens);
 }
 
-/* Floats of one head's scratch: two panels of scores, one of a token matrix, two packed right-hand matrices, a product. */
-static inline size_t attention_head_elems(size_t tokens, size_t dim) {
-    return 2 * attention_panel_elems(tokens, tokens) + attention_panel_elems(tokens, dim) +
-           packed_b_elems(tokens, dim) + packed_b_elems(dim, SLICE) + SLICE * dim;
+/* What one head needs while a thread works on it. */
+typedef struct attention_head {
+    float *p, *dp;         /* [slice of queries][key][16] */
+    float *panel;          /* a left-hand matrix [token, dim] */
+    float *packed, *slice; /* right-hand matrices: [token, dim]; [dim, 16 tokens] */
+    float *product;        /* [16 tokens, dim] */
+    size_t elems;
+} attention_head;
+
+static inline attention_head attention_head_layout(size_t tokens, size_t dim, float *memory) {
+    scratch_cursor cursor = {.scratch.memory = memory};
+    attention_head h;
+    h.p = take(&cursor, attention_panel_elems(tokens, tokens));
+    h.dp = take(&cursor, attention_panel_elems(tokens, tokens));
+    h.panel = take(&cursor, attention_panel_elems(tokens, dim));
+    h.packed = take(&cursor, packed_b_elems(tokens, dim));
+    h.slice = take(&cursor, packed_b_elems(dim, SLICE));
+    h.product = take(&cursor, SLICE * dim);
+    h.elems = cursor.elems;
+    return h;
+}
+
+typedef struct attention_scratch {
+    per_thread heads; /* an attention_head; in attention_ref.c p and dp: [2, tokens, tokens] */
+    size_t elems;
+} attention_scratch;
+
+static inline attention_scratch attention_layout(size_t tokens, size_t dim, sd_scratch scratch) {
+    scratch_cursor cursor = {.scratch = scratch};
+    attention_scratch s;
+    s.heads = take_per_thread(&cursor, attention_head_layout(tokens, dim, NULL).elems);
+    s.elems = cursor.elems;
+    return s;
+}
+
+static inline attention_scratch attention_reference_layout(size_t tokens, sd_scratch scratch) {
+    scratch_cursor cursor = {.scratch = scratch};
+    attention_scratch s;
+    s.heads = take_per_thread(&cursor, 2 * tokens * tokens);
+    s.elems = cursor.elems;
+    return s;
 }
 
 #endif

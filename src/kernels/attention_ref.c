@@ -1,8 +1,6 @@
 /* Attention as its equations read, head by head. */
 #include "attention.h"
 
-#include <omp.h>
-
 #include "isa.h"
 #include "vector_math.h"
 
@@ -23,14 +21,15 @@ static void softmax_rows(size_t rows, size_t n, float *x) {
 
 /* One head: P = softmax(Q K^T / sqrt(hd)), Y = P V. */
 void SD_ISA_NAME(attention_forward)(int images, int tokens, int heads, int head_dim, const float *qkv, float *y,
-                                    float *scratch) {
+                                    sd_scratch scratch) {
     const size_t t = (size_t)tokens, hd = (size_t)head_dim, d = (size_t)heads * hd;
     const float scale = 1.0f / sqrtf((float)head_dim);
-#pragma omp parallel for schedule(static)
+    const attention_scratch s = attention_reference_layout(t, scratch);
+#pragma omp parallel for schedule(static) num_threads(scratch.threads)
     for (size_t n = 0; n < (size_t)images * (size_t)heads; n++) {
         size_t image = n / (size_t)heads, head = n % (size_t)heads;
         const float *q = qkv + image * t * 3 * d + head * hd, *k = q + d, *v = k + d;
-        float *p = scratch + (size_t)omp_get_thread_num() * attention_head_elems(t, hd);
+        float *p = own(&s.heads);
         sd_gemm(false, true, t, t, hd, scale, q, 3 * d, k, 3 * d, 0.0f, p, t);
         softmax_rows(t, t, p);
         sd_gemm(false, false, t, hd, t, 1.0f, p, t, v, 3 * d, 0.0f, y + image * t * d + head * hd, d);
@@ -39,16 +38,17 @@ void SD_ISA_NAME(attention_forward)(int images, int tokens, int heads, int head_
 
 /* dP = dY V^T;  dS = P (dP - rowsum(dP P));  dQ = dS K / sqrt(hd);  dK = dS^T Q / sqrt(hd);  dV = P^T dY. */
 void SD_ISA_NAME(attention_backward)(int images, int tokens, int heads, int head_dim, const float *qkv, const float *dy,
-                                     float *dqkv, float *scratch) {
+                                     float *dqkv, sd_scratch scratch) {
     const size_t t = (size_t)tokens, hd = (size_t)head_dim, d = (size_t)heads * hd;
     const float scale = 1.0f / sqrtf((float)head_dim);
-#pragma omp parallel for schedule(static)
+    const attention_scratch s = attention_reference_layout(t, scratch);
+#pragma omp parallel for schedule(static) num_threads(scratch.threads)
     for (size_t n = 0; n < (size_t)images * (size_t)heads; n++) {
         size_t image = n / (size_t)heads, head = n % (size_t)heads, at = image * t * 3 * d + head * hd;
         const float *q = qkv + at, *k = q + d, *v = k + d;
         const float *dout = dy + image * t * d + head * hd;
         float *dq = dqkv + at, *dk = dq + d, *dv = dk + d;
-        float *p = scratch + (size_t)omp_get_thread_num() * attention_head_elems(t, hd), *dp = p + t * t;
+        float *p = own(&s.heads), *dp = p + t * t;
         sd_gemm(false, true, t, t, hd, scale, q, 3 * d, k, 3 * d, 0.0f, p, t);
         softmax_rows(t, t, p);
         sd_gemm(true, false, t, hd, t, 1.0f, p, t, dout, d, 0.0f, dv, 3 * d);

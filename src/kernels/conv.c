@@ -2,7 +2,7 @@
 #include "conv.h"
 
 void SD_ISA_NAME(conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
-                                 const sd_epilogue *epilogue, float *scratch) {
+                                 const sd_epilogue *epilogue, sd_scratch scratch) {
     const conv3x3 small = conv3x3_forward(conv, w);
     switch (conv_choose(conv)) {
     case CONV_WINOGRAD:
@@ -19,7 +19,7 @@ void SD_ISA_NAME(conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, con
 }
 
 void SD_ISA_NAME(conv2d_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
-                                  float *dw, float *dx, const sd_epilogue *epilogue, float *scratch) {
+                                  float *dw, float *dx, const sd_epilogue *epilogue, sd_scratch scratch) {
     switch (conv_choose(conv)) {
     case CONV_WINOGRAD:
         conv_winograd_backward(conv, x, dy, w, dw, dx, epilogue, scratch);

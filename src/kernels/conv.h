@@ -31,9 +31,6 @@ typedef struct conv_share {
 } conv_share;
 conv_share conv_share_of(int n);
 
-/* The calling thread's number in its team. */
-int conv_thread(void);
-
 /* ---- panels ---- */
 
 enum {
@@ -141,27 +138,22 @@ static inline size_t band_pixels(const band_plan *p, const band_piece *at) {
     return (size_t)at->images * (size_t)at->rows * (size_t)p->w;
 }
 
-/* Floats of scratch of each algorithm, for both passes. */
-size_t conv_panels_scratch_elems(const sd_conv2d *conv);
-size_t conv_pointwise_scratch_elems(const sd_conv2d *conv);
-size_t conv_rows_scratch_elems(const sd_conv2d *conv);
-size_t conv_winograd_scratch_elems(const sd_conv2d *conv);
-
 void conv_panels_forward(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
-                         const sd_epilogue *epilogue, float *scratch);
+                         const sd_epilogue *epilogue, sd_scratch scratch);
 void conv_panels_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
-                          float *dx, const sd_epilogue *epilogue, float *scratch);
+                          float *dx, const sd_epilogue *epilogue, sd_scratch scratch);
 
 void conv_pointwise_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w,
-                             float *dw, float *dx, const sd_epilogue *epilogue, float *scratch);
+                             float *dw, float *dx, const sd_epilogue *epilogue, sd_scratch scratch);
 
-void conv_rows_forward(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue, float *scratch);
+void conv_rows_forward(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
+                       sd_scratch scratch);
 void conv_rows_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
-                        float *dx, const sd_epilogue *epilogue, float *scratch);
+                        float *dx, const sd_epilogue *epilogue, sd_scratch scratch);
 
 void conv_winograd_forward(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
-                           float *scratch);
+                           sd_scratch scratch);
 void conv_winograd_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
-                            float *dx, const sd_epilogue *epilogue, float *scratch);
+                            float *dx, const sd_epilogue *epilogue, sd_scratch scratch);
 
 #endif

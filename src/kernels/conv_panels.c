@@ -10,7 +10,7 @@
  */
 #include <string.h>
 
-#include "conv.h"
+#include "conv_layout.h"
 #include "operand.h"
 #include "tile.h"
 
@@ -116,54 +116,50 @@ static void pack_panel(const gather *g, const sd_operand *x, size_t first, int c
     }
 }
 
-/* out[pixel] = A[pixel] B for all pixels of the grid, B packed. partials NULL: the epilogue is left to the caller. */
-static void gather_multiply(const gather *g, const sd_operand *in, const float *packed, size_t columns, float *out,
-                            const scatter *to, const sd_epilogue *epilogue, float *partials, float *panels) {
+/* out[pixel] = A[pixel] B for all pixels of the grid, B packed. epilogue may be NULL. */
+static void gather_multiply(const gather *g, const sd_operand *in, size_t columns, float *out, const scatter *to,
+                            const sd_epilogue *epilogue, const product_scratch *s, int threads) {
     const size_t rows = (size_t)g->taps * (size_t)g->in_c;
     const size_t pixels = (size_t)g->images * (size_t)g->grid_h * (size_t)g->grid_w;
     const int slices = (int)panel_slices(rows);
     const panel_cut cut = conv_cut_panels(rows, columns, pixels);
-    const size_t slice_elems = (size_t)cut.pixels * SLICE, panel_elems = (size_t)cut.slices * slice_elems;
+    const size_t slice_elems = (size_t)cut.pixels * SLICE;
     const size_t n_panels = (pixels + (size_t)cut.pixels - 1) / (size_t)cut.pixels;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(threads)
     for (size_t n = 0; n < n_panels; n++) {
         const size_t first = n * (size_t)cut.pixels;
         const int count = pixels - first < (size_t)cut.pixels ? (int)(pixels - first) : cut.pixels;
-        float *panel = panels + (size_t)conv_thread() * (panel_elems + conv_room_elems(rows, g->in_c));
+        float *panel = own(&s->panels), *room = own(&s->rooms);
         size_t offset[MAX_PANEL_PIXELS];
         scatter_offsets(g, to, first, count, columns, offset);
         for (int slice = 0; slice < slices; slice += cut.slices) {
             const int end = slices - slice < cut.slices ? slices : slice + cut.slices;
-            pack_panel(g, in, first, count, cut.pixels, slice, end, panel, panel + panel_elems);
-            panel_multiply_chunk(panel, slice_elems, end - slice, packed, slice, slices, columns, count, offset, out);
+            pack_panel(g, in, first, count, cut.pixels, slice, end, panel, room);
+            panel_multiply_chunk(panel, slice_elems, end - slice, s->packed, slice, slices, columns, count, offset,
+                                 out);
         }
-        if (partials)
-            finish_piece(epilogue, first, (size_t)count, (int)columns, out, n, partials);
+        finish_piece(epilogue, first, (size_t)count, (int)columns, out, n, s->partials);
     }
-    if (partials)
-        fold_pieces(epilogue, n_panels, (int)columns, partials);
+    fold_pieces(epilogue, n_panels, (int)columns, s->partials);
 }
 
 void conv_panels_forward(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
-                         const sd_epilogue *epilogue, float *scratch) {
+                         const sd_epilogue *epilogue, sd_scratch scratch) {
+    const product_scratch s = conv_forward_product_layout(conv, scratch);
     const size_t k = (size_t)conv->k;
     gather g;
     scatter to;
     gather_for_forward(conv, &g, &to);
-    const size_t rows = (size_t)g.taps * (size_t)g.in_c,
-                 pixels = (size_t)g.images * (size_t)g.grid_h * (size_t)g.grid_w;
-    float *packed = scratch, *partials = packed + packed_b_elems(rows, k);
-    float *panels = partials + (pixels / MIN_PANEL_PIXELS + 1) * partial_elems(conv->k);
-    pack_b(w, rows, k, k, 1, 0, panel_slices(rows) * SLICE, packed);
-    gather_multiply(&g, x, packed, k, y, &to, epilogue, partials, panels);
+    const size_t rows = (size_t)g.taps * (size_t)g.in_c;
+    pack_b(w, rows, k, k, 1, 0, panel_slices(rows) * SLICE, s.packed);
+    gather_multiply(&g, x, k, y, &to, epilogue, &s, scratch.threads);
 }
 
 static void backward_data(const sd_conv2d *conv, const sd_operand *dy, const float *w, float *dx,
-                          const sd_epilogue *epilogue, float *scratch) {
+                          const sd_epilogue *epilogue, sd_scratch scratch) {
+    const product_scratch s = conv_backward_product_layout(conv, scratch);
     const size_t c = (size_t)conv->c, k = (size_t)conv->k;
     const size_t pixels = (size_t)conv->images * (size_t)conv->h * (size_t)conv->w;
-    float *packed = scratch, *partials = packed + packed_b_elems((size_t)conv->r * (size_t)conv->s * k, c);
-    float *panels = partials + (pixels / MIN_PANEL_PIXELS + 1) * partial_elems(conv->c);
     for (int phase = 0; phase < conv->stride * conv->stride; phase++) {
         gather g;
         scatter to;
@@ -177,8 +173,8 @@ static void backward_data(const sd_conv2d *conv, const sd_operand *dy, const flo
         }
         const size_t rows = (size_t)g.taps * k;
         for (size_t t = 0; t < (size_t)g.taps; t++) /* B[tap * k][c] = w[tap][c][k] */
-            pack_b(w + (size_t)tap[t] * c * k, k, c, 1, k, t * k, panel_slices(rows) * SLICE, packed);
-        gather_multiply(&g, dy, packed, c, dx, &to, epilogue, conv->stride == 1 ? partials : NULL, panels);
+            pack_b(w + (size_t)tap[t] * c * k, k, c, 1, k, t * k, panel_slices(rows) * SLICE, s.packed);
+        gather_multiply(&g, dy, c, dx, &to, conv->stride == 1 ? epilogue : NULL, &s, scratch.threads);
     }
     if (epilogue && conv->stride > 1) /* the phases lie between each other */
         SD_ISA_NAME(finish)(pixels, conv->c, dx, epilogue, scratch);
@@ -186,11 +182,10 @@ static void backward_data(const sd_conv2d *conv, const sd_operand *dy, const flo
 
 /* dw[row, o] += sum over pixels of a panel, for some slices of rows and the columns of `gradient` [pixel][columns]. */
 static void add_weights(const gather *g, const sd_operand *x, size_t first, int count, int slice0, int slice1,
-                        const float *gradient, size_t columns, float *panel, float *dw, size_t k) {
+                        const float *gradient, size_t columns, float *panel, float *room, float *dw, size_t k) {
     const size_t rows = (size_t)g->taps * (size_t)g->in_c, row0 = (size_t)slice0 * SLICE;
     const size_t block_rows = ((size_t)slice1 * SLICE < rows ? (size_t)slice1 * SLICE : rows) - row0;
-    pack_panel(g, x, first, count, WEIGHT_PANEL_PIXELS, slice0, slice1, panel,
-               panel + WEIGHT_BLOCK_SLICES * SLICE * WEIGHT_PANEL_PIXELS);
+    pack_panel(g, x, first, count, WEIGHT_PANEL_PIXELS, slice0, slice1, panel, room);
     panel_multiply_transposed(panel, WEIGHT_PANEL_PIXELS * SLICE, block_rows, gradient, columns, columns, k, count,
                               dw + row0 * k);
 }
@@ -198,19 +193,18 @@ static void add_weights(const gather *g, const sd_operand *x, size_t first, int 
 /* The threads evaluate a part of dy together; then each multiplies the slices of x it owns, so each value of dw is summed by one
  * thread, panel by panel, in order. */
 static void backward_weights(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, float *dw,
-                             float *scratch) {
+                             sd_scratch scratch) {
+    const weights_scratch s = conv_weights_layout(conv, scratch);
     gather g;
     scatter to;
     gather_for_forward(conv, &g, &to);
     const size_t k = (size_t)conv->k, rows = (size_t)g.taps * (size_t)g.in_c;
     const size_t pixels = (size_t)g.images * (size_t)g.grid_h * (size_t)g.grid_w;
-    const size_t panel_elems = WEIGHT_BLOCK_SLICES * SLICE * WEIGHT_PANEL_PIXELS + conv_room_elems(rows, g.in_c);
-    float *gradient = scratch, *panels = scratch + WEIGHT_PANEL_PIXELS * WEIGHT_COLUMNS;
     memset(dw, 0, rows * k * sizeof(float));
-#pragma omp parallel
+#pragma omp parallel num_threads(scratch.threads)
     {
         const conv_share mine = conv_share_of((int)panel_slices(rows));
-        float *panel = panels + (size_t)conv_thread() * panel_elems;
+        float *panel = own(&s.panels), *room = own(&s.rooms);
         for (size_t column = 0; column < k; column += WEIGHT_COLUMNS)
             for (size_t first = 0; first < pixels; first += WEIGHT_PANEL_PIXELS) {
                 const size_t columns = k - column < WEIGHT_COLUMNS ? k - column : WEIGHT_COLUMNS;
@@ -219,18 +213,18 @@ static void backward_weights(const sd_conv2d *conv, const sd_operand *x, const s
                 for (int p = 0; p < count; p += EVALUATED_PIXELS)
                     evaluate_block(dy, first + (size_t)p,
                                    (size_t)(count - p < EVALUATED_PIXELS ? count - p : EVALUATED_PIXELS), k, column,
-                                   columns, gradient + (size_t)p * columns);
+                                   columns, s.gradient + (size_t)p * columns);
                 for (int slice = mine.begin; slice < mine.end; slice += WEIGHT_BLOCK_SLICES)
                     add_weights(&g, x, first, count, slice,
                                 mine.end - slice < WEIGHT_BLOCK_SLICES ? mine.end : slice + WEIGHT_BLOCK_SLICES,
-                                gradient, columns, panel, dw + column, k);
+                                s.gradient, columns, panel, room, dw + column, k);
 #pragma omp barrier
             }
     }
 }
 
 void conv_panels_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
-                          float *dx, const sd_epilogue *epilogue, float *scratch) {
+                          float *dx, const sd_epilogue *epilogue, sd_scratch scratch) {
     backward_weights(conv, x, dy, dw, scratch);
     if (dx)
         backward_data(conv, dy, w, dx, epilogue, scratch);

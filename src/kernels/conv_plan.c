@@ -8,14 +8,10 @@ int sd_conv2d_out_h(const sd_conv2d *conv) { return (conv->h + 2 * conv->pad - c
 
 int sd_conv2d_out_w(const sd_conv2d *conv) { return (conv->w + 2 * conv->pad - conv->s) / conv->stride + 1; }
 
-int conv_thread(void) { return omp_get_thread_num(); }
-
 conv_share conv_share_of(int n) {
     const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
     return (conv_share){(int)((long long)n * thread / threads), (int)((long long)n * (thread + 1) / threads)};
 }
-
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 /* ---- the choice ---- */
 
@@ -53,29 +49,6 @@ conv_algorithm conv_choose(const sd_conv2d *conv) {
                    conv->w >= MIN_ROWS_WIDTH && conv->h >= 2
                ? CONV_ROWS
                : CONV_PANELS;
-}
-
-static size_t algorithm_scratch_elems(const sd_conv2d *conv) {
-    switch (conv_choose(conv)) {
-    case CONV_WINOGRAD:
-        return conv_winograd_scratch_elems(conv);
-    case CONV_ROWS:
-        return conv_rows_scratch_elems(conv);
-    case CONV_POINTWISE:
-        return larger(conv_pointwise_scratch_elems(conv), conv_panels_scratch_elems(conv));
-    case CONV_PANELS:
-        break;
-    }
-    return conv_panels_scratch_elems(conv);
-}
-
-size_t sd_conv2d_scratch_elems(const sd_conv2d *conv) {
-    const size_t images = (size_t)conv->images, in = images * (size_t)conv->h * (size_t)conv->w;
-    const size_t out = images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
-    const size_t epilogues = larger(sd_norm_scratch_elems(in, conv->c), sd_norm_scratch_elems(out, conv->k));
-    sd_conv2d direct = *conv; /* what a smaller batch may take */
-    direct.direct = true;
-    return larger(larger(algorithm_scratch_elems(conv), algorithm_scratch_elems(&direct)), epilogues);
 }
 
 conv3x3 conv3x3_forward(const sd_conv2d *conv, const float *w) {
@@ -133,16 +106,6 @@ band_piece band_piece_at(const band_plan *p, long n) {
     return (band_piece){(int)(n / p->pieces_per_image), 1, row, p->h - row < p->rows ? p->h - row : p->rows};
 }
 
-size_t conv_rows_scratch_elems(const sd_conv2d *conv) {
-    const size_t threads = (size_t)omp_get_max_threads(), c = (size_t)conv->c, k = (size_t)conv->k;
-    const size_t weights = 9 * c * k, weights_bytes = weights * sizeof(float);
-    const band_plan forward = band_plan_of(conv->images, conv->h, conv->w, conv->c, weights_bytes);
-    const band_plan backward = band_plan_of(conv->images, conv->h, conv->w, conv->c + conv->k, weights_bytes);
-    return weights +
-           larger((size_t)forward.pieces * partial_elems(conv->k) + threads * (c / SLICE) * forward.slice_elems,
-                  (size_t)backward.pieces * partial_elems(conv->c) + (c + k) / SLICE * backward.slice_elems);
-}
-
 /* ---- panels ---- */
 
 enum {
@@ -165,40 +128,10 @@ panel_cut conv_cut_panels(size_t rows, size_t columns, size_t pixels) {
                        slices};
 }
 
-/* Of a product whose result is [pixels, columns], rows being taps * channels, or a part of the taps (a phase). */
-static size_t product_elems(size_t pixels, size_t taps, int channels, int columns) {
-    const size_t rows = taps * (size_t)channels;
-    size_t panel = 0;
-    for (size_t t = 1; t <= taps; t++) { /* any number of pixels up to these */
-        const panel_cut cut = conv_cut_panels(t * (size_t)channels, (size_t)columns, MAX_PANEL_PIXELS);
-        panel = larger(panel, (size_t)cut.pixels * (size_t)cut.slices * SLICE);
-    }
-    return packed_b_elems(rows, (size_t)columns) + (pixels / MIN_PANEL_PIXELS + 1) * partial_elems(columns) +
-           (size_t)omp_get_max_threads() * (panel + conv_room_elems(rows, channels));
-}
-
-size_t conv_panels_scratch_elems(const sd_conv2d *conv) {
-    const size_t taps = (size_t)conv->r * (size_t)conv->s, images = (size_t)conv->images;
-    const size_t pixels_out = images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
-    const size_t pixels_in = images * (size_t)conv->h * (size_t)conv->w;
-    const size_t weights = WEIGHT_PANEL_PIXELS * WEIGHT_COLUMNS +
-                           (size_t)omp_get_max_threads() * (WEIGHT_PANEL_PIXELS * WEIGHT_BLOCK_SLICES * SLICE +
-                                                            conv_room_elems(taps * (size_t)conv->c, conv->c));
-    return larger(weights, larger(product_elems(pixels_out, taps, conv->c, conv->k),
-                                  product_elems(pixels_in, taps, conv->k, conv->c)));
-}
-
 size_t conv_pointwise_pixels(const sd_conv2d *conv) {
     const size_t pixel_bytes = ((size_t)conv->c + 2 * (size_t)conv->k) * sizeof(float);
     const size_t fit = POINTWISE_BYTES / pixel_bytes / MIN_PANEL_PIXELS * MIN_PANEL_PIXELS;
     return fit < MIN_PANEL_PIXELS ? MIN_PANEL_PIXELS : fit > MAX_PANEL_PIXELS ? MAX_PANEL_PIXELS : fit;
-}
-
-size_t conv_pointwise_scratch_elems(const sd_conv2d *conv) {
-    const size_t pixels = (size_t)conv->images * (size_t)conv->h * (size_t)conv->w;
-    const size_t panel_pixels = conv_pointwise_pixels(conv);
-    return packed_b_elems((size_t)conv->k, (size_t)conv->c) + panel_pixels * ((size_t)conv->c + 2 * (size_t)conv->k) +
-           (pixels / panel_pixels + 1) * partial_elems(conv->c);
 }
 
 /* A 1x1 convolution of stride 1 sees all pixels as one long row. */

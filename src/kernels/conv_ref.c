@@ -63,7 +63,7 @@ static void visit_weights(const sd_conv2d *conv, cursor at, const sd_operand *x,
 static size_t elems(int a, int b, int c, int d) { return (size_t)a * (size_t)b * (size_t)c * (size_t)d; }
 
 void conv2d_forward_ref(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
-                        const sd_epilogue *epilogue, float *scratch) {
+                        const sd_epilogue *epilogue, sd_scratch scratch) {
     const size_t rows = elems(conv->images, sd_conv2d_out_h(conv), sd_conv2d_out_w(conv), 1);
     memset(y, 0, rows * (size_t)conv->k * sizeof(float));
     for_each_tap(conv, visit_forward, x, NULL, w, y);
@@ -72,7 +72,7 @@ void conv2d_forward_ref(const sd_conv2d *conv, const sd_operand *x, const float 
 }
 
 void conv2d_backward_ref(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
-                         float *dx, const sd_epilogue *epilogue, float *scratch) {
+                         float *dx, const sd_epilogue *epilogue, sd_scratch scratch) {
     const size_t rows = elems(conv->images, conv->h, conv->w, 1);
     memset(dw, 0, elems(conv->r, conv->s, conv->c, conv->k) * sizeof(float));
     for_each_tap(conv, visit_weights, x, dy, NULL, dw);

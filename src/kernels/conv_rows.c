@@ -3,7 +3,7 @@
 #include <limits.h>
 #include <string.h>
 
-#include "conv.h"
+#include "conv_layout.h"
 #include "tile.h"
 
 enum { TAPS = 3 };
@@ -149,23 +149,21 @@ static void multiply_piece(const band_plan *p, const band_piece *at, const tile_
 }
 
 void conv_rows_forward(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
-                       float *scratch) {
-    const size_t weight_elems = TAPS * TAPS * (size_t)conv->in * (size_t)conv->out;
-    const band_plan p = band_plan_of(conv->images, conv->h, conv->w, conv->in, weight_elems * sizeof(float));
+                       sd_scratch scratch) {
+    const rows_forward_scratch s = conv_rows_forward_layout(conv, scratch);
+    const band_plan p = s.plan;
     const tile_choice tile_of = choose_tile(conv->w);
-    float *weights = scratch, *partials = weights + weight_elems;
-    float *bands = partials + (size_t)p.pieces * partial_elems(conv->out);
-    pack_weights(conv, weights);
-#pragma omp parallel for schedule(static)
+    pack_weights(conv, s.weights);
+#pragma omp parallel for schedule(static) num_threads(scratch.threads)
     for (long n = 0; n < p.pieces; n++) {
         const band_piece at = band_piece_at(&p, n);
-        float *band = bands + (size_t)conv_thread() * (size_t)(conv->in / SLICE) * p.slice_elems;
+        float *band = own(&s.bands);
         pack_piece(&p, &at, x, conv->in, 0, conv->in / SLICE, band);
         for (int group = 0; group < conv->out / VL; group++)
-            multiply_piece(&p, &at, &tile_of, conv, band, weights, group, y);
-        finish_piece(epilogue, band_first_pixel(&p, &at), band_pixels(&p, &at), conv->out, y, (size_t)n, partials);
+            multiply_piece(&p, &at, &tile_of, conv, band, s.weights, group, y);
+        finish_piece(epilogue, band_first_pixel(&p, &at), band_pixels(&p, &at), conv->out, y, (size_t)n, s.partials);
     }
-    fold_pieces(epilogue, (size_t)p.pieces, conv->out, partials);
+    fold_pieces(epilogue, (size_t)p.pieces, conv->out, s.partials);
 }
 
 /* ---- backward ---- */
@@ -227,40 +225,37 @@ static void add_weights(const band_plan *p, const band_piece *at, const sd_conv2
 
 /* The threads share a piece, so that each value of dw is summed by one of them at a time, piece by piece, in order. */
 void conv_rows_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
-                        float *dx, const sd_epilogue *epilogue, float *scratch) {
+                        float *dx, const sd_epilogue *epilogue, sd_scratch scratch) {
     const conv3x3 data = conv3x3_backward_data(conv, w);
-    const size_t weight_elems = TAPS * TAPS * (size_t)conv->c * (size_t)conv->k;
-    const band_plan p = band_plan_of(conv->images, conv->h, conv->w, conv->c + conv->k, weight_elems * sizeof(float));
+    const rows_backward_scratch s = conv_rows_backward_layout(conv, scratch);
+    const band_plan p = s.plan;
     const tile_choice tile_of = choose_tile(conv->w);
     const int x_slices = conv->c / SLICE, dy_slices = conv->k / SLICE;
-    float *weights = scratch, *partials = weights + weight_elems;
-    float *x_band = partials + (size_t)p.pieces * partial_elems(conv->c);
-    float *dy_band = x_band + (size_t)x_slices * p.slice_elems;
     if (dx)
-        pack_weights(&data, weights);
-    memset(dw, 0, weight_elems * sizeof(float));
-#pragma omp parallel
+        pack_weights(&data, s.weights);
+    memset(dw, 0, TAPS * TAPS * (size_t)conv->c * (size_t)conv->k * sizeof(float));
+#pragma omp parallel num_threads(scratch.threads)
     for (long n = 0; n < p.pieces; n++) {
         const band_piece at = band_piece_at(&p, n);
         const conv_share x_mine = conv_share_of(x_slices), dy_mine = conv_share_of(dy_slices);
         if (x_mine.begin < x_mine.end)
             pack_piece(&p, &at, x, conv->c, x_mine.begin, x_mine.end - x_mine.begin,
-                       x_band + (size_t)x_mine.begin * p.slice_elems);
+                       s.x_band + (size_t)x_mine.begin * p.slice_elems);
         if (dy_mine.begin < dy_mine.end)
             pack_piece(&p, &at, dy, conv->k, dy_mine.begin, dy_mine.end - dy_mine.begin,
-                       dy_band + (size_t)dy_mine.begin * p.slice_elems);
+                       s.dy_band + (size_t)dy_mine.begin * p.slice_elems);
 #pragma omp barrier
 #pragma omp for schedule(static) nowait
         for (int unit = 0; unit < conv->c / LANES * TAPS; unit++)
-            add_weights(&p, &at, conv, x_band, dy_band, (size_t)(unit / TAPS) * LANES, (size_t)(unit % TAPS), dw);
+            add_weights(&p, &at, conv, s.x_band, s.dy_band, (size_t)(unit / TAPS) * LANES, (size_t)(unit % TAPS), dw);
 #pragma omp for schedule(static)
         for (int group = 0; group < (dx ? conv->c / VL : 0); group++)
-            multiply_piece(&p, &at, &tile_of, &data, dy_band, weights, group, dx);
+            multiply_piece(&p, &at, &tile_of, &data, s.dy_band, s.weights, group, dx);
         if (dx) {
 #pragma omp single
-            finish_piece(epilogue, band_first_pixel(&p, &at), band_pixels(&p, &at), conv->c, dx, (size_t)n, partials);
+            finish_piece(epilogue, band_first_pixel(&p, &at), band_pixels(&p, &at), conv->c, dx, (size_t)n, s.partials);
         }
     }
     if (dx)
-        fold_pieces(epilogue, (size_t)p.pieces, conv->c, partials);
+        fold_pieces(epilogue, (size_t)p.pieces, conv->c, s.partials);
 }

@@ -6,8 +6,7 @@
  */
 #include <string.h>
 
-#include "conv.h"
-#include "winograd.h"
+#include "conv_layout.h"
 #include "winograd_transforms.h"
 
 /* Tile rows of the block that begins with tile row `first`. */
@@ -78,9 +77,9 @@ static void transform_input_rows(const winograd_plan *p, const sd_operand *x, lo
 /* ---- forward, and backward data ---- */
 
 /* U[point], packed as pack_b() does; plain: [3, 3, in, out]. */
-static void transform_filters(const conv3x3 *conv, const float *plain, float *u) {
+static void transform_filters(const conv3x3 *conv, const float *plain, float *u, int threads) {
     const size_t in = (size_t)conv->in, out = (size_t)conv->out, point_elems = packed_b_elems(in, out);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(threads)
     for (size_t i = 0; i < in; i++)
         for (size_t o = 0; o < out; o += VL) {
             const size_t group = o / WIDE * WIDE, width = out - group > VL ? WIDE : VL;
@@ -106,10 +105,10 @@ static void transform_filters(const conv3x3 *conv, const float *plain, float *u)
 }
 
 /* plain[tap][i][o] of weights that are turned and transposed. */
-static void turn_weights(const conv3x3 *conv, float *plain) {
+static void turn_weights(const conv3x3 *conv, float *plain, int threads) {
     enum { BLOCK = 16 };
     const size_t in = (size_t)conv->in, out = (size_t)conv->out;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(threads)
     for (int tap = 0; tap < 9; tap++) {
         const float *from = conv3x3_tap(conv, tap);
         float *to = plain + (size_t)tap * in * out;
@@ -173,30 +172,29 @@ static void multiply_point(const winograd_plan *p, size_t point, const float *v,
 }
 
 /* U of all points; plain: room for the weights. */
-static void prepare_filters(const conv3x3 *conv, float *plain, float *u) {
+static void prepare_filters(const conv3x3 *conv, float *plain, float *u, int threads) {
     if (conv->turned)
-        turn_weights(conv, plain);
-    transform_filters(conv, conv->turned ? plain : conv->weights, u);
+        turn_weights(conv, plain, threads);
+    transform_filters(conv, conv->turned ? plain : conv->weights, u, threads);
 }
 
 void conv_winograd_forward(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
-                           float *scratch) {
-    const winograd_plan p = winograd_plan_of(conv->images, conv->h, conv->w, conv->in, conv->out);
-    float *u = scratch, *partials = u + WINOGRAD_POINTS * packed_b_elems((size_t)conv->in, (size_t)conv->out);
-    float *blocks = partials + (size_t)p.tile_rows * partial_elems(conv->out);
-    prepare_filters(conv, NULL, u);
-#pragma omp parallel for schedule(static)
+                           sd_scratch scratch) {
+    const winograd_forward_scratch s = conv_winograd_forward_layout(conv, scratch);
+    const winograd_plan p = s.plan;
+    prepare_filters(conv, NULL, s.u, scratch.threads);
+#pragma omp parallel for schedule(static) num_threads(scratch.threads)
     for (long n = 0; n < p.blocks; n++) {
-        float *v = blocks + (size_t)conv_thread() * p.block_elems, *m = v + p.v_elems, *band = m + p.m_elems;
+        const winograd_block b = winograd_block_layout(&p, own(&s.blocks));
         const long first = n * p.block_rows;
         const int rows = block_rows(&p, first);
-        transform_input_rows(&p, x, first, 0, rows, band, v);
+        transform_input_rows(&p, x, first, 0, rows, b.band, b.v);
         for (size_t point = 0; point < WINOGRAD_POINTS; point++)
-            multiply_point(&p, point, v, u, rows * p.tiles_w, m);
+            multiply_point(&p, point, b.v, s.u, rows * p.tiles_w, b.m);
         for (int i = 0; i < rows; i++)
-            end_tile_row(&p, m, first + i, i, y, epilogue, partials);
+            end_tile_row(&p, b.m, first + i, i, y, epilogue, s.partials);
     }
-    fold_pieces(epilogue, (size_t)p.tile_rows, conv->out, partials);
+    fold_pieces(epilogue, (size_t)p.tile_rows, conv->out, s.partials);
 }
 
 /* ---- backward ---- */
@@ -276,42 +274,38 @@ static void transform_filter_gradients(const sd_conv2d *conv, const float *du, f
 /* The threads share a block: tile rows are transformed, then points multiplied, then tile rows put out. A point's dU is summed by
  * one thread, block by block, in order. */
 void conv_winograd_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
-                            float *dx, const sd_epilogue *epilogue, float *scratch) {
-    const winograd_plan p = winograd_plan_of(conv->images, conv->h, conv->w, conv->c, conv->k);
-    const winograd_plan q = winograd_plan_of(conv->images, conv->h, conv->w, conv->k, conv->c);
+                            float *dx, const sd_epilogue *epilogue, sd_scratch scratch) {
+    const winograd_backward_scratch s = conv_winograd_backward_layout(conv, scratch);
+    const winograd_plan p = s.x_plan, q = s.dy_plan;
     const conv3x3 data = conv3x3_backward_data(conv, w);
     const size_t c = (size_t)conv->c, k = (size_t)conv->k;
-    float *u = scratch, *du = u + WINOGRAD_POINTS * packed_b_elems(k, c), *partials = du + WINOGRAD_POINTS * c * k;
-    float *x_v = partials + (size_t)p.tile_rows * partial_elems(conv->c), *z = x_v + p.v_elems, *dy_v = z + p.m_elems;
-    float *m = dy_v + q.v_elems, *bands = m + q.m_elems;
-    const size_t band_elems = p.band_elems > q.band_elems ? p.band_elems : q.band_elems;
     if (dx)
-        prepare_filters(&data, du, u);
-#pragma omp parallel
+        prepare_filters(&data, s.du, s.u, scratch.threads);
+#pragma omp parallel num_threads(scratch.threads)
     {
-        float *band = bands + (size_t)conv_thread() * band_elems;
+        float *band = own(&s.bands);
 #pragma omp for schedule(static)
         for (size_t point = 0; point < WINOGRAD_POINTS; point++)
-            memset(du + point * c * k, 0, c * k * sizeof(float));
+            memset(s.du + point * c * k, 0, c * k * sizeof(float));
         for (long first = 0; first < p.tile_rows; first += p.block_rows) {
             const int rows = block_rows(&p, first), tiles = rows * p.tiles_w;
             const conv_share mine = conv_share_of(rows);
-            transform_input_rows(&p, x, first, mine.begin, mine.end, band, x_v);
-            transform_gradient_rows(&p, &q, dy, first, mine.begin, mine.end, band, z, dx ? dy_v : NULL);
+            transform_input_rows(&p, x, first, mine.begin, mine.end, band, s.x_v);
+            transform_gradient_rows(&p, &q, dy, first, mine.begin, mine.end, band, s.z, dx ? s.dy_v : NULL);
 #pragma omp barrier
 #pragma omp for schedule(static)
             for (size_t point = 0; point < WINOGRAD_POINTS; point++) {
-                panel_multiply_transposed(x_v + point * p.v_point_elems, p.slice_elems, c, z + point * p.m_point_elems,
-                                          k, k, k, tiles, du + point * c * k);
+                panel_multiply_transposed(s.x_v + point * p.v_point_elems, p.slice_elems, c,
+                                          s.z + point * p.m_point_elems, k, k, k, tiles, s.du + point * c * k);
                 if (dx)
-                    multiply_point(&q, point, dy_v, u, tiles, m);
+                    multiply_point(&q, point, s.dy_v, s.u, tiles, s.m);
             }
 #pragma omp for schedule(static)
             for (int i = 0; i < (dx ? rows : 0); i++)
-                end_tile_row(&q, m, first + i, i, dx, epilogue, partials);
+                end_tile_row(&q, s.m, first + i, i, dx, epilogue, s.partials);
         }
-        transform_filter_gradients(conv, du, dw);
+        transform_filter_gradients(conv, s.du, dw);
     }
     if (dx)
-        fold_pieces(epilogue, (size_t)p.tile_rows, conv->c, partials);
+        fold_pieces(epilogue, (size_t)p.tile_rows, conv->c, s.partials);
 }

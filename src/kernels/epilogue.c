@@ -144,14 +144,14 @@ void finish_piece(const sd_epilogue *e, size_t first, size_t rows, int c, float 
         gradient(e, first, rows, (size_t)c, y, partial);
 }
 
-void SD_ISA_NAME(finish)(size_t rows, int c, float *y, const sd_epilogue *e, float *scratch) {
+void SD_ISA_NAME(finish)(size_t rows, int c, float *y, const sd_epilogue *e, sd_scratch scratch) {
     const size_t some = chunk_rows(c), chunks = n_chunks(rows, c);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(scratch.threads)
     for (size_t n = 0; n < chunks; n++) {
         const size_t first = n * some;
-        finish_piece(e, first, rows - first < some ? rows - first : some, c, y, n, scratch);
+        finish_piece(e, first, rows - first < some ? rows - first : some, c, y, n, scratch.memory);
     }
-    fold_pieces(e, chunks, c, scratch);
+    fold_pieces(e, chunks, c, scratch.memory);
 }
 
 /* Channels [i, i + vectors * VL) of rows, from `at` on, to rows of y that are `pitch` apart. */

@@ -66,12 +66,13 @@ static void backward_row(size_t c, const float *restrict x, const float *restric
 
 void SD_ISA_NAME(layernorm_backward)(size_t rows, int c, const float *x, const float *dy, const float *gamma,
                                      const float *mean, const float *rstd, const float *add, float *dx, float *dgamma,
-                                     float *dbeta, float *scratch) {
+                                     float *dbeta, sd_scratch scratch) {
     const size_t width = (size_t)c, some = chunk_rows(c), chunks = n_chunks(rows, c);
-#pragma omp parallel for schedule(static)
+    const size_t partial_elems = layernorm_partial_elems(c);
+#pragma omp parallel for schedule(static) num_threads(scratch.threads)
     for (size_t n = 0; n < chunks; n++) {
-        float *bias = scratch + n * 2 * width, *weight = bias + width;
-        memset(bias, 0, 2 * width * sizeof(float));
+        float *bias = scratch.memory + n * partial_elems, *weight = bias + width;
+        memset(bias, 0, partial_elems * sizeof(float));
         for (size_t r = n * some; r < (n + 1) * some && r < rows; r++) {
             const size_t at = r * width;
             backward_row(width, x + at, dy + at, gamma, mean[r], rstd[r], add ? add + at : NULL, dx + at, bias, weight);
@@ -80,8 +81,8 @@ void SD_ISA_NAME(layernorm_backward)(size_t rows, int c, const float *x, const f
     for (size_t i = 0; i < width; i++) {
         double bias = 0, weight = 0;
         for (size_t n = 0; n < chunks; n++) {
-            bias += scratch[n * 2 * width + i];
-            weight += scratch[n * 2 * width + width + i];
+            bias += scratch.memory[n * partial_elems + i];
+            weight += scratch.memory[n * partial_elems + width + i];
         }
         dbeta[i] = (float)bias;
         dgamma[i] = (float)weight;

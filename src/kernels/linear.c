@@ -6,7 +6,6 @@
  *                   dx = dy w        in column groups of dx */
 #include "linear.h"
 
-#include <omp.h>
 #include <string.h>
 
 #include "map.h"
@@ -53,19 +52,19 @@ static void add_bias(const float *bias, size_t c, map_part part, float *y) {
 }
 
 void SD_ISA_NAME(linear_forward)(size_t rows, int in, int out, const float *x, const sd_map *x_map, const float *w,
-                                 const float *bias, float *y, const sd_map *y_map, float *scratch) {
-    const size_t n_in = (size_t)in, n_out = (size_t)out, in_slices = panel_slices(n_in);
-    const size_t panel_rows = linear_forward_rows(in), slice_elems = panel_rows * SLICE;
-    float *panels = scratch + packed_b_elems(n_in, n_out);
-    pack_b(w, n_in, n_out, 1, n_in, 0, in_slices * SLICE, scratch);
-#pragma omp parallel for schedule(static)
+                                 const float *bias, float *y, const sd_map *y_map, sd_scratch scratch) {
+    const size_t n_in = (size_t)in, n_out = (size_t)out;
+    const size_t panel_rows = linear_forward_rows(n_in), slice_elems = panel_rows * SLICE;
+    const linear_forward_scratch s = linear_forward_layout(n_in, n_out, scratch);
+    pack_b(w, n_in, n_out, 1, n_in, 0, panel_slices(n_in) * SLICE, s.packed);
+#pragma omp parallel for schedule(static) num_threads(scratch.threads)
     for (size_t row = 0; row < rows; row += panel_rows) {
         const size_t count = least(rows - row, panel_rows);
-        float *panel = panels + (size_t)omp_get_thread_num() * in_slices * slice_elems;
+        float *panel = own(&s.panels);
         pack_rows(x, x_map, n_in, row, count, SLICE, slice_elems, panel);
         for (size_t column = 0; column < n_out; column += COLUMN_GROUP) {
             const map_part part = {row, count, column, least(n_out - column, COLUMN_GROUP)};
-            multiply_part(panel, slice_elems, n_in, scratch, n_out, part, y);
+            multiply_part(panel, slice_elems, n_in, s.packed, n_out, part, y);
             add_bias(bias, n_out, part, y);
             map_result(y_map, n_out, part, y);
         }
@@ -76,28 +75,13 @@ void SD_ISA_NAME(linear_forward)(size_t rows, int in, int out, const float *x, c
 
 enum { WEIGHT_SLICES = 4 }; /* of dy that are one piece of work on dw */
 
-/* A panel, as both products want it, and their results. */
+/* The layer, and its scratch. */
 typedef struct backward {
     size_t in, out;
-    float *dy;     /* [slice of out][BACKWARD_ROWS][SLICE] */
-    float *x;      /* [group of in][BACKWARD_ROWS][COLUMN_GROUP] */
-    float *packed; /* w */
-    float *dw;     /* [group of in][out, whole slices][COLUMN_GROUP] */
-    float *dbias;  /* [out, whole slices] */
+    linear_backward_scratch s;
 } backward;
 
 static size_t padded_out(const backward *b) { return panel_slices(b->out) * SLICE; }
-
-static backward lay_out(size_t in, size_t out, float *scratch) {
-    backward b = {.in = in, .out = out};
-    const size_t groups = (in + COLUMN_GROUP - 1) / COLUMN_GROUP;
-    b.dy = scratch;
-    b.x = b.dy + padded_out(&b) * BACKWARD_ROWS;
-    b.packed = b.x + groups * COLUMN_GROUP * BACKWARD_ROWS;
-    b.dw = b.packed + packed_b_elems(out, in);
-    b.dbias = b.dw + groups * COLUMN_GROUP * padded_out(&b);
-    return b;
-}
 
 static void sum_columns(const float *slice, size_t rows, float *sum) {
     float panel_sum[SLICE] = {0};
@@ -111,39 +95,39 @@ static void sum_columns(const float *slice, size_t rows, float *sum) {
 /* What a panel adds to one group of columns of dw and to WEIGHT_SLICES slices of its rows. */
 static void add_to_weights(const backward *b, size_t rows, size_t group, size_t slice) {
     const size_t slices = least(panel_slices(b->out) - slice, WEIGHT_SLICES), slice_elems = BACKWARD_ROWS * SLICE;
-    const float *dy = b->dy + slice * slice_elems;
-    panel_multiply_transposed(dy, slice_elems, slices * SLICE, b->x + group * BACKWARD_ROWS * COLUMN_GROUP,
+    const float *dy = b->s.dy + slice * slice_elems;
+    panel_multiply_transposed(dy, slice_elems, slices * SLICE, b->s.x + group * BACKWARD_ROWS * COLUMN_GROUP,
                               COLUMN_GROUP, COLUMN_GROUP, COLUMN_GROUP, (int)rows,
-                              b->dw + (group * padded_out(b) + slice * SLICE) * COLUMN_GROUP);
+                              b->s.dw + (group * padded_out(b) + slice * SLICE) * COLUMN_GROUP);
     for (size_t s = 0; group == 0 && s < slices; s++)
-        sum_columns(dy + s * slice_elems, rows, b->dbias + (slice + s) * SLICE);
+        sum_columns(dy + s * slice_elems, rows, b->s.dbias + (slice + s) * SLICE);
 }
 
 static void copy_weights(const backward *b, float *dw, float *dbias) {
     for (size_t o = 0; o < b->out; o++)
         for (size_t column = 0; column < b->in; column += COLUMN_GROUP)
-            memcpy(dw + o * b->in + column, b->dw + column * padded_out(b) + o * COLUMN_GROUP,
+            memcpy(dw + o * b->in + column, b->s.dw + column * padded_out(b) + o * COLUMN_GROUP,
                    least(b->in - column, COLUMN_GROUP) * sizeof(float));
-    memcpy(dbias, b->dbias, b->out * sizeof(float));
+    memcpy(dbias, b->s.dbias, b->out * sizeof(float));
 }
 
 void SD_ISA_NAME(linear_backward)(size_t rows, int in, int out, const float *x, const sd_map *x_map, const float *dy,
                                   const sd_map *dy_map, const float *w, float *dx, const sd_map *dx_map, float *dw,
-                                  float *dbias, float *scratch) {
-    const backward b = lay_out((size_t)in, (size_t)out, scratch);
+                                  float *dbias, sd_scratch scratch) {
+    const backward b = {(size_t)in, (size_t)out, linear_backward_layout((size_t)in, (size_t)out, scratch)};
     const size_t slices = panel_slices(b.out), groups = (b.in + COLUMN_GROUP - 1) / COLUMN_GROUP;
     const size_t slice_elems = BACKWARD_ROWS * SLICE, group_elems = BACKWARD_ROWS * COLUMN_GROUP;
-    pack_b(w, b.out, b.in, b.in, 1, 0, slices * SLICE, b.packed);
-    memset(b.dw, 0, groups * COLUMN_GROUP * padded_out(&b) * sizeof(float));
-    memset(b.dbias, 0, padded_out(&b) * sizeof(float));
-#pragma omp parallel
+    pack_b(w, b.out, b.in, b.in, 1, 0, slices * SLICE, b.s.packed);
+    memset(b.s.dw, 0, groups * COLUMN_GROUP * padded_out(&b) * sizeof(float));
+    memset(b.s.dbias, 0, padded_out(&b) * sizeof(float));
+#pragma omp parallel num_threads(scratch.threads)
     for (size_t row = 0; row < rows; row += BACKWARD_ROWS) {
         const size_t count = least(rows - row, BACKWARD_ROWS);
 #pragma omp for schedule(static)
         for (size_t r = 0; r < count; r += TILE_ROWS) {
             const size_t some = least(count - r, TILE_ROWS);
-            pack_rows(dy, dy_map, b.out, row + r, some, SLICE, slice_elems, b.dy + r * SLICE);
-            pack_rows(x, x_map, b.in, row + r, some, COLUMN_GROUP, group_elems, b.x + r * COLUMN_GROUP);
+            pack_rows(dy, dy_map, b.out, row + r, some, SLICE, slice_elems, b.s.dy + r * SLICE);
+            pack_rows(x, x_map, b.in, row + r, some, COLUMN_GROUP, group_elems, b.s.x + r * COLUMN_GROUP);
         }
 #pragma omp for schedule(static) collapse(2) nowait
         for (size_t group = 0; group < groups; group++)
@@ -152,7 +136,7 @@ void SD_ISA_NAME(linear_backward)(size_t rows, int in, int out, const float *x, 
 #pragma omp for schedule(static)
         for (size_t column = 0; column < b.in; column += COLUMN_GROUP) {
             const map_part part = {row, count, column, least(b.in - column, COLUMN_GROUP)};
-            multiply_part(b.dy, slice_elems, b.out, b.packed, b.in, part, dx);
+            multiply_part(b.s.dy, slice_elems, b.out, b.s.packed, b.in, part, dx);
             map_result(dx_map, b.in, part, dx);
         }
     }

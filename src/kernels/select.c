@@ -65,6 +65,8 @@ const sd_kernels *sd_kernels_at(int index) {
     return NULL;
 }
 
+int sd_kernels_threads(void) { return omp_get_max_threads(); }
+
 void sd_kernels_set_threads(int threads) {
     omp_set_num_threads(threads);
     omp_set_max_active_levels(1);

@@ -20,7 +20,6 @@ typedef struct winograd_plan {
     /* Floats: of V and M of a block and from one of their points to the next, from one slice of V to the next; of the bands
      * that a block needs at a time, and from one slice of theirs to the next. */
     size_t v_elems, v_point_elems, slice_elems, m_elems, m_point_elems, band_elems, band_slice_elems;
-    size_t block_elems; /* of V, M and bands */
 } winograd_plan;
 
 winograd_plan winograd_plan_of(int images, int h, int w, int in, int out);

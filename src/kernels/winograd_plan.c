@@ -1,7 +1,5 @@
 #include "winograd.h"
 
-#include <omp.h>
-
 enum {
     /* Tiles of a block, multiples of the register tiles' 14 pixels if images let them: V and M stay in the cache ... */
     SMALL_BLOCK_TILES = 56,
@@ -39,18 +37,5 @@ winograd_plan winograd_plan_of(int images, int h, int w, int in, int out) {
     p.m_elems = WINOGRAD_POINTS * p.m_point_elems;
     p.band_slice_elems = (size_t)(band_tile_rows * WINOGRAD_TILE + 2) * (size_t)p.columns * SLICE;
     p.band_elems = slices * p.band_slice_elems;
-    p.block_elems = p.v_elems + p.m_elems + p.band_elems;
     return p;
-}
-
-size_t conv_winograd_scratch_elems(const sd_conv2d *conv) {
-    const size_t c = (size_t)conv->c, k = (size_t)conv->k, threads = (size_t)omp_get_max_threads();
-    const winograd_plan p = winograd_plan_of(conv->images, conv->h, conv->w, conv->c, conv->k);
-    const winograd_plan q = winograd_plan_of(conv->images, conv->h, conv->w, conv->k, conv->c);
-    const size_t forward =
-        WINOGRAD_POINTS * packed_b_elems(c, k) + (size_t)p.tile_rows * partial_elems(conv->k) + threads * p.block_elems;
-    const size_t backward = WINOGRAD_POINTS * (packed_b_elems(k, c) + c * k) +
-                            (size_t)p.tile_rows * partial_elems(conv->c) + p.v_elems + p.m_elems + q.v_elems +
-                            q.m_elems + threads * (p.band_elems + q.band_elems);
-    return forward > backward ? forward : backward;
 }

@@ -43,7 +43,7 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
     SD_TRY(
         sd_network_stem_patch(network, (sd_shape){spec->image_size, spec->image_size, 3}, size->dim, spec->patch_size));
     for (int i = 0; i < DEPTH; i++) {
-        char block[32], name[48];
+        char block[32], name[SD_NAME_BYTES];
         int unit;
         snprintf(block, sizeof block, "blocks.%d", i);
         snprintf(name, sizeof name, "%s%s", block, spec->unit == SD_UNIT_BRANCH ? ".attn" : "");

@@ -1,6 +1,4 @@
 /* Basic block (two 3x3 convolutions) and bottleneck (1x1, 3x3, 1x1): F(x) = bn(conv(... relu(bn(conv(x))))). */
-#include <stdio.h>
-
 #include "network.h"
 
 /* What layer i + 1 reads: the normalised product of layer i under the ReLU, as the forward pass has left it. */
@@ -61,9 +59,9 @@ sd_status sd_conv_branch_init(sd_network *network, sd_branch *branch, const char
     branch->conv.n = n;
     for (int i = 0; i < n; i++) {
         sd_conv_bn *layer = &branch->conv.layer[i];
-        char conv[48], norm[48];
-        snprintf(conv, sizeof conv, "%s.conv%d", name, i + 1);
-        snprintf(norm, sizeof norm, "%s.bn%d", name, i + 1);
+        char conv[SD_NAME_BYTES], norm[SD_NAME_BYTES];
+        SD_TRY(sd_name_format(conv, "%s.conv%d", name, i + 1));
+        SD_TRY(sd_name_format(norm, "%s.bn%d", name, i + 1));
         SD_TRY(sd_conv_bn_init(network, layer, conv, norm, in, spec[i].filters, spec[i].kernel, spec[i].stride, out));
         branch->flops += sd_conv_bn_flops(layer);
         if (i > 0)

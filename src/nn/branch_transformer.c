@@ -1,6 +1,4 @@
 /* The two branches of a pre-norm transformer block (Dosovitskiy et al. 2021; names as timm's Block). */
-#include <stdio.h>
-
 #include "network.h"
 
 static const float INIT_DEVIATION = 0.02f; /* timm's init_weights_vit_timm */
@@ -76,15 +74,15 @@ static sd_status plan(sd_network *network, float **place, size_t elems) {
 
 static sd_status linear_init(sd_network *network, sd_branch *branch, sd_linear *layer, const char *block,
                              const char *name, int tokens, int in, int out) {
-    char full[48];
-    snprintf(full, sizeof full, "%s.%s", block, name);
+    char full[SD_NAME_BYTES];
+    SD_TRY(sd_name_format(full, "%s.%s", block, name));
     branch->flops += 2.0 * tokens * in * out;
     return sd_linear_init(network, layer, full, in, out, INIT_DEVIATION);
 }
 
 static sd_status norm_init(sd_network *network, sd_layernorm *layer, const char *block, const char *name, sd_shape in) {
-    char full[48];
-    snprintf(full, sizeof full, "%s.%s", block, name);
+    char full[SD_NAME_BYTES];
+    SD_TRY(sd_name_format(full, "%s.%s", block, name));
     return sd_layernorm_init(network, layer, full, (size_t)in.h, in.c);
 }
 
@@ -98,7 +96,7 @@ sd_status sd_attention_branch_init(sd_network *network, sd_branch *branch, const
     SD_TRY(linear_init(network, branch, &branch->attention.qkv, name, "attn.qkv", in.h, in.c, 3 * in.c));
     SD_TRY(linear_init(network, branch, &branch->attention.projection, name, "attn.proj", in.h, in.c, in.c));
     branch->flops += 2 * 2.0 * in.h * in.h * in.c; /* Q K^T and P V */
-    sd_network_want_scratch(network, sd_attention_scratch_elems(in.h, branch->attention.head_dim));
+    sd_network_want_scratch(network, sd_attention_scratch_elems(in.h, branch->attention.head_dim, network->threads));
     SD_TRY(plan(network, &branch->attention.queries_keys_values, tokens * 3 * width));
     return plan(network, &branch->attention.mixed, tokens * width);
 }

@@ -46,7 +46,7 @@ sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *co
                           &layer->sum_product, &layer->da,       &layer->db, &layer->dd};
     for (size_t i = 0; i < sizeof channels / sizeof channels[0]; i++)
         SD_TRY(sd_arena_reserve(&network->arena, channels[i], (size_t)filters));
-    sd_network_want_scratch(network, sd_conv2d_scratch_elems(&layer->conv));
+    sd_network_want_scratch(network, sd_conv2d_scratch_elems(&layer->conv, network->threads));
     if (!network->batchnorm_values || pixels < network->batchnorm_values)
         network->batchnorm_values = pixels;
     return SD_OK;

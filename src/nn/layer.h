@@ -21,7 +21,7 @@ enum { SD_WORK_BUFFERS = 2, SD_GATHERED_BUFFERS = 3 };
 typedef struct sd_context {
     const sd_pass *pass;
     const sd_kernels *k;
-    float *scratch;                       /* for kernels */
+    sd_scratch scratch;                   /* for kernels */
     float *work[SD_WORK_BUFFERS];         /* for a branch's or a stem's own gradients */
     float *gathered[SD_GATHERED_BUFFERS]; /* x, y or dy, and dx of a branch that some images keep; not for branches */
 } sd_context;

@@ -6,7 +6,7 @@ sd_status sd_linear_init(sd_network *network, sd_linear *layer, const char *name
                          float init_deviation) {
     layer->in = in;
     layer->out = out;
-    sd_network_want_scratch(network, sd_linear_scratch_elems(in, out));
+    sd_network_want_scratch(network, sd_linear_scratch_elems(in, out, network->threads));
     float bound = init_deviation > 0 ? 0 : 1.0f / sqrtf((float)in);
     SD_TRY(sd_network_add_tensor(
         network,

@@ -1,6 +1,5 @@
 #include "network.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +14,7 @@ sd_status sd_network_create(const sd_kernels *kernels, int max_images, int class
     SD_TRY(sd_alloc(network, 1, sizeof **network));
     (*network)->kernels = kernels;
     (*network)->max_images = max_images;
+    (*network)->threads = sd_kernels_threads();
     (*network)->classes = classes;
     return SD_OK;
 }
@@ -24,10 +24,11 @@ sd_shape sd_network_shape(const sd_network *network) {
 }
 
 sd_status sd_network_add_unit(sd_network *network, const char *name, int depth, int *unit) {
+    sd_unit added = {.depth = depth};
+    SD_TRY(sd_name_format(added.name, "%s", name));
     SD_TRY(sd_grow(&network->units, network->n_units, &network->units_capacity, sizeof *network->units));
     *unit = network->n_units++;
-    network->units[*unit] = (sd_unit){.depth = depth};
-    snprintf(network->units[*unit].name, sizeof network->units[*unit].name, "%s", name);
+    network->units[*unit] = added;
     return SD_OK;
 }
 
@@ -38,12 +39,21 @@ sd_status sd_network_open_segment(sd_network *network, int unit, int *segment) {
     return SD_OK;
 }
 
+static sd_status check_is_free(const sd_network *network, const char *name) {
+    for (int i = 0; i < network->n_tensors; i++)
+        if (!strcmp(network->tensors[i]->name, name))
+            return sd_fail(SD_ERR_INTERNAL, "the model has two tensors named '%s': a checkpoint can hold only one",
+                           name);
+    return SD_OK;
+}
+
 sd_status sd_network_add_tensor(sd_network *network, sd_tensor tensor, const char *name, const char *suffix,
                                 sd_tensor **added) {
+    SD_TRY(sd_name_format(tensor.name, "%s%s%s", name ? name : "", name ? "." : "", suffix));
+    SD_TRY(check_is_free(network, tensor.name));
     SD_TRY(sd_grow(&network->tensors, network->n_tensors, &network->tensors_capacity, sizeof *network->tensors));
     SD_TRY(sd_alloc(added, 1, sizeof **added));
     network->tensors[network->n_tensors++] = *added;
-    snprintf(tensor.name, sizeof tensor.name, "%s%s%s", name ? name : "", name ? "." : "", suffix);
     tensor.elems = 1;
     for (int i = 0; i < tensor.dims; i++)
         tensor.elems *= (size_t)tensor.shape[i];
@@ -159,7 +169,8 @@ void sd_network_destroy(sd_network **place) {
 /* ---- passes ---- */
 
 static sd_context context_of(const sd_network *network, const sd_pass *pass) {
-    sd_context context = {.pass = pass, .k = network->kernels, .scratch = network->scratch};
+    sd_context context = {
+        .pass = pass, .k = network->kernels, .scratch = {.memory = network->scratch, .threads = network->threads}};
     memcpy(context.work, network->work, sizeof context.work);
     memcpy(context.gathered, network->gathered, sizeof context.gathered);
     return context;
@@ -190,7 +201,7 @@ void sd_network_backward(sd_network *network, const sd_pass *pass, const float *
     sd_epilogue awaited = awaited_below(network, &context, network->n_residuals);
     sd_head_backward(&network->head, &context, dlogits, dy);
     network->kernels->finish((size_t)pass->images * (size_t)last.h * (size_t)last.w, last.c, dy, &awaited,
-                             network->scratch);
+                             context.scratch);
     done(done_context, network->head.segment);
     for (int i = network->n_residuals - 1; i >= 0; i--) {
         sd_residual *residual = network->residuals[i];

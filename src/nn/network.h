@@ -68,6 +68,7 @@ typedef struct sd_head {
 struct sd_network {
     const sd_kernels *kernels;
     int max_images, classes, blocks;
+    int threads;  /* that scratch is taken for, and so the most that a pass runs on */
     bool direct;  /* convolutions: no transformed algorithm */
     bool gathers; /* passes may have parts that keep a branch for some of their images */
     sd_arena arena;
@@ -89,6 +90,9 @@ struct sd_network {
     size_t scratch_elems, work_elems, gradient_elems, gathered_elems;
     float *scratch, *work[SD_WORK_BUFFERS], *gradient[2], *gathered[SD_GATHERED_BUFFERS];
 };
+
+/* Formats a name as printf does. SD_ERR_INTERNAL, with the name, if it has SD_NAME_BYTES characters or more. */
+sd_status sd_name_format(char name[SD_NAME_BYTES], const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 sd_status sd_network_create(const sd_kernels *kernels, int max_images, int classes, sd_network **network);
 
@@ -114,7 +118,8 @@ sd_status sd_network_finish(sd_network *network);
 /* The shape that the next residual or the head sees. */
 sd_shape sd_network_shape(const sd_network *network);
 
-/* For constructors of layers. Initial values: see sd_tensor; an entry of zeros is zeros. */
+/* For constructors of layers. The tensor is called <name>.<suffix>, or <suffix> where name is NULL. Initial values: see sd_tensor;
+ * an entry of zeros is zeros. SD_ERR_INTERNAL if the name is too long or taken. */
 sd_status sd_network_add_tensor(sd_network *network, sd_tensor tensor, const char *name, const char *suffix,
                                 sd_tensor **added);
 sd_status sd_network_open_segment(sd_network *network, int unit, int *segment);

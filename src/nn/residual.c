@@ -6,8 +6,6 @@
  *
  * Where a pass has a part (sd_drop_part) that keeps F for some images only, those are gathered, F is computed on them as if they
  * were the batch, and the result is scattered into y; the others get act(shortcut(x)). */
-#include <stdio.h>
-
 #include "network.h"
 
 sd_status sd_network_open_residual(sd_network *network, sd_residual_spec spec, sd_residual **residual) {
@@ -29,10 +27,10 @@ sd_status sd_network_close_residual(sd_network *network, sd_residual *residual, 
     if (residual->spec.depth > network->blocks)
         network->blocks = residual->spec.depth;
     if (residual->spec.shortcut == SD_SHORTCUT_PROJECTION) {
-        char conv[48], norm[48];
+        char conv[SD_NAME_BYTES], norm[SD_NAME_BYTES];
         sd_shape projected;
-        snprintf(conv, sizeof conv, "%s.downsample.0", name);
-        snprintf(norm, sizeof norm, "%s.downsample.1", name);
+        SD_TRY(sd_name_format(conv, "%s.downsample.0", name));
+        SD_TRY(sd_name_format(norm, "%s.downsample.1", name));
         SD_TRY(sd_network_open_segment(network, -1, &residual->shortcut_segment));
         SD_TRY(sd_conv_bn_init(network, &residual->projection, conv, norm, residual->in, out.c, 1,
                                residual->spec.stride, &projected));

@@ -146,7 +146,7 @@ sd_status sd_network_stem_patch(sd_network *network, sd_shape image, int dim, in
                                  "patch_embed.proj", "weight", &stem->patch.weight));
     SD_TRY(sd_network_add_tensor(network, (sd_tensor){.dims = 1, .shape = {dim}, .init_bound = bound},
                                  "patch_embed.proj", "bias", &stem->patch.bias));
-    sd_network_want_scratch(network, sd_conv2d_scratch_elems(&stem->patch.conv));
+    sd_network_want_scratch(network, sd_conv2d_scratch_elems(&stem->patch.conv, network->threads));
     sd_network_want_work(network, (size_t)tokens * (size_t)dim);
     return stem_end(network, (sd_shape){tokens, 1, dim}, 2.0 * (tokens - 1) * dim * fan_in);
 }

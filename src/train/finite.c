@@ -31,7 +31,7 @@ static sd_status describe(sd_run *run, double loss, double loss_here, char *text
     const size_t ranks = (size_t)sd_comm_size(run->comm);
     const bool root = sd_comm_rank(run->comm) == 0;
     const sd_tensor *tensor = sd_gradient_not_finite(run->network, &run->plan);
-    char first[128] = "", names[512] = "";
+    char first[SD_NAME_BYTES + 32] = "", names[512] = "";
     witness mine = {.guilty = !isfinite(loss_here)}, *all = NULL;
     snprintf(mine.host, sizeof mine.host, "%s", sd_comm_host(run->comm));
     SD_TRY(sd_comm_agree(run->comm, root ? sd_alloc(&all, ranks, sizeof *all) : SD_OK));

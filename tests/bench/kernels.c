@@ -114,7 +114,8 @@ typedef struct subject {
     const sd_kernels *kernels;
     sd_conv2d conv;
     product size;
-    float *x, *w, *y, *bias, *dbias, *dw, *out, *scratch;
+    float *x, *w, *y, *bias, *dbias, *dw, *out;
+    sd_scratch scratch;
     sd_operand in, gradient;   /* x, y */
     float *patches, *blas_out; /* for OpenBLAS */
 } subject;
@@ -176,7 +177,7 @@ static double pass_flops(const layer *l, int pass) {
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 static void subject_free(subject *s) {
-    float *all[] = {s->x, s->w, s->y, s->bias, s->dbias, s->dw, s->out, s->scratch, s->patches, s->blas_out};
+    float *all[] = {s->x, s->w, s->y, s->bias, s->dbias, s->dw, s->out, s->scratch.memory, s->patches, s->blas_out};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         free(all[i]);
 }
@@ -201,8 +202,10 @@ static sd_status subject_allocate(subject *s) {
     SD_TRY(sd_alloc_floats(&s->dbias, s->size.n));
     SD_TRY(sd_alloc_floats(&s->out, larger(larger(x_elems, w_elems), y_elems)));
     SD_TRY(sd_alloc_floats(&s->blas_out, larger(larger(patch_elems, w_elems), y_elems)));
-    return sd_alloc_floats(&s->scratch,
-                           larger(sd_conv2d_scratch_elems(&s->conv), sd_linear_scratch_elems(s->conv.c, s->conv.k)));
+    s->scratch.threads = sd_kernels_threads();
+    return sd_alloc_floats(&s->scratch.memory,
+                           larger(sd_conv2d_scratch_elems(&s->conv, s->scratch.threads),
+                                  sd_linear_scratch_elems(s->conv.c, s->conv.k, s->scratch.threads)));
 }
 
 /* ---- samples: each lasts about SAMPLE_SECONDS ---- */

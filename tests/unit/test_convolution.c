@@ -1,7 +1,8 @@
 /* kernels/: the three convolution passes of every instruction set against the definition, in double. */
 #include "../support.h"
 
-enum { GUARD = 64 }; /* values behind a buffer that must stay as they are */
+enum { GUARD = 64 };            /* values behind a buffer that must stay as they are */
+static int scratch_threads = 1; /* that scratch is taken for */
 static const float MARK = -12345.5f;
 
 /* Odd sizes and channel counts, so that every edge of every tile is met. */
@@ -96,8 +97,9 @@ static double tolerance_of(const sd_conv2d *c) {
 typedef struct passes {
     sd_operand x, gradient;
     sd_epilogue forward, data;
-    float *u, *v, *a, *b, *d, *w, *dy, *dv, *da, *db, *dd, *y, *dx, *dw, *scratch, *add, *product, *product_mean;
+    float *u, *v, *a, *b, *d, *w, *dy, *dv, *da, *db, *dd, *y, *dx, *dw, *add, *product, *product_mean;
     float *mean, *variance, *sum, *sum_product;
+    sd_scratch scratch;
 } passes;
 
 static passes new_passes(const sd_conv2d *c, bool fused) {
@@ -116,7 +118,7 @@ static passes new_passes(const sd_conv2d *c, bool fused) {
                 .y = unwritten(ny),
                 .dx = unwritten(nx),
                 .dw = unwritten(w_elems(c)),
-                .scratch = unwritten(sd_conv2d_scratch_elems(c)),
+                .scratch = {unwritten(sd_conv2d_scratch_elems(c, scratch_threads)), scratch_threads},
                 .add = normal_floats(nx, 8, 0, 1),
                 .product = normal_floats(nx, 9, 0, 1),
                 .product_mean = normal_floats(channels, 10, 0, 1),
@@ -147,14 +149,19 @@ static passes run_passes(const sd_kernels *k, const sd_conv2d *c, bool fused) {
     expect_guard("y", p.y, y_elems(c));
     expect_guard("dx", p.dx, x_elems(c));
     expect_guard("dw", p.dw, w_elems(c));
-    expect_guard("scratch", p.scratch, sd_conv2d_scratch_elems(c));
+    expect_guard("scratch", p.scratch.memory, sd_conv2d_scratch_elems(c, scratch_threads));
     return p;
 }
 
 static void free_passes(passes *p) {
-    float *all[] = {p->u,    p->v,        p->a,   p->b,          p->d,  p->w,       p->dy,  p->dv,      p->da,
-                    p->db,   p->dd,       p->y,   p->dx,         p->dw, p->scratch, p->add, p->product, p->product_mean,
-                    p->mean, p->variance, p->sum, p->sum_product};
+    float *all[] = {p->u,          p->v,        p->a,
+                    p->b,          p->d,        p->w,
+                    p->dy,         p->dv,       p->da,
+                    p->db,         p->dd,       p->y,
+                    p->dx,         p->dw,       p->scratch.memory,
+                    p->add,        p->product,  p->product_mean,
+                    p->mean,       p->variance, p->sum,
+                    p->sum_product};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         free(all[i]);
 }
@@ -170,7 +177,7 @@ START_TEST(passes_equal_the_definition) {
     const sd_kernels *k = sd_kernels_at(_i / N_SHAPES);
     const sd_conv2d *c = &shapes[_i % N_SHAPES];
     char what[128];
-    sd_kernels_set_threads(2);
+    sd_kernels_set_threads(scratch_threads = 2);
     passes p = run_passes(k, c, false);
     double *y = calloc(y_elems(c), sizeof *y), *dx = calloc(x_elems(c), sizeof *dx),
            *dw = calloc(w_elems(c), sizeof *dw);
@@ -207,7 +214,7 @@ START_TEST(operands_and_epilogues_equal_their_definition) {
     const sd_conv2d *c = &shapes[_i % N_SHAPES];
     const size_t channels = (size_t)c->c, nk = (size_t)c->k;
     char what[128];
-    sd_kernels_set_threads(2);
+    sd_kernels_set_threads(scratch_threads = 2);
     passes p = run_passes(k, c, true);
     float *x = new_floats(x_elems(c)), *gradient = new_floats(y_elems(c));
     for (size_t i = 0; i < y_elems(c); i++)
@@ -248,7 +255,7 @@ END_TEST
 START_TEST(backward_passes_are_the_adjoints_of_forward) {
     const sd_kernels *k = sd_kernels_at(_i / N_SHAPES);
     const sd_conv2d *c = &shapes[_i % N_SHAPES];
-    sd_kernels_set_threads(1);
+    sd_kernels_set_threads(scratch_threads = 1);
     passes p = run_passes(k, c, false);
     const size_t ny = y_elems(c);
     const double forward = dot(p.y, p.dy, ny),
@@ -262,7 +269,7 @@ END_TEST
 START_TEST(instruction_sets_agree_with_ref) {
     const sd_kernels *k = sd_kernels_at(_i / N_SHAPES);
     const sd_conv2d *c = &shapes[_i % N_SHAPES];
-    sd_kernels_set_threads(1);
+    sd_kernels_set_threads(scratch_threads = 1);
     passes p = run_passes(k, c, true), ref = run_passes(sd_kernels_at(0), c, true);
     ck_assert_str_eq(sd_kernels_at(0)->name, "ref");
     expect_close_floats("y", p.y, ref.y, y_elems(c), tolerance_of(c));
@@ -273,7 +280,7 @@ START_TEST(instruction_sets_agree_with_ref) {
 }
 END_TEST
 
-/* Large enough that every thread has several pieces of work. */
+/* Large enough that every thread has several pieces of work. Scratch is used by the threads it was taken for, whatever is set later. */
 START_TEST(bits_do_not_depend_on_threads) {
     static const sd_conv2d large[] = {
         {.images = 5, .h = 19, .w = 17, .c = 33, .k = 47, .r = 3, .s = 3, .stride = 1, .pad = 1},
@@ -283,14 +290,19 @@ START_TEST(bits_do_not_depend_on_threads) {
         {.images = 5, .h = 19, .w = 17, .c = 64, .k = 64, .r = 1, .s = 1, .stride = 1, .pad = 0},
         {.images = 7, .h = 32, .w = 32, .c = 16, .k = 16, .r = 3, .s = 3, .stride = 1, .pad = 1},
         {.images = 9, .h = 16, .w = 16, .c = 32, .k = 48, .r = 3, .s = 3, .stride = 1, .pad = 1},
+        {.images = 9, .h = 16, .w = 16, .c = 32, .k = 48, .r = 3, .s = 3, .stride = 1, .pad = 1, .direct = true},
     };
+    static const struct {
+        int threads, scratch; /* that are set when the passes run, and that scratch was taken for */
+    } rows[] = {{2, 2}, {3, 3}, {4, 4}, {4, 1}, {4, 3}, {1, 4}};
     const sd_kernels *k = sd_kernels_at(_i);
     for (size_t i = 0; i < sizeof large / sizeof large[0]; i++) {
         const sd_conv2d *c = &large[i];
-        sd_kernels_set_threads(1);
+        sd_kernels_set_threads(scratch_threads = 1);
         passes one = run_passes(k, c, true);
-        for (int threads = 2; threads <= 4; threads++) {
-            sd_kernels_set_threads(threads);
+        for (size_t row = 0; row < sizeof rows / sizeof rows[0]; row++) {
+            sd_kernels_set_threads(rows[row].threads);
+            scratch_threads = rows[row].scratch;
             passes many = run_passes(k, c, true);
             expect_same_bits("y", one.y, many.y, y_elems(c) * sizeof(float));
             expect_same_bits("dx", one.dx, many.dx, x_elems(c) * sizeof(float));
@@ -316,7 +328,7 @@ START_TEST(a_value_that_is_not_a_number_reaches_the_output) {
     };
     for (size_t i = 0; i < sizeof one_of_each / sizeof one_of_each[0]; i++) {
         const sd_conv2d *c = &one_of_each[i];
-        sd_kernels_set_threads(1);
+        sd_kernels_set_threads(scratch_threads = 1);
         passes p = new_passes(c, true);
         p.u[0] = p.dy[0] = NAN;
         p.v[0] = 1e3f; /* not masked */
@@ -334,12 +346,11 @@ END_TEST
 START_TEST(scratch_for_many_images_suffices_for_fewer) {
     sd_conv2d c = shapes[_i];
     for (int threads = 1; threads <= 4; threads++) {
-        sd_kernels_set_threads(threads);
         c.images = 70;
-        const size_t planned = sd_conv2d_scratch_elems(&c);
+        const size_t planned = sd_conv2d_scratch_elems(&c, threads);
         for (; c.images > 0; c.images--)
-            expect(sd_conv2d_scratch_elems(&c) <= planned, "%d images need %zu floats, 70 need %zu", c.images,
-                   sd_conv2d_scratch_elems(&c), planned);
+            expect(sd_conv2d_scratch_elems(&c, threads) <= planned, "%d images need %zu floats, 70 need %zu", c.images,
+                   sd_conv2d_scratch_elems(&c, threads), planned);
     }
 }
 END_TEST

@@ -6,7 +6,8 @@
 #include "../../src/kernels/vector_math.h"
 #include "../support.h"
 
-static const sd_kernels *k; /* the table under test: loop index */
+static const sd_kernels *k;     /* the table under test: loop index */
+static int scratch_threads = 1; /* that scratch is taken for */
 
 static void begin(int isa) {
     k = sd_kernels_at(isa);
@@ -15,22 +16,27 @@ static void begin(int isa) {
 
 static double *new_doubles(size_t n) { return calloc(n ? n : 1, sizeof(double)); }
 
-/* Exactly as much scratch as the header promises is enough; what it holds at first does not matter. */
-static float *new_guarded(size_t n) {
-    float *scratch = new_floats(n + 16);
-    for (size_t i = 0; i < n + 16; i++)
-        scratch[i] = i < n ? NAN : 7;
+/* Exactly as much scratch as the header promises is enough, however many threads there are when it is used; what it holds at first
+ * does not matter. The guard has room for what three more threads would take. */
+static size_t guard_elems(size_t n) { return 3 * n + 16; }
+
+static sd_scratch new_guarded(size_t n) {
+    sd_scratch scratch = {new_floats(n + guard_elems(n)), scratch_threads};
+    for (size_t i = 0; i < n + guard_elems(n); i++)
+        scratch.memory[i] = i < n ? NAN : 7;
     return scratch;
 }
 
-static void free_guarded(float *scratch, size_t n) {
-    for (size_t i = n; i < n + 16; i++)
-        expect(scratch[i] == 7, "scratch is written %zu values behind its end", i - n);
-    free(scratch);
+static void free_guarded(sd_scratch scratch, size_t n) {
+    for (size_t i = n; i < n + guard_elems(n); i++)
+        expect(scratch.memory[i] == 7, "scratch is written %zu values behind its end", i - n);
+    free(scratch.memory);
 }
 
-static float *new_scratch(size_t rows, int c) { return new_guarded(sd_norm_scratch_elems(rows, c)); }
-static void free_scratch(float *scratch, size_t rows, int c) { free_guarded(scratch, sd_norm_scratch_elems(rows, c)); }
+static sd_scratch new_scratch(size_t rows, int c) { return new_guarded(sd_norm_scratch_elems(rows, c)); }
+static void free_scratch(sd_scratch scratch, size_t rows, int c) {
+    free_guarded(scratch, sd_norm_scratch_elems(rows, c));
+}
 
 /* ---- choosing a table ---- */
 
@@ -118,7 +124,7 @@ static void define_statistics(size_t rows, int c, const float *x, double *mean, 
 }
 
 /* Batch normalisation as networks put it together. */
-static void batchnorm_statistics(size_t rows, int c, float *x, float *mean, float *variance, float *scratch) {
+static void batchnorm_statistics(size_t rows, int c, float *x, float *mean, float *variance, sd_scratch scratch) {
     const sd_epilogue statistics = {.mean = mean, .variance = variance};
     k->finish(rows, c, x, &statistics, scratch);
 }
@@ -136,7 +142,7 @@ static void batchnorm_apply(size_t rows, int c, const float *x, const float *mea
 /* y: NULL without a ReLU. dx may be dy. */
 static void batchnorm_backward(size_t rows, int c, const float *x, const float *y, const float *dy, const float *mean,
                                const float *variance, const float *gamma, float *dx, float *dgamma, float *dbeta,
-                               float *scratch) {
+                               sd_scratch scratch) {
     const size_t channels = (size_t)c;
     float *part = new_floats(5 * channels), *a = part + 2 * channels, *b = a + channels, *d = b + channels;
     const sd_epilogue sums = {
@@ -155,8 +161,8 @@ START_TEST(batchnorm_statistics_are_mean_and_biased_variance) {
     begin(_i);
     for (size_t s = 0; s < N_NORM_SHAPES; s++) {
         const size_t rows = norm_shapes[s].rows, c = (size_t)norm_shapes[s].c;
-        float *x = normal_floats(rows * c, 1, 0.3, 1.5), *mean = new_floats(c), *variance = new_floats(c),
-              *scratch = new_scratch(rows, (int)c);
+        float *x = normal_floats(rows * c, 1, 0.3, 1.5), *mean = new_floats(c), *variance = new_floats(c);
+        const sd_scratch scratch = new_scratch(rows, (int)c);
         double *exact_mean = new_doubles(c), *exact_variance = new_doubles(c);
         batchnorm_statistics(rows, (int)c, x, mean, variance, scratch);
         define_statistics(rows, (int)c, x, exact_mean, exact_variance);
@@ -176,8 +182,8 @@ END_TEST
 START_TEST(batchnorm_statistics_survive_a_mean_far_from_zero) {
     begin(_i);
     const size_t rows = 5000, c = 19;
-    float *x = normal_floats(rows * c, 1, 1000, 1), *mean = new_floats(c), *variance = new_floats(c),
-          *scratch = new_scratch(rows, (int)c);
+    float *x = normal_floats(rows * c, 1, 1000, 1), *mean = new_floats(c), *variance = new_floats(c);
+    const sd_scratch scratch = new_scratch(rows, (int)c);
     double *exact_mean = new_doubles(c), *exact_variance = new_doubles(c);
     batchnorm_statistics(rows, (int)c, x, mean, variance, scratch);
     define_statistics(rows, (int)c, x, exact_mean, exact_variance);
@@ -196,7 +202,8 @@ END_TEST
 
 START_TEST(batchnorm_of_a_constant_has_no_variance) {
     begin(_i);
-    float x[60], mean[3], variance[3], y[60], *scratch = new_scratch(20, 3);
+    float x[60], mean[3], variance[3], y[60];
+    const sd_scratch scratch = new_scratch(20, 3);
     const float gamma[3] = {1, 2, 3}, beta[3] = {0.5f, -1, 0};
     for (int i = 0; i < 60; i++)
         x[i] = i % 3 == 0 ? 1e6f : i % 3 == 1 ? -0.1f : 0;
@@ -216,7 +223,8 @@ typedef struct norm_case {
     size_t rows;
     int c;
     bool relu;
-    float *x, *y, *gamma, *beta, *mean, *variance, *weight, *dx, *dgamma, *dbeta, *scratch;
+    float *x, *y, *gamma, *beta, *mean, *variance, *weight, *dx, *dgamma, *dbeta;
+    sd_scratch scratch;
 } norm_case;
 
 static norm_case new_norm_case(size_t rows, int c, bool relu) {
@@ -470,7 +478,9 @@ static void residual_add(size_t n, const float *shortcut, const float *branch, f
 
 static void relu_backward(size_t n, const float *y, float *dy) {
     const sd_epilogue masked = {.mask = sd_plain(y)};
-    k->finish(n, 1, dy, &masked, NULL);
+    const sd_scratch scratch = new_scratch(n, 1);
+    k->finish(n, 1, dy, &masked, scratch);
+    free_scratch(scratch, n, 1);
 }
 
 static void gelu_forward(size_t n, const float *x, float *y) {
@@ -708,11 +718,11 @@ static const linear_shape linear_shapes[] = {{1, 1, 1},      {2, 3, 5},       {7
 /* All three results with maps of these kinds on x, y and dy (dx has y's kind), against sums in double. */
 static void check_linear(linear_shape shape, int x_kind, int y_kind, int dy_kind) {
     const size_t rows = shape.rows, in = (size_t)shape.in, out = (size_t)shape.out;
-    const size_t n_scratch = sd_linear_scratch_elems(shape.in, shape.out);
+    const size_t n_scratch = sd_linear_scratch_elems(shape.in, shape.out, scratch_threads);
     float *x = normal_floats(rows * in, 1, 0, 1), *w = normal_floats(out * in, 2, 0, 1),
           *bias = normal_floats(out, 3, 0, 1), *dy = normal_floats(rows * out, 4, 0, 1), *y = new_floats(rows * out),
-          *dx = new_floats(rows * in), *dw = new_floats(out * in), *dbias = new_floats(out),
-          *scratch = new_guarded(n_scratch);
+          *dx = new_floats(rows * in), *dw = new_floats(out * in), *dbias = new_floats(out);
+    const sd_scratch scratch = new_guarded(n_scratch);
     double *x0 = new_doubles(rows * in), *dy0 = new_doubles(rows * out), *y0 = new_doubles(rows * out),
            *dx0 = new_doubles(rows * in), *dw0 = new_doubles(out * in), *dbias0 = new_doubles(out);
     map_case x_map, y_map, dy_map, dx_map;
@@ -774,7 +784,9 @@ START_TEST(linear_hides_no_value_that_is_not_a_number) {
     const size_t rows = 200, in = 20, out = 40;
     float *x = normal_floats(rows * in, 1, 0, 1), *w = normal_floats(out * in, 2, 0, 1), *y = new_floats(rows * out),
           *dy = normal_floats(rows * out, 3, 0, 1), *dx = new_floats(rows * in), *dw = new_floats(out * in),
-          *dbias = new_floats(out), *scratch = new_floats(sd_linear_scratch_elems((int)in, (int)out));
+          *dbias = new_floats(out);
+    const size_t n_scratch = sd_linear_scratch_elems((int)in, (int)out, scratch_threads);
+    const sd_scratch scratch = new_guarded(n_scratch);
     const sd_map gelu = {.kind = SD_MAP_GELU};
     x[190 * in + 17] = NAN;
     dy[3 * out + 33] = NAN;
@@ -791,14 +803,16 @@ START_TEST(linear_hides_no_value_that_is_not_a_number) {
         for (size_t i = 0; i < in; i++)
             expect(isnan(dw[o * in + i]) == (o == 33 || i == 17), "dw %zu %zu", o, i);
     }
-    float *all[] = {x, w, y, dy, dx, dw, dbias, scratch};
+    free_guarded(scratch, n_scratch);
+    float *all[] = {x, w, y, dy, dx, dw, dbias};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         free(all[i]);
 }
 END_TEST
 
 typedef struct linear_case {
-    float *x, *w, *bias, *y, *weight, *scratch;
+    float *x, *w, *bias, *y, *weight;
+    sd_scratch scratch;
 } linear_case;
 
 static double linear_loss(void *context) {
@@ -811,13 +825,14 @@ START_TEST(linear_backward_equals_finite_differences) {
     begin(_i);
     linear_case l = {normal_floats(72, 1, 0, 1), normal_floats(48, 2, 0, 1),
                      normal_floats(6, 3, 0, 1),  new_floats(54),
-                     normal_floats(54, 4, 0, 1), new_floats(sd_linear_scratch_elems(8, 6))};
+                     normal_floats(54, 4, 0, 1), new_guarded(sd_linear_scratch_elems(8, 6, scratch_threads))};
     float *dx = new_floats(72), *dw = new_floats(48), *dbias = new_floats(6);
     k->linear_backward(9, 8, 6, l.x, NULL, l.weight, NULL, l.w, dx, NULL, dw, dbias, l.scratch);
     expect_gradient("x", linear_loss, &l, l.x, dx, 72, 0.1, 1e-3);
     expect_gradient("w", linear_loss, &l, l.w, dw, 48, 0.1, 1e-3);
     expect_gradient("bias", linear_loss, &l, l.bias, dbias, 6, 0.1, 1e-3);
-    float *all[] = {l.x, l.w, l.bias, l.y, l.weight, l.scratch, dx, dw, dbias};
+    free_guarded(l.scratch, sd_linear_scratch_elems(8, 6, scratch_threads));
+    float *all[] = {l.x, l.w, l.bias, l.y, l.weight, dx, dw, dbias};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         free(all[i]);
 }
@@ -828,7 +843,8 @@ END_TEST
 typedef struct attention_case {
     int images, tokens, heads, dim; /* dim: of a head */
     size_t n_qkv, n_p, n_y, n_scratch;
-    float *qkv, *y, *weight, *dqkv, *scratch;
+    float *qkv, *y, *weight, *dqkv;
+    sd_scratch scratch;
 } attention_case;
 
 static attention_case new_attention(int images, int tokens, int heads, int dim, double deviation) {
@@ -838,7 +854,7 @@ static attention_case new_attention(int images, int tokens, int heads, int dim, 
     a.n_p = (size_t)images * (size_t)heads * (size_t)tokens * (size_t)tokens;
     a.qkv = normal_floats(a.n_qkv, 1, 0, deviation);
     a.weight = normal_floats(a.n_y, 2, 0, 1);
-    a.n_scratch = sd_attention_scratch_elems(tokens, dim);
+    a.n_scratch = sd_attention_scratch_elems(tokens, dim, scratch_threads);
     a.scratch = new_guarded(a.n_scratch);
     a.y = new_floats(a.n_y);
     a.dqkv = new_floats(a.n_qkv);
@@ -1228,22 +1244,47 @@ START_TEST(a_rank_counts_equal_scores_before_the_label) {
 }
 END_TEST
 
-START_TEST(a_score_that_is_not_finite_makes_its_row_wrong) {
+/* Few classes too: with 3 classes n_better would be at most 2 if it were a mere count, and the row top-5 correct. */
+START_TEST(a_score_that_is_not_finite_makes_its_row_wrong_for_top_1_and_top_5) {
     begin(_i);
     const float bad[] = {NAN, INFINITY, -INFINITY};
-    for (int value = 0; value < 3; value++)
-        for (int place = 0; place < 7; place++) {
-            float logits[7] = {0, 0, 0, 50, 0, 0, 0}, loss;
-            const int32_t label = 3;
-            int32_t rank;
-            k->cross_entropy_forward(1, 7, logits, &label, 0.1f, &loss, &rank);
-            ck_assert_int_eq(rank, 0);
-            logits[place] = bad[value];
-            k->cross_entropy_forward(1, 7, logits, &label, 0.1f, &loss, &rank);
-            expect(rank > 0, "%g at %d: rank %d", bad[value], place, rank);
-            expect(value == 2 || !isfinite(loss), "%g at %d: loss %g", bad[value], place, loss);
-            expect(place != 3 || rank == 7, "a label that scores %g is not among the best 5", bad[value]);
-        }
+    for (int classes = 2; classes <= 12; classes++)
+        for (int value = 0; value < 3; value++)
+            for (int place = 0; place <= classes; place++) { /* classes: all of them */
+                float logits[12] = {0, 50}, loss;
+                const int32_t label = 1;
+                int32_t n_better;
+                k->cross_entropy_forward(1, classes, logits, &label, 0.1f, &loss, &n_better);
+                ck_assert_int_eq(n_better, 0);
+                for (int i = 0; i < classes; i++)
+                    logits[i] = place == i || place == classes ? bad[value] : logits[i];
+                k->cross_entropy_forward(1, classes, logits, &label, 0.1f, &loss, &n_better);
+                expect(n_better >= 5, "%g at %d of %d classes: n_better %d", bad[value], place, classes, n_better);
+                expect(!isfinite(loss), "%g at %d of %d classes: loss %g", bad[value], place, classes, loss);
+            }
+}
+END_TEST
+
+/* torch.nn.functional.cross_entropy(torch.tensor([[1., 2., -inf, 0.5]]), torch.tensor([0])) in double: the class of -inf has
+ * probability 0, so loss = log(e^1 + e^2 + e^0.5) - 1 = 1.4643681, and d loss / d logits = softmax - onehot =
+ * (0.2312239 - 1, 0.6285318, 0, 0.1402443). Of the label itself, -inf costs inf; with smoothing, every class has a share in the loss
+ * and -inf of any class costs inf. */
+START_TEST(a_score_of_minus_infinity_costs_what_it_costs_in_torch) {
+    begin(_i);
+    const float logits[4] = {1, 2, -INFINITY, 0.5f};
+    const double gradient[4] = {0.2312239 - 1, 0.6285318, 0, 0.1402443};
+    const int32_t label = 0, worst = 2;
+    float loss, dlogits[4];
+    int32_t n_better;
+    k->cross_entropy_forward(1, 4, logits, &label, 0, &loss, &n_better);
+    k->cross_entropy_backward(1, 4, logits, &label, 0, 1, dlogits);
+    expect_number("loss", loss, 1.4643681, 1e-6);
+    for (int i = 0; i < 4; i++)
+        expect_number("dlogits", dlogits[i], gradient[i], 1e-6);
+    k->cross_entropy_forward(1, 4, logits, &worst, 0, &loss, &n_better);
+    expect(loss == INFINITY, "a label whose score is -inf costs %g", loss);
+    k->cross_entropy_forward(1, 4, logits, &label, 0.1f, &loss, &n_better);
+    expect(loss == INFINITY, "with smoothing, a score of -inf costs %g", loss);
 }
 END_TEST
 
@@ -1306,10 +1347,11 @@ static size_t run_all(float *out) {
     TAKE(b.y, n);
     k->map(rows, (int)c, b.weight, &(sd_map){.kind = SD_MAP_GELU_BACKWARD, .other = b.x}, b.y);
     TAKE(b.y, n);
-    const size_t n_scratch = sd_linear_scratch_elems((int)c, 300);
+    const size_t n_scratch = sd_linear_scratch_elems((int)c, 300, scratch_threads);
+    const sd_scratch scratch = new_guarded(n_scratch);
     const sd_map gelu = {.kind = SD_MAP_GELU}, add = {.kind = SD_MAP_ADD, .scale = 0.5f, .other = b.x};
     float *w = normal_floats(c * 300, 9, 0, 1), *wide = new_floats(rows * 300), *dw = new_floats(300 * c),
-          *dbias = new_floats(300), *scratch = new_guarded(n_scratch);
+          *dbias = new_floats(300);
     k->linear_forward(rows, (int)c, 300, b.x, &gelu, w, w, wide, NULL, scratch);
     k->linear_backward(rows, (int)c, 300, b.x, &gelu, wide, NULL, w, b.dx, &add, dw, dbias, scratch);
     TAKE(wide, rows * 300);
@@ -1355,9 +1397,13 @@ START_TEST(bits_do_not_depend_on_threads) {
     const size_t n = run_all(one);
     ck_assert_uint_lt(n, room);
     for (int threads = 2; threads <= 4; threads++) {
-        sd_kernels_set_threads(threads);
+        sd_kernels_set_threads(scratch_threads = threads);
         run_all(many);
         expect_same_bits("all kernels", one, many, n * sizeof *one);
+    }
+    for (scratch_threads = 1; scratch_threads <= 3; scratch_threads += 2) { /* as taken before the number was set */
+        run_all(many);
+        expect_same_bits("all kernels, scratch for fewer threads", one, many, n * sizeof *one);
     }
     free(one);
     free(many);
@@ -1403,7 +1449,8 @@ int main(void) {
     tcase_add_loop_test(cases, cross_entropy_equals_its_formula, 0, n_isa);
     tcase_add_loop_test(cases, cross_entropy_backward_equals_finite_differences, 0, n_isa);
     tcase_add_loop_test(cases, a_rank_counts_equal_scores_before_the_label, 0, n_isa);
-    tcase_add_loop_test(cases, a_score_that_is_not_finite_makes_its_row_wrong, 0, n_isa);
+    tcase_add_loop_test(cases, a_score_that_is_not_finite_makes_its_row_wrong_for_top_1_and_top_5, 0, n_isa);
+    tcase_add_loop_test(cases, a_score_of_minus_infinity_costs_what_it_costs_in_torch, 0, n_isa);
     tcase_add_loop_test(cases, huge_scores_have_a_finite_loss, 0, n_isa);
     tcase_add_loop_test(cases, bits_do_not_depend_on_threads, 0, n_isa);
     return run_suite("kernels", cases);

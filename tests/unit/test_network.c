@@ -1174,6 +1174,51 @@ START_TEST(initial_values_are_those_of_the_documented_counter) {
 }
 END_TEST
 
+START_TEST(a_batch_that_does_not_fit_is_refused) {
+    sd_network *network;
+    const sd_model_spec spec = {.name = "resnet20", .image_size = 32, .classes = 10};
+    expect_refused(sd_model_create(&spec, best_kernels(), 1 << 30, &network), SD_ERR_MEMORY, "memory", "batch", NULL);
+}
+END_TEST
+
+/* ---- threads ---- */
+
+static const sd_model_spec threaded_models[] = {
+    {.name = "resnet20", .image_size = 16, .classes = 10},
+    {.name = "resnet20", .image_size = 16, .classes = 10, .convolution = SD_CONVOLUTION_DIRECT},
+    {.name = "vit_tiny", .image_size = 16, .classes = 10, .patch_size = 4},
+};
+enum { N_THREADED_MODELS = sizeof threaded_models / sizeof threaded_models[0] };
+
+/* Its scratch was taken for the threads of then: more would write behind it, where here the guard is and elsewhere gradients are. */
+START_TEST(a_network_runs_on_the_threads_it_was_built_for) {
+    enum { BUILT_FOR = 1, SET_LATER = 4, IMAGES = 4 };
+    const sd_model_spec *spec = &threaded_models[_i];
+    sd_kernels_set_threads(BUILT_FOR);
+    trainer t = new_trainer(new_model(*spec, IMAGES), spec->image_size, IMAGES);
+    scramble(t.network);
+    const size_t elems = sd_network_buffer_elems(t.network), planned = t.network->scratch_elems;
+    float *gradients = new_floats(elems), *scratch = new_floats(planned * SET_LATER), *own = t.network->scratch;
+    fill_gradients(t.network, 0); /* between tensors */
+    const double loss = train_pass(&t, ignore_segment, NULL);
+    memcpy(gradients, sd_network_gradients(t.network), elems * sizeof *gradients);
+
+    sd_kernels_set_threads(SET_LATER);
+    for (size_t i = 0; i < planned * SET_LATER; i++)
+        scratch[i] = MARK;
+    t.network->scratch = scratch;
+    ck_assert(train_pass(&t, ignore_segment, NULL) == loss);
+    expect_same_bits("gradients", gradients, sd_network_gradients(t.network), elems * sizeof *gradients);
+    for (size_t i = planned; i < planned * SET_LATER; i++)
+        expect(scratch[i] == MARK, "%s: scratch is written %zu values behind its end", spec->name, i - planned);
+    t.network->scratch = own;
+    sd_kernels_set_threads(BUILT_FOR);
+    free(scratch);
+    free(gradients);
+    free_trainer(&t);
+}
+END_TEST
+
 /* ---- names ---- */
 
 static sd_status outline(const char *name) {
@@ -1231,10 +1276,164 @@ START_TEST(what_a_model_cannot_be_is_refused_with_its_key) {
 }
 END_TEST
 
-START_TEST(a_batch_that_does_not_fit_is_refused) {
+/* ---- names ---- */
+
+/* What is refused is destroyed and NULL. */
+static sd_status build(sd_status (*add_block)(sd_network *, const char *), const char *name, sd_network **network) {
+    sd_status status = sd_network_create(best_kernels(), 2, 10, network);
+    if (status == SD_OK)
+        status = add_block(*network, name);
+    if (status == SD_OK)
+        status = sd_network_finish(*network);
+    if (status != SD_OK)
+        sd_network_destroy(network);
+    return status;
+}
+
+/* A basic block with a projection, all of whose names begin with `name`, between a stem and a head. */
+static sd_status add_conv_block(sd_network *network, const char *name) {
+    const sd_conv_spec spec[] = {{16, 3, 2}, {16, 3, 1}};
+    sd_residual_spec residual_spec = {.depth = 1, .shortcut = SD_SHORTCUT_PROJECTION, .stride = 2, .relu = true};
+    sd_residual *residual;
+    sd_shape out;
+    SD_TRY(sd_network_stem_conv(network, (sd_shape){8, 8, 3}, 8, 3, 1, false));
+    SD_TRY(sd_network_add_unit(network, name, 1, &residual_spec.unit));
+    SD_TRY(sd_network_open_residual(network, residual_spec, &residual));
+    SD_TRY(sd_conv_branch_init(network, &residual->branch, name, residual->in, 2, spec, false, &out));
+    SD_TRY(sd_network_close_residual(network, residual, name, out));
+    return sd_network_head_pool(network, 0);
+}
+
+static sd_status add_mlp(sd_network *network, const char *name) {
+    sd_residual *residual;
+    SD_TRY(sd_network_open_residual(network, (sd_residual_spec){.depth = 1, .unit = -1}, &residual));
+    SD_TRY(sd_mlp_branch_init(network, &residual->branch, name, residual->in, 16));
+    return sd_network_close_residual(network, residual, name, residual->in);
+}
+
+/* A transformer block. */
+static sd_status add_transformer_block(sd_network *network, const char *name) {
+    sd_residual *residual;
+    SD_TRY(sd_network_stem_patch(network, (sd_shape){8, 8, 3}, 16, 4));
+    SD_TRY(sd_network_open_residual(network, (sd_residual_spec){.depth = 1, .unit = -1}, &residual));
+    SD_TRY(sd_attention_branch_init(network, &residual->branch, name, residual->in, 2));
+    SD_TRY(sd_network_close_residual(network, residual, name, residual->in));
+    SD_TRY(add_mlp(network, name));
+    return sd_network_head_token(network, 0);
+}
+
+/* Its second half has the first's names. */
+static sd_status add_two_mlps(sd_network *network, const char *name) {
+    SD_TRY(sd_network_stem_patch(network, (sd_shape){8, 8, 3}, 16, 4));
+    SD_TRY(add_mlp(network, name));
+    SD_TRY(add_mlp(network, name));
+    return sd_network_head_token(network, 0);
+}
+
+/* bert.encoder.bert.encoder. ... of so many characters. */
+static const char *name_of(int characters) {
+    static char name[256];
+    for (int i = 0; i < characters; i++)
+        name[i] = "bert.encoder."[i % 13];
+    name[characters] = '\0';
+    return name;
+}
+
+static void expect_tensor(const sd_network *network, const char *suffix) {
+    char name[256];
+    snprintf(name, sizeof name, "%s.%s", name_of(101), suffix);
+    (void)find_tensor(network, name);
+}
+
+/* 101 characters and the longest suffix, of 26 with its dot: a name of 127. */
+START_TEST(names_of_127_characters_are_kept_whole) {
     sd_network *network;
-    const sd_model_spec spec = {.name = "resnet20", .image_size = 32, .classes = 10};
-    expect_refused(sd_model_create(&spec, best_kernels(), 1 << 30, &network), SD_ERR_MEMORY, "memory", "batch", NULL);
+    expect_ok(build(add_conv_block, name_of(101), &network));
+    ck_assert_str_eq(sd_network_unit(network, 0)->name, name_of(101));
+    expect_tensor(network, "conv1.weight");
+    expect_tensor(network, "bn2.running_var");
+    expect_tensor(network, "downsample.0.weight");
+    expect_tensor(network, "downsample.1.running_mean");
+    sd_network_destroy(&network);
+    expect_ok(build(add_transformer_block, name_of(101), &network));
+    expect_tensor(network, "norm1.weight");
+    expect_tensor(network, "attn.proj.weight");
+    expect_tensor(network, "mlp.fc2.bias");
+    sd_network_destroy(&network);
+}
+END_TEST
+
+START_TEST(names_that_do_not_fit_are_refused) {
+    sd_network *network;
+    expect_refused(build(add_conv_block, name_of(102), &network), SD_ERR_INTERNAL, "128 characters", "at most 127",
+                   name_of(102), NULL);
+    for (int characters = 103; characters < 256; characters++)
+        expect_refused(build(add_conv_block, name_of(characters), &network), SD_ERR_INTERNAL, "at most 127",
+                       name_of(100), NULL);
+    expect_refused(build(add_transformer_block, name_of(130), &network), SD_ERR_INTERNAL, "at most 127", NULL);
+    expect_refused(build(add_two_mlps, name_of(117), &network), SD_ERR_INTERNAL, "at most 127", NULL);
+    ck_assert_ptr_null(network);
+}
+END_TEST
+
+START_TEST(a_second_tensor_of_a_name_is_refused) {
+    sd_network *network;
+    expect_refused(build(add_two_mlps, "blocks.0", &network), SD_ERR_INTERNAL, "two tensors", "'blocks.0.norm2.weight'",
+                   NULL);
+    ck_assert_ptr_null(network);
+}
+END_TEST
+
+/* AdamW: /optimizer/exp_avg_sq/NAME is the longest path of a file; a batch norm adds num_batches_tracked. */
+START_TEST(a_checkpoint_holds_names_of_127_characters) {
+    sd_network *network;
+    sd_optimizer *optimizer;
+    sd_checkpoint_file *file;
+    sd_entry *entries;
+    char folder[SUPPORT_PATH_BYTES], path[SUPPORT_PATH_BYTES + 32];
+    int n_entries, whole = 0;
+    sd_config *config = config_of("optimizer.name=adamw", NULL);
+    expect_ok(build(add_conv_block, name_of(101), &network));
+    expect_ok(sd_optimizer_create(config, network, &optimizer));
+    sd_network_initialise(network, 1);
+    const size_t bytes = sd_network_buffer_elems(network) * sizeof(float);
+    float *values = new_floats(sd_network_buffer_elems(network));
+    memcpy(values, sd_network_values(network), bytes);
+    double timing[2] = {1, 2};
+    sd_checkpoint saved = {.network = network,
+                           .optimizer = optimizer,
+                           .config = (char[]){"[run]\n"},
+                           .ranks = 1,
+                           .threads = 1,
+                           .isa = "ref",
+                           .scale = "inference",
+                           .deviation = {1, 1, 1},
+                           .timing = timing,
+                           .n_phases = 2};
+    make_folder(folder);
+    snprintf(path, sizeof path, "%s/step-00000001.h5", folder);
+    expect_ok(sd_checkpoint_save(path, &saved));
+    sd_network_initialise(network, 2);
+    sd_checkpoint described = {.n_phases = 2};
+    expect_ok(sd_checkpoint_open(path, &file, &described));
+    described.network = network;
+    described.optimizer = optimizer;
+    expect_ok(sd_checkpoint_apply(file, &described));
+    expect_same_bits("values", values, sd_network_values(network), bytes);
+    expect_ok(sd_checkpoint_entries(file, &entries, &n_entries));
+    for (int i = 0; i < n_entries; i++)
+        whole += strstr(entries[i].path, name_of(101)) != NULL;
+    /* 3 convolutions, each with a norm of 4 tensors and a counter; of 3 + 6 learned tensors two moments */
+    ck_assert_int_eq(whole, 3 + 3 * 5 + 2 * 9);
+    sd_checkpoint_close(&file);
+    sd_optimizer_destroy(&optimizer);
+    sd_network_destroy(&network);
+    free(entries);
+    free(values);
+    free(described.config);
+    free(described.timing);
+    free(config);
+    remove_folder(folder);
 }
 END_TEST
 
@@ -1282,5 +1481,10 @@ int main(void) {
     tcase_add_test(cases, a_depth_is_digits_alone);
     tcase_add_test(cases, what_a_model_cannot_be_is_refused_with_its_key);
     tcase_add_test(cases, a_batch_that_does_not_fit_is_refused);
+    tcase_add_loop_test(cases, a_network_runs_on_the_threads_it_was_built_for, 0, N_THREADED_MODELS);
+    tcase_add_test(cases, names_of_127_characters_are_kept_whole);
+    tcase_add_test(cases, names_that_do_not_fit_are_refused);
+    tcase_add_test(cases, a_second_tensor_of_a_name_is_refused);
+    tcase_add_test(cases, a_checkpoint_holds_names_of_127_characters);
     return run_suite("network", cases);
 }

@@ -281,7 +281,7 @@ static void run_and_compare(twin *t, double lr, bool drop) {
                 moved[e] = tensor->value[e] - t->initial[from + e];
                 expected[e] = t->w[from + e] - t->initial[from + e];
             }
-            char what[128];
+            char what[SD_NAME_BYTES + 32];
             snprintf(what, sizeof what, "%s, step %d", tensor->name, (int)step);
             expect_close(what, moved, expected, n, 2e-4);
             expect_close(what, sd_optimizer_state(t->optimizer, 0) + from, t->first + from, n, 1e-5);

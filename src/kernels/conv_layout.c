@@ -1,0 +1,165 @@
+#include "conv_layout.h"
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* ---- panels ---- */
+
+/* The largest panel of up to so many taps, for any number of pixels. */
+static size_t panel_elems(size_t taps, size_t channels, size_t columns) {
+    size_t most = 0;
+    for (size_t t = 1; t <= taps; t++) {
+        const panel_cut cut = conv_cut_panels(t * channels, columns, MAX_PANEL_PIXELS);
+        most = larger(most, (size_t)cut.pixels * (size_t)cut.slices * SLICE);
+    }
+    return most;
+}
+
+static product_scratch product_layout(size_t pixels, size_t taps, int channels, int columns, sd_scratch scratch) {
+    const size_t rows = taps * (size_t)channels;
+    scratch_cursor cursor = {.scratch = scratch};
+    product_scratch s;
+    s.packed = take(&cursor, packed_b_elems(rows, (size_t)columns));
+    s.partials = take(&cursor, (pixels / MIN_PANEL_PIXELS + 1) * partial_elems(columns));
+    s.panels = take_per_thread(&cursor, panel_elems(taps, (size_t)channels, (size_t)columns));
+    s.rooms = take_per_thread(&cursor, conv_room_elems(rows, channels));
+    s.elems = cursor.elems;
+    return s;
+}
+
+static size_t taps_of(const sd_conv2d *conv) { return (size_t)conv->r * (size_t)conv->s; }
+static size_t pixels_in(const sd_conv2d *conv) { return (size_t)conv->images * (size_t)conv->h * (size_t)conv->w; }
+static size_t pixels_out(const sd_conv2d *conv) {
+    return (size_t)conv->images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
+}
+
+product_scratch conv_forward_product_layout(const sd_conv2d *conv, sd_scratch scratch) {
+    return product_layout(pixels_out(conv), taps_of(conv), conv->c, conv->k, scratch);
+}
+
+product_scratch conv_backward_product_layout(const sd_conv2d *conv, sd_scratch scratch) {
+    return product_layout(pixels_in(conv), taps_of(conv), conv->k, conv->c, scratch);
+}
+
+weights_scratch conv_weights_layout(const sd_conv2d *conv, sd_scratch scratch) {
+    scratch_cursor cursor = {.scratch = scratch};
+    weights_scratch s;
+    s.gradient = take(&cursor, WEIGHT_PANEL_PIXELS * WEIGHT_COLUMNS);
+    s.panels = take_per_thread(&cursor, WEIGHT_BLOCK_SLICES * SLICE * WEIGHT_PANEL_PIXELS);
+    s.rooms = take_per_thread(&cursor, conv_room_elems(taps_of(conv) * (size_t)conv->c, conv->c));
+    s.elems = cursor.elems;
+    return s;
+}
+
+/* ---- pointwise ---- */
+
+pointwise_scratch conv_pointwise_layout(const sd_conv2d *conv, sd_scratch scratch) {
+    const size_t c = (size_t)conv->c, k = (size_t)conv->k;
+    scratch_cursor cursor = {.scratch = scratch};
+    pointwise_scratch s = {.pixels = conv_pointwise_pixels(conv)};
+    s.weights = take(&cursor, packed_b_elems(k, c));
+    s.rows = take(&cursor, s.pixels * k);
+    s.dy = take(&cursor, s.pixels * k);
+    s.x = take(&cursor, s.pixels * c);
+    s.partials = take(&cursor, (pixels_in(conv) / s.pixels + 1) * partial_elems(conv->c));
+    s.elems = cursor.elems;
+    return s;
+}
+
+/* ---- rows ---- */
+
+static size_t weight_elems(size_t in, size_t out) { return 9 * in * out; }
+
+/* channels: those packed together. */
+static band_plan plan_bands(int images, int h, int w, int channels, size_t weights) {
+    return band_plan_of(images, h, w, channels, weights * sizeof(float));
+}
+
+rows_forward_scratch conv_rows_forward_layout(const conv3x3 *conv, sd_scratch scratch) {
+    const size_t weights = weight_elems((size_t)conv->in, (size_t)conv->out);
+    scratch_cursor cursor = {.scratch = scratch};
+    rows_forward_scratch s = {.plan = plan_bands(conv->images, conv->h, conv->w, conv->in, weights)};
+    s.weights = take(&cursor, weights);
+    s.partials = take(&cursor, (size_t)s.plan.pieces * partial_elems(conv->out));
+    s.bands = take_per_thread(&cursor, (size_t)(conv->in / SLICE) * s.plan.slice_elems);
+    s.elems = cursor.elems;
+    return s;
+}
+
+rows_backward_scratch conv_rows_backward_layout(const sd_conv2d *conv, sd_scratch scratch) {
+    const size_t weights = weight_elems((size_t)conv->c, (size_t)conv->k);
+    scratch_cursor cursor = {.scratch = scratch};
+    rows_backward_scratch s = {.plan = plan_bands(conv->images, conv->h, conv->w, conv->c + conv->k, weights)};
+    s.weights = take(&cursor, weights);
+    s.partials = take(&cursor, (size_t)s.plan.pieces * partial_elems(conv->c));
+    s.x_band = take(&cursor, (size_t)(conv->c / SLICE) * s.plan.slice_elems);
+    s.dy_band = take(&cursor, (size_t)(conv->k / SLICE) * s.plan.slice_elems);
+    s.elems = cursor.elems;
+    return s;
+}
+
+/* ---- Winograd ---- */
+
+winograd_block winograd_block_layout(const winograd_plan *plan, float *memory) {
+    scratch_cursor cursor = {.scratch.memory = memory};
+    winograd_block b;
+    b.v = take(&cursor, plan->v_elems);
+    b.m = take(&cursor, plan->m_elems);
+    b.band = take(&cursor, plan->band_elems);
+    b.elems = cursor.elems;
+    return b;
+}
+
+winograd_forward_scratch conv_winograd_forward_layout(const conv3x3 *conv, sd_scratch scratch) {
+    scratch_cursor cursor = {.scratch = scratch};
+    winograd_forward_scratch s = {.plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->in, conv->out)};
+    s.u = take(&cursor, WINOGRAD_POINTS * packed_b_elems((size_t)conv->in, (size_t)conv->out));
+    s.partials = take(&cursor, (size_t)s.plan.tile_rows * partial_elems(conv->out));
+    s.blocks = take_per_thread(&cursor, winograd_block_layout(&s.plan, NULL).elems);
+    s.elems = cursor.elems;
+    return s;
+}
+
+winograd_backward_scratch conv_winograd_backward_layout(const sd_conv2d *conv, sd_scratch scratch) {
+    const size_t c = (size_t)conv->c, k = (size_t)conv->k;
+    scratch_cursor cursor = {.scratch = scratch};
+    winograd_backward_scratch s = {.x_plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->c, conv->k),
+                                   .dy_plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->k, conv->c)};
+    s.u = take(&cursor, WINOGRAD_POINTS * packed_b_elems(k, c));
+    s.du = take(&cursor, WINOGRAD_POINTS * c * k);
+    s.partials = take(&cursor, (size_t)s.x_plan.tile_rows * partial_elems(conv->c));
+    s.x_v = take(&cursor, s.x_plan.v_elems);
+    s.z = take(&cursor, s.x_plan.m_elems);
+    s.dy_v = take(&cursor, s.dy_plan.v_elems);
+    s.m = take(&cursor, s.dy_plan.m_elems);
+    s.bands = take_per_thread(&cursor, larger(s.x_plan.band_elems, s.dy_plan.band_elems));
+    s.elems = cursor.elems;
+    return s;
+}
+
+/* ---- the most that both passes need ---- */
+
+static size_t algorithm_elems(const sd_conv2d *conv, sd_scratch none) {
+    const conv3x3 forward = conv3x3_forward(conv, NULL);
+    switch (conv_choose(conv)) {
+    case CONV_WINOGRAD:
+        return larger(conv_winograd_forward_layout(&forward, none).elems,
+                      conv_winograd_backward_layout(conv, none).elems);
+    case CONV_ROWS:
+        return larger(conv_rows_forward_layout(&forward, none).elems, conv_rows_backward_layout(conv, none).elems);
+    case CONV_POINTWISE:
+        return larger(conv_forward_product_layout(conv, none).elems, conv_pointwise_layout(conv, none).elems);
+    case CONV_PANELS:
+        break;
+    }
+    return larger(conv_weights_layout(conv, none).elems, larger(conv_forward_product_layout(conv, none).elems,
+                                                                conv_backward_product_layout(conv, none).elems));
+}
+
+size_t sd_conv2d_scratch_elems(const sd_conv2d *conv, int threads) {
+    const sd_scratch none = {.threads = threads};
+    const size_t epilogues =
+        larger(sd_norm_scratch_elems(pixels_in(conv), conv->c), sd_norm_scratch_elems(pixels_out(conv), conv->k));
+    sd_conv2d direct = *conv; /* what a smaller batch may take */
+    direct.direct = true;
+    return larger(larger(algorithm_elems(conv, none), algorithm_elems(&direct, none)), epilogues);
+}

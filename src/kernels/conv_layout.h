@@ -1,0 +1,92 @@
+/* Private to kernels/: what the convolutions keep in their scratch (scratch.h), a layout for each pass of each algorithm, for all
+ * instruction sets. conv_layout.c. */
+#ifndef SDTRAIN_KERNELS_CONV_LAYOUT_H
+#define SDTRAIN_KERNELS_CONV_LAYOUT_H
+
+#include "conv.h"
+#include "scratch.h"
+#include "winograd.h"
+
+/* CONV_PANELS: forward, or backward data: a product whose result is [pixels, columns]. */
+typedef struct product_scratch {
+    float *packed;     /* weights */
+    float *partials;   /* of the epilogue, for each panel */
+    per_thread panels; /* large enough for any number of pixels and, of a phase, of taps */
+    per_thread rooms;  /* pack_panel()'s */
+    size_t elems;
+} product_scratch;
+
+product_scratch conv_forward_product_layout(const sd_conv2d *conv, sd_scratch scratch);
+product_scratch conv_backward_product_layout(const sd_conv2d *conv, sd_scratch scratch);
+
+/* CONV_PANELS: backward weights. */
+typedef struct weights_scratch {
+    float *gradient; /* dy of a panel, evaluated: [WEIGHT_PANEL_PIXELS, at most WEIGHT_COLUMNS] */
+    per_thread panels, rooms;
+    size_t elems;
+} weights_scratch;
+
+weights_scratch conv_weights_layout(const sd_conv2d *conv, sd_scratch scratch);
+
+/* CONV_POINTWISE: backward. A panel, shared by all threads. */
+typedef struct pointwise_scratch {
+    size_t pixels;   /* of a whole panel */
+    float *weights;  /* w^T, packed */
+    float *rows;     /* dy: [pixel][k] */
+    float *dy, *x;   /* slices: [k / 16][pixel][16], [c / 16][pixel][16] */
+    float *partials; /* of the epilogue, for each panel */
+    size_t elems;
+} pointwise_scratch;
+
+pointwise_scratch conv_pointwise_layout(const sd_conv2d *conv, sd_scratch scratch);
+
+/* CONV_ROWS. */
+typedef struct rows_forward_scratch {
+    band_plan plan;
+    float *weights;   /* packed */
+    float *partials;  /* of the epilogue, for each piece */
+    per_thread bands; /* x of a piece */
+    size_t elems;
+} rows_forward_scratch;
+
+typedef struct rows_backward_scratch {
+    band_plan plan;
+    float *weights, *partials;
+    float *x_band, *dy_band; /* of a piece, shared by all threads */
+    size_t elems;
+} rows_backward_scratch;
+
+rows_forward_scratch conv_rows_forward_layout(const conv3x3 *conv, sd_scratch scratch);
+rows_backward_scratch conv_rows_backward_layout(const sd_conv2d *conv, sd_scratch scratch);
+
+/* CONV_WINOGRAD. What a thread needs for a block of the forward pass: V, M and a band. */
+typedef struct winograd_block {
+    float *v, *m, *band;
+    size_t elems;
+} winograd_block;
+
+winograd_block winograd_block_layout(const winograd_plan *plan, float *memory);
+
+typedef struct winograd_forward_scratch {
+    winograd_plan plan;
+    float *u;          /* of all points, packed */
+    float *partials;   /* of the epilogue, for each tile row */
+    per_thread blocks; /* a winograd_block */
+    size_t elems;
+} winograd_forward_scratch;
+
+/* A block, shared by all threads. */
+typedef struct winograd_backward_scratch {
+    winograd_plan x_plan;  /* in = c, out = k: V of x, and Z */
+    winograd_plan dy_plan; /* in = k, out = c: V of dy, and M */
+    float *u, *du;         /* of all points: w turned, packed, and [c, k] */
+    float *partials;
+    float *x_v, *z, *dy_v, *m;
+    per_thread bands; /* of x or of dy */
+    size_t elems;
+} winograd_backward_scratch;
+
+winograd_forward_scratch conv_winograd_forward_layout(const conv3x3 *conv, sd_scratch scratch);
+winograd_backward_scratch conv_winograd_backward_layout(const sd_conv2d *conv, sd_scratch scratch);
+
+#endif
