@@ -12,7 +12,8 @@ set -euo pipefail
 
 program=$(realpath "${1:?usage: slurm.sh PROGRAM [FOLDER]}")
 kept=${2:-}
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+self=$(realpath -- "${BASH_SOURCE[0]}")
+root=${self%/*/*/*}
 PATH+=:/usr/sbin:/sbin
 work='' reference=''
 
