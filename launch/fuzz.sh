@@ -5,10 +5,12 @@
 #
 # Builds into build-fuzz/ and keeps what it has learned in build-fuzz/corpus/TARGET. Inputs that break something are left in
 # build-fuzz/findings/TARGET; build-fuzz/tests/fuzz/fuzz_TARGET FILE shows one again. Exit codes: 0 nothing was found; 1 something was;
-# 64 usage; 69 clang is missing.
+# 64 usage; 69 clang is missing; 70 it cannot be built; 74 no folder for temporary files.
 set -euo pipefail
+set +Cf # whatever BASH_ENV says
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+self=$(realpath -- "${BASH_SOURCE[0]}")
+root=${self%/*/*}
 dir=$root/build-fuzz
 all=(config cifar checkpoint checkpoint_inner)
 
@@ -27,7 +29,7 @@ for target in "${targets[@]}"; do
 done
 
 clang=${CLANG:-clang}
-try=$(mktemp -d)
+try=$(mktemp -d) || exit 74
 trap 'rm -rf "$try"' EXIT
 echo 'int LLVMFuzzerTestOneInput(const char *b, unsigned long n); int LLVMFuzzerTestOneInput(const char *b, unsigned long n) { return (void)b, (void)n, 0; }' >"$try/try.c"
 if ! command -v "$clang" >/dev/null || ! "$clang" -fsanitize=fuzzer,address,undefined -fopenmp "$try/try.c" -o "$try/try" 2>"$try/why"; then
@@ -38,14 +40,14 @@ fi
 
 echo "fuzz: building into $dir"
 cmake -S "$root" -B "$dir" -DCMAKE_C_COMPILER="$clang" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSD_FUZZ=ON -DSD_SANITIZE=ON >"$try/log" 2>&1 ||
-    { cat "$try/log" && exit 1; }
+    { cat "$try/log" && exit 70; }
 programs=()
 for target in "${targets[@]}"; do programs+=("fuzz_$target"); done
-cmake --build "$dir" --parallel "$(nproc)" --target "${programs[@]}" >"$try/log" 2>&1 || { cat "$try/log" && exit 1; }
+cmake --build "$dir" --parallel "$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)" --target "${programs[@]}" >"$try/log" 2>&1 || { cat "$try/log" && exit 70; }
 
 # Files of the targets lie in memory, and go with this script.
 if [[ -w /dev/shm ]]; then
-    scratch=$(mktemp -d /dev/shm/sdtrain-fuzz-XXXXXX)
+    scratch=$(mktemp -d /dev/shm/sdtrain-fuzz-XXXXXX) || exit 74
     trap 'rm -rf "$try" "$scratch"' EXIT
     export TMPDIR=$scratch
 fi

@@ -34,9 +34,11 @@ esac
 (($# <= 2)) || fail 64 "usage: ${BASH_SOURCE[0]} cifar10|cifar100 [DEST]"
 dataset=$1
 if (($# < 2)); then
-    cd "$(dirname "${BASH_SOURCE[0]}")/.."
+    self=$(realpath -- "${BASH_SOURCE[0]}")
+    cd "${self%/*/*}"
 fi
 dest=${2:-data}
+[[ $dest != -* ]] || dest=./$dest # no option
 url=${SD_DATA_URL:-https://www.cs.toronto.edu/~kriz}/$archive
 md5=${SD_DATA_MD5:-$md5}
 
@@ -73,6 +75,10 @@ if [[ -e $dest/$folder ]]; then
     check_folder "$dest/$folder" "it is not what this script makes: move it away and start again"
     echo "get-data: already there"
 else
+    for tool in md5sum tar gzip; do
+        have "$tool" || fail 69 "$tool is not there"
+    done
+    unset TAR_OPTIONS
     mkdir -p "$dest" || fail 74 "cannot make the folder $dest"
     temporary=$(mktemp -d "$dest/.get-data.XXXXXX") || fail 74 "cannot write to $dest"
     trap 'rm -rf "$temporary"' EXIT
@@ -81,7 +87,7 @@ else
 
     echo "get-data: downloading $url"
     download "$temporary/$archive"
-    found=$(md5sum <"$temporary/$archive")
+    found=$(md5sum <"$temporary/$archive") || fail 74 "cannot read $temporary/$archive"
     found=${found%% *}
     [[ $found == "$md5" ]] ||
         fail 65 "$url is not the expected file: MD5 $found instead of $md5" "it has been removed; nothing was unpacked"

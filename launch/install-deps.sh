@@ -38,7 +38,7 @@ tools=(
     'make make'
     'pkg-config pkg-config'
     'hdf5-tools h5diff' # tests compare checkpoints
-    'python3 python3'   # tests serve files over HTTP; quickstart.sh reads summary.json
+    'python3 python3'   # tests
     'curl curl wget'    # get-data.sh
     'iproute2 tc /usr/sbin/tc' # tests emulate hosts and their links; a user's PATH may lack it
 )

@@ -6,7 +6,8 @@
 # With CI=true, warnings are errors.
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+self=$(realpath -- "${BASH_SOURCE[0]}")
+cd "${self%/*/*}"
 launch/install-deps.sh
 launch/build.sh
 # shellcheck source=launch/mpi-env.sh

@@ -21,7 +21,8 @@
 set -euo pipefail
 
 readonly NETWORK=10.53.0 # known inside only
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+self=$(realpath -- "${BASH_SOURCE[0]}")
+root=${self%/*/*/*}
 holders=() # processes; the first is the switch, then host1, ...
 work=      # folder; $work/holders says the same to the janitor
 job=

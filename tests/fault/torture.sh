@@ -13,7 +13,8 @@ set -euo pipefail
 
 kills_wanted=${1:?usage: torture.sh K [SEED]}
 seed=${2:-$((EPOCHSECONDS % 32768))}
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+self=$(realpath -- "${BASH_SOURCE[0]}")
+root=${self%/*/*/*}
 train=$(realpath "${SD_TRAIN:-$root/build/src/sdtrain-mpi}")
 tool=$(realpath "${SD_SDTRAIN:-$root/build/src/sdtrain}")
 # shellcheck source=launch/mpi-env.sh
