@@ -17,6 +17,7 @@
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
+#include "sdtrain/file.h"
 
 enum {
     TOUCH_SECONDS = 4,
@@ -35,16 +36,27 @@ struct sd_lock {
     double touched; /* clock */
 };
 
+/* Of a folder that is there some file systems say EACCES or EROFS, where EEXIST is meant. errno stays. */
+static bool is_folder(const char *path) {
+    struct stat info;
+    const int reason = errno;
+    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    errno = reason;
+    return folder;
+}
+
 sd_status sd_run_make_folders(const char *path, size_t *made_from) {
     char part[SD_FOLDER_BYTES + 16];
     *made_from = strlen(path);
     for (size_t i = 1; i <= strlen(path); i++)
         if (path[i] == '/' || path[i] == '\0') {
             snprintf(part, sizeof part, "%.*s", (int)i, path);
-            if (mkdir(part, 0777) == 0)
+            if (mkdir(part, 0777) == 0) {
                 *made_from = i - 1 < *made_from ? i - 1 : *made_from;
-            else if (errno != EEXIST)
+                SD_TRY(sd_file_sync_folder_of(part));
+            } else if (errno != EEXIST && !is_folder(part)) {
                 return sd_fail(SD_ERR_IO, "%s: the folder cannot be made: %s", part, strerror(errno));
+            }
         }
     return SD_OK;
 }
