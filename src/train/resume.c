@@ -183,21 +183,23 @@ sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
 }
 
 /* Points a link at a step's file; if that is not in this run's folder, a link to something else that is gone goes too. */
-static sd_status link_if_there(const sd_run *run, const char *link, uint64_t step) {
+static void link_if_there(const sd_run *run, const char *link, uint64_t step) {
     char path[SD_FOLDER_BYTES + 64];
     sd_checkpoint_path(run->checkpoints, step, path, sizeof path);
-    if (access(path, F_OK) == 0)
-        return sd_checkpoint_link(run->checkpoints, link, step);
+    if (access(path, F_OK) == 0) {
+        sd_checkpoint_link(run->checkpoints, link, step);
+        return;
+    }
     snprintf(path, sizeof path, "%s/%s", run->checkpoints, link);
     if (access(path, F_OK) != 0) /* follows the link */
         unlink(path);
-    return SD_OK;
 }
 
 static sd_status settle(const sd_run *run) {
     SD_TRY(sd_checkpoint_set_aside(run->checkpoints, run->progress.step));
-    SD_TRY(link_if_there(run, "latest", run->progress.step));
-    return link_if_there(run, "best", run->progress.best_step);
+    link_if_there(run, "latest", run->progress.step);
+    link_if_there(run, "best", run->progress.best_step);
+    return SD_OK;
 }
 
 sd_status sd_resume_settle(sd_run *run, bool *summarised) {

@@ -20,6 +20,35 @@ class FilesystemTest(RunTest):
     def checkpoints(self):
         return [name for name in self.names("checkpoints") if name.startswith("step-")]
 
+    # ---- links ----
+
+    def test_without_links_a_run_is_as_good_as_with_them(self):
+        settings = {"train.epochs": 2, "checkpoint.every_steps": 2, "checkpoint.keep": 2, "log.decisions": "true"}
+        for reason in ("EPERM", "ENOTSUP"):
+            result = self.train_where("symlink:" + reason, settings={**settings, "run.name": reason})
+            self.assertEqual(len(result.warnings), 1, str(result))
+            self.assertIn("runs/%s/checkpoints/latest: cannot be made a link to step-00000002.h5" % reason,
+                          result.warnings[0])
+        # Retention has removed what it should, and kept the best; resuming finds the newest by itself.
+        self.train("linked", 1, settings)
+        whole = [name for name in os.listdir(self.run_path("linked", "checkpoints")) if name.startswith("step-")]
+        self.assertEqual(sorted(os.listdir(self.run_path("EPERM", "checkpoints"))), sorted(whole))
+        self.assertEqual(self.summary("EPERM")["best_step"], self.summary("linked")["best_step"])
+        newest = "checkpoints/step-00000010.h5"
+        self.assert_same_state(self.run_path("EPERM", newest), self.run_path("linked", newest))
+        result = self.train_where("symlink:EPERM", settings={**settings, "run.name": "EPERM"})
+        self.assertIn("already complete", result.err)
+        result = self.train_where("symlink:EPERM", settings=settings, words=(
+            "--evaluate", "runs/EPERM/checkpoints/step-%08d.h5" % self.summary("EPERM")["best_step"]))
+        self.assertIn("evaluate loss=", result.out)
+
+    def test_a_link_that_cannot_be_moved_is_removed_rather_than_left_wrong(self):
+        self.train("run", 1, {**SHORT, "train.max_steps": 2})
+        self.assertEqual(os.path.basename(self.latest("run")), "step-00000002.h5")
+        self.train_where("symlink:EPERM")
+        self.assertEqual(self.checkpoints(), ["step-00000002.h5", "step-00000005.h5"])
+        self.assertNotIn("latest", self.names("checkpoints"))
+
     # ---- syncing ----
 
     def test_a_file_system_that_cannot_sync_gets_one_warning(self):
@@ -37,7 +66,36 @@ class FilesystemTest(RunTest):
             self.assert_error(result, "runs/run/checkpoints", "Input/output error")
             self.assertEqual([name for name in self.names("checkpoints") if "part" in name], [])
 
+    def test_names_are_synced_as_well_as_contents(self):
+        result = self.train_where("fsync_folder:EIO:runs", code=IO_ERROR)
+        self.assertNotIn("steps.csv", os.listdir(self.run_path("run")) if os.path.exists(self.run_path("run")) else [])
+        self.train("run", 1, {**SHORT, "checkpoint.every_steps": 1})
+        result = self.train_where("fsync_folder:EIO:/checkpoints", code=IO_ERROR, words=(
+            "--resume", "runs/run/checkpoints/step-00000003.h5"))
+        self.assertNotIn("in a row", result.errors[0], "the checkpoints that are set aside must be synced first")
+
     # ---- renaming, removing, making ----
+
+    def test_a_file_system_that_does_not_rename_over_a_file(self):
+        self.train("run", 1, {**SHORT, "train.max_steps": 2})
+        for reason, steps in (("EEXIST", 4), ("EPERM", 5)):
+            self.train_where("rename:" + reason, settings={"train.max_steps": steps})
+            self.assertEqual(self.summary("run")["step"], steps)
+            self.assertEqual(os.path.basename(self.latest("run")), "step-%08d.h5" % steps)
+            self.assertEqual([name for name in self.names() + self.names("checkpoints") if "part" in name], [])
+
+    def test_old_checkpoints_that_cannot_be_removed_get_one_warning(self):
+        result = self.train_where("unlink:EBUSY:/step-", settings={"checkpoint.every_steps": 1, "checkpoint.keep": 1})
+        self.assertEqual(len(result.warnings), 1, str(result))
+        self.assertIn("an old checkpoint cannot be removed", result.warnings[0])
+        self.assertEqual(len(self.checkpoints()), 5)
+
+    def test_a_folder_of_checkpoints_that_cannot_be_read_is_not_empty(self):
+        self.train("run", 1, SHORT)
+        before = os.stat(self.run_path("run", "steps.csv")).st_mtime_ns
+        result = self.train_where("readdir:EIO:/checkpoints", code=harness.NO_INPUT)
+        self.assert_error(result, "runs/run/checkpoints: cannot be read", "Input/output error")
+        self.assertEqual(os.stat(self.run_path("run", "steps.csv")).st_mtime_ns, before)
 
     def test_a_folder_that_is_there_need_not_be_made(self):
         os.makedirs(self.path("runs"))

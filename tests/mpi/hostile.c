@@ -5,6 +5,7 @@
  * are rules CALL:ERRNO[:PART], separated by spaces: CALL fails with ERRNO, or with 0 does nothing and succeeds, where the path (of a
  * link or a rename the new name, of a descriptor the file behind it) holds PART. Calls: those below; fsync_folder is fsync of a folder,
  * rename that over a file that is there. */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -92,6 +93,10 @@ int ftruncate(int fd, off_t bytes) { return is_refused_at("ftruncate", fd) ? ans
 
 int futimens(int fd, const struct timespec times[2]) {
     return is_refused_at("futimens", fd) ? answer() : REAL(futimens)(fd, times);
+}
+
+struct dirent *readdir(DIR *directory) {
+    return is_refused_at("readdir", dirfd(directory)) ? NULL : REAL(readdir)(directory);
 }
 
 int madvise(void *memory, size_t bytes, int advice) {
