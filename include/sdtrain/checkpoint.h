@@ -140,6 +140,8 @@ sd_status sd_checkpoint_set_aside(const char *folder, uint64_t step);
 /* Removes all but the newest keep, the best (0: none), and those whose step is a multiple of keep_every (0: none). Files that do not
  * go are left with one warning. */
 void sd_checkpoint_retain(const char *folder, int keep, uint64_t keep_every, uint64_t best_step);
+/* Removes what a killed save has left: STEP.h5.part, .latest.part, .best.part. Only for the holder of the run's lock. */
+void sd_checkpoint_discard_parts(const char *folder);
 
 #ifdef __cplusplus
 }

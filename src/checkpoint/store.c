@@ -130,3 +130,20 @@ void sd_checkpoint_retain(const char *folder, int keep, uint64_t keep_every, uin
     }
     free(steps);
 }
+
+void sd_checkpoint_discard_parts(const char *folder) {
+    static const char *const links[] = {".latest.part", ".best.part"};
+    DIR *directory = opendir(folder);
+    if (!directory)
+        return;
+    sd_status status = SD_OK;
+    for (struct dirent *entry; (entry = next_entry(directory, folder, &status));) {
+        uint64_t step;
+        bool ours = is_named(entry->d_name, ".part", &step);
+        for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
+            ours = ours || !strcmp(entry->d_name, links[i]);
+        if (ours)
+            unlinkat(dirfd(directory), entry->d_name, 0);
+    }
+    closedir(directory);
+}

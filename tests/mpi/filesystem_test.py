@@ -111,6 +111,28 @@ class FilesystemTest(RunTest):
         result = self.train_where("madvise:EINVAL prctl:EINVAL")
         self.assertEqual(result.warnings, [])
 
+    # ---- what a killed run has left ----
+
+    def test_files_that_a_killed_run_was_writing_are_removed_and_others_are_not(self):
+        self.train("run", 1, {**SHORT, "train.max_steps": 4})
+        ours = ["checkpoints/step-00000010.h5.part", "checkpoints/step-00000003.h5.part", "checkpoints/.latest.part",
+                "checkpoints/.best.part", "config.ini.part", "schedule.csv.part", "summary.json.part"]
+        theirs = ["checkpoints/step-3.h5.part", "checkpoints/step-00000010.h5.part.1", "checkpoints/x.h5.part",
+                  "notes.part", "checkpoints/step-00000010.h5.parts"]
+        for name in ours + theirs:
+            with open(self.run_path("run", name), "wb") as file:
+                file.write(b"half")
+        running = self.start([harness.PROGRAM, self.write_config("run", SHORT), "--evaluate",
+                              "runs/run/checkpoints/latest"])
+        self.assertEqual(running.finish().code, OK)
+        for name in ours + theirs:
+            self.assertTrue(os.path.exists(self.run_path("run", name)), "evaluating removes nothing: " + name)
+        self.train("run", 1, SHORT)
+        for name in ours:
+            self.assertFalse(os.path.lexists(self.run_path("run", name)), name)
+        for name in theirs:
+            self.assertTrue(os.path.exists(self.run_path("run", name)), name)
+
     # ---- what a process is started with ----
 
     def test_a_huge_file_that_is_no_checkpoint_is_not_read(self):
