@@ -52,6 +52,10 @@ sd_status sd_file_rename(const char *from, const char *to);
 sd_status sd_file_sync(int fd, const char *path);
 sd_status sd_file_sync_folder_of(const char *path);
 
+/* Opens /dev/null where a process was started without standard input, output or error (`>&-`): else the next file that is opened
+ * gets its number, and messages land in it. Called first in main(). */
+void sd_file_reserve_standard_streams(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -210,3 +210,12 @@ sd_status sd_file_open_log(const char *path, uint64_t *keep_bytes, FILE **file) 
         close(fd);
     return status;
 }
+
+void sd_file_reserve_standard_streams(void) {
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}

@@ -162,6 +162,7 @@ static sd_status run(sd_comm *comm, const options *o) {
 int main(int argc, char **argv) {
     options o = {0};
     sd_comm *comm = NULL;
+    sd_file_reserve_standard_streams();
     sd_forecast_init(&o.forecast);
     sd_status status = sd_comm_start(&argc, &argv, &comm);
     if (status != SD_OK) {

@@ -2,7 +2,7 @@
 import os
 
 import harness
-from harness import BAD_DATA, IO_ERROR, OK, RunTest
+from harness import BAD_DATA, IO_ERROR, OK, RunTest, count_lines, wait_until
 
 SHORT = {"train.epochs": 1, "log.decisions": "false"}  # five steps; a checkpoint at their end
 
@@ -134,6 +134,14 @@ class FilesystemTest(RunTest):
             self.assertTrue(os.path.exists(self.run_path("run", name)), name)
 
     # ---- what a process is started with ----
+
+    def test_closed_standard_streams_are_not_taken_by_files(self):
+        config = self.write_config("run", {"train.epochs": 1000, "checkpoint.every_epochs": 0, "eval.every_epochs": 0})
+        running = self.start(["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", harness.PROGRAM, config])
+        self.addCleanup(lambda: running.out.closed or running.kill())
+        wait_until(lambda: count_lines(self.run_path("run", "steps.csv")) > 2, "step 2")
+        for number in range(3):
+            self.assertEqual(os.readlink("/proc/%d/fd/%d" % (running.process.pid, number)), "/dev/null")
 
     def test_a_huge_file_that_is_no_checkpoint_is_not_read(self):
         for name, begin in (("other", b"x"), ("grown", b"SDTRAIN\n" + bytes([1] + [0] * 7) + bytes([0, 2] + [0] * 6))):
