@@ -111,6 +111,33 @@ class FilesystemTest(RunTest):
         result = self.train_where("madvise:EINVAL prctl:EINVAL")
         self.assertEqual(result.warnings, [])
 
+    # ---- locks ----
+
+    def start_long(self, rules):
+        config = self.write_config("run", {"train.epochs": 1000, "checkpoint.every_epochs": 0, "eval.every_epochs": 0})
+        running = self.start([harness.PROGRAM, config], LD_PRELOAD=os.environ["SD_HOSTILE_LIBRARY"], SD_HOSTILE=rules)
+        self.addCleanup(lambda: running.out.closed or running.kill())
+        wait_until(lambda: count_lines(self.run_path("run", "steps.csv")) > 2, "step 2")
+        return running
+
+    def test_a_living_run_is_seen_where_flock_is_local_to_a_host(self):
+        # As if each run was on a host of its own, both of one name: flock() always succeeds, and the second has another boot.
+        running = self.start_long("flock:0")
+        for rules in ("flock:0 open:ENOENT:boot_id", "flock:ENOTSUP"):
+            result = self.train_where(rules, code=harness.BAD_CONFIG)
+            self.assert_error(result, "used by another run: host ", "pid %d" % running.process.pid)
+        self.assertIsNone(running.process.poll())
+
+    def test_a_lock_is_touched_where_times_cannot_be_set(self):
+        self.start_long("futimens:EPERM")
+        lock = self.run_path("run", ".lock")
+        with open(lock, encoding="utf-8") as file:
+            text = file.read()
+        first = os.stat(lock).st_mtime_ns
+        wait_until(lambda: os.stat(lock).st_mtime_ns != first, "a touch", 30)
+        with open(lock, encoding="utf-8") as file:
+            self.assertEqual(file.read(), text)
+
     # ---- what a killed run has left ----
 
     def test_files_that_a_killed_run_was_writing_are_removed_and_others_are_not(self):
