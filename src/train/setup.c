@@ -9,10 +9,16 @@
 #include "sdtrain/clock.h"
 #include "sdtrain/models.h"
 
-/* Processors this rank may run on; 0: unknown. */
+/* Processors this rank may run on; all that there are, where the system does not tell. The kernel wants room for as many as the machine
+ * could have, which may be more than a cpu_set_t's. */
 static int processors(void) {
-    cpu_set_t mask;
-    return sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 0;
+    for (size_t n = 1; n <= 1024; n *= 2) {
+        cpu_set_t masks[n];
+        if (sched_getaffinity(0, sizeof masks, masks) == 0)
+            return CPU_COUNT_S(sizeof masks, masks);
+    }
+    const long all = sysconf(_SC_NPROCESSORS_ONLN);
+    return all > 0 ? (int)all : 1;
 }
 
 /* run.threads, else OMP_NUM_THREADS, else this rank's share of the processors it may run on: the ranks of a host that are
@@ -34,7 +40,7 @@ static int choose_threads(const sd_comm *comm, const sd_config *config) {
 static void hint_at_binding(const sd_comm *comm, int threads) {
     const int mine = processors(), together = sd_comm_local_size(comm) * threads;
     const long all = sysconf(_SC_NPROCESSORS_ONLN);
-    if (threads == 1 || mine == 0)
+    if (threads == 1)
         return;
     if (threads > mine)
         sd_log_warn(
