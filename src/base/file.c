@@ -154,7 +154,7 @@ static sd_status write_part(const char *part, const char *path, const void *byte
     bool written = write_all(fd, bytes, n) == 0 && write_all(fd, (const unsigned char *)end, strlen(end)) == 0;
     int reason = errno;
     sd_status status = written ? sd_file_sync(fd, path) : SD_OK;
-    if (close(fd) != 0 && written) { /* network file systems may notice a full disk only here */
+    if (close(fd) != 0 && errno != EINTR && written) { /* network file systems may notice a full disk only here */
         written = false;
         reason = errno;
     }

@@ -8,11 +8,11 @@ SHORT = {"train.epochs": 1, "log.decisions": "false"}  # five steps; a checkpoin
 
 
 class FilesystemTest(RunTest):
-    def train_where(self, rules, name="run", settings=None, code=OK, words=()):
+    def train_where(self, rules, name="run", settings=None, code=OK, words=(), **env):
         """A run in one process, whose system calls fail as hostile.c says."""
         config = self.write_config(name, {**SHORT, **(settings or {})})
         return self.expect([harness.PROGRAM, config, *words], (code,), harness.LIMIT_SECONDS,
-                           {"LD_PRELOAD": os.environ["SD_HOSTILE_LIBRARY"], "SD_HOSTILE": rules})
+                           {"LD_PRELOAD": os.environ["SD_HOSTILE_LIBRARY"], "SD_HOSTILE": rules, **env})
 
     def names(self, *parts):
         return sorted(os.listdir(self.run_path("run", *parts)))
@@ -110,6 +110,17 @@ class FilesystemTest(RunTest):
     def test_advice_that_the_system_does_not_take(self):
         result = self.train_where("madvise:EINVAL prctl:EINVAL")
         self.assertEqual(result.warnings, [])
+
+    def test_a_close_that_was_interrupted_has_closed(self):
+        self.assertEqual(self.train_where("close:EINTR:.part").warnings, [])
+
+    def test_more_processors_than_a_fixed_set_holds(self):
+        settings = {"train.max_steps": 1, "run.threads": 0}
+        threads = []
+        for rules in ("", "sched_getaffinity:EINVAL"):
+            self.train_where(rules, settings={**settings, "run.name": "r" + rules[:5]}, OMP_NUM_THREADS="")
+            threads.append(self.summary("r" + rules[:5])["threads"])
+        self.assertEqual(threads[0], threads[1])
 
     # ---- locks ----
 

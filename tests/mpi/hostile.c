@@ -28,7 +28,7 @@ static const struct {
     int number;
 } reasons[] = {{"0", 0},           {"EPERM", EPERM},   {"EINVAL", EINVAL}, {"ENOSYS", ENOSYS}, {"ENOTSUP", ENOTSUP},
                {"ENOLCK", ENOLCK}, {"EBADF", EBADF},   {"EIO", EIO},       {"EROFS", EROFS},   {"EACCES", EACCES},
-               {"EEXIST", EEXIST}, {"ENOENT", ENOENT}, {"EBUSY", EBUSY}};
+               {"EEXIST", EEXIST}, {"ENOENT", ENOENT}, {"EBUSY", EBUSY},   {"EINTR", EINTR}};
 
 static int number_of(const char *name) {
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
@@ -95,12 +95,26 @@ int futimens(int fd, const struct timespec times[2]) {
     return is_refused_at("futimens", fd) ? answer() : REAL(futimens)(fd, times);
 }
 
+/* It closes all the same, as the kernel does. */
+int close(int fd) {
+    const bool refused = is_refused_at("close", fd);
+    const int reason = errno, result = REAL(close)(fd);
+    errno = refused ? reason : errno;
+    return refused ? answer() : result;
+}
+
 struct dirent *readdir(DIR *directory) {
     return is_refused_at("readdir", dirfd(directory)) ? NULL : REAL(readdir)(directory);
 }
 
 int madvise(void *memory, size_t bytes, int advice) {
     return is_refused("madvise", "") ? answer() : REAL(madvise)(memory, bytes, advice);
+}
+
+/* As on a machine of more processors than a cpu_set_t has room for. */
+int sched_getaffinity(pid_t process, size_t bytes, cpu_set_t *mask) {
+    return bytes <= sizeof *mask && is_refused("sched_getaffinity", "") ? answer()
+                                                                        : REAL(sched_getaffinity)(process, bytes, mask);
 }
 
 int prctl(int option, ...) {
