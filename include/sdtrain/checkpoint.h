@@ -151,14 +151,17 @@ size_t sd_checkpoint_file_bytes(const sd_checkpoint_file *file);
 void sd_checkpoint_path(const char *folder, uint64_t step, char *path, size_t path_bytes);
 /* Their steps, newest first. *n = 0 if the folder does not exist. Caller frees *steps. */
 sd_status sd_checkpoint_list(const char *folder, uint64_t **steps, int *n);
-/* Points FOLDER/link at a step's file, in one move: what was there is replaced. */
-sd_status sd_checkpoint_link(const char *folder, const char *link, uint64_t step);
+/* Points FOLDER/link at a step's file, in one move: what was there is replaced. A convenience: where it cannot be made, there is none,
+ * and one warning. */
+void sd_checkpoint_link(const char *folder, const char *link, uint64_t step);
 /* Renames those of steps first to last, which are not of the history of a run that goes back: STEP.h5 becomes STEP.h5.aside, which no
  * run takes for its own. */
 sd_status sd_checkpoint_set_aside(const char *folder, uint64_t first, uint64_t last);
 /* Removes all but the newest keep, the best (0: none), and those whose step is a multiple of keep_every (0: none). Files that do not
- * go are left with a warning. */
+ * go are left with one warning. */
 void sd_checkpoint_retain(const char *folder, int keep, uint64_t keep_every, uint64_t best_step);
+/* Removes what a killed save has left: STEP.h5.part, .latest.part, .best.part. Only for the holder of the run's lock. */
+void sd_checkpoint_discard_parts(const char *folder);
 
 #ifdef __cplusplus
 }

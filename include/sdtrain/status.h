@@ -76,6 +76,13 @@ void sd_log_mute(int muted);
 void sd_log_error(void);
 void sd_log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void sd_log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* A warning that one line of the source gives once, whatever threads come there and however often. */
+#define sd_log_warn_once(...)                                                                                          \
+    do {                                                                                                               \
+        static char sd_warned_;                                                                                        \
+        if (!__atomic_exchange_n(&sd_warned_, 1, __ATOMIC_RELAXED))                                                    \
+            sd_log_warn(__VA_ARGS__);                                                                                  \
+    } while (0)
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +13,102 @@ enum { PATH_BYTES = 4096 };
 static sd_status failed(const char *path) {
     return sd_fail(SD_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
 }
+
+/* ---- reading ---- */
+
+sd_status sd_file_open(const char *path, int *fd, size_t *n_bytes) {
+    struct stat info;
+    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* does not wait for a pipe's writer */
+    if (*fd < 0)
+        return sd_fail(SD_ERR_NOINPUT, "%s: %s", path, strerror(errno));
+    if (fstat(*fd, &info) == 0 && S_ISREG(info.st_mode)) {
+        *n_bytes = (size_t)info.st_size;
+        return SD_OK;
+    }
+    close(*fd);
+    *fd = -1;
+    return sd_fail(SD_ERR_DATA, "%s: is not a regular file", path);
+}
+
+sd_status sd_file_read(int fd, const char *path, void *bytes, size_t n_bytes) {
+    unsigned char *at = bytes;
+    while (n_bytes > 0) {
+        const ssize_t got = read(fd, at, n_bytes);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return sd_fail(SD_ERR_NOINPUT, "%s: cannot be read: %s", path, got < 0 ? strerror(errno) : "it ends early");
+        at += got;
+        n_bytes -= (size_t)got;
+    }
+    return SD_OK;
+}
+
+/* ---- to the disk ---- */
+
+/* What is said where there is no such operation, rather than that it has failed. */
+static bool is_missing(int reason) {
+    return reason == EINVAL || reason == ENOSYS || reason == EOPNOTSUPP || reason == EPERM;
+}
+
+static void warn_of_power_failure(const char *path) {
+    sd_log_warn_once("%s: cannot be synced here (%s): a power failure may take what was written last", path,
+                     strerror(errno));
+}
+
+sd_status sd_file_sync(int fd, const char *path) {
+    int result;
+    do
+        result = fsync(fd);
+    while (result != 0 && errno == EINTR);
+    if (result == 0)
+        return SD_OK;
+    if (!is_missing(errno))
+        return failed(path);
+    warn_of_power_failure(path);
+    return SD_OK;
+}
+
+/* A folder may be one that can be written into but not opened, or that cannot be synced because it is no file. */
+sd_status sd_file_sync_folder_of(const char *path) {
+    char copy[PATH_BYTES];
+    snprintf(copy, sizeof copy, "%s", path);
+    const char *folder = dirname(copy);
+    const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && fsync(fd) == 0) {
+        close(fd);
+        return SD_OK;
+    }
+    const int reason = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = reason;
+    if (!is_missing(reason) && reason != EBADF && reason != EISDIR && reason != EACCES)
+        return failed(folder);
+    warn_of_power_failure(folder);
+    return SD_OK;
+}
+
+/* Over SFTP and some other protocols a rename does not replace a file: it has to go first. */
+static int rename_over(const char *from, const char *to) {
+    struct stat info;
+    if (rename(from, to) == 0)
+        return 0;
+    const int reason = errno;
+    const bool refused = (reason == EEXIST || reason == EPERM) && lstat(to, &info) == 0 && !S_ISDIR(info.st_mode);
+    if (refused && unlink(to) == 0)
+        return rename(from, to);
+    errno = reason;
+    return -1;
+}
+
+sd_status sd_file_rename(const char *from, const char *to) {
+    if (rename_over(from, to) != 0)
+        return sd_fail(SD_ERR_IO, "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
+    return sd_file_sync_folder_of(to);
+}
+
+/* ---- writing ---- */
 
 static sd_status refuse_kind(const char *path, mode_t mode) {
     if (S_ISLNK(mode))
@@ -28,32 +125,65 @@ static sd_status check_place(const char *path) {
     return S_ISREG(info.st_mode) ? SD_OK : refuse_kind(path, info.st_mode);
 }
 
-sd_status sd_file_put(const char *path, const char *text) {
-    char temporary[PATH_BYTES];
-    SD_TRY(check_place(path));
-    snprintf(temporary, sizeof temporary, "%s.part", path);
-    unlink(temporary); /* of a run that was killed */
-    const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-    FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
-    if (!file)
-        return failed(path);
-    const size_t bytes = strlen(text);
-    const char *end = bytes > 0 && text[bytes - 1] == '\n' ? "" : "\n";
-    bool good = fprintf(file, "%s%s", text, end) >= 0 && fflush(file) == 0 && fsync(fd) == 0;
+static void part_of(const char *path, char part[PATH_BYTES]) { snprintf(part, PATH_BYTES, "%s.part", path); }
+
+void sd_file_discard_part(const char *path) {
+    char part[PATH_BYTES];
+    part_of(path, part);
+    unlink(part);
+}
+
+static int write_all(int fd, const unsigned char *bytes, size_t n) {
+    while (n > 0) {
+        const ssize_t written = write(fd, bytes, n);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return -1;
+        bytes += written;
+        n -= (size_t)written;
+    }
+    return 0;
+}
+
+/* A new file of n bytes and an end, on the disk. path: for the message. */
+static sd_status write_part(const char *part, const char *path, const void *bytes, size_t n, const char *end) {
+    const int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return sd_fail(SD_ERR_IO, "%s: cannot be created: %s", part, strerror(errno));
+    bool written = write_all(fd, bytes, n) == 0 && write_all(fd, (const unsigned char *)end, strlen(end)) == 0;
     int reason = errno;
-    if (fclose(file) != 0 && good) {
-        good = false;
+    sd_status status = written ? sd_file_sync(fd, path) : SD_OK;
+    if (close(fd) != 0 && errno != EINTR && written) { /* network file systems may notice a full disk only here */
+        written = false;
         reason = errno;
     }
-    if (good && rename(temporary, path) != 0) {
-        good = false;
-        reason = errno;
+    if (written)
+        return status;
+    return sd_fail(SD_ERR_IO, "%s: cannot be written (%zu bytes): %s", path, n, strerror(reason));
+}
+
+static sd_status replace(const char *path, const void *bytes, size_t n, const char *end) {
+    char part[PATH_BYTES];
+    part_of(path, part);
+    unlink(part); /* of a run that was killed */
+    sd_status status = write_part(part, path, bytes, n, end);
+    if (status != SD_OK) {
+        unlink(part);
+        return status;
     }
-    if (good)
-        return SD_OK;
-    unlink(temporary);
-    errno = reason;
-    return failed(path);
+    status = sd_file_rename(part, path);
+    if (status != SD_OK && access(path, F_OK) == 0) /* else the part is all there is */
+        unlink(part);
+    return status;
+}
+
+sd_status sd_file_write(const char *path, const void *bytes, size_t n) { return replace(path, bytes, n, ""); }
+
+sd_status sd_file_put(const char *path, const char *text) {
+    const size_t n = strlen(text);
+    SD_TRY(check_place(path));
+    return replace(path, text, n, n > 0 && text[n - 1] == '\n' ? "" : "\n");
 }
 
 sd_status sd_file_open_log(const char *path, uint64_t *keep_bytes, FILE **file) {
@@ -68,12 +198,24 @@ sd_status sd_file_open_log(const char *path, uint64_t *keep_bytes, FILE **file) 
         status = refuse_kind(path, info.st_mode);
     if (status == SD_OK && *keep_bytes > (uint64_t)info.st_size)
         *keep_bytes = (uint64_t)info.st_size;
-    if (status == SD_OK && ftruncate(fd, (off_t)*keep_bytes) != 0)
+    /* A file that may only grow (chattr +a) needs no cut where there is nothing to cut. */
+    if (status == SD_OK && *keep_bytes < (uint64_t)info.st_size && ftruncate(fd, (off_t)*keep_bytes) != 0)
         status = failed(path);
+    if (status == SD_OK && info.st_size == 0)
+        status = sd_file_sync_folder_of(path);
     *file = status == SD_OK ? fdopen(fd, "a") : NULL;
     if (status == SD_OK && !*file)
         status = failed(path);
     if (status != SD_OK)
         close(fd);
     return status;
+}
+
+void sd_file_reserve_standard_streams(void) {
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
 }

@@ -7,6 +7,7 @@
 #include "opened.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/checkpoint.h"
+#include "sdtrain/file.h"
 #include "sdtrain/finite.h"
 #include "seal.h"
 
@@ -435,9 +436,7 @@ sd_status sd_checkpoint_open(const char *path, sd_checkpoint_file **place, sd_ch
     file->path = strdup(path);
     sd_status status = file->path ? SD_OK : sd_fail(SD_ERR_MEMORY, "%s: out of memory", path);
     if (status == SD_OK)
-        status = sd_file_read(path, &file->bytes, &bytes);
-    if (status == SD_OK)
-        status = sd_seal_check(path, file->bytes, bytes);
+        status = sd_seal_read(path, &file->bytes, &bytes);
     if (status == SD_OK) {
         file->n_bytes = bytes;
         pthread_mutex_lock(&hdf5_mutex);

@@ -2,8 +2,13 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
+
+#include "sdtrain/arena.h"
+#include "sdtrain/file.h"
 
 enum { MAGIC_BYTES = 8, VERSION_AT = 8, LENGTH_AT = 16, DIGEST_AT = 24, VERSION = 1 };
 static const char MAGIC[MAGIC_BYTES] = {'S', 'D', 'T', 'R', 'A', 'I', 'N', '\n'};
@@ -36,7 +41,8 @@ static const char *in_hexadecimal(const XXH128_canonical_t *digest, char text[2 
     return text;
 }
 
-sd_status sd_seal_check(const char *path, unsigned char *file, size_t bytes) {
+/* Whether a file of so many bytes may begin like this: all but the digest. Looks at its first SD_SEAL_BYTES, or all if it has fewer. */
+static sd_status check_head(const char *path, const unsigned char *file, size_t bytes) {
     if (bytes == 0)
         return sd_fail(SD_ERR_DATA, "%s: is empty", path);
     if (bytes < MAGIC_BYTES || memcmp(file, MAGIC, MAGIC_BYTES) != 0)
@@ -50,6 +56,11 @@ sd_status sd_seal_check(const char *path, unsigned char *file, size_t bytes) {
         return sd_fail(SD_ERR_DATA, "%s: %s: it has %zu bytes, and was written with %llu", path,
                        bytes < get(file + LENGTH_AT) ? "is cut" : "has grown", bytes,
                        (unsigned long long)get(file + LENGTH_AT));
+    return SD_OK;
+}
+
+sd_status sd_seal_check(const char *path, unsigned char *file, size_t bytes) {
+    SD_TRY(check_head(path, file, bytes));
     XXH128_canonical_t stored, digest;
     char text[2][2 * sizeof stored + 1];
     memcpy(stored.digest, file + DIGEST_AT, sizeof stored.digest);
@@ -60,4 +71,28 @@ sd_status sd_seal_check(const char *path, unsigned char *file, size_t bytes) {
         return sd_fail(SD_ERR_DATA, "%s: is altered: the XXH3-128 of its %zu bytes is %s, and it was sealed with %s",
                        path, bytes, in_hexadecimal(&digest, text[0]), in_hexadecimal(&stored, text[1]));
     return SD_OK;
+}
+
+static sd_status read_open(int fd, const char *path, unsigned char **file, size_t bytes) {
+    unsigned char head[SD_SEAL_BYTES];
+    const size_t head_bytes = bytes < sizeof head ? bytes : sizeof head;
+    SD_TRY(sd_file_read(fd, path, head, head_bytes));
+    SD_TRY(check_head(path, head, bytes));
+    SD_TRY(sd_alloc(file, bytes, 1));
+    memcpy(*file, head, head_bytes);
+    SD_TRY(sd_file_read(fd, path, *file + head_bytes, bytes - head_bytes));
+    return sd_seal_check(path, *file, bytes);
+}
+
+sd_status sd_seal_read(const char *path, unsigned char **file, size_t *bytes) {
+    int fd;
+    *file = NULL;
+    SD_TRY(sd_file_open(path, &fd, bytes));
+    const sd_status status = read_open(fd, path, file, *bytes);
+    close(fd);
+    if (status == SD_OK)
+        return SD_OK;
+    free(*file);
+    *file = NULL;
+    return status;
 }

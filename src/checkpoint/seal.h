@@ -19,8 +19,8 @@ void sd_seal_make(unsigned char *file, size_t bytes);
 /* SD_ERR_DATA with path and reason if the seal does not fit. */
 sd_status sd_seal_check(const char *path, unsigned char *file, size_t bytes);
 
-/* A file's bytes, whole; and bytes to a file: temporary name, fsync, rename, fsync of the folder. */
-sd_status sd_file_read(const char *path, unsigned char **bytes, size_t *n);
-sd_status sd_file_write(const char *path, const unsigned char *bytes, size_t n);
+/* Reads a sealed file whole and checks it: its first bytes before memory is taken for the others. Caller frees *file. SD_ERR_NOINPUT,
+ * SD_ERR_DATA. */
+sd_status sd_seal_read(const char *path, unsigned char **file, size_t *bytes);
 
 #endif

@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sdtrain/arena.h"
 #include "sdtrain/checkpoint.h"
+#include "sdtrain/file.h"
 
 enum { PATH_BYTES = 4096 };
 
@@ -27,6 +29,25 @@ static int newest_first(const void *a, const void *b) {
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
+/* Whether a name is that of a step's file, with a suffix behind it. */
+static bool is_named(const char *name, const char *suffix, uint64_t *step) {
+    char expected[64];
+    if (sscanf(name, "step-%" SCNu64, step) != 1)
+        return false;
+    file_name(*step, expected, sizeof expected);
+    const size_t bytes = strlen(expected);
+    return !strncmp(name, expected, bytes) && !strcmp(name + bytes, suffix);
+}
+
+/* The next entry of a folder; NULL at its end, or where it cannot be read further, which is an error: half a folder is not its content. */
+static struct dirent *next_entry(DIR *directory, const char *folder, sd_status *status) {
+    errno = 0;
+    struct dirent *entry = readdir(directory);
+    if (!entry && errno != 0)
+        *status = sd_fail(SD_ERR_NOINPUT, "%s: cannot be read: %s", folder, strerror(errno));
+    return entry;
+}
+
 sd_status sd_checkpoint_list(const char *folder, uint64_t **steps, int *n) {
     int capacity = 0;
     *steps = NULL;
@@ -35,13 +56,9 @@ sd_status sd_checkpoint_list(const char *folder, uint64_t **steps, int *n) {
     if (!directory)
         return errno == ENOENT || errno == ENOTDIR ? SD_OK : sd_fail(SD_ERR_NOINPUT, "%s: %s", folder, strerror(errno));
     sd_status status = SD_OK;
-    for (struct dirent *entry; status == SD_OK && (entry = readdir(directory));) {
+    for (struct dirent *entry; status == SD_OK && (entry = next_entry(directory, folder, &status));) {
         uint64_t step;
-        char expected[64];
-        if (sscanf(entry->d_name, "step-%" SCNu64 ".h5", &step) != 1)
-            continue;
-        file_name(step, expected, sizeof expected);
-        if (strcmp(entry->d_name, expected) != 0)
+        if (!is_named(entry->d_name, "", &step))
             continue;
         status = sd_grow(steps, *n, &capacity, sizeof **steps);
         if (status == SD_OK)
@@ -53,18 +70,33 @@ sd_status sd_checkpoint_list(const char *folder, uint64_t **steps, int *n) {
     return status;
 }
 
-sd_status sd_checkpoint_link(const char *folder, const char *link, uint64_t step) {
+/* A link that cannot be moved is removed: none is better than one that leads to another step. */
+static void do_without(const char *path, const char *name, const char *reason) {
+    struct stat info;
+    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
+        unlink(path);
+    sd_log_warn_once(
+        "%s: cannot be made a link to %s: %s; checkpoints are whole without it: name the file itself where "
+        "one is asked for",
+        path, name, reason);
+    sd_error_clear();
+}
+
+void sd_checkpoint_link(const char *folder, const char *link, uint64_t step) {
     char name[64], present[64], path[PATH_BYTES], temporary[PATH_BYTES];
     file_name(step, name, sizeof name);
     snprintf(path, sizeof path, "%s/%s", folder, link);
     const ssize_t bytes = readlink(path, present, sizeof present); /* where nothing changes, reading is enough */
     if (bytes == (ssize_t)strlen(name) && !memcmp(present, name, (size_t)bytes))
-        return SD_OK;
+        return;
     snprintf(temporary, sizeof temporary, "%s/.%s.part", folder, link);
     unlink(temporary);
-    if (symlink(name, temporary) != 0 || rename(temporary, path) != 0)
-        return sd_fail(SD_ERR_IO, "%s: cannot be made to point at %s: %s", path, name, strerror(errno));
-    return SD_OK;
+    if (symlink(name, temporary) != 0) {
+        do_without(path, name, strerror(errno));
+    } else if (sd_file_rename(temporary, path) != SD_OK) {
+        unlink(temporary);
+        do_without(path, name, sd_error_message());
+    }
 }
 
 sd_status sd_checkpoint_set_aside(const char *folder, uint64_t first, uint64_t last) {
@@ -77,8 +109,7 @@ sd_status sd_checkpoint_set_aside(const char *folder, uint64_t first, uint64_t l
             continue;
         sd_checkpoint_path(folder, steps[i], path, sizeof path);
         snprintf(aside, sizeof aside, "%s.aside", path);
-        if (rename(path, aside) != 0)
-            status = sd_fail(SD_ERR_IO, "%s: cannot be renamed: %s", path, strerror(errno));
+        status = sd_file_rename(path, aside);
         moved++;
     }
     free(steps);
@@ -97,8 +128,25 @@ void sd_checkpoint_retain(const char *folder, int keep, uint64_t keep_every, uin
         char path[PATH_BYTES];
         sd_checkpoint_path(folder, steps[i], path, sizeof path);
         const bool for_ever = steps[i] == best_step || (keep_every > 0 && steps[i] % keep_every == 0);
-        if (!for_ever && unlink(path) != 0)
-            sd_log_warn("%s: an old checkpoint cannot be removed: %s", path, strerror(errno));
+        if (!for_ever && unlink(path) != 0 && errno != ENOENT)
+            sd_log_warn_once("%s: an old checkpoint cannot be removed: %s; such files are left", path, strerror(errno));
     }
     free(steps);
+}
+
+void sd_checkpoint_discard_parts(const char *folder) {
+    static const char *const links[] = {".latest.part", ".best.part"};
+    DIR *directory = opendir(folder);
+    if (!directory)
+        return;
+    sd_status status = SD_OK;
+    for (struct dirent *entry; (entry = next_entry(directory, folder, &status));) {
+        uint64_t step;
+        bool ours = is_named(entry->d_name, ".part", &step);
+        for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
+            ours = ours || !strcmp(entry->d_name, links[i]);
+        if (ours)
+            unlinkat(dirfd(directory), entry->d_name, 0);
+    }
+    closedir(directory);
 }

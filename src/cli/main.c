@@ -1,10 +1,8 @@
 /* sdtrain-mpi: training. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "forecast.h"
 #include "sdtrain/sdtrain.h"
@@ -115,26 +113,21 @@ static void print_help(void) {
 
 /* Reads the file on rank 0. */
 static sd_status read_config(const char *path, char **text, size_t *bytes) {
-    struct stat info;
-    const int fd =
-        open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a pipe nobody writes to would have it wait for ever */
-    FILE *file = fd < 0 ? NULL : fdopen(fd, "rb");
-    if (!file)
-        return sd_fail(SD_ERR_NOINPUT, "%s: %s", path, strerror(errno));
-    sd_status status = SD_OK;
-    if (fstat(fileno(file), &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > MAX_CONFIG_BYTES)
+    int fd;
+    sd_status status = sd_file_open(path, &fd, bytes);
+    if (status == SD_ERR_NOINPUT)
+        return status;
+    if (status != SD_OK || *bytes > MAX_CONFIG_BYTES)
         status = sd_fail(SD_ERR_CONFIG, "%s: is not a configuration file (a text file of at most %d bytes)", path,
                          MAX_CONFIG_BYTES);
     if (status == SD_OK)
-        status = sd_alloc(text, (size_t)info.st_size + 1, 1);
-    if (status == SD_OK) {
-        *bytes = fread(*text, 1, (size_t)info.st_size, file);
-        if (ferror(file))
-            status = sd_fail(SD_ERR_NOINPUT, "%s: cannot be read: %s", path, strerror(errno));
-        else
-            status = sd_config_check_text(*text, *bytes, path);
-    }
-    fclose(file);
+        status = sd_alloc(text, *bytes + 1, 1);
+    if (status == SD_OK)
+        status = sd_file_read(fd, path, *text, *bytes);
+    if (status == SD_OK)
+        status = sd_config_check_text(*text, *bytes, path);
+    if (fd >= 0)
+        close(fd);
     return status;
 }
 
@@ -185,6 +178,7 @@ static sd_status run(sd_comm *comm, const options *o) {
 int main(int argc, char **argv) {
     options o = {0};
     sd_comm *comm = NULL;
+    sd_file_reserve_standard_streams();
     sd_forecast_init(&o.forecast);
     sd_status status = sd_comm_start(&argc, &argv, &comm);
     if (status != SD_OK) {

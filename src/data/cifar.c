@@ -1,13 +1,13 @@
 /* CIFAR-10 and CIFAR-100 in their official binary layout (Krizhevsky 2009): records of one label byte (CIFAR-100: coarse and
  * fine label) and three planes of 32 x 32 bytes, red, green, blue. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "sdtrain/arena.h"
+#include "sdtrain/file.h"
 #include "sdtrain/hash.h"
 #include "source.h"
 
@@ -77,38 +77,34 @@ static sd_status check_labels(const char *path, const cifar_kind *kind, const ui
 /* Appends the records of one file; checks its size and every label. */
 static sd_status load_file(const char *path, const cifar_kind *kind, uint8_t **records, uint32_t *n) {
     const size_t record_bytes = kind->label_bytes + IMAGE_BYTES;
-    struct stat info;
-    const int fd =
-        open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a pipe nobody writes to would have it wait for ever */
-    FILE *file = fd < 0 ? NULL : fdopen(fd, "rb");
-    if (!file)
-        return sd_fail(SD_ERR_NOINPUT,
-                       "%s: %s; launch/get-data.sh downloads the dataset, and data.path names its folder", path,
-                       strerror(errno));
-    sd_status status = SD_OK;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-        status = sd_fail(SD_ERR_DATA, "%s: is not a regular file", path);
-    } else if (info.st_size <= 0 || (size_t)info.st_size % record_bytes != 0) {
+    size_t bytes;
+    int fd;
+    sd_status status = sd_file_open(path, &fd, &bytes);
+    if (status == SD_ERR_NOINPUT) {
+        char reason[PATH_BYTES + 128];
+        snprintf(reason, sizeof reason, "%s", sd_error_message());
+        return sd_fail(status, "%s; launch/get-data.sh downloads the dataset, and data.path names its folder", reason);
+    }
+    SD_TRY(status);
+    if (bytes == 0 || bytes % record_bytes != 0) {
         status = sd_fail(SD_ERR_DATA,
-                         "%s: has %lld bytes, which is not a whole number of records of %zu bytes; get the file "
+                         "%s: has %zu bytes, which is not a whole number of records of %zu bytes; get the file "
                          "again",
-                         path, (long long)info.st_size, record_bytes);
+                         path, bytes, record_bytes);
     } else {
-        const size_t bytes = (size_t)info.st_size, before = *n * record_bytes;
+        const size_t before = *n * record_bytes;
         uint8_t *grown = realloc(*records, before + bytes);
         if (!grown) {
             status = sd_fail(SD_ERR_MEMORY, "%s: out of memory: %zu bytes were needed", path, before + bytes);
         } else {
             *records = grown;
-            if (fread(grown + before, 1, bytes, file) != bytes)
-                status = sd_fail(SD_ERR_NOINPUT, "%s: cannot be read: %s", path,
-                                 ferror(file) ? strerror(errno) : "it ends early");
+            status = sd_file_read(fd, path, grown + before, bytes);
         }
         if (status == SD_OK)
             status = check_labels(path, kind, *records + before, bytes / record_bytes);
         *n += (uint32_t)(bytes / record_bytes);
     }
-    fclose(file);
+    close(fd);
     return status;
 }
 

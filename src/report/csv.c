@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "sdtrain/file.h"
 #include "sdtrain/report.h"
@@ -60,7 +59,7 @@ sd_status sd_csv_row(sd_csv *csv, const char *format, ...) {
     return written >= 0 && fflush(csv->file) == 0 ? SD_OK : failed(csv);
 }
 
-sd_status sd_csv_sync(const sd_csv *csv) { return !csv->file || fsync(fileno(csv->file)) == 0 ? SD_OK : failed(csv); }
+sd_status sd_csv_sync(const sd_csv *csv) { return csv->file ? sd_file_sync(fileno(csv->file), csv->path) : SD_OK; }
 
 sd_status sd_csv_length(sd_csv *csv, uint64_t *bytes) {
     *bytes = 0;

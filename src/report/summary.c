@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "sdtrain/arena.h"
 #include "sdtrain/file.h"
@@ -76,11 +77,14 @@ sd_status sd_summary_write(const char *folder, const sd_summary *summary) {
 sd_last_start sd_summary_last_start(const char *folder) {
     sd_last_start last = {0};
     char path[1024], *text = NULL;
+    size_t bytes;
+    int fd;
     snprintf(path, sizeof path, "%s/summary.json", folder);
-    FILE *file = fopen(path, "re");
-    if (!file)
+    if (sd_file_open(path, &fd, &bytes) != SD_OK) {
+        sd_error_clear();
         return last;
-    if (sd_alloc(&text, MOST_BYTES + 1, 1) == SD_OK && fread(text, 1, MOST_BYTES, file) > 0) {
+    }
+    if (bytes <= MOST_BYTES && sd_alloc(&text, bytes + 1, 1) == SD_OK && sd_file_read(fd, path, text, bytes) == SD_OK) {
         cJSON *object = cJSON_Parse(text);
         const char *const status = cJSON_GetStringValue(cJSON_GetObjectItem(object, "status"));
         const char *const job = cJSON_GetStringValue(cJSON_GetObjectItem(object, "job"));
@@ -90,7 +94,7 @@ sd_last_start sd_summary_last_start(const char *folder) {
     }
     sd_error_clear();
     free(text);
-    fclose(file);
+    close(fd);
     return last;
 }
 

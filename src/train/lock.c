@@ -1,9 +1,10 @@
 /* One run a folder: OUTPUT/NAME/.lock is held by rank 0 from before it looks into the folder until its end, and says who holds it.
  *
  * Two signs tell a living run from what a dead one has left. flock(2): the kernel drops it when the process dies, however it dies; where
- * it is refused, the holder lives. But network file systems may keep it to one host or not know it. So the holder also touches the
- * file every few seconds, and a lock of another host (or where there is no flock) is watched for longer than that: it lives if its
- * time moves. No clock is compared with another host's. */
+ * it is refused, the holder lives. But network file systems may keep it to one host, and some to one container, or not know it. So the
+ * holder also touches the file every few seconds, and a lock is watched for longer than that: the run lives if the file's time moves.
+ * Only a lock of this very boot of this machine, and of this container, is taken over at once: two machines may have one name. No
+ * clock is compared with another one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,13 +18,15 @@
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
+#include "sdtrain/file.h"
 
 enum {
     TOUCH_SECONDS = 4,
     WATCH_SECONDS = 3 * TOUCH_SECONDS,
-    OLD_SECONDS = 3600,
     LOOK_NANOSECONDS = 200000000,
-    HOLDER_BYTES = 256
+    HOLDER_BYTES = 512,
+    BOOT_ID_BYTES = 36,
+    BOOT_BYTES = 80
 };
 _Static_assert((int)SD_LOCK_SECONDS > (int)WATCH_SECONDS, "the watchdog must allow for the watching");
 
@@ -35,16 +38,27 @@ struct sd_lock {
     double touched; /* clock */
 };
 
+/* Of a folder that is there some file systems say EACCES or EROFS, where EEXIST is meant. errno stays. */
+static bool is_folder(const char *path) {
+    struct stat info;
+    const int reason = errno;
+    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    errno = reason;
+    return folder;
+}
+
 sd_status sd_run_make_folders(const char *path, size_t *made_from) {
     char part[SD_FOLDER_BYTES + 16];
     *made_from = strlen(path);
     for (size_t i = 1; i <= strlen(path); i++)
         if (path[i] == '/' || path[i] == '\0') {
             snprintf(part, sizeof part, "%.*s", (int)i, path);
-            if (mkdir(part, 0777) == 0)
+            if (mkdir(part, 0777) == 0) {
                 *made_from = i - 1 < *made_from ? i - 1 : *made_from;
-            else if (errno != EEXIST)
+                SD_TRY(sd_file_sync_folder_of(part));
+            } else if (errno != EEXIST && !is_folder(part)) {
                 return sd_fail(SD_ERR_IO, "%s: the folder cannot be made: %s", part, strerror(errno));
+            }
         }
     return SD_OK;
 }
@@ -69,7 +83,7 @@ static bool is_there(const sd_lock *lock) {
 
 /* ---- who holds it ---- */
 
-/* "host H, pid P, since ..." of the file; "" if it is empty, as that of a run which has just begun. */
+/* "host H, pid P, since ..., boot B" of the file; "" if it is empty, as that of a run which has just begun. */
 static void read_holder(const sd_lock *lock, char *holder, size_t holder_bytes) {
     const ssize_t bytes = pread(lock->fd, holder, holder_bytes - 1, 0);
     holder[bytes > 0 ? bytes : 0] = '\0';
@@ -78,57 +92,114 @@ static void read_holder(const sd_lock *lock, char *holder, size_t holder_bytes) 
             *c = '?';
 }
 
-static sd_status write_holder(sd_lock *lock, const char *host) {
-    char since[32] = "";
+/* The last part of a holder's text, ", boot B", which tells machines apart; "" if it has none, as an older version's. */
+static const char *boot_part(const char *holder) {
+    static const char begin[] = ", boot ";
+    const char *part = strstr(holder, begin);
+    for (const char *next = part; next; next = strstr(next + 1, begin))
+        part = next;
+    return part ? part : holder + strlen(holder);
+}
+
+/* Without it, for messages. */
+static int words_bytes(const char *holder) { return (int)(boot_part(holder) - holder); }
+
+/* "BOOT_ID/N": the kernel's number of this boot, which containers share, and that of their namespace of processes. "" if the system
+ * does not tell. */
+static void read_boot(char boot[BOOT_BYTES]) {
+    static const char path[] = "/proc/sys/kernel/random/boot_id";
+    char id[BOOT_ID_BYTES + 1] = "", link[64] = "", space[32];
+    size_t unused;
+    int fd;
+    boot[0] = '\0';
+    const bool opened = sd_file_open(path, &fd, &unused) == SD_OK;
+    const bool read = opened && sd_file_read(fd, path, id, BOOT_ID_BYTES) == SD_OK;
+    if (opened)
+        close(fd);
+    if (read && readlink("/proc/self/ns/pid", link, sizeof link - 1) > 0 && sscanf(link, "pid:[%31[0-9]]", space) == 1)
+        snprintf(boot, BOOT_BYTES, "%s/%s", id, space);
+    sd_error_clear();
+}
+
+/* Who this process is, for the file. */
+static void describe(const char *host, char holder[HOLDER_BYTES]) {
+    char since[32] = "", boot[BOOT_BYTES];
     const char *job = getenv("SLURM_JOB_ID");
     const time_t now = time(NULL);
     struct tm local;
     if (localtime_r(&now, &local))
         strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S", &local);
-    const int bytes = snprintf(lock->holder, sizeof lock->holder, "host %s, pid %ld, since %s%s%.64s", host,
-                               (long)getpid(), since, job ? ", Slurm job " : "", job ? job : "");
-    if (ftruncate(lock->fd, 0) == 0 && pwrite(lock->fd, lock->holder, (size_t)bytes, 0) == bytes)
-        return SD_OK;
+    read_boot(boot);
+    snprintf(holder, HOLDER_BYTES, "host %.255s, pid %ld, since %s%s%.64s%s%s", host, (long)getpid(), since,
+             job ? ", Slurm job " : "", job ? job : "", boot[0] ? ", boot " : "", boot);
+}
+
+/* before: what the file holds. Synced, as a client of NFS keeps short writes to itself for seconds. */
+static sd_status write_holder(const sd_lock *lock, const char *before) {
+    const ssize_t bytes = (ssize_t)strlen(lock->holder);
+    if ((!before[0] || ftruncate(lock->fd, 0) == 0) && pwrite(lock->fd, lock->holder, (size_t)bytes, 0) == bytes)
+        return sd_file_sync(lock->fd, lock->path);
     const int reason = errno;
     unlink(lock->path);
     return sd_fail(SD_ERR_IO, "%s: cannot be written: %s", lock->path, strerror(reason));
 }
 
-static bool is_of_host(const char *holder, const char *host) {
-    const size_t bytes = strlen(host);
-    return !strncmp(holder, "host ", 5) && !strncmp(holder + 5, host, bytes) && holder[5 + bytes] == ',';
+/* Whether both are of one host, and of one boot of it. */
+static bool is_of_same_boot(const char *holder, const char *other) {
+    const char *boot = boot_part(holder);
+    const size_t host_bytes = strcspn(holder, ",");
+    return boot[0] && !strcmp(boot, boot_part(other)) && !strncmp(holder, other, host_bytes + 1);
 }
 
-/* Whether somebody touches the file; it takes a while, unless nobody has for an hour. */
-static bool is_touched(const sd_lock *lock) {
+/* Moves the file's time: by writing the same again where the file system cannot set it. */
+static void touch(const sd_lock *lock) {
+    const ssize_t bytes = (ssize_t)strlen(lock->holder);
+    if (futimens(lock->fd, NULL) != 0 &&
+        !(pwrite(lock->fd, lock->holder, (size_t)bytes, 0) == bytes && fsync(lock->fd) == 0))
+        sd_log_warn_once("%s: cannot be touched (%s): a run of this name on another host may take this one for dead",
+                         lock->path, strerror(errno));
+}
+
+static sd_status cannot_tell(const sd_lock *lock) {
+    return sd_fail(SD_ERR_IO, "%s: whether another run holds it cannot be told: %s", lock->path, strerror(errno));
+}
+
+/* Whether somebody touches the file, or has put another in its place. It ends early if so, and if the file goes away. */
+static sd_status watch(const sd_lock *lock, bool *touched) {
     struct stat first, now;
-    const double end = sd_clock_seconds() + WATCH_SECONDS;
-    if (fstat(lock->fd, &first) != 0 || time(NULL) - first.st_mtime > OLD_SECONDS)
-        return false;
-    while (sd_clock_seconds() < end) {
+    bool looked = false;
+    *touched = false;
+    if (fstat(lock->fd, &first) != 0)
+        return cannot_tell(lock);
+    for (const double end = sd_clock_seconds() + WATCH_SECONDS; sd_clock_seconds() < end;) {
         nanosleep(&(struct timespec){.tv_nsec = LOOK_NANOSECONDS}, NULL);
         const int fresh = open(lock->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC); /* NFS looks again where one opens */
-        const bool looked = fresh >= 0 && fstat(fresh, &now) == 0;
+        if (fresh < 0 && errno == ENOENT)
+            return SD_OK;
+        const bool seen = fresh >= 0 && fstat(fresh, &now) == 0;
         if (fresh >= 0)
             close(fresh);
-        if (looked && (now.st_ino != first.st_ino || now.st_mtim.tv_sec != first.st_mtim.tv_sec ||
-                       now.st_mtim.tv_nsec != first.st_mtim.tv_nsec))
-            return true;
+        looked = looked || seen;
+        *touched = seen && (now.st_ino != first.st_ino || now.st_mtim.tv_sec != first.st_mtim.tv_sec ||
+                            now.st_mtim.tv_nsec != first.st_mtim.tv_nsec);
+        if (*touched)
+            return SD_OK;
     }
-    return false;
+    return looked ? SD_OK : cannot_tell(lock);
 }
 
 static sd_status refuse(const sd_lock *lock, const char *holder) {
     return sd_fail(SD_ERR_CONFIG,
-                   "%s: the folder is used by another run%s%s; stop that one, or give this one another run.name",
-                   lock->path, holder[0] ? ": " : "", holder);
+                   "%s: the folder is used by another run%s%.*s; stop that one, or give this one another run.name",
+                   lock->path, holder[0] ? ": " : "", words_bytes(holder), holder);
 }
 
 /* ---- taking it ---- */
 
 /* *gone: the file went away meanwhile, as its holder ended. */
-static sd_status attempt(sd_lock *lock, const char *host, bool *gone) {
+static sd_status attempt(sd_lock *lock, bool *gone) {
     char holder[HOLDER_BYTES];
+    bool lives;
     *gone = false;
     lock->fd = open(lock->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (lock->fd < 0 && errno == EROFS)
@@ -139,14 +210,17 @@ static sd_status attempt(sd_lock *lock, const char *host, bool *gone) {
     read_holder(lock, holder, sizeof holder);
     if (refused)
         return refuse(lock, holder);
+    if (holder[0] && !(locked && is_of_same_boot(holder, lock->holder))) {
+        SD_TRY(watch(lock, &lives));
+        if (lives)
+            return refuse(lock, holder);
+    }
     *gone = !is_there(lock);
     if (*gone)
         return SD_OK;
-    if (holder[0] && !(locked && is_of_host(holder, host)) && is_touched(lock))
-        return refuse(lock, holder);
     if (holder[0])
-        sd_log_info("%s: taken over from a run that did not end well (%s)", lock->path, holder);
-    return write_holder(lock, host);
+        sd_log_info("%s: taken over from a run that did not end well (%.*s)", lock->path, words_bytes(holder), holder);
+    return write_holder(lock, holder);
 }
 
 static sd_status take(const sd_config *config, const char *host, sd_lock *lock) {
@@ -156,10 +230,11 @@ static sd_status take(const sd_config *config, const char *host, sd_lock *lock) 
     sd_run_folders(config, lock->folder, sizeof lock->folder, checkpoints, sizeof checkpoints);
     snprintf(lock->path, sizeof lock->path, "%s/.lock", lock->folder);
     SD_TRY(sd_run_make_folders(lock->folder, &lock->made_from));
+    describe(host, lock->holder);
     while (gone) {
         if (lock->fd >= 0)
             close(lock->fd);
-        SD_TRY(attempt(lock, host, &gone));
+        SD_TRY(attempt(lock, &gone));
     }
     lock->touched = sd_clock_seconds();
     return SD_OK;
@@ -195,8 +270,10 @@ bool sd_lock_keep(sd_lock *lock) {
     lock->touched = sd_clock_seconds();
     char holder[HOLDER_BYTES];
     read_holder(lock, holder, sizeof holder);
-    futimens(lock->fd, NULL);
-    return !holder[0] || !strcmp(holder, lock->holder);
+    const bool ours = !holder[0] || !strcmp(holder, lock->holder);
+    if (ours)
+        touch(lock);
+    return ours;
 }
 
 void sd_lock_release(sd_lock **place) {

@@ -19,10 +19,22 @@ static sd_status write_config(const sd_run *run) {
     return status;
 }
 
+/* What a killed run has left of files that it was writing. */
+static void discard_parts(const sd_run *run) {
+    static const char *const names[] = {"config.ini", "schedule.csv", "summary.json"};
+    char path[SD_FOLDER_BYTES + 16];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", run->folder, names[i]);
+        sd_file_discard_part(path);
+    }
+    sd_checkpoint_discard_parts(run->checkpoints);
+}
+
 static sd_status open_logs(sd_run *run) {
     const sd_progress *p = &run->progress;
     size_t made_from;
     SD_TRY(sd_run_make_folders(run->checkpoints, &made_from));
+    discard_parts(run);
     SD_TRY(write_config(run));
     SD_TRY(sd_schedule_write(run->folder, run->network, &run->law));
     SD_TRY(sd_csv_open(&run->steps_csv, run->folder, "steps.csv",

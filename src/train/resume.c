@@ -10,6 +10,7 @@
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
+#include "sdtrain/file.h"
 
 /* ---- finding ---- */
 
@@ -285,24 +286,23 @@ sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
 }
 
 /* Points a link at a step's file; if that is not in this run's folder, a link to something else that is gone goes too. */
-static sd_status link_if_there(const sd_run *run, const char *link, uint64_t step) {
+static void link_if_there(const sd_run *run, const char *link, uint64_t step) {
     char path[SD_FOLDER_BYTES + 64];
     sd_checkpoint_path(run->checkpoints, step, path, sizeof path);
-    if (access(path, F_OK) == 0)
-        return sd_checkpoint_link(run->checkpoints, link, step);
+    if (access(path, F_OK) == 0) {
+        sd_checkpoint_link(run->checkpoints, link, step);
+        return;
+    }
     snprintf(path, sizeof path, "%s/%s", run->checkpoints, link);
     if (access(path, F_OK) != 0) /* follows the link */
         unlink(path);
-    return SD_OK;
 }
 
 static sd_status set_log_aside(const sd_run *run, const char *name) {
     char path[SD_FOLDER_BYTES + 16], aside[SD_FOLDER_BYTES + 32];
     snprintf(path, sizeof path, "%s/%s", run->folder, name);
     snprintf(aside, sizeof aside, "%s.aside", path);
-    if (rename(path, aside) != 0 && errno != ENOENT)
-        return sd_fail(SD_ERR_IO, "%s: cannot be renamed: %s", path, strerror(errno));
-    return SD_OK;
+    return access(path, F_OK) == 0 ? sd_file_rename(path, aside) : SD_OK;
 }
 
 /* What is in the way of the logs and the checkpoint that the run begins with. */
@@ -328,8 +328,9 @@ static sd_status settle(const sd_resume *resume, const sd_run *run, bool *summar
     if (resume->elsewhere)
         return SD_OK; /* until it has a checkpoint of its own */
     SD_TRY(sd_checkpoint_set_aside(run->checkpoints, run->progress.step + 1, UINT64_MAX));
-    SD_TRY(link_if_there(run, "latest", run->progress.step));
-    return link_if_there(run, "best", run->progress.best_step);
+    link_if_there(run, "latest", run->progress.step);
+    link_if_there(run, "best", run->progress.best_step);
+    return SD_OK;
 }
 
 sd_status sd_resume_settle(const sd_resume *resume, sd_run *run, bool *summarised) {
@@ -346,7 +347,8 @@ static sd_status set_others_aside(const sd_run *run, bool foreign) {
     if (foreign && step > 0)
         SD_TRY(sd_checkpoint_set_aside(run->checkpoints, 0, step - 1));
     SD_TRY(sd_checkpoint_set_aside(run->checkpoints, step + 1, UINT64_MAX));
-    return link_if_there(run, "best", run->progress.best_step);
+    link_if_there(run, "best", run->progress.best_step);
+    return SD_OK;
 }
 
 sd_status sd_resume_adopt(sd_run *run, bool foreign) {

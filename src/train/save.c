@@ -50,9 +50,9 @@ static sd_status write_all(const sd_run *run) {
     SD_TRY(sd_csv_sync(&run->decisions_csv));
     sd_checkpoint_path(run->checkpoints, p->step, path, sizeof path);
     SD_TRY(sd_checkpoint_save(path, &saver->checkpoint));
-    SD_TRY(sd_checkpoint_link(run->checkpoints, "latest", p->step));
+    sd_checkpoint_link(run->checkpoints, "latest", p->step);
     if (p->best_step == p->step)
-        SD_TRY(sd_checkpoint_link(run->checkpoints, "best", p->step));
+        sd_checkpoint_link(run->checkpoints, "best", p->step);
     sd_checkpoint_retain(run->checkpoints, (int)run->config->checkpoint.keep,
                          (uint64_t)run->config->checkpoint.keep_every, p->best_step);
     return SD_OK;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "sdtrain/arena.h"
+#include "sdtrain/hash.h"
 #include "sdtrain/processors.h"
 
 /* A CPU quota and the ranks that share it. */

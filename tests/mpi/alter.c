@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../src/checkpoint/seal.h"
+#include "sdtrain/file.h"
 
 static bool set_number(hid_t file, const char *name, size_t i, const char *value) {
     hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
@@ -96,7 +98,9 @@ int main(int argc, char **argv) {
         fprintf(stderr, "alter: the change cannot be made\n");
         return 1;
     }
-    if (sd_file_read(argv[1], &bytes, &n) != SD_OK)
+    int fd;
+    if (sd_file_open(argv[1], &fd, &n) != SD_OK || !(bytes = malloc(n)) ||
+        sd_file_read(fd, argv[1], bytes, n) != SD_OK || close(fd) != 0)
         return 1;
     sd_seal_make(bytes, n);
     const sd_status status = sd_file_write(argv[1], bytes, n);

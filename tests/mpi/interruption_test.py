@@ -1,6 +1,7 @@
 """Signals and kills: nothing hangs, nothing is lost, and what goes on afterwards ends in the same bits."""
 import os
 import random
+import resource
 import signal
 import subprocess
 import time
@@ -15,6 +16,14 @@ LONG = {"train.epochs": 8, "data.augment": "crop_flip", "checkpoint.every_steps"
 class InterruptionTest(RunTest):
     def start_training(self, name, ranks=2, settings=None):
         return self.start(harness.mpirun(ranks, self.write_config(name, {**LONG, **(settings or {})})))
+
+    def start_slow(self):
+        """Steps of many seconds, in one process without mpirun, which would end it at a SIGINT as well."""
+        settings = {"model.name": "resnet110", "data.train_samples": 1024, "train.batch_size": 1024}
+        running = self.start([harness.PROGRAM, self.write_config("run", {**LONG, **settings})])
+        self.addCleanup(lambda: running.out.closed or running.kill())
+        wait_until(lambda: b"files in runs/run" in os.pread(running.err.fileno(), 1 << 16, 0), "the first step")
+        return running
 
     def wait_for_steps(self, name, steps):
         wait_until(lambda: count_lines(self.run_path(name, "steps.csv")) > steps, "step %d of %s" % (steps, name))
@@ -65,10 +74,7 @@ class InterruptionTest(RunTest):
         self.assertEqual(self.summary("run")["status"], "complete")
 
     def test_a_second_sigint_does_not_wait_for_the_step(self):
-        # Steps of many seconds, in one process without mpirun, which would end it as well.
-        settings = {"model.name": "resnet110", "data.train_samples": 1024, "train.batch_size": 1024}
-        running = self.start([harness.PROGRAM, self.write_config("run", {**LONG, **settings})])
-        wait_until(lambda: b"files in runs/run" in os.pread(running.err.fileno(), 1 << 16, 0), "the first step")
+        running = self.start_slow()
         running.signal(signal.SIGINT)
         time.sleep(0.2)
         self.assertIsNone(running.process.poll(), "the first ends it as well")
@@ -76,6 +82,71 @@ class InterruptionTest(RunTest):
         result = running.finish(10)
         self.assertEqual(result.code, -signal.SIGINT, str(result))
         self.assertEqual(self.checkpoints("run"), [])
+
+    def test_the_first_sigint_after_a_sigterm_is_not_the_second(self):
+        running = self.start_slow()
+        running.signal(signal.SIGTERM)
+        time.sleep(0.2)
+        running.signal(signal.SIGINT)
+        time.sleep(0.2)
+        self.assertIsNone(running.process.poll(), "it ends within the step")
+        running.signal(signal.SIGINT)
+        self.assertEqual(running.finish(10).code, -signal.SIGINT)
+
+    def test_what_terminals_and_batch_systems_send_stops_with_a_checkpoint(self):
+        for ranks, number in ((1, signal.SIGHUP), (2, signal.SIGUSR2), (1, signal.SIGXCPU)):
+            name = number.name.lower()
+            running = self.start_training(name, ranks)
+            self.wait_for_steps(name, 3)
+            os.kill(max(running.ranks()), number)
+            result = running.finish()
+            self.assertEqual(result.code, STOPPED, str(result))
+            self.assertEqual(self.latest(name), self.run_path(name, "checkpoints", "step-%08d.h5" %
+                                                              self.summary(name)["step"]))
+
+    def test_a_limit_on_processor_time_stops_with_a_checkpoint(self):
+        running = self.start([harness.PROGRAM, self.write_config("run", {**LONG, "train.epochs": 1000})])
+        self.wait_for_steps("run", 3)
+        resource.prlimit(running.process.pid, resource.RLIMIT_CPU, (1, resource.RLIM_INFINITY))
+        result = running.finish()
+        self.assertEqual(result.code, STOPPED, str(result))
+        self.assertEqual(self.summary("run")["status"], "stopped")
+
+    def test_a_signal_that_was_ignored_at_the_start_stays_ignored(self):
+        config = self.write_config("run", {**LONG, "train.epochs": 1000})
+        running = self.start(["bash", "-c", "trap '' HUP INT; exec \"$@\"", "bash", harness.PROGRAM, config])
+        self.addCleanup(lambda: running.out.closed or running.kill())
+        self.wait_for_steps("run", 3)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGINT):
+            running.signal(number)
+        steps = count_lines(self.run_path("run", "steps.csv"))
+        wait_until(lambda: count_lines(self.run_path("run", "steps.csv")) > steps + 5 or
+                   running.process.poll() is not None, "five more steps")
+        self.assertIsNone(running.process.poll())
+        running.signal(signal.SIGTERM)
+        self.assertEqual(running.finish().code, STOPPED)
+
+    def test_messages_that_nobody_reads_end_nothing(self):
+        reading, writing = os.pipe()
+        os.close(reading)
+        config = self.write_config("run", {"log.progress": "on"})
+        done = subprocess.run([harness.PROGRAM, config], cwd=self.folder, env=harness.environment(), stdout=writing,
+                              stderr=writing, timeout=harness.LIMIT_SECONDS, check=False)
+        os.close(writing)
+        self.assertEqual(done.returncode, OK)
+        self.assertEqual(self.summary("run")["status"], "complete")
+
+    def test_a_limit_on_the_size_of_files_is_a_full_disk(self):
+        # Set when MPI has made its own files, some of which are larger than a checkpoint.
+        running = self.start([harness.PROGRAM, self.write_config("run", {**LONG, "train.epochs": 1000})])
+        self.addCleanup(lambda: running.out.closed or running.kill())
+        wait_until(lambda: os.path.exists(self.run_path("run", "checkpoints", "latest")), "the first checkpoint")
+        resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+        result = running.finish()
+        self.assertEqual(result.code, IO_ERROR, str(result))
+        self.assertIn("File too large", result.errors[0])
+        self.assertEqual([name for name in os.listdir(self.run_path("run", "checkpoints")) if "part" in name], [])
+        self.assertGreater(int(self.progress(self.latest("run"))["step"]), 0)
 
     def test_killed_again_and_again_at_random_moments(self):
         seed = random.SystemRandom().randrange(10**6)
