@@ -34,11 +34,11 @@ sd_status sd_arena_commit(sd_arena *arena);
 /* Gives the block back; an arena of zeros is valid. */
 void sd_arena_free(sd_arena *arena);
 
-/* Aligned, zeroed floats outside an arena (free() gives them back). */
+/* Aligned, zeroed floats outside an arena (free() gives them back). On failure *place is NULL. */
 sd_status sd_alloc_floats(float **place, size_t elems);
 
 /* Zeroed memory for count objects of object_bytes each (free() gives it back), with an error that says how much was wanted. place: where
- * the pointer goes. */
+ * the pointer goes; NULL on failure. */
 sd_status sd_alloc(void *place, size_t count, size_t object_bytes);
 
 /* Memory that this process holds now, 0 where the system does not say. */

@@ -108,9 +108,8 @@ typedef struct sd_checkpoint {
     double *timing; /* [ranks][n_phases]; loading: allocated if n_phases (to be set before) is not 0, caller frees */
     int n_phases;
     /* Saving only. */
-    const sd_snapshot
-        *snapshot;   /* what to write; NULL: network and optimizer as they are now, without error feedback */
-    int compression; /* of tensors: 0 none, 1 to 9 deflate's levels, behind a byte shuffle */
+    const sd_snapshot *snapshot; /* what to write; NULL: network and optimizer as they are, without error feedback */
+    int compression;             /* of tensors: 0 none, 1 to 9 deflate's levels, behind a byte shuffle */
 } sd_checkpoint;
 
 /* Writes the file under a temporary name, syncs it and its folder, and renames it to path. May run in another thread than training, as

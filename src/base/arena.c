@@ -66,6 +66,7 @@ void sd_arena_free(sd_arena *arena) {
 }
 
 sd_status sd_alloc_floats(float **place, size_t elems) {
+    *place = NULL;
     if (elems > SIZE_MAX / sizeof(float) - 2 * ALIGNMENT_BYTES)
         return no_memory(SIZE_MAX);
     size_t bytes = align_up(elems * sizeof(float) + 1);
@@ -78,10 +79,8 @@ sd_status sd_alloc_floats(float **place, size_t elems) {
 
 sd_status sd_alloc(void *place, size_t count, size_t object_bytes) {
     void *memory = calloc(count ? count : 1, object_bytes);
-    if (!memory)
-        return no_memory(count * object_bytes);
     memcpy(place, &memory, sizeof memory);
-    return SD_OK;
+    return memory ? SD_OK : no_memory(count * object_bytes);
 }
 
 size_t sd_resident_bytes(void) {

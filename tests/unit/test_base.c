@@ -158,10 +158,14 @@ START_TEST(arena_gives_aligned_zeroed_places_that_do_not_overlap) {
 END_TEST
 
 START_TEST(memory_that_is_not_there_is_refused) {
-    float *place;
-    void *block;
+    float something, *place = &something;
+    void *block = &something;
     expect_refused(sd_alloc_floats(&place, (size_t)1 << 60), SD_ERR_MEMORY, "memory", NULL);
     expect_refused(sd_alloc(&block, (size_t)1 << 60, 8), SD_ERR_MEMORY, "memory", NULL);
+    ck_assert(place == NULL && block == NULL); /* callers free what they may not have got */
+    place = &something;
+    expect_refused(sd_alloc_floats(&place, SIZE_MAX), SD_ERR_MEMORY, NULL);
+    ck_assert_ptr_null(place);
     sd_arena arena = {0};
     expect_ok(sd_arena_reserve(&arena, &place, (size_t)1 << 58));
     expect_refused(sd_arena_commit(&arena), SD_ERR_MEMORY, "memory", NULL);
