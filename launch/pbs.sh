@@ -9,9 +9,11 @@
 #
 # At its limit PBS sends TERM to all processes of a job, mpirun among them, which then kills its ranks within a second. So the
 # program is told how long it may take (run.max_seconds) and stops by itself. Submitted again: after a stop with a checkpoint (75)
-# and after failures that a restart may better, not after 0, 64, 65, 66, 78, nor after MAX_RESUBMITS times in a row. A user may not
-# have a job queued again once it has ended (qrerun is the operators'), hence a new one, with the resources of this one. -r y: PBS
-# itself starts it again after a failed node.
+# and after failures that a restart may better, not after 0, 64, 65, 66, 78, nor after MAX_FAILURES failures in a row without a new
+# checkpoint, nor after MAX_RESUBMITS times in a row. A user may not have a job queued again once it has ended (qrerun is the
+# operators'), hence a new one, with the resources of this one. -r y: PBS itself starts it again after a failed node. All are one job
+# to the program (--job, unless EXTRA has one): the first start does what checkpoint.resume says, later ones go on.
+# Exit codes: those of the program; 64 usage, 66 no program or folder, 69 no launcher.
 
 #PBS -N sdtrain
 #PBS -l walltime=24:00:00
@@ -19,8 +21,16 @@
 #PBS -r y
 
 set -uo pipefail
+set +Cf # whatever BASH_ENV says
 
+if [[ -z ${CONFIG:-} || -z ${PBS_JOBID:-} || -z ${PBS_O_WORKDIR:-} ]]; then
+    echo 'usage: qsub [OPTION]... -v CONFIG=FILE launch/pbs.sh' >&2
+    exit 64
+fi
 MAX_RESUBMITS=${MAX_RESUBMITS:-100}
+MAX_FAILURES=${MAX_FAILURES:-3}
+# Handed on to successors: the job before this one that was submitted by hand; failures in a row until now, and the newest checkpoint then.
+FIRST_JOB=${FIRST_JOB:-$PBS_JOBID} FAILURES=${FAILURES:-0} NEWEST=${NEWEST:-}
 RESUBMITS=${RESUBMITS:-0}                       # of those before this job
 SPARE_SECONDS=${SPARE_SECONDS:-120}             # of the limit, for what comes before and after training
 LAUNCHER=${LAUNCHER:-mpirun}                    # with its options, in words without spaces
@@ -44,11 +54,10 @@ seconds() {
 }
 
 cd "$PBS_O_WORKDIR" || exit 66
-: "${CONFIG:?pbs.sh: say which configuration: qsub -v CONFIG=FILE}"
 read -ra words <<<"$EXTRA"
 index=${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-}}
 if [[ -n $index ]]; then
-    words+=(--set "run.name=$(basename "$CONFIG" .ini)-$index" --set "run.seed=$index")
+    words+=(--set "run.name=$(basename -- "$CONFIG" .ini)-$index" --set "run.seed=$index")
 fi
 if limit=$(seconds "$(attribute Resource_List.walltime)") && ((limit > 0)); then
     if ((limit > 2 * SPARE_SECONDS)); then
@@ -60,6 +69,30 @@ if limit=$(seconds "$(attribute Resource_List.walltime)") && ((limit > 0)); then
 else
     say "qstat tells no walltime; set run.max_seconds in $CONFIG, or the last checkpoint stands at the limit"
 fi
+
+job=pbs-$FIRST_JOB
+[[ " ${words[*]} " == *' --job '* ]] || words+=(--job "${job:0:120}")
+words=("$CONFIG" "${words[@]}")
+read -ra launcher <<<"$LAUNCHER"
+command -v "$PROGRAM" >/dev/null || {
+    say "$PROGRAM is not there; submit from the repository, or set PROGRAM"
+    exit 66
+}
+command -v "${launcher[0]:-}" >/dev/null || {
+    say "LAUNCHER: ${launcher[0]:-} is not there"
+    exit 69
+}
+
+# The newest checkpoint, as rank 0 sees it in the folder that --check names; nothing if there is none, or it cannot be seen. (The batch
+# system runs a copy of this script, which cannot source another file: slurm.sbatch has the same lines.)
+newest_checkpoint() {
+    local said
+    # shellcheck disable=SC2016 # for the shell of each rank
+    said=$(timeout 300 "${launcher[@]}" sh -c '"$0" "$@" --check | sed -n "s/^files  *\(.*\) (checkpoint\.resume = .*/\1/p" |
+        while IFS= read -r run; do ls "$run/checkpoints" | sed -n "/^step-[0-9]*\.h5$/p" | sort | tail -n 1; done' \
+        "$PROGRAM" "${words[@]}" </dev/null 2>/dev/null)
+    [[ ! $said =~ step-[0-9]+\.h5 ]] || echo "${BASH_REMATCH[0]}"
+}
 
 # TERM is how PBS ends a job, for good (qdel, the limit) or to start it again itself: nothing for this script to add to.
 signals=0 for_good='' launched=''
@@ -75,9 +108,8 @@ trap 'on_signal USR1' USR1
 trap 'on_signal TERM' TERM
 trap 'on_signal INT' INT
 
-read -ra launcher <<<"$LAUNCHER"
-say "${launcher[*]} $PROGRAM $CONFIG ${words[*]}"
-"${launcher[@]}" "$PROGRAM" "$CONFIG" "${words[@]}" </dev/null &
+say "${launcher[*]} $PROGRAM ${words[*]}"
+"${launcher[@]}" "$PROGRAM" "${words[@]}" </dev/null &
 launched=$!
 ((signals == 0)) || kill -s USR1 "$launched" 2>/dev/null # one that came between
 while :; do
@@ -97,9 +129,19 @@ case $code in
     say "ended with $code"
     exit "$code"
     ;;
+75) FAILURES=0 ;;
+*)
+    newest=$(newest_checkpoint)
+    [[ $FAILURES =~ ^[0-9]{1,4}$ && $newest == "$NEWEST" ]] || FAILURES=0
+    FAILURES=$((10#$FAILURES + 1)) NEWEST=$newest
+    ;;
 esac
 if [[ $for_good ]]; then
     say "ended with $code; PBS ends the job"
+    exit "$code"
+fi
+if ((FAILURES >= MAX_FAILURES)); then
+    say "ended with $code; not submitted again, after $FAILURES failures in a row without a new checkpoint"
     exit "$code"
 fi
 if ((RESUBMITS >= MAX_RESUBMITS)); then
@@ -114,9 +156,11 @@ for resource in select place nodes walltime; do
     value=$(attribute "Resource_List.$resource")
     [[ -z $value ]] || again+=(-l "$resource=$value")
 done
-export CONFIG EXTRA LAUNCHER MAX_RESUBMITS PROGRAM SCRIPT SPARE_SECONDS
-export RESUBMITS=$((RESUBMITS + 1))
-variables=CONFIG,EXTRA,LAUNCHER,MAX_RESUBMITS,PROGRAM,RESUBMITS,SCRIPT,SPARE_SECONDS # by name: values may hold commas
+RESUBMITS=$((RESUBMITS + 1))
+handed_on=(CONFIG EXTRA FAILURES FIRST_JOB LAUNCHER MAX_FAILURES MAX_RESUBMITS NEWEST PROGRAM RESUBMITS SCRIPT SPARE_SECONDS)
+export "${handed_on[@]}"
+printf -v variables '%s,' "${handed_on[@]}" # by name: values may hold commas
+variables=${variables%,}
 if [[ -n $index ]]; then
     export PBS_ARRAYID=$index
     variables+=,PBS_ARRAYID
