@@ -20,6 +20,10 @@ typedef struct sd_comm sd_comm;
 /* Starts MPI and joins all ranks. Collective. */
 sd_status sd_comm_start(int *argc, char ***argv, sd_comm **comm);
 
+/* SD_ERR_USAGE if MPI has one rank although the launcher says that it started several processes: srun without PMIx, or the mpiexec of
+ * another MPI. Each of them would train alone. Process 0 alone has the message, where the launcher tells which one that is. Local. */
+sd_status sd_comm_check_launcher(const sd_comm *comm);
+
 /* From here on a thread makes all calls of MPI, so that reductions go on while the caller computes; without it, they go on only when
  * the reducer is told of a segment. One caller at a time in either case. Nothing with one rank. SD_ERR_CONFIG if MPI does not allow
  * it. Local. */

@@ -157,6 +157,7 @@ static sd_status load_config(sd_comm *comm, const options *o, sd_config *config)
 
 static sd_status run(sd_comm *comm, const options *o) {
     static sd_config config; /* large */
+    SD_TRY(sd_comm_agree(comm, sd_comm_check_launcher(comm)));
     SD_TRY(load_config(comm, o, &config));
     if (o->check)
         return sd_train_check(comm, &config, &o->forecast);
