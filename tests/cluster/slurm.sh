@@ -4,8 +4,8 @@
 #   slurm.sh PROGRAM [FOLDER]        PROGRAM: sdtrain-mpi. FOLDER: keeps logs there, for a look at failures
 #
 # Proves that a job whose time limit comes near, one that is told by scancel --signal, and one that loses a rank (an element of an
-# array) are queued again and end in the same bits as a run that nothing disturbed; that scancel ends a job for good; and that a
-# wrong configuration is not tried twice.
+# array) are queued again and end in the same bits as a run that nothing disturbed; that scancel ends a job for good; that a
+# wrong configuration is not tried twice, and a program that always fails not for ever.
 # Everything lives in a temporary folder, with a key, ports and a socket of its own, and ends with the script. Needs root, munge and
 # Slurm (install-deps.sh --cluster); exit code 77, with the reason, where they are not there.
 set -euo pipefail
@@ -128,7 +128,7 @@ clean_up() {
 submit() {
     local name=$1
     shift
-    job=$(cd "$work" && MAX_REQUEUES=3 LAUNCHER=mpirun PROGRAM=$program sbatch --parsable --ntasks=2 --time=10 \
+    job=$(cd "$work" && MAX_REQUEUES=3 MAX_FAILURES=2 LAUNCHER=mpirun PROGRAM=${fails:-$program} sbatch --parsable --ntasks=2 --time=10 \
         --output="$work/$name.out" "$@" "$root/launch/slurm.sbatch" "$work/$name.ini")
 }
 
@@ -197,7 +197,7 @@ start_cluster
 
 # ---- a run that nothing disturbs ----
 
-for name in whole limit told lost gone wrong; do
+for name in whole limit told lost gone wrong hopeless; do
     write_config "$name"
 done
 reference=$work/runs/whole
@@ -246,8 +246,12 @@ echo 'nonsense = 2' >>"$work/wrong.ini"
 submit wrong
 wait_for 60 'end of a wrong job' has_ended
 has_said wrong 'start 1: ended with 78' || failed 'a wrong configuration does not end with 78'
+fails=false submit hopeless
+wait_for 60 'end of a job that always fails' has_said hopeless 'start 2: ended with 1; not queued again, after 2 failures in a row'
+wait_for 60 'end of a job that always fails' has_ended
+[[ ! $(ls "$work"/*.failures 2>/dev/null) ]] || failed 'a count of failures is left'
 sleep 7 # longer than a job queued again would wait
 for name in gone wrong; do
     ! has_said "$name" 'start 2' || failed "$name was started again"
 done
-printf 'slurm: ok after %d s: scancel and wrong configurations end a job for good\n' "$SECONDS"
+printf 'slurm: ok after %d s: scancel, wrong configurations and failures in a row end a job for good\n' "$SECONDS"
