@@ -95,14 +95,23 @@ newest_checkpoint() {
 }
 
 # TERM is how PBS ends a job, for good (qdel, the limit) or to start it again itself: nothing for this script to add to.
-signals=0 for_good='' launched=''
+signals=0 for_good='' launched='' reminder=''
+# Again after 2, 4, 8, ... seconds, as mpirun loses a signal that comes while it starts ranks.
+ask_to_stop() {
+    [[ -z $reminder ]] && kill -s USR1 "$launched" 2>/dev/null || return 0
+    for ((nap = 2; nap < 300; nap *= 2)); do
+        sleep "$nap"
+        kill -s USR1 "$launched" || break
+    done </dev/null >/dev/null 2>&1 &
+    reminder=$!
+}
 # shellcheck disable=SC2317 # a trap calls it
 on_signal() {
     signals=$((signals + 1))
     [[ $1 != TERM ]] || for_good=1
     ((signals == 1)) || return 0
     say "$1: asking the run to write a checkpoint and stop"
-    [[ -z $launched ]] || kill -s USR1 "$launched" 2>/dev/null
+    [[ -z $launched ]] || ask_to_stop
 }
 trap 'on_signal USR1' USR1
 trap 'on_signal TERM' TERM
@@ -111,7 +120,7 @@ trap 'on_signal INT' INT
 say "${launcher[*]} $PROGRAM ${words[*]}"
 "${launcher[@]}" "$PROGRAM" "${words[@]}" </dev/null &
 launched=$!
-((signals == 0)) || kill -s USR1 "$launched" 2>/dev/null # one that came between
+((signals == 0)) || ask_to_stop # one that came between
 while :; do
     before=$signals
     wait "$launched"
@@ -119,6 +128,7 @@ while :; do
     ((signals > before)) || break # else a signal ended the wait, not the run
 done
 launched=
+[[ -z $reminder ]] || kill "$reminder" 2>/dev/null
 # A signal that comes before the ranks listen ends them as well (128 + 10).
 if ((signals > 0 && code == 138)); then
     code=75

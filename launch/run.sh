@@ -32,7 +32,7 @@ ranks='' hostfile='' max_failures=3 back_off=1 program=''
 config='' words=() mpirun_words=() probe_words=()
 checkpoints='' # the run's folder of them
 hosts=()       # further options of mpirun: the hosts that answer
-work='' child='' signals=0 interrupts=0
+work='' child='' reminder='' signals=0 interrupts=0
 
 exec 3>&2 # what is said while a command's output is caught
 say() { printf 'run.sh: %(%F %T)T %s\n' -1 "$*" >&3; }
@@ -113,6 +113,16 @@ parse() {
 
 # ---- a process at a time, and the signals that may come meanwhile ----
 
+# ask_to_stop: the run. Again after 2, 4, 8, ... seconds, as mpirun loses a signal that comes while it starts ranks.
+ask_to_stop() {
+    [[ -z $reminder ]] && kill -s USR1 "$child" 2>/dev/null || return 0
+    for ((nap = 2; nap < 300; nap *= 2)); do
+        sleep "$nap"
+        kill -s USR1 "$child" || break
+    done </dev/null >/dev/null 2>&1 3>&- &
+    reminder=$!
+}
+
 # shellcheck disable=SC2317 # traps call it
 on_signal() {
     signals=$((signals + 1))
@@ -125,7 +135,7 @@ on_signal() {
         kill -s TERM "$child" 2>/dev/null || true
     elif ((signals == 1)); then
         say "$1: asking the run to write a checkpoint and stop"
-        kill -s USR1 "$child" 2>/dev/null || true
+        ask_to_stop
     fi
 }
 
@@ -138,7 +148,7 @@ run() {
     child=$!
     set +m
     # One that came between.
-    ((signals == 0)) || kill -s USR1 "$child" 2>/dev/null || true
+    ((signals == 0)) || ask_to_stop
     while :; do
         before=$signals code=0
         wait "$child" 2>/dev/null || code=$? # what ended it is told later
@@ -147,6 +157,8 @@ run() {
         last=$code
     done
     child=
+    [[ -z $reminder ]] || kill "$reminder" 2>/dev/null || true
+    reminder=
     return "$code"
 }
 

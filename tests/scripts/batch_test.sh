@@ -12,7 +12,7 @@ cd "$tmp"
 mkdir bin build build/src
 
 # mpirun: runs the question for the newest checkpoint, as two ranks; else saves a checkpoint named by the file saves, if that is there,
-# and ends as the file code says; "wait" is for USR1, then 75.
+# and ends as the file code says; "wait" is for a second USR1, then 75: a launcher that is starting loses the first.
 cat >bin/mpirun <<'MPIRUN'
 #!/usr/bin/env bash
 if [[ " $* " == *' sh -c '* ]]; then
@@ -24,7 +24,7 @@ fi
 echo "mpirun $*" >>calls
 [[ ! -s saves ]] || { mkdir -p 'runs/a (b)/checkpoints'; touch "runs/a (b)/checkpoints/$(cat saves)"; }
 [[ $(cat code) == wait ]] || exit "$(cat code)"
-trap 'exit 75' USR1
+trap "trap 'exit 75' USR1" USR1
 touch waiting
 for ((;;)); do sleep 0.05; done
 MPIRUN

@@ -89,6 +89,11 @@ for ((i = 0; i < ${#plan[@]}; i += 2)); do
         echo $PPID >"$STAND_INS/waiting"
         for ((;;)); do sleep 0.05; done
         ;;
+    deaf)
+        trap 'trap stop USR1' USR1
+        echo $PPID >"$STAND_INS/waiting"
+        for ((;;)); do sleep 0.05; done
+        ;;
     stubborn)
         trap '' USR1
         echo $PPID >"$STAND_INS/waiting"
@@ -301,6 +306,10 @@ for signal in TERM INT HUP USR1; do
     says 'stopped, the checkpoint of step 999 stands'
     (($(wc -l <calls) == 1)) || failed "it was started again"
 done
+fresh 'deaf'
+start_waiting
+kill -s TERM "$supervisor"
+ends_with 75 # asked again
 fresh 'wait'
 # shellcheck disable=SC2016 # the program's
 sed -i 's/exit 75/exit ${SAVED:-75}/' bin/sdtrain-mpi
