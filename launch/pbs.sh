@@ -10,10 +10,9 @@
 # At its limit PBS sends TERM to all processes of a job, mpirun among them, which then kills its ranks within a second. So the
 # program is told how long it may take (run.max_seconds) and stops by itself. Submitted again: after a stop with a checkpoint (75)
 # and after failures that a restart may better, not after 0, 64, 65, 66, 78, nor after MAX_FAILURES failures in a row without a new
-# checkpoint, nor after MAX_RESUBMITS times in a row. A user may not
-# have a job queued again once it has ended (qrerun is the operators'), hence a new one, with the resources of this one. -r y: PBS
-# itself starts it again after a failed node. All are one job to the program (--job, unless EXTRA has one): the first start does what
-# checkpoint.resume says, later ones go on.
+# checkpoint, nor after MAX_RESUBMITS times in a row. A user may not have a job queued again once it has ended (qrerun is the
+# operators'), hence a new one, with the resources of this one. -r y: PBS itself starts it again after a failed node. All are one job
+# to the program (--job, unless EXTRA has one): the first start does what checkpoint.resume says, later ones go on.
 # Exit codes: those of the program; 64 usage, 66 no program or folder, 69 no launcher.
 
 #PBS -N sdtrain
@@ -24,7 +23,7 @@
 set -uo pipefail
 set +Cf # whatever BASH_ENV says
 
-if [[ -z ${CONFIG:-} || -z ${PBS_JOBID:-} ]]; then
+if [[ -z ${CONFIG:-} || -z ${PBS_JOBID:-} || -z ${PBS_O_WORKDIR:-} ]]; then
     echo 'usage: qsub [OPTION]... -v CONFIG=FILE launch/pbs.sh' >&2
     exit 64
 fi

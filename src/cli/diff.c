@@ -9,7 +9,7 @@
 #include "tools.h"
 
 /* No part of a state: where and how fast it came about, and how it is called. */
-static bool is_circumstance(const sd_entry *entry) {
+static bool is_circumstance(const sd_entry *entry, bool in_one_only) {
     static const char *const paths[] = {"/config",
                                         "/progress/timing",
                                         "/progress/seconds",
@@ -23,8 +23,13 @@ static bool is_circumstance(const sd_entry *entry) {
                                         "isa",
                                         "ranks",
                                         "threads"};
+    static const char *const younger[] = {"/data/hash", "/data/images", "/progress/best_val_accuracy",
+                                          "/progress/best_val_epoch"}; /* which older files do not say */
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         if (!strcmp(entry->path, paths[i]))
+            return true;
+    for (size_t i = 0; in_one_only && i < sizeof younger / sizeof younger[0]; i++)
+        if (!strcmp(entry->path, younger[i]))
             return true;
     return false;
 }
@@ -234,7 +239,7 @@ static sd_status compare_next(comparison *c) {
         b = NULL;
     c->a.next += a != NULL;
     c->b.next += b != NULL;
-    return is_circumstance(a ? a : b) ? compare_circumstance(c, a, b) : compare_state(c, a, b);
+    return is_circumstance(a ? a : b, !a || !b) ? compare_circumstance(c, a, b) : compare_state(c, a, b);
 }
 
 static void print_end(const comparison *c) {

@@ -224,6 +224,7 @@ says 'ended with 74; not submitted again, after 3 failures in a row without a ne
 rm -r runs saves
 CONFIG='' batch 0 64 "$pbs"
 PBS_JOBID='' batch 0 64 "$pbs"
+PBS_O_WORKDIR='' batch 0 64 "$pbs"
 PROGRAM=nowhere batch 0 66 "$pbs"
 LAUNCHER=nowhere batch 0 69 "$pbs"
 echo 'batch_test: all passed'
