@@ -31,7 +31,7 @@ sd_status sd_file_read(int fd, const char *path, void *bytes, size_t n_bytes);
 /* ---- writing ---- */
 
 /* A whole text, its last line ended, in place of what is there, in one move: PATH.part, synced, then renamed. Where it fails, what
- * was there stays as it was. */
+ * was there stays as it was, or, where a rename does not replace files and has failed twice, PATH.part is left, whole. */
 sd_status sd_file_put(const char *path, const char *text);
 
 /* The same for bytes. */

@@ -166,7 +166,7 @@ static sd_status write_part(const char *part, const char *path, const void *byte
 static sd_status replace(const char *path, const void *bytes, size_t n, const char *end) {
     char part[PATH_BYTES];
     part_of(path, part);
-    unlink(part); /* of a run that was killed */
+    sd_file_discard_part(path);
     sd_status status = write_part(part, path, bytes, n, end);
     if (status != SD_OK) {
         unlink(part);

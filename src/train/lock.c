@@ -83,13 +83,18 @@ static bool is_there(const sd_lock *lock) {
 
 /* ---- who holds it ---- */
 
+/* Whoever wrote it: it goes to a terminal. */
+static void make_printable(char *text) {
+    for (char *c = text; *c; c++)
+        if (*c < ' ' || *c > '~')
+            *c = '?';
+}
+
 /* "host H, pid P, since ..., boot B" of the file; "" if it is empty, as that of a run which has just begun. */
 static void read_holder(const sd_lock *lock, char *holder, size_t holder_bytes) {
     const ssize_t bytes = pread(lock->fd, holder, holder_bytes - 1, 0);
     holder[bytes > 0 ? bytes : 0] = '\0';
-    for (char *c = holder; *c; c++) /* whoever wrote it: it goes to a terminal */
-        if (*c < ' ' || *c > '~')
-            *c = '?';
+    make_printable(holder);
 }
 
 /* The last part of a holder's text, ", boot B", which tells machines apart; "" if it has none, as an older version's. */
@@ -132,16 +137,19 @@ static void describe(const char *host, char holder[HOLDER_BYTES]) {
     read_boot(boot);
     snprintf(holder, HOLDER_BYTES, "host %.255s, pid %ld, since %s%s%.64s%s%s", host, (long)getpid(), since,
              job ? ", Slurm job " : "", job ? job : "", boot[0] ? ", boot " : "", boot);
+    make_printable(holder); /* it is compared with what is read */
 }
 
 /* before: what the file holds. Synced, as a client of NFS keeps short writes to itself for seconds. */
 static sd_status write_holder(const sd_lock *lock, const char *before) {
     const ssize_t bytes = (ssize_t)strlen(lock->holder);
-    if ((!before[0] || ftruncate(lock->fd, 0) == 0) && pwrite(lock->fd, lock->holder, (size_t)bytes, 0) == bytes)
-        return sd_file_sync(lock->fd, lock->path);
-    const int reason = errno;
-    unlink(lock->path);
-    return sd_fail(SD_ERR_IO, "%s: cannot be written: %s", lock->path, strerror(reason));
+    const bool written =
+        (!before[0] || ftruncate(lock->fd, 0) == 0) && pwrite(lock->fd, lock->holder, (size_t)bytes, 0) == bytes;
+    const sd_status status = written ? sd_file_sync(lock->fd, lock->path)
+                                     : sd_fail(SD_ERR_IO, "%s: cannot be written: %s", lock->path, strerror(errno));
+    if (status != SD_OK)
+        unlink(lock->path);
+    return status;
 }
 
 /* Whether both are of one host, and of one boot of it. */

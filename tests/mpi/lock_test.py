@@ -79,6 +79,10 @@ class LockTest(RunTest):
         self.train("run", 2, SHORT)  # already complete
         self.assertFalse(os.path.exists(self.lock()))
 
+    def test_a_job_of_an_odd_name_knows_its_own_lock(self):
+        self.train("run", 2, SHORT, SLURM_JOB_ID="12\t3\u00e9")
+        self.assertFalse(os.path.exists(self.lock()))
+
     def test_the_lock_of_a_killed_run_is_taken_over_at_once(self):
         self.start_long().kill()
         self.assertTrue(os.path.exists(self.lock()))

@@ -316,6 +316,41 @@ START_TEST(nothing_is_written_through_a_link_or_into_what_is_no_file) {
 }
 END_TEST
 
+START_TEST(a_file_is_read_to_its_length_and_nothing_else_is_opened) {
+    char folder[SUPPORT_PATH_BYTES], path[SUPPORT_PATH_BYTES + 16], target[SUPPORT_PATH_BYTES + 16], text[8] = "";
+    size_t bytes;
+    int fd;
+    new_place(folder, path, target);
+    expect_refused(sd_file_open(path, &fd, &bytes), SD_ERR_NOINPUT, path, NULL);
+    expect_refused(sd_file_open(folder, &fd, &bytes), SD_ERR_DATA, folder, "regular file", NULL);
+    ck_assert_int_eq(fd, -1);
+    mkfifo(path, 0666); /* whose writer would be waited for */
+    expect_refused(sd_file_open(path, &fd, &bytes), SD_ERR_DATA, path, "regular file", NULL);
+    remove(path);
+    write_bytes(path, "onetwo", 6);
+    expect_ok(sd_file_open(path, &fd, &bytes));
+    ck_assert_uint_eq(bytes, 6);
+    expect_ok(sd_file_read(fd, path, text, 3));
+    ck_assert_str_eq(text, "one");
+    expect_refused(sd_file_read(fd, path, text, 4), SD_ERR_NOINPUT, path, "ends early", NULL);
+    close(fd);
+    remove_folder(folder);
+}
+END_TEST
+
+START_TEST(a_renamed_file_replaces_what_is_there) {
+    char folder[SUPPORT_PATH_BYTES], path[SUPPORT_PATH_BYTES + 16], target[SUPPORT_PATH_BYTES + 16];
+    new_place(folder, path, target);
+    expect_refused(sd_file_rename(path, target), SD_ERR_IO, path, target, NULL);
+    write_bytes(target, "two", 3);
+    expect_ok(sd_file_write(path, "one", 3));
+    expect_ok(sd_file_rename(path, target));
+    expect_file(target, "one");
+    ck_assert_int_ne(access(path, F_OK), 0);
+    remove_folder(folder);
+}
+END_TEST
+
 START_TEST(a_log_goes_on_behind_what_is_kept_of_it) {
     static const struct {
         uint64_t keep, kept;
@@ -364,6 +399,8 @@ int main(void) {
     tcase_add_test(cases, a_failure_is_one_line_whatever_is_in_it);
     tcase_add_test(cases, a_file_is_put_whole_with_the_users_umask);
     tcase_add_test(cases, nothing_is_written_through_a_link_or_into_what_is_no_file);
+    tcase_add_test(cases, a_file_is_read_to_its_length_and_nothing_else_is_opened);
+    tcase_add_test(cases, a_renamed_file_replaces_what_is_there);
     tcase_add_test(cases, a_log_goes_on_behind_what_is_kept_of_it);
     tcase_add_test(cases, exit_codes_are_those_of_sysexits);
     return run_suite("base", cases);
