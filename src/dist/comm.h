@@ -58,13 +58,13 @@ void sd_wire_sum(void *words, void *sum, int *n, MPI_Datatype *type);
 
 void sd_progress_thread_stop(sd_progress_thread **thread);
 
-/* Whether all ranks hold one hash, by a minimum over ranks of these words: the least of ~hash is the complement of the most. */
-enum { SD_BALLOT_WORDS = 2 };
-typedef struct sd_ballot {
-    uint64_t word[SD_BALLOT_WORDS];
-} sd_ballot;
-static inline sd_ballot sd_ballot_of(uint64_t hash) { return (sd_ballot){{hash, ~hash}}; }
-static inline bool sd_ballot_is_unanimous(const sd_ballot *counted) { return counted->word[0] == ~counted->word[1]; }
+/* Whether all ranks hold one hash: MPI_MIN over ranks of (hash, ~hash) yields min and ~max, which are complements only if min = max. */
+enum { SD_VOTE_WORDS = 2 };
+typedef struct sd_vote {
+    uint64_t word[SD_VOTE_WORDS];
+} sd_vote;
+static inline sd_vote sd_vote_of(uint64_t hash) { return (sd_vote){{hash, ~hash}}; }
+static inline bool sd_vote_is_unanimous(const sd_vote *counted) { return counted->word[0] == ~counted->word[1]; }
 
 /* values: [rows][n] -> values[0..n): the sum over rows in a fixed binary tree that joins neighbours (0+1, 2+3, then those). */
 void sd_tree_fold(double *values, int rows, int n);

@@ -46,15 +46,15 @@ static sd_status name_odd_ranks(const testimony *all, int ranks, const char *wha
                    tie ? "differ" : "differs from the rest");
 }
 
-static sd_status count_ballots(sd_comm *comm, void *ballot) {
-    SD_MPI(MPI_Allreduce, MPI_IN_PLACE, ballot, SD_BALLOT_WORDS, MPI_UINT64_T, MPI_MIN, comm->mpi);
+static sd_status count_votes(sd_comm *comm, void *vote) {
+    SD_MPI(MPI_Allreduce, MPI_IN_PLACE, vote, SD_VOTE_WORDS, MPI_UINT64_T, MPI_MIN, comm->mpi);
     return SD_OK;
 }
 
 sd_status sd_comm_check_same(sd_comm *comm, uint64_t hash, const char *what) {
-    sd_ballot ballot = sd_ballot_of(hash);
-    SD_TRY(sd_comm_call(comm, "comparison of all ranks", count_ballots, &ballot));
-    if (sd_ballot_is_unanimous(&ballot))
+    sd_vote vote = sd_vote_of(hash);
+    SD_TRY(sd_comm_call(comm, "comparison of all ranks", count_votes, &vote));
+    if (sd_vote_is_unanimous(&vote))
         return SD_OK;
     testimony mine = {.hash = hash}, *all = NULL;
     snprintf(mine.host, sizeof mine.host, "%s", comm->host);

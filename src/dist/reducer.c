@@ -42,7 +42,7 @@ struct sd_reducer {
     int shard;      /* of this rank; under way */
     sd_bucket open; /* the bucket that segments are added to */
     sd_traffic traffic;
-    sd_ballot ballot;
+    sd_vote vote;
     double mine[SD_MAX_SUMS];
     int n_sums;
     operation *operations;
@@ -112,7 +112,7 @@ static sd_status start(sd_reducer *r, operation *o) {
     o->begin = sd_clock_seconds();
     switch (o->kind) {
     case ASK:
-        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, &r->ballot, SD_BALLOT_WORDS, MPI_UINT64_T, MPI_MIN, comm->mpi,
+        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, &r->vote, SD_VOTE_WORDS, MPI_UINT64_T, MPI_MIN, comm->mpi,
                &o->request);
         break;
     case SUM:
@@ -156,7 +156,7 @@ static sd_status advance(sd_reducer *r, operation *o) {
     return SD_OK;
 }
 
-static bool disagree(const sd_reducer *r) { return r->operations[0].done && !sd_ballot_is_unanimous(&r->ballot); }
+static bool disagree(const sd_reducer *r) { return r->operations[0].done && !sd_vote_is_unanimous(&r->vote); }
 
 static sd_status work_on(sd_reducer *r, int posted) {
     for (int i = r->done; i < posted; i++) {
@@ -211,7 +211,7 @@ void sd_reducer_begin(sd_reducer *r, const sd_drop_plan *plan, uint64_t hash) {
     r->status = SD_OK;
     atomic_store(&r->posted, 0); /* before done, by which sd_reducer_waits_for() knows that a step has begun */
     atomic_store(&r->done, 0);
-    r->ballot = sd_ballot_of(hash);
+    r->vote = sd_vote_of(hash);
     sd_comm_set_work(r->comm, work, r);
     if (r->comm->size > 1)
         post(r, (operation){.kind = ASK});

@@ -1,4 +1,4 @@
-/* What ranks owe because gradients travel as bf16 (dist/wire.h), into checkpoints and out of them. */
+/* The error feedback of ranks whose gradients travel as bf16 (dist/wire.h), into checkpoints and out of them. */
 #include <stdlib.h>
 #include <string.h>
 

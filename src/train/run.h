@@ -166,7 +166,7 @@ sd_status sd_run_finish_saving(sd_run *run);
 /* Whether checkpoint.every_seconds have passed since the last one. Rank 0's clock decides; false on others. */
 bool sd_run_save_is_due(const sd_run *run);
 
-/* With communication.wire = bf16: every rank's error (sd_reducer_error()) into all, [ranks][buffer] on rank 0. Collective. */
+/* With communication.wire = bf16: every rank's error feedback (sd_reducer_error()) into all, [ranks][buffer] on rank 0. Collective. */
 sd_status sd_errors_collect(sd_run *run, float *all);
 /* Gives each rank its own, or, on another number of ranks, rank 0 the sum of all. Collective. */
 sd_status sd_errors_restore(sd_run *run, sd_checkpoint_file *file, int ranks);

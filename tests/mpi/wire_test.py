@@ -20,7 +20,7 @@ class WireTest(RunTest):
         self.assert_same_state(self.latest(name), self.latest(other), ALL)
 
     def errors(self, checkpoint, rank, unit):
-        """What a rank owes to the first convolution of a unit, which is a branch."""
+        """The error feedback of a rank for the first convolution of a unit, which is a branch."""
         return self.values(checkpoint, "/communication/error/%d/%s.conv1.weight" % (rank, unit))
 
     def kept(self, name, step):
@@ -72,9 +72,9 @@ class WireTest(RunTest):
         self.assertEqual(self.column("halves", "steps.csv", "bytes_full"), self.column("floats", "steps.csv", "bytes_full"))
         self.assertEqual(2 * self.summary("halves")["bytes_reduced"], self.summary("floats")["bytes_reduced"])
 
-    # ---- what is owed ----
+    # ---- error feedback ----
 
-    def test_a_dropped_branch_owes_what_it_owed_before(self):
+    def test_a_dropped_branch_keeps_its_error(self):
         for name, settings in (("skip", {}), ("send", {"communication.skip_dropped": "false"})):
             self.train(name, 2, {**EVERY_STEP, **settings, "train.max_steps": 6})
             seen = set()
@@ -82,10 +82,10 @@ class WireTest(RunTest):
                 for unit, kept in self.kept(name, step).items():
                     for rank in range(2):
                         group = "/communication/error/%d/%s.conv1.weight" % (rank, unit)
-                        owed = any(self.errors(self.checkpoint(name, step - 1), rank, unit))
+                        had_error = any(self.errors(self.checkpoint(name, step - 1), rank, unit))
                         same = self.equal_state(self.checkpoint(name, step - 1), self.checkpoint(name, step), group)
-                        self.assertEqual(same, not kept or not owed and same, "step %d, %s, rank %d" % (step, unit, rank))
-                        seen.add((kept, owed))
+                        self.assertEqual(same, not kept or not had_error and same, "step %d, %s, rank %d" % (step, unit, rank))
+                        seen.add((kept, had_error))
             self.assertLessEqual({(True, True), (False, True)}, seen)
 
     def test_resumed_in_mid_epoch_ends_in_the_same_bits(self):
@@ -97,7 +97,7 @@ class WireTest(RunTest):
                 self.assertEqual(result.warnings, [], result)
             self.assert_same_whole_run(whole, parts)
 
-    def test_on_another_number_of_ranks_rank_0_owes_all(self):
+    def test_on_another_number_of_ranks_rank_0_has_the_sum_of_errors(self):
         self.train("run", 2, {**EVERY_STEP, "train.max_steps": 4})
         start = self.checkpoint("run", 4)
         for ranks in (1, 3):
@@ -106,18 +106,18 @@ class WireTest(RunTest):
             self.assertIn("2 ranks and goes on with %d: results stay right, but not bit for bit" % ranks,
                           result.warnings[0])
             dropped = [unit for unit, kept in self.kept(name, 5).items() if not kept]
-            owing = 0
+            errors = 0
             for unit in dropped:
                 mine, other = (self.errors(start, rank, unit) for rank in range(2))
                 after = self.errors(self.latest(name), 0, unit)
                 apart = max(abs(c - (a + b)) for a, b, c in zip(mine, other, after))
                 self.assertLessEqual(apart, 1e-7 * max(map(abs, after)), unit)  # of a sum rounded once: 2^-24
-                owing += any(after)
+                errors += any(after)
                 for rank in range(1, ranks):
                     self.assertEqual(set(self.errors(self.latest(name), rank, unit)), {0})
-            self.assertGreater(owing, 0, "no dropped branch owes anything: the test shows nothing")
+            self.assertGreater(errors, 0, "no dropped branch has an error: the test shows nothing")
             for unit in set(self.kept(name, 5)) - set(dropped):
-                self.assertEqual(any(self.errors(self.latest(name), 0, unit)), ranks > 1, "one rank has paid all")
+                self.assertEqual(any(self.errors(self.latest(name), 0, unit)), ranks > 1, "one rank has added all")
         # And from one rank to several.
         self.train("ranks1", 2, {"communication.wire": "bf16"})
         self.assertEqual(len(self.rows("ranks1", "steps.csv")), 6)

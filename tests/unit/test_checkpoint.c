@@ -170,7 +170,7 @@ START_TEST(everything_that_is_saved_comes_back) {
 }
 END_TEST
 
-/* ---- what ranks owe ---- */
+/* ---- error feedback ---- */
 
 START_TEST(every_ranks_error_comes_back) {
     char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];

@@ -73,7 +73,7 @@ START_TEST(a_sum_is_rounded_once_more_and_commutes) {
 }
 END_TEST
 
-START_TEST(what_is_sent_and_what_is_owed_is_what_was_given) {
+START_TEST(what_is_sent_and_its_error_are_what_was_given) {
     float *gradient = normal_floats(ODD, 1, 0, 1), *error = normal_floats(ODD, 2, 0, 0.002), *before = new_floats(ODD);
     uint16_t words[ODD];
     bool some = false;
@@ -115,23 +115,23 @@ START_TEST(over_many_steps_nothing_is_lost) {
             sent[i] += sd_bf16_value(words[i]);
     }
     for (size_t i = 0; i < ODD; i++) {
-        expect(sent[i] + error[i] == given[i], "value %zu: %.9g was given, %.9g sent, %.9g is owed", i, given[i],
+        expect(sent[i] + error[i] == given[i], "value %zu: %.9g was given, %.9g sent, the error is %.9g", i, given[i],
                sent[i], error[i]);
-        expect(fabs(error[i]) <= 0x1p-7, "value %zu: %.9g is owed, more than rounding takes once", i, error[i]);
+        expect(fabs(error[i]) <= 0x1p-7, "value %zu: an error of %.9g, more than rounding takes once", i, error[i]);
         differ += without[i] != given[i];
     }
     expect(differ > ODD / 2, "without feedback only %zu values would be wrong: the test shows nothing", differ);
     memset(gradient, 0, ODD * sizeof *gradient);
     sd_wire_flush_error(ODD, gradient, error);
     for (size_t i = 0; i < ODD; i++)
-        expect(sent[i] + gradient[i] == given[i] && error[i] == 0, "value %zu: %g is paid, %g still owed", i,
+        expect(sent[i] + gradient[i] == given[i] && error[i] == 0, "value %zu: %g is added, %g still kept back", i,
                gradient[i], error[i]);
     free(error);
     free(gradient);
 }
 END_TEST
 
-START_TEST(nothing_is_owed_for_what_is_not_finite) {
+START_TEST(what_is_not_finite_leaves_no_error) {
     const float gradient[SPECIALS] = {NAN, INFINITY, -INFINITY, FLT_MAX, -FLT_MAX, 1};
     float error[SPECIALS] = {0.5f, 0.5f, 0.5f, 0, 0, NAN};
     const uint16_t expected[SPECIALS] = {0x7fc0, 0x7f80, 0xff80, 0x7f80, 0xff80, 0x7fc0};
@@ -193,9 +193,9 @@ int main(void) {
     tcase_add_test(cases, every_word_is_the_number_its_bits_say);
     tcase_add_test(cases, rounding_is_to_nearest_ties_to_even);
     tcase_add_test(cases, a_sum_is_rounded_once_more_and_commutes);
-    tcase_add_test(cases, what_is_sent_and_what_is_owed_is_what_was_given);
+    tcase_add_test(cases, what_is_sent_and_its_error_are_what_was_given);
     tcase_add_test(cases, over_many_steps_nothing_is_lost);
-    tcase_add_test(cases, nothing_is_owed_for_what_is_not_finite);
+    tcase_add_test(cases, what_is_not_finite_leaves_no_error);
     tcase_add_test(cases, statistics_go_round_the_words);
     return run_suite("wire", cases);
 }
