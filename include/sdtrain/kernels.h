@@ -10,7 +10,8 @@
  * Threads: a kernel that takes scratch runs on at most the threads its scratch was taken for, the others on at most
  * sd_kernels_threads(). Calls from several threads at a time need scratch of their own each.
  *
- * No kernel can fail: shapes are checked once, when a network is built.
+ * No kernel fails, allocates, or keeps a pointer: shapes, at least 1 in each direction, are checked when a network is
+ * built.
  */
 #ifndef SDTRAIN_KERNELS_H
 #define SDTRAIN_KERNELS_H
@@ -25,9 +26,10 @@
 extern "C" {
 #endif
 
-/* Working memory of a kernel, and the most threads that share it. The caller takes and frees it: as many floats, 64-byte aligned,
- * as the kernel's scratch_elems() says for that number of threads, or more. Kernels that run one after another may share it, for
- * nothing is kept in it. The number belongs to the memory: sd_kernels_set_threads() does not change it. */
+/* Working memory of a kernel, and the most threads that share it. The caller takes and frees it: as many floats,
+ * 64-byte aligned, as the kernel's scratch_elems() says for that number of threads, or more. Kernels that run one after
+ * another may share it, for nothing is kept in it. The number belongs to the memory: sd_kernels_set_threads() does not
+ * change it. */
 typedef struct sd_scratch {
     float *memory;
     int threads; /* at least 1 */
@@ -46,8 +48,9 @@ typedef struct sd_operand {
 
 static inline sd_operand sd_plain(const float *u) { return (sd_operand){.u = u}; }
 
-/* What becomes of a result y [rows, c] before it leaves the cache. What is NULL is left out; a forward pass asks for the
- * statistics, a backward pass for the rest, in this order. */
+/* What becomes of a result y [rows, c] before it leaves the cache. What is NULL is left out; a forward pass asks for
+ * the statistics, a backward pass for the rest, in this order. mean, variance, sum and sum_product are written; add,
+ * mask and product are read, and do not overlap y. */
 typedef struct sd_epilogue {
     float *mean, *variance;    /* statistics of y, the variance biased: [c] each */
     const float *add;          /* y += add */
@@ -69,11 +72,12 @@ typedef struct sd_conv2d {
 
 enum { SD_CONV2D_MAX_TAPS = 1024 }; /* r * s */
 
+/* oh and ow. Less than 1 if the filter does not fit, which no kernel takes. */
 int sd_conv2d_out_h(const sd_conv2d *conv);
 int sd_conv2d_out_w(const sd_conv2d *conv);
 
-/* Floats of scratch that both convolution passes need on so many threads; enough for fewer images, too, and for the epilogue alone
- * (sd_kernels.finish) on x and on y. */
+/* Floats of scratch that both convolution passes need on so many threads; enough for fewer images, too, and for the
+ * epilogue alone (sd_kernels.finish) on x and on y. */
 size_t sd_conv2d_scratch_elems(const sd_conv2d *conv, int threads);
 
 /* What the linear kernels do to a matrix [rows, c] while they read or write it: v at row r, column j becomes
@@ -92,8 +96,8 @@ typedef struct sd_map {
     const float *other, *mean, *rstd, *gamma, *beta;
 } sd_map;
 
-/* Floats of scratch that both passes of the linear and of the attention kernels need on so many threads, whatever the rows, images
- * and heads. */
+/* Floats of scratch that both passes of the linear and of the attention kernels need on so many threads, whatever the
+ * rows, images and heads. */
 size_t sd_linear_scratch_elems(int in, int out, int threads);
 size_t sd_attention_scratch_elems(int tokens, int head_dim, int threads);
 
@@ -103,22 +107,24 @@ size_t sd_norm_scratch_elems(size_t rows, int c);
 typedef struct sd_kernels {
     const char *name; /* "ref", "vec128", "avx2", "avx512" */
 
-    /* Convolution, and the gradients dx, dw of x, w given dy of y's shape. dx may be NULL. 3x3 convolutions of stride 1 with 16
-     * to 256 channels use Winograd's F(4x4, 3x3) (Lavin & Gray 2016) unless `direct`. */
+    /* Convolution, and the gradients dx, dw of x, w given dy of y's shape. dx may be NULL. The epilogue is applied to
+     * y, or to dx; NULL for none. 3x3 convolutions of stride 1 with 16 to 256 channels use Winograd's F(4x4, 3x3)
+     * (Lavin & Gray 2016) unless `direct`. */
     void (*conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
                            const sd_epilogue *epilogue, sd_scratch scratch);
     void (*conv2d_backward)(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
                             float *dx, const sd_epilogue *epilogue, sd_scratch scratch);
 
-    /* y = x; y may be x's u or v. */
+    /* Stores the values of operand x: y[row][j] = a[j] u + b[j] v + d[j], and its ReLU. y may be x's u or v. */
     void (*evaluate)(size_t rows, int c, const sd_operand *x, float *y);
-    /* The epilogue alone, y in place. */
+    /* The epilogue alone, in place. y: [rows, c]. */
     void (*finish)(size_t rows, int c, float *y, const sd_epilogue *epilogue, sd_scratch scratch);
 
     /* Statistics of each row (Ba et al. 2016), kept for the normalisation (SD_MAP_NORMALISE) and the backward pass: mean and
      * rstd = 1 / sqrt(biased variance + epsilon), [rows] each. */
     void (*layernorm_statistics)(size_t rows, int c, const float *x, float epsilon, float *mean, float *rstd);
-    /* Gradient through statistics and normalisation: dx = add + ..., where add may be dx, or NULL for nothing. */
+    /* Gradient through statistics and normalisation, dy being that of the normalised values: dx = add + ..., where add
+     * may be dx, or NULL for nothing. x, dy, add, dx: [rows, c]; dgamma, dbeta: [c]. */
     void (*layernorm_backward)(size_t rows, int c, const float *x, const float *dy, const float *gamma,
                                const float *mean, const float *rstd, const float *add, float *dx, float *dgamma,
                                float *dbeta, sd_scratch scratch);
@@ -142,7 +148,7 @@ typedef struct sd_kernels {
                             float *dbias, sd_scratch scratch);
 
     /* Multi-head self-attention (Vaswani et al. 2017). qkv: [images, tokens, 3, heads, head_dim] as timm lays it out;
-     * y: [images, tokens, heads * head_dim]. Probabilities are not kept: the backward pass computes them again. */
+     * y, dy: [images, tokens, heads * head_dim]; dqkv as qkv. Probabilities are computed again by backward. */
     void (*attention_forward)(int images, int tokens, int heads, int head_dim, const float *qkv, float *y,
                               sd_scratch scratch);
     void (*attention_backward)(int images, int tokens, int heads, int head_dim, const float *qkv, const float *dy,
@@ -160,10 +166,10 @@ typedef struct sd_kernels {
     void (*subsample_forward)(int images, int h, int w, int c, int stride, int k, const float *x, float *y);
     void (*subsample_backward)(int images, int h, int w, int c, int stride, int k, const float *dy, float *dx);
 
-    /* Softmax cross entropy with label smoothing, as torch.nn.functional.cross_entropy. logits: [rows, classes]; labels: [rows],
-     * each in [0, classes); 0 <= smoothing < 1; loss: [rows]; n_better: [rows], how many classes score higher than the label's,
-     * so the row is top-k correct if n_better < k. An equal score of a class before the label counts as higher. A logit that is
-     * not finite, of whatever class, makes the row wrong for every k: n_better = INT32_MAX. */
+    /* Softmax cross entropy with label smoothing, as torch.nn.functional.cross_entropy. logits: [rows, classes];
+     * labels: [rows], each in [0, classes); 0 <= smoothing < 1; loss: [rows]; n_better: [rows], how many classes score
+     * higher than the label's, so the row is top-k correct if n_better < k. An equal score of a class before the label
+     * counts as higher. A logit that is not finite, of whatever class, makes the row wrong for every k: INT32_MAX. */
     void (*cross_entropy_forward)(size_t rows, int classes, const float *logits, const int32_t *labels, float smoothing,
                                   float *loss, int32_t *n_better);
     /* dlogits = scale * d(loss)/d(logits). */
@@ -184,11 +190,12 @@ void sd_batchnorm_backward(size_t rows, int c, const float *mean, const float *v
  * SD_ISA names. SD_ERR_CONFIG if it is unknown or this processor lacks it. */
 sd_status sd_kernels_select(const char *isa, const sd_kernels **kernels);
 
-/* The tables in rising order of preference ("ref" first), as a rank sees them: NULL past the last this processor has. */
+/* The tables, which are static, in rising order of preference ("ref" first), as a rank sees them: NULL past the last
+ * this processor has. */
 const sd_kernels *sd_kernels_at(int index);
 
-/* Sets the most threads of kernels that take no scratch, and of networks built from now on; OpenBLAS gets one inside each. For the
- * calling thread, which is the one to build networks and run passes. */
+/* Sets the most threads of kernels that take no scratch, and of networks built from now on; OpenBLAS gets one inside
+ * each. For the calling thread, which is the one to build networks and run passes. */
 void sd_kernels_set_threads(int threads);
 /* What was set, or OpenMP's default (OMP_NUM_THREADS, else the processors of this process). */
 int sd_kernels_threads(void);

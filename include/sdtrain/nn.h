@@ -1,7 +1,9 @@
 /* A network: stem -> residual blocks -> head, its parameters, and its forward and backward pass under a drop plan.
  *
- * Everything here is local. Parameters live in one contiguous buffer and their gradients in another with the same layout,
- * ordered as the backward pass finishes them (head first, stem last):
+ * Everything here is local, and for one thread at a time. A network comes from sd_model_create(). Its passes cannot
+ * fail and allocate nothing. Kernels that share its scratch run on at most the threads that were set when it was built
+ * (sd_kernels_set_threads()). Parameters live in one contiguous buffer and their gradients in another with the same
+ * layout, ordered as the backward pass finishes them (head first, stem last):
  *
  *     values     | head | block L shortcut | block L branch | ... | block 1 branch | stem |
  *     gradients  | head | block L shortcut | block L branch | ... | block 1 branch | stem |
@@ -79,20 +81,23 @@ typedef struct sd_pass {
     /* Training: which of these images a branch is computed for; NULL: all, where the plan keeps it. Only a network that gathers
      * (sd_model_spec) takes one that keeps some of them. */
     const sd_drop_part *part;
-    float
-        batch_share; /* training: images / images of the global batch (a branch's, with a part: of those that keep it) */
-    uint32_t seed;   /* training with dropout: seed, step, and the place of image 0 in the global batch */
+    /* Training: images / images of the global batch. (With a part, branches use the share of images that keep them.) */
+    float batch_share;
+    /* Training with dropout: seed, step, and the place of image 0 in the global batch. */
+    uint32_t seed;
     uint64_t step, first_image;
 } sd_pass;
 
-/* images: [n, h, w, c] f32, NHWC. Returns logits: [n, classes], the network's own memory, until the next pass. */
+/* images: [pass->images, h, w, 3] f32, NHWC. Returns logits: [images, classes], the network's own memory, until the
+ * next pass. */
 const float *sd_network_forward(sd_network *network, const sd_pass *pass, const float *images);
 
 /* Called when all gradients of a segment are complete, in the order of segments; also for dropped ones. */
 typedef void (*sd_segment_done)(void *context, int segment);
 
-/* dlogits: [n, classes] of the same pass as the last forward (training). Writes the gradient of every kept segment; those of
- * dropped segments, and of branches that none of these images keeps, are neither written nor read. */
+/* The pass and images of the last forward, which was a training pass; dlogits: [images, classes]. Writes the gradient
+ * of every kept segment; those of dropped segments, and of branches that none of these images keeps, are neither
+ * written nor read. */
 void sd_network_backward(sd_network *network, const sd_pass *pass, const float *images, const float *dlogits,
                          sd_segment_done done, void *context);
 
@@ -103,9 +108,10 @@ void sd_network_update_statistics(sd_network *network, const sd_drop_plan *plan)
 /* Whether a plan computes a segment. */
 bool sd_segment_is_kept(const sd_segment *segment, const sd_drop_plan *plan);
 
+/* Frees the network with all its tables and buffers, and makes *network NULL; NULL is fine. */
 void sd_network_destroy(sd_network **network);
 
-/* The tables. Tensors in the order PyTorch's state_dict has them. */
+/* The tables, which the network owns. Tensors in the order PyTorch's state_dict has them, segments as backward does. */
 int sd_network_n_tensors(const sd_network *network);
 const sd_tensor *sd_network_tensor(const sd_network *network, int i);
 int sd_network_n_segments(const sd_network *network);

@@ -18,7 +18,9 @@ typedef struct sd_optimizer sd_optimizer;
  * SGD:    d = g + decay w;  m = momentum m + d;  w -= lr (nesterov ? d + momentum m : m)      (torch.optim.SGD, dampening 0)
  * AdamW:  w -= lr decay w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
  *         w -= lr / (1-b1^t) m / (sqrt(v / (1-b2^t)) + epsilon)                                (Loshchilov & Hutter 2019)
- * t: the step, or with dropped_update = freeze the steps in which the branch was kept. */
+ * t: the step, or with dropped_update = freeze the steps in which the branch was kept.
+ * As in PyTorch, m and v of parameters without a gradient shrink to denormal numbers and stay there (0.9 m rounds to
+ * m), which makes updates slower on many processors. */
 sd_status sd_optimizer_create(const sd_config *config, sd_network *network, sd_optimizer **optimizer);
 void sd_optimizer_destroy(sd_optimizer **optimizer);
 

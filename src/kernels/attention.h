@@ -1,4 +1,4 @@
-/* Private to kernels/: the working memory of the attention kernels, which work head by head, for all instruction sets. */
+/* Private to kernels/: the scratch of the attention kernels, which work head by head, for all instruction sets. */
 #ifndef SDTRAIN_KERNELS_ATTENTION_H
 #define SDTRAIN_KERNELS_ATTENTION_H
 

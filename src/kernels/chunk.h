@@ -11,7 +11,7 @@ static inline size_t chunk_rows(int c) {
     return rows < MIN_CHUNK_ROWS ? MIN_CHUNK_ROWS : rows;
 }
 
-/* Floats that a chunk of the layer normalisation's backward pass sums up: of each channel, its part of dbeta and of dgamma. */
+/* Floats of a chunk's partial sums in layernorm_backward: its parts of dbeta and of dgamma. */
 static inline size_t layernorm_partial_elems(int c) { return 2 * (size_t)c; }
 
 static inline size_t n_chunks(size_t rows, int c) { return (rows + chunk_rows(c) - 1) / chunk_rows(c); }

@@ -1,5 +1,5 @@
-/* Private to kernels/: what the convolutions keep in their scratch (scratch.h), a layout for each pass of each algorithm, for all
- * instruction sets. conv_layout.c. */
+/* Private to kernels/: what the convolutions keep in their scratch (scratch.h), a layout for each pass of each
+ * algorithm, for all instruction sets. conv_layout.c. */
 #ifndef SDTRAIN_KERNELS_CONV_LAYOUT_H
 #define SDTRAIN_KERNELS_CONV_LAYOUT_H
 

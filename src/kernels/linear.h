@@ -1,4 +1,4 @@
-/* Private to kernels/: how the linear kernels cut their matrices and lay out their scratch, for all instruction sets. */
+/* Private to kernels/: how the linear kernels cut their matrices and scratch, for all instruction sets. */
 #ifndef SDTRAIN_KERNELS_LINEAR_H
 #define SDTRAIN_KERNELS_LINEAR_H
 

@@ -2,8 +2,8 @@
 
 #include "isa.h"
 
-/* loss = -sum over classes of q log softmax(z), q = (1 - smoothing) onehot + smoothing / classes. Without smoothing the sum has
- * one term: classes whose q is 0 are left out, as 0 * -inf is not 0. */
+/* loss = -sum over classes of q log softmax(z), q = (1 - smoothing) onehot + smoothing / classes. Without smoothing the
+ * sum has one term: classes whose q is 0 are left out, as 0 * -inf is not 0. */
 void SD_ISA_NAME(cross_entropy_forward)(size_t rows, int classes, const float *logits, const int32_t *labels,
                                         float smoothing, float *loss, int32_t *n_better) {
     for (size_t r = 0; r < rows; r++, logits += classes) {

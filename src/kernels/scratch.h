@@ -2,8 +2,8 @@
  *
  *     x_scratch x_layout(shape, sd_scratch scratch)
  *
- * which takes piece after piece from a cursor. The kernel calls it with the memory it was given, to know where things lie;
- * x_scratch_elems() of the public header with none, to know how much they are. */
+ * which takes piece after piece from a cursor. The kernel calls it with the memory it was given, to know where things
+ * lie; x_scratch_elems() of the public header with none, to know how much they are. */
 #ifndef SDTRAIN_KERNELS_SCRATCH_H
 #define SDTRAIN_KERNELS_SCRATCH_H
 
@@ -22,8 +22,8 @@ static inline float *take(scratch_cursor *cursor, size_t elems) {
     return at;
 }
 
-/* A buffer for each thread of a parallel region, which must run with num_threads(scratch.threads): OpenMP's own number may have
- * changed since the memory was taken. */
+/* A buffer for each thread of a parallel region, which must run with num_threads(scratch.threads): OpenMP's own number
+ * may have changed since the memory was taken. */
 typedef struct per_thread {
     float *first;
     size_t elems; /* of one thread's */

@@ -118,8 +118,8 @@ sd_status sd_network_finish(sd_network *network);
 /* The shape that the next residual or the head sees. */
 sd_shape sd_network_shape(const sd_network *network);
 
-/* For constructors of layers. The tensor is called <name>.<suffix>, or <suffix> where name is NULL. Initial values: see sd_tensor;
- * an entry of zeros is zeros. SD_ERR_INTERNAL if the name is too long or taken. */
+/* For constructors of layers. The tensor is called <name>.<suffix>, or <suffix> where name is NULL. Initial values: see
+ * sd_tensor; an entry of zeros is zeros. SD_ERR_INTERNAL if the name is too long or taken. */
 sd_status sd_network_add_tensor(sd_network *network, sd_tensor tensor, const char *name, const char *suffix,
                                 sd_tensor **added);
 sd_status sd_network_open_segment(sd_network *network, int unit, int *segment);

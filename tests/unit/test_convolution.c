@@ -280,7 +280,8 @@ START_TEST(instruction_sets_agree_with_ref) {
 }
 END_TEST
 
-/* Large enough that every thread has several pieces of work. Scratch is used by the threads it was taken for, whatever is set later. */
+/* Large enough that every thread has several pieces of work. Scratch is used by the threads it was taken for, whatever
+ * is set later. */
 START_TEST(bits_do_not_depend_on_threads) {
     static const sd_conv2d large[] = {
         {.images = 5, .h = 19, .w = 17, .c = 33, .k = 47, .r = 3, .s = 3, .stride = 1, .pad = 1},

@@ -16,8 +16,8 @@ static void begin(int isa) {
 
 static double *new_doubles(size_t n) { return calloc(n ? n : 1, sizeof(double)); }
 
-/* Exactly as much scratch as the header promises is enough, however many threads there are when it is used; what it holds at first
- * does not matter. The guard has room for what three more threads would take. */
+/* Exactly as much scratch as the header promises is enough, however many threads there are when it is used; what it
+ * holds at first does not matter. The guard has room for what three more threads would take. */
 static size_t guard_elems(size_t n) { return 3 * n + 16; }
 
 static sd_scratch new_guarded(size_t n) {
@@ -1265,10 +1265,10 @@ START_TEST(a_score_that_is_not_finite_makes_its_row_wrong_for_top_1_and_top_5) {
 }
 END_TEST
 
-/* torch.nn.functional.cross_entropy(torch.tensor([[1., 2., -inf, 0.5]]), torch.tensor([0])) in double: the class of -inf has
- * probability 0, so loss = log(e^1 + e^2 + e^0.5) - 1 = 1.4643681, and d loss / d logits = softmax - onehot =
- * (0.2312239 - 1, 0.6285318, 0, 0.1402443). Of the label itself, -inf costs inf; with smoothing, every class has a share in the loss
- * and -inf of any class costs inf. */
+/* torch.nn.functional.cross_entropy(torch.tensor([[1., 2., -inf, 0.5]]), torch.tensor([0])) in double: the class of
+ * -inf has probability 0, so loss = log(e^1 + e^2 + e^0.5) - 1 = 1.4643681, and d loss / d logits = softmax - onehot =
+ * (0.2312239 - 1, 0.6285318, 0, 0.1402443). Of the label itself, -inf costs inf; with smoothing, every class has a
+ * share in the loss and -inf of any class costs inf. */
 START_TEST(a_score_of_minus_infinity_costs_what_it_costs_in_torch) {
     begin(_i);
     const float logits[4] = {1, 2, -INFINITY, 0.5f};

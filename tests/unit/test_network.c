@@ -1190,7 +1190,8 @@ static const sd_model_spec threaded_models[] = {
 };
 enum { N_THREADED_MODELS = sizeof threaded_models / sizeof threaded_models[0] };
 
-/* Its scratch was taken for the threads of then: more would write behind it, where here the guard is and elsewhere gradients are. */
+/* Its scratch was taken for the threads of then: more would write behind it, where here the guard is and elsewhere
+ * gradients are. */
 START_TEST(a_network_runs_on_the_threads_it_was_built_for) {
     enum { BUILT_FOR = 1, SET_LATER = 4, IMAGES = 4 };
     const sd_model_spec *spec = &threaded_models[_i];
