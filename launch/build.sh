@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Configures (Release) and builds sdtrain-mpi and its tests with all cores.
 #
 #   launch/build.sh [DIR]        DIR: build folder, default build/ of the repository

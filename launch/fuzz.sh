@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Fuzzes what reads files, with libFuzzer and the sanitizers, each target for some seconds.
 #
 #   launch/fuzz.sh SECONDS [TARGET]...      TARGET: config, cifar, checkpoint, checkpoint_inner; default: all, one after the other
@@ -15,7 +16,7 @@ dir=$root/build-fuzz
 all=(config cifar checkpoint checkpoint_inner)
 
 if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]]; then
-    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
+    sed -n '3,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
     exit 64
 fi
 seconds=$1

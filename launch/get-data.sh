@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Downloads CIFAR-10 or CIFAR-100 (binary version) from its authors' page, checks it, and unpacks it.
 #
 #   launch/get-data.sh cifar10|cifar100 [DEST]        DEST: where its folder goes, default data/ of the repository

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Installs what building and testing sdtrain-mpi needs, and nothing else.
 #
 #   launch/install-deps.sh [--cluster]        --cluster: also Slurm, which one test wants (tests/cluster/slurm.sh)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sourced, not run: settings under which mpirun starts ranks anywhere, on a laptop, in a container, as root.
 # Open MPI only; other MPIs do not look at them. A cluster job should not source this: binding ranks to cores is faster
 # there.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # A PBS job (PBS Professional, OpenPBS, Torque) that stops with a checkpoint before its time limit and submits itself again.
 #
 #   qsub [OPTION]... -v CONFIG=FILE launch/pbs.sh        in the repository's folder

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # From a fresh clone to a trained network: installs what is missing, builds, trains a small ResNet with stochastic depth
 # on 2 ranks on built-in synthetic images (about two minutes). The program says at its end what came out.
 #

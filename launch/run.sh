@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Trains under supervision, without a batch system: starts mpirun, and starts it again from the newest checkpoint when it fails.
 #
 #   launch/run.sh [OPTION]... CONFIG [OPTION FOR sdtrain-mpi]... [-- OPTION FOR mpirun...]
@@ -38,7 +39,7 @@ exec 3>&2 # what is said while a command's output is caught
 say() { printf 'run.sh: %(%F %T)T %s\n' -1 "$*" >&3; }
 
 usage() {
-    sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+    sed -n '3,/^set -/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
     exit "$1"
 }
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds, and runs every test.
 #
 #   launch/test.sh [OPTION FOR ctest]...        for example: -L unit, or -R checkpoint

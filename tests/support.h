@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the unit tests share: seeded numbers, comparisons that report, configurations, temporary folders, and main(). */
 #ifndef SDTRAIN_TESTS_SUPPORT_H
 #define SDTRAIN_TESTS_SUPPORT_H

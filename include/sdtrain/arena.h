@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One block of memory, planned before the first step.
  *
  * Local. While a network is built, every layer reserves its buffers and says where the pointer shall go; commit allocates

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Buckets: which gradients travel in one message. Local and pure.
  *
  * A bucket is the largest range of adjacent segments (sdtrain/nn.h) that are sent, up to a number of bytes on the wire; a segment that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checkpoints: one sealed HDF5 file holds everything that a run needs to go on bit for bit.
  *
  *     /model/<state_dict name>              parameters and statistics in PyTorch's layout; num_batches_tracked as int64

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Wall-clock time for logs. Local. Never an input of a computation. */
 #ifndef SDTRAIN_CLOCK_H
 #define SDTRAIN_CLOCK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration of a run: INI text -> one typed struct, each key checked against one table (config/keys.c).
  *
  * Local: the caller sees to it that all ranks parse the same text. Errors are SD_ERR_CONFIG and name file, line, key and

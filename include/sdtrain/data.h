@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Images: datasets, the order in which they are seen, augmentation, and the threads that prepare batches ahead.
  *
  * Local. Which image comes when, and how it is cropped and flipped, are pure functions of (seed, epoch, sample): nothing depends

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ranks: the only part of the library that talks to MPI.
  *
  * Collective means: all ranks of the communicator call it, in the same order. An error inside MPI itself is

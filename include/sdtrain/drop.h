@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Stochastic depth: which residual branches a training step computes (Huang et al. 2016, "Deep networks with stochastic
  * depth").
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files, read and written whole: a file that is there under its name is complete, and stays so when the power fails.
  *
  * Local. Files are written with the user's umask, never through a symbolic link, and texts and logs only over what is a regular

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Whether numbers are numbers. Local. */
 #ifndef SDTRAIN_FINITE_H
 #define SDTRAIN_FINITE_H

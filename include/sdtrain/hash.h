@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One hash for all that is compared between ranks or with a checkpoint. Local. */
 #ifndef SDTRAIN_HASH_H
 #define SDTRAIN_HASH_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The numerical kernels: pure functions on float arrays, one table of them for each instruction set.
  *
  * Local. Images are NHWC and contiguous, x[n][h][w][c]; token sequences x[b][t][c] are the same with rows = b*t. A matrix

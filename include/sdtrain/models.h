@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The models, by name, built out of nn with the parameter names of torchvision (ResNet) and timm (ViT).
  *
  *     resnet20, 32, 44, 56, 110, ..., 1202   CIFAR ResNets of depth 6n+2 (He et al. 2016, section 4.2): 3x3 stem, 16/32/64

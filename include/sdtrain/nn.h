@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A network: stem -> residual blocks -> head, its parameters, and its forward and backward pass under a drop plan.
  *
  * Everything here is local, and for one thread at a time. A network comes from sd_model_create(). Its passes cannot

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Optimizers and learning-rate schedules, by PyTorch's conventions. Local: every rank does the same update on the same
  * summed gradients. */
 #ifndef SDTRAIN_OPTIM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The processors that this process may use: those of its affinity mask, and the CPU time that its control groups allow (a
  * container's or a job's quota).
  *

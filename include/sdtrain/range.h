@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How n items in a row are shared out. Local. */
 #ifndef SDTRAIN_RANGE_H
 #define SDTRAIN_RANGE_H

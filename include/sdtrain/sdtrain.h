@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* All of libsdtrain. */
 #ifndef SDTRAIN_SDTRAIN_H
 #define SDTRAIN_SDTRAIN_H

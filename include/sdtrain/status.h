@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Status codes and the error message that goes with them.
  *
  * Local. Every fallible function of the library returns an sd_status; on failure it has put one sentence for the user

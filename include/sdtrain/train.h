@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A run: everything bound together. */
 #ifndef SDTRAIN_TRAIN_H
 #define SDTRAIN_TRAIN_H

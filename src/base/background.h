@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private: one job at a time, done by a thread while the caller goes on. Local. */
 #ifndef SDTRAIN_BASE_BACKGROUND_H
 #define SDTRAIN_BASE_BACKGROUND_H

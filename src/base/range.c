@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sdtrain/range.h"
 
 sd_range sd_range_share(uint64_t n, int part, int parts) {

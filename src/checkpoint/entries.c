@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What lies in a checkpoint, name by name. */
 #include <stdlib.h>
 #include <string.h>

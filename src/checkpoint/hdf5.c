@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is in a checkpoint, as HDF5. All HDF5 calls of the program are in this room, behind one mutex; HDF5 sees memory only. */
 #include <math.h>
 #include <pthread.h>

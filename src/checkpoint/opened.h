@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to checkpoint/: an opened file, and the lock that every call of HDF5 needs. */
 #ifndef SDTRAIN_CHECKPOINT_OPENED_H
 #define SDTRAIN_CHECKPOINT_OPENED_H

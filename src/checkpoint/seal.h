@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to checkpoint/: the 512 bytes in front of the HDF5 data.
  *
  *     bytes 0..7 "SDTRAIN\n" | 8..15 seal version | 16..23 length of the file | 24..39 XXH3-128 (canonical) | 0 ... 511

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The folder of a run's checkpoints. */
 #include <dirent.h>
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sdtrain diff: whether two checkpoints hold the same state, bit for bit, and where they first do not. */
 #include <inttypes.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to cli/: the options of a forecast, --ranks, --link-gbit and --latency-us. */
 #ifndef SDTRAIN_CLI_FORECAST_H
 #define SDTRAIN_CLI_FORECAST_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sdtrain inspect: what is in a checkpoint, for a person. */
 #include <inttypes.h>
 #include <math.h>

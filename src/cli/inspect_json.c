@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is in a checkpoint, as one JSON object. What has no value (NAN) is null. */
 #include <cjson/cJSON.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to cli/: a checkpoint as training would load it, into the network and optimizer that its own configuration describes. */
 #ifndef SDTRAIN_CLI_LOADED_H
 #define SDTRAIN_CLI_LOADED_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sdtrain-mpi: training. */
 #include <stdio.h>
 #include <stdlib.h>

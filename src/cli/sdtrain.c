@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sdtrain: tools for what a run leaves behind. Needs no mpirun. */
 #include <errno.h>
 #include <stdio.h>

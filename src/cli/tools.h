@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to cli/: the tools of `sdtrain`, one a file. */
 #ifndef SDTRAIN_CLI_TOOLS_H
 #define SDTRAIN_CLI_TOOLS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sdtrain verify: whether a checkpoint is good, beyond what a resume needs to know. */
 #include <inttypes.h>
 #include <math.h>

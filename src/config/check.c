@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What single keys cannot tell: contradictions between them, and advice. */
 #include <ctype.h>
 #include <stdlib.h>
@@ -52,15 +53,12 @@ static sd_status check_path(const sd_config *config, const char *full, const cha
     return SD_OK;
 }
 
-/* What the habits of other formats put into a text, where it would become part of a name. */
+/* Quotes, which other formats want around a text, would become part of a name. */
 static sd_status check_text(const sd_config *config, const char *full, const char *text) {
     const size_t bytes = strlen(text);
     if (bytes >= 2 && (text[0] == '"' || text[0] == '\'') && text[bytes - 1] == text[0])
         return sd_config_fail(config, full, "%s: quotes would be part of it; write %.*s", text, (int)bytes - 2,
                               text + 1);
-    for (size_t i = 1; i < bytes; i++)
-        if (text[i] == '#' && (text[i - 1] == ' ' || text[i - 1] == '\t'))
-            return sd_config_fail(config, full, "'%s': behind a value a comment begins with ' ;', not with ' #'", text);
     return SD_OK;
 }
 
@@ -71,9 +69,13 @@ static sd_status check_texts(const sd_config *config) {
         if (k->type != KEY_TEXT && k->type != KEY_PATH)
             continue;
         snprintf(full, sizeof full, "%s.%s", k->section, k->name);
-        SD_TRY(check_text(config, full, sd_key_value(k, config)));
+        const char *text = sd_key_value(k, config);
+        SD_TRY(check_text(config, full, text));
         if (k->type == KEY_PATH)
-            SD_TRY(check_path(config, full, sd_key_value(k, config)));
+            SD_TRY(check_path(config, full, text));
+        if (config->line[i] > 0 && strstr(text, " #"))
+            sd_log_warn("%s:%d: %s: '#' begins no comment behind a value (';' does); the value is '%s'", config->file,
+                        config->line[i], full, text);
     }
     return SD_OK;
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every key of a configuration file: its type, range, default and meaning. --help, config.ini, --set, the checks of a
  * resume and all error messages come from this table. */
 #include "keys.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to config/: the table of keys. */
 #ifndef SDTRAIN_CONFIG_KEYS_H
 #define SDTRAIN_CONFIG_KEYS_H

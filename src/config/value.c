@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One value: text -> member of sd_config, and back. What is printed always reads back as the same value. */
 #include <ctype.h>
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to data/: where images come from, before any split. */
 #ifndef SDTRAIN_DATA_SOURCE_H
 #define SDTRAIN_DATA_SOURCE_H

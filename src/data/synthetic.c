@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Procedural images of coloured shapes: data without files, for a first run, for timing, and for tests.
  *
  * The class is the form of one large figure (and, from the 11th class on, its hue); place, size, angle, colours, lighting,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to dist/. */
 #ifndef SDTRAIN_DIST_COMM_H
 #define SDTRAIN_DIST_COMM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checks that ranks hold the same thing. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Whether the launcher and the MPI library that we are linked with work together. */
 #include <stdlib.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The operations of a step, in one order on all ranks: 0 asks whether ranks hold one plan; 1, 2, ... sum buckets (with bf16 the
  * first of them sums batch statistics, as floats); the last one sums the few numbers of the step, and shows when every rank has ended
  * its backward pass. */

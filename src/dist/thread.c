@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who calls MPI: the caller itself, between its own work, or a thread that does nothing else.
  *
  * Open MPI moves data only inside its calls (its issues 8436 and 13074), and its maintainers advise a thread of one's own for what

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to dist/: gradients on the wire as bf16. */
 #ifndef SDTRAIN_DIST_WIRE_H
 #define SDTRAIN_DIST_WIRE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What communication.wire = bf16 costs this processor. */
 #include <stdlib.h>
 #include <string.h>

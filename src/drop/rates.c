@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sdtrain/drop.h"
 
 double sd_drop_rate(sd_drop_schedule schedule, double rate, int l, int L) {

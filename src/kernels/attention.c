@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Attention, head by head. Scores are held transposed, in slices of 16 queries, [slice of queries][key][16]: softmax over the
  * keys then works on whole vectors, and the scores are a panel as they lie (tile.h), which multiplies
  *     from the left    [key, query] B[query, d]      dV, dK

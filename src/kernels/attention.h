@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: the scratch of the attention kernels, which work head by head, for all instruction sets. */
 #ifndef SDTRAIN_KERNELS_ATTENTION_H
 #define SDTRAIN_KERNELS_ATTENTION_H

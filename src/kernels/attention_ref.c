@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Attention as its equations read, head by head. */
 #include "attention.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What batch normalisation computes for a channel; the loops over values are operands and epilogues. */
 #include <math.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: how rows of [rows, c] are cut for kernels that work on rows alone, by shape. */
 #ifndef SDTRAIN_KERNELS_CHUNK_H
 #define SDTRAIN_KERNELS_CHUNK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Both passes: each goes to the algorithm that the shape asks for. */
 #include "conv.h"
 

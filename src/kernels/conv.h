@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: what the convolution algorithms share. Which one runs, and how it cuts its work, follows from the shape
  * alone (conv_plan.c). */
 #ifndef SDTRAIN_KERNELS_CONV_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: what the convolutions keep in their scratch (scratch.h), a layout for each pass of each
  * algorithm, for all instruction sets. conv_layout.c. */
 #ifndef SDTRAIN_KERNELS_CONV_LAYOUT_H

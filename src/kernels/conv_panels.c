@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Direct convolution of any shape as a product of two packed matrices, without ever holding the whole im2col matrix.
  *
  * All three passes walk a grid of pixels, each of which sees a list of taps of another image (struct gather). The taps of

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The plain twins of the convolutions: the definition, loop by loop, which the tests compare with. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Direct 3x3 convolution of stride 1 on bands of rows (conv.h). Each value of the band is loaded once and serves the three
  * taps of a row: a tile of COLS pixels needs COLS + 2 loads for 3 COLS multiplications by vectors. */
 #include <limits.h>

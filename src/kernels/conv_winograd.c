@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): a tile of 4x4 outputs costs 36 multiplications a pair of channels
  * instead of 144. Tiles are taken in blocks of whole tile rows; for each of the 36 points a block is a product of matrices.
  *

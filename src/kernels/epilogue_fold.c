@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "epilogue.h"
 
 /* Means and squares of pieces are put together as Chan, Golub & LeVeque 1983 do. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: these sources are compiled once for each instruction set, with SD_ISA naming it and
  * SD_VECTOR_FLOATS its vector length. SD_ISA_NAME(f) gives a function its suffix. */
 #ifndef SDTRAIN_KERNELS_ISA_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Linear layers as products of packed matrices (tile.h), panel by panel of rows, their maps applied on the way.
  *
  *     forward   y = x w^T     each thread packs panels of x and multiplies them by w^T, which is packed once a call

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: how the linear kernels cut their matrices and scratch, for all instruction sets. */
 #ifndef SDTRAIN_KERNELS_LINEAR_H
 #define SDTRAIN_KERNELS_LINEAR_H

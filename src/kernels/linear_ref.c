@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Linear layers as their equations read: maps, then matrix products. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: maps (sd_map), applied to a part of a matrix on its way from or to memory. */
 #ifndef SDTRAIN_KERNELS_MAP_H
 #define SDTRAIN_KERNELS_MAP_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: reading an operand. */
 #ifndef SDTRAIN_KERNELS_OPERAND_H
 #define SDTRAIN_KERNELS_OPERAND_H

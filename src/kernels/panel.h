@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: the left matrix of a product as a panel, [slice][pixel][16] (tile.h). */
 #ifndef SDTRAIN_KERNELS_PANEL_H
 #define SDTRAIN_KERNELS_PANEL_H

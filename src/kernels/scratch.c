@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How much scratch kernels need, the most of any instruction set. Convolutions: conv_layout.c. */
 #include "attention.h"
 #include "chunk.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: what a kernel keeps in its scratch memory is laid out by one function,
  *
  *     x_scratch x_layout(shape, sd_scratch scratch)

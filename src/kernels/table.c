@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of one instruction set (this file, too, is compiled once for each). */
 #include "table.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: the names of all kernels, and their declarations for the instruction set being compiled. */
 #ifndef SDTRAIN_KERNELS_TABLE_H
 #define SDTRAIN_KERNELS_TABLE_H

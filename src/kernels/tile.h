@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: matrix products in register tiles, for one instruction set.
  *
  * The left matrix A [pixels, rows] is a panel, packed as slices of 16 values, a[slice][pixel][16]: the pixel stride becomes a

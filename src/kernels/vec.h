@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: vectors of the instruction set being compiled, in GNU C. */
 #ifndef SDTRAIN_KERNELS_VEC_H
 #define SDTRAIN_KERNELS_VEC_H

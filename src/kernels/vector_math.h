@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: exp and erf written so that the compiler can turn loops over them into vector code. */
 #ifndef SDTRAIN_KERNELS_VECTOR_MATH_H
 #define SDTRAIN_KERNELS_VECTOR_MATH_H

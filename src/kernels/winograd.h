@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: how Winograd's algorithm cuts a convolution, by shape alone. */
 #ifndef SDTRAIN_KERNELS_WINOGRAD_H
 #define SDTRAIN_KERNELS_WINOGRAD_H

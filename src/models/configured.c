@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A network as a configuration describes it. */
 #include "sdtrain/models.h"
 

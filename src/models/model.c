@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "model.h"
 
 static const sd_model_family *find_family(const char *name) {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private: the families of models. */
 #ifndef SDTRAIN_MODELS_MODEL_H
 #define SDTRAIN_MODELS_MODEL_H

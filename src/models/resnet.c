@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* He et al. 2016, "Deep residual learning for image recognition". Names as torchvision's resnet.py. */
 #include <stdio.h>
 #include <stdlib.h>

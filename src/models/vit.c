@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Dosovitskiy et al. 2021, "An image is worth 16x16 words"; sizes of Touvron et al. 2021 (DeiT). Names as timm's
  * vision_transformer.py. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private: the residual branches F of y = shortcut(x) + scale * F(x). */
 #ifndef SDTRAIN_NN_BRANCH_H
 #define SDTRAIN_NN_BRANCH_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Basic block (two 3x3 convolutions) and bottleneck (1x1, 3x3, 1x1): F(x) = bn(conv(... relu(bn(conv(x))))). */
 #include "network.h"
 

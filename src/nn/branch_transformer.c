@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The two branches of a pre-norm transformer block (Dosovitskiy et al. 2021; names as timm's Block). */
 #include "network.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Some images of a batch, and back. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The classifier. Dropout on its input is timm's drop_rate: kept features times 1/(1-p), drawn from the counter-based RNG by
  * the place in the global batch, so it does not depend on the number of ranks. */
 #include <string.h>

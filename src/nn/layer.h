@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private: the layers that branches, stems and heads are written with. Each is a short forward and backward over kernels.
  *
  * Constructors add their tensors to the network's table under PyTorch's names and plan their activations in its arena;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "network.h"
 
 static const float EPSILON = 1e-6f; /* timm's vision transformers */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private: the parts of a network and how models put one together.
  *
  *     sd_network_create -> a stem -> residuals in order -> a head -> sd_network_finish

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* y = act(shortcut(x) + scale * F(x)), and what is left of it when F is dropped: y = act(shortcut(x)).
  *
  * With an identity shortcut nothing at all is left: x goes through by its address. That is right with a ReLU as well: x is

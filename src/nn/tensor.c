@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Initial values, and the way between our layouts and PyTorch's. */
 #include <string.h>
 

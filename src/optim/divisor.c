@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sdtrain/optim.h"
 
 void sd_gradients_divide_by_kept(sd_network *network, const sd_drop_plan *plan, uint64_t images) {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sdtrain/report.h"
 
 static const double WORTH_A_WORD = 0.03; /* of the time of training */

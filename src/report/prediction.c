@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The cost model: what a training step takes on R ranks. */
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What each scope of decisions saves: closed forms where there are, else the real plans of some steps. */
 #include <math.h>
 

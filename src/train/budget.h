@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to train/: the wall-clock time that a run may take, and how much of it is left. Local. */
 #ifndef SDTRAIN_TRAIN_BUDGET_H
 #define SDTRAIN_TRAIN_BUDGET_H

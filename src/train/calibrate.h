@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to train/: measuring this machine for predictions. */
 #ifndef SDTRAIN_TRAIN_CALIBRATE_H
 #define SDTRAIN_TRAIN_CALIBRATE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What reductions cost a processor, whatever the network: TCP's copies and checks, and additions. */
 #include <errno.h>
 #include <netinet/in.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* --check: everything that a start looks at before it trains, and what the run will be like. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* decisions.csv: what every rank has decided, as it says itself. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The error feedback of ranks whose gradients travel as bf16 (dist/wire.h), into checkpoints and out of them. */
 #include <stdlib.h>
 #include <string.h>

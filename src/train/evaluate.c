@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* --evaluate: a checkpoint on the validation images. */
 #include <stdio.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One run a folder: OUTPUT/NAME/.lock is held by rank 0 from before it looks into the folder until its end, and says who holds it.
  *
  * Two signs tell a living run from what a dead one has left. flock(2): the kernel drops it when the process dies, however it dies; where

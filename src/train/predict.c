@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* --check --ranks: what this machine measures, put on the cluster that is asked about. */
 #include "calibrate.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From a checkpoint file to a run. Rank 0 reads; the others hear of it. */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to train/: a run and its parts. */
 #ifndef SDTRAIN_TRAIN_RUN_H
 #define SDTRAIN_TRAIN_RUN_H

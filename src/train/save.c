@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From a run to its checkpoint files. All ranks stop for a copy of the state in rank 0's memory; a thread there makes a file of it
  * while training goes on. What happens on the disk is known when the next checkpoint is due, or the step after it has happened. */
 #include <math.h>

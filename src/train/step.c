@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One training step, in the order in which its data goes: plan; for each shard batch, forward, loss, backward; reduction, which
  * began meanwhile; update, log. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to train/: how many threads a rank computes with. */
 #ifndef SDTRAIN_TRAIN_THREADS_H
 #define SDTRAIN_TRAIN_THREADS_H

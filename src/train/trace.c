@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* log.trace: one step of all ranks, in one file. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Nothing hangs: a thread on each rank looks whether the one that trains still gets anywhere.
  *
  * A job that hangs cannot use MPI to say so, and ranks cannot ask each other. So each rank's thread writes its own line to standard

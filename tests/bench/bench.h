@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of sdtrain-bench share. Local throughout: no MPI. */
 #ifndef SDTRAIN_BENCH_H
 #define SDTRAIN_BENCH_H

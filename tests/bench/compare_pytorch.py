@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Speed and memory of training steps: sdtrain-mpi against PyTorch, on the same cores, alternating A B A B.
 
 usage: VENV/bin/python tests/bench/compare_pytorch.py SDTRAIN_MPI [--rounds 4] [--steps 8] [--ranks 2]

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sdtrain-bench kernels: each layer's passes, the peak of the processor and OpenBLAS, measured in turn. */
 #include <cblas.h>
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sdtrain-bench: how fast kernels and training steps are on this machine. Compare ratios, not absolute figures. */
 #include <errno.h>
 #include <stdbool.h>

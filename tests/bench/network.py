@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Bytes on the wire, and time lost to the network, on emulated hosts (tests/cluster/netns.sh; needs what that needs).
 
 usage: python3 tests/bench/network.py SDTRAIN_MPI [--only bytes|time] [--models resnet110 resnet50] [--hosts 4 8] [--rounds 3]

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The rate at which one thread can multiply and add at best. Compiled for each instruction set with the flags of its kernels; one
  * without fused multiply-add multiplies, then adds. */
 #include "peak.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #ifndef SDTRAIN_BENCH_PEAK_H
 #define SDTRAIN_BENCH_PEAK_H
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sdtrain-bench steps: training steps as train/step.c does them, without loader, logs and other ranks. */
 #include <math.h>
 #include <omp.h>

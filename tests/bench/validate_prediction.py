@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """What --check --ranks predicts, against steps of real runs on emulated hosts (tests/cluster/netns.sh), alternating A B A B.
 
 usage: tests/bench/validate_prediction.py SDTRAIN_MPI NETNS_SH [--hosts 2] [--rates 1gbit,100mbit] [--rounds 3] [--steps 20]

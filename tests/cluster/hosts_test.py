@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training on four hosts over a network: the results of one host, the bytes that are said to be sent, no trace left.
 
     python3 tests/cluster/hosts_test.py build/src/sdtrain-mpi [-v] [HostsTest.test_x]

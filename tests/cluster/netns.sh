@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Emulates a cluster on one machine: N network namespaces as hosts, joined by a bridge, their links shaped by tc.
 #
 #   tests/cluster/netns.sh [-r RANKS] [-d DELAY_US] [-c FILE] N RATE COMMAND...
@@ -30,7 +31,7 @@ signals=0
 PATH+=:/usr/sbin:/sbin # ip and tc, for users
 
 usage() {
-    sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+    sed -n '3,/^set -/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
     exit "$1"
 }
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # launch/slurm.sbatch on a real Slurm: this machine becomes a cluster of one node for a minute or two.
 #
 #   slurm.sh PROGRAM [FOLDER]        PROGRAM: sdtrain-mpi. FOLDER: keeps logs there, for a look at failures

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Kills a training run again and again at random instants, resumes it each time, and compares what comes of it with a run that
 # nobody disturbed.
 #

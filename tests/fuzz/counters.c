@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* libFuzzer's coverage counters. Compiled without them: in a file that has some, clang's own names for them collide with these. */
 #include "fuzz.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Drives a fuzz target without libFuzzer: the same inputs on every machine, for CTest.
  *
  *     TARGET [--runs=N] [CORPUS]...     every seed and corpus file as it is, then N mutations of them

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the fuzz targets share. A target is a function of bytes, LLVMFuzzerTestOneInput(), that ends the process where the
  * library breaks its word, and the inputs to begin with, fuzz_seed(). libFuzzer drives it (SD_FUZZ, clang), or driver.c.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checkpoint files, through the path a resume takes: only the file that was written is loaded; whatever differs from it is refused
  * with its name and a reason, leaves the run as it was, and never reaches HDF5.
  *

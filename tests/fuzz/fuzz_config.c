@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Configuration text and --set assignments, as cli/main.c takes them: refused with a place and a reason, or accepted, and then
  * what is written of it reads back as the same configuration.
  *

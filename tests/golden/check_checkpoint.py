@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores a checkpoint of sdtrain-mpi with PyTorch on a CIFAR-10 file, as --evaluate does.
 
 Shows that the weights load into torchvision's and timm's networks with strict=True and mean

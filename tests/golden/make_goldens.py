@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the golden files of the C tests: outputs, gradients, statistics and loss curves.
 
 Weights, images and labels come from a counter-based generator that the C test has too, so the

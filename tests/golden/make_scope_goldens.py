@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the golden files of scope = rank and sample: one training step whose samples keep other branches.
 
 Inputs and format are those of make_goldens.py. A case is a batch with a mask [units, samples], computed by

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The networks of the goldens in PyTorch, with residual branches that can really be dropped.
 
 Parameter names are those of torchvision (ResNet) and timm (ViT): the switches are plain Python

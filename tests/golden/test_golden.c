@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The C code against PyTorch: logits, loss, every gradient, batch-norm statistics and ten-step loss curves (README.md here).
  * A tensor passes if |ours - ref|_2 <= max(1e-4, 4 x the error of PyTorch's own float32) x |ref|_2. */
 #include <check.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Changes a checkpoint and seals it anew, so that only what is in it is wrong:
  *
  *     alter FILE set DATASET INDEX VALUE    one number (nan, inf, 0x1p-3, ... as strtod reads it)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What lies in a run's folder and is not as it should be: what a user is told, and that nothing is harmed by it.
 
 Beside errors_test.py (data, configuration), resume_rules_test.py (damaged checkpoints) and interruption_test.py (a disk that fills up)."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints are written behind the step: when they are due, which are kept, and what a disk that refuses them does."""
 import os
 import re

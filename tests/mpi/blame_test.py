@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who is at fault: a rank whose decisions or weights differ is named, and so is one that others wait for. Run with the program
 that faulty.c is linked into."""
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The wall-clock budget: a run saves and stops by itself before its time is up, and goes on to the same bits."""
 import time
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is sent for dropped branches: nothing. Reported bytes against a count by hand."""
 import harness
 from harness import RunTest, TINY_VIT

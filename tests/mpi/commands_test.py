@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """--help, --version, --check and --evaluate."""
 import os
 import re

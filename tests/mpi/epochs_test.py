@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run makes the epochs that its configuration says, wherever it was stopped and on whatever ranks it goes on."""
 import math
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every failure: one line that begins 'sdtrain-mpi: error:', DESIGN.md's exit code, all ranks gone within seconds."""
 import os
 import unittest

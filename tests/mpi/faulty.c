@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Linked into a copy of sdtrain-mpi (--wrap): faults that hardware or a bug might cause, on one rank and in one step.
  *
  *     SD_FAULT=seed:RANK:STEP    the rank draws its plan from another seed

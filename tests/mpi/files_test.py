@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of DESIGN.md, section 5: that they are there, their columns, and what the numbers mean."""
 import math
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """File systems and containers that lack something: what is a convenience is done without, what is essential is an error."""
 import os
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nothing hangs: a rank that is stopped, killed, or does not see its data ends the job, and the others say where they are. Run with the
 program that faulty.c is linked into."""
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the system tests share: tiny configurations, mpirun, and readers of what a run leaves behind.
 
 A test file is called with the program under test as its first argument, then unittest's own:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A library to preload: system calls that fail as on file systems and in containers that do not have them.
  *
  *     SD_HOSTILE="symlink:EPERM fsync:EINVAL:/checkpoints flock:0"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signals and kills: nothing hangs, nothing is lost, and what goes on afterwards ends in the same bits."""
 import os
 import random

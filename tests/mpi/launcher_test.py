@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes of a launcher that does not work with this MPI are refused; a single one that somebody means is not."""
 import os
 

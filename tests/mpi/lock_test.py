@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One run at a time in a folder: a living one is named, what a dead one has left is taken over."""
 import os
 import socket

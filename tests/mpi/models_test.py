@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each model trains: two steps on a few images."""
 import harness
 from harness import RunTest

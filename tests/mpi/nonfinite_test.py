@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """train.on_nonfinite: a loss or gradient that is not finite stops the run and is named, or its step is skipped by all ranks alike. Run
 with the program that faulty.c is linked into."""
 import os

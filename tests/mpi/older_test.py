@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints that older versions have written (tests/checkpoints): a run goes on from them, and they can be evaluated and looked at."""
 import gzip
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """--check --ranks: a prediction of step times on more ranks than there are."""
 import os
 import re

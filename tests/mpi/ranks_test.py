@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The same training on any number of ranks."""
 import math
 

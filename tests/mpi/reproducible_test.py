@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """communication.reduction = reproducible: the same bits on 1, 2, 4 and 8 ranks, and after a change between them."""
 import os
 

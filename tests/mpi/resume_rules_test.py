@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a resume accepts, refuses and says."""
 import os
 import shutil

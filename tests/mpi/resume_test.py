@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run that is stopped and started again ends in the same bits, and its files read as if it had never stopped."""
 import os
 

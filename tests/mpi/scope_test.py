@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """stochastic_depth.scope: who shares a decision."""
 import re
 

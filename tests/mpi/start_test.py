@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a start looks at before it trains: the folder, the data, the job it belongs to, and what --check says of all that."""
 import os
 import shutil

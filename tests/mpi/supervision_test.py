@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """launch/run.sh with real ranks: what it restarts ends in the same bits as what nothing disturbed."""
 import os
 import re

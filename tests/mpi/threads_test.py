@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many threads a rank takes: OMP_NUM_THREADS, and the CPU quota of its control group."""
 import os
 import re

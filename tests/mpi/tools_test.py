@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sdtrain verify, inspect and diff: what is wrong with a file is said, whatever it is, and what is right is not complained about.
 
 The tools and the program that alters sealed files (alter.c) are named by the environment: SD_SDTRAIN, SD_ALTER.

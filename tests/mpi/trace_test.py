@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """log.trace: what every rank does in one step, as Chrome trace events in one file."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """communication.wire = bf16: half the bytes, nothing lost, the same bits every time and after a resume."""
 import os
 import re

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # The batch scripts with a batch system and an mpirun of this test's: what is queued again, how often, and with what.
 # slurm.sbatch on a real Slurm: tests/cluster/slurm.sh.
 #

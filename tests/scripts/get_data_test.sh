@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # get-data.sh against a local HTTP server: a good download, a second call, and everything that can be wrong.
 #
 #   get_data_test.sh SRC        SRC: the repository

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Usage: hardening_test.sh PROGRAM    whether a release build was hardened, as the linker and the compiler left it
 #
 # Position independent, all relocations done before main and read-only after (full RELRO), no executable stack, stack

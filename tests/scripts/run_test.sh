@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # run.sh with an mpirun that ends as this test wants: every exit code, restarts, back-off, signals, hosts that are gone.
 #
 #   run_test.sh SRC        SRC: the repository

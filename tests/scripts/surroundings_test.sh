@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # The scripts of launch/ that set up, build and start, where the user's shell and machine are not as one expects: a folder with a space,
 # a symbolic link to the script, CDPATH, a cd that prints, OMP_NUM_THREADS, missing tools. (run.sh: run_test.sh.)
 #

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Checks the walls between the folders of src/ and prints every breach as file:line.
 #
 #   walls_test.sh SRC            SRC: the repository, or any folder with include/sdtrain/ and src/

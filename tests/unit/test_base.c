@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/: random numbers, memory, statuses, files. */
 #include <float.h>
 

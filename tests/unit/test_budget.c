@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* train/: whether there is time for another step. What runs make of it: tests/mpi/budget_test.py. */
 #include "../../src/train/budget.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* checkpoint/: what is saved comes back, what is damaged is refused, and a name never stands for half a file. */
 #include <hdf5.h>
 #include <signal.h>

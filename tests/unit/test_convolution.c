@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernels/: the three convolution passes of every instruction set against the definition, in double. */
 #include "../support.h"
 

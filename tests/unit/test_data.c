@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* data/: synthetic images, CIFAR files, splits, normalisation, augmentation, shares, the loader. */
 #include "../support.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* drop/: rates over depth, and the decisions of a step. */
 #include "../support.h"
 

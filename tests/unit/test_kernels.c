@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernels/: everything but convolution, for every instruction set, against formulas in double and finite differences.
  *
  * Tolerances: u = 6e-8 is the rounding of one float operation. A sum of n values of about equal size is off by about

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* nn/ and models/: tables, initial values, gradients of whole networks, what a dropped branch leaves alone. */
 #include "../../src/nn/network.h"
 #include "../support.h"

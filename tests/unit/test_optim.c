@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* optim/: updates against PyTorch's formulas in double, dropped branches, clipping, learning-rate schedules. */
 #include "../support.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* base/processors: CPU quotas of control groups, read from a folder that stands for /. */
 #include <sched.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* report/: CSV files, numbers, what dropping saves, the summary, the description. */
 #include <fcntl.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dist/wire.c: bf16 against its definition in double; that error feedback loses nothing; that statistics are not rounded. */
 #include <float.h>
 
