@@ -101,7 +101,8 @@ typedef struct sd_checkpoint {
     sd_progress progress;
     char *config; /* loading: allocated, caller frees */
     float mean[3], deviation[3];
-    uint64_t train_images, validation_images, data_hash; /* what it was trained on (sd_dataset_hash()); 0, 0, 0: an older file */
+    uint64_t train_images, validation_images,
+        data_hash; /* what it was trained on (sd_dataset_hash()); 0, 0, 0: an older file */
     uint32_t seed;
     int ranks, threads;
     char isa[16];

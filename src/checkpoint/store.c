@@ -115,8 +115,8 @@ sd_status sd_checkpoint_set_aside(const char *folder, uint64_t first, uint64_t l
     }
     free(steps);
     if (status == SD_OK && moved > 0)
-        sd_log_info("%s: %d checkpoint%s of steps that this run goes back before set aside as *.h5.aside", folder, moved,
-                    moved == 1 ? "" : "s");
+        sd_log_info("%s: %d checkpoint%s of steps that this run goes back before set aside as *.h5.aside", folder,
+                    moved, moved == 1 ? "" : "s");
     return status;
 }
 

@@ -88,7 +88,8 @@ static uint64_t what_is_asked(const options *o) {
     const uint64_t flags = (uint64_t)o->help << 2 | (uint64_t)o->version << 1 | (uint64_t)o->check;
     const double link[] = {o->forecast.link_gbit, o->forecast.latency_us};
     return flags ^ (o->evaluate ? sd_hash(o->evaluate, strlen(o->evaluate)) : 0) ^ sd_hash(link, sizeof link) ^
-           (o->job ? sd_hash(o->job, strlen(o->job)) << 3 : 0) ^ sd_hash(o->forecast.ranks, (size_t)o->forecast.n * sizeof *o->forecast.ranks);
+           (o->job ? sd_hash(o->job, strlen(o->job)) << 3 : 0) ^
+           sd_hash(o->forecast.ranks, (size_t)o->forecast.n * sizeof *o->forecast.ranks);
 }
 
 static void print_help(void) {

@@ -56,12 +56,9 @@ static sd_status check_fractions(const sd_loaded *l) {
     const struct {
         const char *name;
         double value;
-    } fractions[] = {{"train_accuracy", p->train_accuracy},
-                     {"val_accuracy", p->val_accuracy},
-                     {"val_top5_accuracy", p->val_top5_accuracy},
-                     {"train_eval_accuracy", p->train_eval_accuracy},
-                     {"best_accuracy", p->best_accuracy},
-                     {"best_val_accuracy", p->best_val_accuracy}};
+    } fractions[] = {{"train_accuracy", p->train_accuracy},       {"val_accuracy", p->val_accuracy},
+                     {"val_top5_accuracy", p->val_top5_accuracy}, {"train_eval_accuracy", p->train_eval_accuracy},
+                     {"best_accuracy", p->best_accuracy},         {"best_val_accuracy", p->best_val_accuracy}};
     for (size_t i = 0; i < sizeof fractions / sizeof fractions[0]; i++)
         if (fractions[i].value < 0 || fractions[i].value > 1)
             return sd_fail(SD_ERR_DATA, "%s: /progress/%s is %g, which is no fraction", l->path, fractions[i].name,

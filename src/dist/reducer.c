@@ -113,8 +113,7 @@ static sd_status start(sd_reducer *r, operation *o) {
     o->begin = sd_clock_seconds();
     switch (o->kind) {
     case ASK:
-        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, &r->vote, SD_VOTE_WORDS, MPI_UINT64_T, MPI_MIN, comm->mpi,
-               &o->request);
+        SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, &r->vote, SD_VOTE_WORDS, MPI_UINT64_T, MPI_MIN, comm->mpi, &o->request);
         break;
     case SUM:
         SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, gradients(r) + o->bucket.first_elem, (int)o->bucket.elems, MPI_FLOAT,

@@ -60,7 +60,8 @@ static sd_status check_output(const sd_run *run) {
             slash[slash == folder] = '\0';
     }
     if (!S_ISDIR(info.st_mode))
-        return sd_fail(SD_ERR_IO, "%s: is not a folder, and the run's files go to %s (run.output)", folder, run->folder);
+        return sd_fail(SD_ERR_IO, "%s: is not a folder, and the run's files go to %s (run.output)", folder,
+                       run->folder);
     if (faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) != 0)
         return sd_fail(SD_ERR_IO, "%s: cannot be written to: %s, and the run's files go to %s (run.output)", folder,
                        strerror(errno), run->folder);

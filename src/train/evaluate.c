@@ -22,7 +22,7 @@ static sd_status evaluate(sd_comm *comm, const sd_config *asked, sd_resume *resu
     static sd_config config; /* large */
     sd_score score;
     config = *asked;
-    config.log.trace[0] = '\0'; /* it writes nothing */
+    config.log.trace[0] = '\0';               /* it writes nothing */
     config.run.seed = resume->described.seed; /* which images are held out */
     SD_TRY(adopt_drop(comm, resume, &config));
     SD_TRY(sd_run_open(run, comm, &config, NULL));

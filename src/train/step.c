@@ -141,12 +141,11 @@ static void show(sd_run *run) {
     const sd_progress *p = &run->progress;
     const double seen = (double)p->epoch_images;
     char loss[32], accuracy[32];
-    sd_console_progress(&run->console, "epoch %llu/%lld  step %llu/%llu  loss %s  accuracy %s  %.0f images/s",
-                        (unsigned long long)p->epoch + 1, (long long)run->config->train.epochs,
-                        (unsigned long long)p->step, (unsigned long long)run->total_steps,
-                        sd_console_number(p->epoch_loss / seen, 4, "", loss),
-                        sd_console_number(100 * (double)p->epoch_correct / seen, 1, " %", accuracy),
-                        seen / p->epoch_seconds);
+    sd_console_progress(
+        &run->console, "epoch %llu/%lld  step %llu/%llu  loss %s  accuracy %s  %.0f images/s",
+        (unsigned long long)p->epoch + 1, (long long)run->config->train.epochs, (unsigned long long)p->step,
+        (unsigned long long)run->total_steps, sd_console_number(p->epoch_loss / seen, 4, "", loss),
+        sd_console_number(100 * (double)p->epoch_correct / seen, 1, " %", accuracy), seen / p->epoch_seconds);
 }
 
 sd_status sd_run_step(sd_run *run, sd_wish *wish) {

@@ -71,9 +71,9 @@ static sd_status train(sd_run *run) {
             SD_TRY(sd_run_end_epoch(run, &wish.stop));
         const bool epoch_ended = p->batch == 0;
         sd_budget_note(&run->budget.epoch_end, ended);
-        const bool planned = epoch_ended && (p->step == run->planned_steps ||
-                                             due(config->checkpoint.every_epochs, p->epoch) ||
-                                             due(config->checkpoint.every_steps, p->step));
+        const bool planned =
+            epoch_ended && (p->step == run->planned_steps || due(config->checkpoint.every_epochs, p->epoch) ||
+                            due(config->checkpoint.every_steps, p->step));
         if (planned || wish.stop || wish.save || sd_run_is_finished(run))
             SD_TRY(sd_run_save(run, planned));
     }
@@ -113,8 +113,8 @@ static sd_status go_on(sd_run *run, sd_resume *resume, bool *complete) {
     SD_TRY(sd_resume_apply(resume, run, true));
     SD_TRY(sd_resume_settle(resume, run, &summarised));
     sd_run_plan_end(run);
-    sd_log_info("%s %s, step %llu of %llu", sd_run_is_finished(run) ? "already complete:" : "going on from", resume->path,
-                (unsigned long long)run->progress.step, (unsigned long long)run->total_steps);
+    sd_log_info("%s %s, step %llu of %llu", sd_run_is_finished(run) ? "already complete:" : "going on from",
+                resume->path, (unsigned long long)run->progress.step, (unsigned long long)run->total_steps);
     *complete = sd_run_is_finished(run) && summarised && !resume->elsewhere;
     return SD_OK;
 }

@@ -502,8 +502,7 @@ START_TEST(a_file_that_is_cut_or_longer_is_refused) {
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         write_bytes(path, bytes, lengths[i]);
         expect_open_refused(path, SD_ERR_DATA, NULL);
-        expect(lengths[i] < 8 || strstr(sd_error_message(), "is cut"), "%zu bytes: %s", lengths[i],
-               sd_error_message());
+        expect(lengths[i] < 8 || strstr(sd_error_message(), "is cut"), "%zu bytes: %s", lengths[i], sd_error_message());
     }
     write_bytes(path, bytes, n + 1); /* a zero more */
     expect_open_refused(path, SD_ERR_DATA, NULL);

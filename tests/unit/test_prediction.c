@@ -185,7 +185,8 @@ START_TEST(rounding_is_computing_and_expanding_is_work_for_the_wire) {
     c.bf16_expand_seconds_per_elem = 0.01; /* 0.25, 0.5 and 0.01 s after each bucket, all taken from backward */
     expect_step(step_of(&c, &k, NULL, 2, 8), 8, 1.52 + 0.76, 0.02 + 0.76);
     c.bf16_expand_seconds_per_elem = 0;
-    c.bf16_add_seconds_per_elem = 0.01; /* by doubling, two ranks add each value once; by halving half of them: 0.38 s */
+    c.bf16_add_seconds_per_elem =
+        0.01; /* by doubling, two ranks add each value once; by halving half of them: 0.38 s */
     expect_step(step_of(&c, &k, NULL, 2, 8), 8, 1.52 + 0.38, 0.02 + 0.38);
 }
 END_TEST

@@ -67,7 +67,8 @@ END_TEST
 START_TEST(a_csv_that_was_edited_goes_on_in_a_new_line) {
     static const char *const edited[][2] = {
         {"step,loss\r\n1,0.5\r\n2,0.4\r\n3,0.3\r\n", "step,loss\r\n1,0.5\r\n2,0.4\r\n3,new\n"},
-        {"# looks good so far\nstep,loss\n1,0.5\n2,0.4\n3,0.3\n", "# looks good so far\nstep,loss\n1,0.5\n2,0.4\n3,new\n"},
+        {"# looks good so far\nstep,loss\n1,0.5\n2,0.4\n3,0.3\n",
+         "# looks good so far\nstep,loss\n1,0.5\n2,0.4\n3,new\n"},
         {"step,loss\n1,0.512345678\n2,0.4\n3,0.3\n", "step,loss\n1,0.512345678\n2,0.4\n3,new\n"},
         {"step,loss\n2,0.4\n10,0.1\n", "step,loss\n2,0.4\n3,new\n"},
         {"step,loss\n1,0.5\n2,0.", "step,loss\n1,0.5\n3,new\n"},
