@@ -96,9 +96,10 @@ static void sum_columns(const float *slice, size_t rows, float *sum) {
 /* What a panel adds to one group of columns of dw and to WEIGHT_SLICES slices of its rows. */
 static void add_to_weights(const backward *b, size_t rows, size_t group, size_t slice) {
     const size_t slices = least(panel_slices(b->out) - slice, WEIGHT_SLICES), slice_elems = BACKWARD_ROWS * SLICE;
+    const size_t columns = least(round_up_to(b->in - group * COLUMN_GROUP, VL), COLUMN_GROUP);
     const float *dy = b->s.dy + slice * slice_elems;
     panel_multiply_transposed(dy, slice_elems, slices * SLICE, b->s.x + group * BACKWARD_ROWS * COLUMN_GROUP,
-                              COLUMN_GROUP, COLUMN_GROUP, COLUMN_GROUP, (int)rows,
+                              COLUMN_GROUP, columns, COLUMN_GROUP, (int)rows,
                               b->s.dw + (group * padded_out(b) + slice * SLICE) * COLUMN_GROUP);
     for (size_t s = 0; group == 0 && s < slices; s++)
         sum_columns(dy + s * slice_elems, rows, b->s.dbias + (slice + s) * SLICE);

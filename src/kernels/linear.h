@@ -10,7 +10,7 @@ enum {
     TILE_ROWS = 42,        /* a multiple of every tile's pixels: 14 and 6 */
     FORWARD_MAX_ROWS = 84, /* of a panel, which a thread multiplies alone */
     BACKWARD_ROWS = 126,   /* of a panel, which all threads share */
-    COLUMN_GROUP = 32,     /* columns of a product that are made at a time */
+    COLUMN_GROUP = 96,     /* columns of a product that are made at a time: whole tiles of 2 and of 3 vectors */
     REFERENCE_ROWS = 256,  /* that linear_ref.c maps at a time */
 };
 

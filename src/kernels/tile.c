@@ -64,11 +64,54 @@ void pack_b(const float *b, size_t rows, size_t columns, size_t row_stride, size
 
 enum { MIN_FETCHED_SLICES = 4 }; /* with fewer there is no time to gain */
 
+/* sum += factor x, and both stay in their registers. */
+static inline __attribute__((always_inline)) void multiply_add(vec *sum, vec factor, vec x) {
+    *sum += factor * x;
+    if (TILE_KEEPS_SUMS)
+        KEEP_SUM(*sum);
+}
+
+static inline __attribute__((always_inline)) void end_of_use(vec factor) {
+    if (TILE_KEEPS_FACTORS)
+        KEEP_FACTOR(factor);
+}
+
+/* acc[pixel][vector] += a[pixel] b[vector] for one of the values of a slice. */
+static inline __attribute__((always_inline)) void add_product(const int height, const int vectors, const float *a,
+                                                              const float *b, vec *acc) {
+    vec weight[2];
+    UNROLL
+    for (int v = 0; v < vectors; v++)
+        weight[v] = load(b + v * VL);
+    UNROLL
+    for (int p = 0; p < height; p++) {
+        const vec x = same(a[p * SLICE]);
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            multiply_add(&acc[p * vectors + v], weight[v], x);
+        end_of_use(x);
+    }
+    UNROLL
+    for (int v = 0; v < vectors; v++)
+        end_of_use(weight[v]);
+}
+
+/* Part of a tile. A function of its own: its loops would cost the others registers. */
+static __attribute__((noinline)) void store_part(const float *spilled, size_t pitch, bool add, float *out,
+                                                 const size_t *offset, int pixels, size_t columns) {
+    for (int p = 0; p < pixels; p++)
+        for (size_t j = 0; j < columns; j++) {
+            const float value = spilled[(size_t)p * pitch + j];
+            out[offset[p] + j] = add ? out[offset[p] + j] + value : value;
+        }
+}
+
 /* acc[pixel][vector] = sum over slices and their 16 values of a * b, for `height` pixels; then `pixels` of them are stored to
- * out + offset[pixel], or added to what is there. */
+ * out + offset[pixel], or added to what is there. spill: room for a tile. */
 static inline __attribute__((always_inline)) void tile(const int height, const int vectors, const float *a,
                                                        size_t slice_elems, const float *b, int slices, bool add,
-                                                       float *out, const size_t *offset, int pixels, size_t columns) {
+                                                       float *out, const size_t *offset, int pixels, size_t columns,
+                                                       float *spill) {
     vec acc[2 * TILE_PIXELS];
     UNROLL
     for (int i = 0; i < height * vectors; i++)
@@ -77,21 +120,12 @@ static inline __attribute__((always_inline)) void tile(const int height, const i
         __builtin_prefetch(out + offset[p], 1);
         __builtin_prefetch(out + offset[p] + columns - 1, 1);
     }
-    for (int slice = 0; slice < slices; slice++, a += slice_elems) {
-        for (int value = 0; value < SLICE; value++, b += vectors * VL) {
-            vec weight[2];
+    for (int slice = 0; slice < slices; slice++, a += slice_elems)
+        for (int value = 0; value < SLICE; value += TILE_UNROLL, b += TILE_UNROLL * vectors * VL) {
             UNROLL
-            for (int v = 0; v < vectors; v++)
-                weight[v] = load(b + v * VL);
-            UNROLL
-            for (int p = 0; p < height; p++) {
-                float x = a[p * SLICE + value];
-                UNROLL
-                for (int v = 0; v < vectors; v++)
-                    acc[p * vectors + v] += weight[v] * x;
-            }
+            for (int i = 0; i < TILE_UNROLL; i++)
+                add_product(height, vectors, a + value + i, b + i * vectors * VL, acc);
         }
-    }
     if (pixels == height && columns == (size_t)(vectors * VL)) {
         UNROLL
         for (int p = 0; p < height; p++) {
@@ -106,23 +140,17 @@ static inline __attribute__((always_inline)) void tile(const int height, const i
         }
         return;
     }
-    float spill[2 * TILE_PIXELS][2 * VL];
     UNROLL
-    for (int p = 0; p < height; p++) {
-        UNROLL
-        for (int v = 0; v < vectors; v++)
-            store(&spill[p][v * VL], acc[p * vectors + v]);
-    }
-    for (int p = 0; p < pixels; p++)
-        for (size_t j = 0; j < columns; j++)
-            out[offset[p] + j] = add ? out[offset[p] + j] + spill[p][j] : spill[p][j];
+    for (int i = 0; i < height * vectors; i++)
+        store(spill + i * VL, acc[i]);
+    store_part(spill, (size_t)(vectors * VL), add, out, offset, pixels, columns);
 }
 
 #define TILE(name, height, vectors)                                                                                    \
     static __attribute__((noinline)) void name(const float *a, size_t slice_elems, const float *b, int slices,         \
-                                               bool add, float *out, const size_t *offset, int pixels,                 \
-                                               size_t columns) {                                                       \
-        tile(height, vectors, a, slice_elems, b, slices, add, out, offset, pixels, columns);                           \
+                                               bool add, float *out, const size_t *offset, int pixels, size_t columns, \
+                                               float *spill) {                                                         \
+        tile(height, vectors, a, slice_elems, b, slices, add, out, offset, pixels, columns, spill);                    \
     }
 TILE(tile_wide, TILE_PIXELS, 2)
 TILE(tile_narrow, TILE_PIXELS, 1)
@@ -131,6 +159,7 @@ TILE(tile_tall, 2 * TILE_PIXELS, 1)
 
 void panel_multiply_chunk(const float *a, size_t slice_elems, int slices, const float *packed, int first_slice,
                           int all_slices, size_t columns, int count, const size_t *offset, float *out) {
+    float spill[2 * TILE_PIXELS * VL] ALIGNED;
     for (size_t column = 0; column < columns; column += WIDE) {
         const bool wide = columns - column > VL;
         const size_t width = wide ? WIDE : VL, valid = columns - column < width ? columns - column : width;
@@ -141,18 +170,38 @@ void panel_multiply_chunk(const float *a, size_t slice_elems, int slices, const 
             (wide   ? tile_wide
              : tall ? tile_tall
                     : tile_narrow)(a + (size_t)p * SLICE, slice_elems, b, slices, first_slice > 0, out + column,
-                                   offset + p, count - p < height ? count - p : height, valid);
+                                   offset + p, count - p < height ? count - p : height, valid, spill);
         }
     }
 }
 
 /* ---- A^T B ---- */
 
+/* acc[lane][vector] += a[lane] b[vector] for one pixel. */
+static inline __attribute__((always_inline)) void add_outer_product(const int lanes, const int vectors, const float *a,
+                                                                    const float *b, vec *acc) {
+    vec d[BROAD_VECTORS];
+    UNROLL
+    for (int v = 0; v < vectors; v++)
+        d[v] = load(b + v * VL);
+    UNROLL
+    for (int l = 0; l < lanes; l++) {
+        const vec x = same(a[l]);
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            multiply_add(&acc[l * vectors + v], d[v], x);
+        end_of_use(x);
+    }
+    UNROLL
+    for (int v = 0; v < vectors; v++)
+        end_of_use(d[v]);
+}
+
 /* c[lane][vector] += sum over pixels of a[pixel][lane] * b[pixel][vector]. */
 static inline __attribute__((always_inline)) void tile_transposed(const int lanes, const int vectors, const float *a,
                                                                   const float *b, size_t b_stride, int pixels,
                                                                   size_t columns, float *c) {
-    vec acc[2 * TILE_LANES];
+    vec acc[BROAD_VECTORS * TILE_LANES];
     UNROLL
     for (int i = 0; i < lanes * vectors; i++)
         acc[i] = (vec){0};
@@ -162,19 +211,13 @@ static inline __attribute__((always_inline)) void tile_transposed(const int lane
         for (int v = 0; v < vectors; v++)
             __builtin_prefetch(c + (size_t)l * columns + (size_t)(v * VL), 1);
     }
-    for (int p = 0; p < pixels; p++, a += SLICE, b += b_stride) {
-        vec d[2];
-        UNROLL
-        for (int v = 0; v < vectors; v++)
-            d[v] = load(b + v * VL);
-        UNROLL
-        for (int l = 0; l < lanes; l++) {
-            float x = a[l];
-            UNROLL
-            for (int v = 0; v < vectors; v++)
-                acc[l * vectors + v] += d[v] * x;
-        }
+    int p = 0;
+    for (; p + 2 <= pixels; p += 2, a += 2 * SLICE, b += 2 * b_stride) {
+        add_outer_product(lanes, vectors, a, b, acc);
+        add_outer_product(lanes, vectors, a + SLICE, b + b_stride, acc);
     }
+    if (p < pixels)
+        add_outer_product(lanes, vectors, a, b, acc);
     UNROLL
     for (int l = 0; l < lanes; l++) {
         UNROLL
@@ -190,6 +233,7 @@ static inline __attribute__((always_inline)) void tile_transposed(const int lane
                                                size_t columns, float *c) {                                             \
         tile_transposed(lanes, vectors, a, b, b_stride, pixels, columns, c);                                           \
     }
+TILE(tile_transposed_broad, TILE_LANES, BROAD_VECTORS)
 TILE(tile_transposed_wide, TILE_LANES, 2)
 TILE(tile_transposed_narrow, TILE_LANES, 1)
 TILE(tile_transposed_tall, 2 * TILE_LANES, 1)
@@ -198,8 +242,10 @@ TILE(tile_transposed_tall, 2 * TILE_LANES, 1)
 /* Fewer lanes than a tile has: those missing are zeros in a panel. */
 static void tile_transposed_part(size_t lanes, size_t width, const float *a, const float *b, size_t b_stride,
                                  int pixels, size_t columns, float *c) {
-    float part[TILE_LANES][WIDE] = {{0}};
-    (width == WIDE ? tile_transposed_wide : tile_transposed_narrow)(a, b, b_stride, pixels, WIDE, part[0]);
+    float part[TILE_LANES][BROAD] = {{0}};
+    (width == BROAD  ? tile_transposed_broad
+     : width == WIDE ? tile_transposed_wide
+                     : tile_transposed_narrow)(a, b, b_stride, pixels, BROAD, part[0]);
     for (size_t l = 0; l < lanes; l++)
         for (size_t j = 0; j < width; j++)
             c[l * columns + j] += part[l][j];
@@ -217,10 +263,17 @@ static void tile_transposed_any(size_t lanes, size_t width, const float *a, cons
         }
 }
 
+/* Of the columns that are left those of the next tile: broad ones, but for what leaves a single vector. */
+static size_t transposed_width(size_t left) {
+    if (BROAD > WIDE && (left == BROAD || left >= BROAD + WIDE))
+        return BROAD;
+    return left >= WIDE ? WIDE : left >= VL ? VL : left;
+}
+
 void panel_multiply_transposed(const float *a, size_t slice_elems, size_t rows, const float *b, size_t b_stride,
                                size_t columns, size_t pitch, int count, float *c) {
     for (size_t j = 0; j < columns;) {
-        const size_t left = columns - j, width = left >= WIDE ? WIDE : left >= VL ? VL : left;
+        const size_t left = columns - j, width = transposed_width(left);
         for (size_t row = 0, lanes; row < rows; row += lanes) {
             const float *from = a + row / SLICE * slice_elems + row % SLICE;
             float *to = c + row * pitch + j;
@@ -229,6 +282,8 @@ void panel_multiply_transposed(const float *a, size_t slice_elems, size_t rows, 
                 tile_transposed_any(lanes, width, from, b + j, b_stride, count, pitch, to);
             } else if (lanes < TILE_LANES) {
                 tile_transposed_part(lanes, width, from, b + j, b_stride, count, pitch, to);
+            } else if (width == BROAD) {
+                tile_transposed_broad(from, b + j, b_stride, count, pitch, to);
             } else if (width == WIDE) {
                 tile_transposed_wide(from, b + j, b_stride, count, pitch, to);
             } else if (rows - row >= 2 * TILE_LANES) { /* within a slice, as SLICE is a multiple */

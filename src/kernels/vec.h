@@ -23,7 +23,17 @@ enum { VL = SD_VECTOR_FLOATS };
 
 static inline vec load(const float *p) { return *(const vec *)p; }
 static inline void store(float *p, vec v) { *(vec *)p = v; }
-static inline vec same(float x) { return (vec){0} + x; }
+static inline vec same(float x) { return x - (vec){0}; } /* x - 0 is x, also for -0: a broadcast and no more */
+
+/* Register tiles: gcc writes sums into the registers of their factors, which costs copies and spills. An empty statement that changes the sum
+ * after each product keeps it where it is; one that reads a factor after its last product keeps that register from being a sum's. */
+#if defined(__x86_64__) || defined(__i386__)
+#define KEEP_SUM(sum) __asm__ volatile("" : "+v"(sum))
+#define KEEP_FACTOR(factor) __asm__ volatile("" : : "v"(factor))
+#else
+#define KEEP_SUM(sum) ((void)0)
+#define KEEP_FACTOR(factor) ((void)0)
+#endif
 
 /* For streams through far memory, which hardware prefetchers alone do not keep up with (measured: 2 to 3 % of a step). May pass the
  * end of an array: prefetching cannot fault. */
