@@ -109,9 +109,10 @@ winograd_block winograd_block_layout(const winograd_plan *plan, float *memory) {
     return b;
 }
 
-winograd_forward_scratch conv_winograd_forward_layout(const conv3x3 *conv, sd_scratch scratch) {
+winograd_forward_scratch conv_winograd_forward_layout(const conv3x3 *conv, int register_tile, sd_scratch scratch) {
     scratch_cursor cursor = {.scratch = scratch};
-    winograd_forward_scratch s = {.plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->in, conv->out)};
+    winograd_forward_scratch s = {
+        .plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->in, conv->out, register_tile)};
     s.u = take(&cursor, WINOGRAD_POINTS * packed_b_elems((size_t)conv->in, (size_t)conv->out));
     s.partials = take(&cursor, (size_t)s.plan.tile_rows * partial_elems(conv->out));
     s.blocks = take_per_thread(&cursor, winograd_block_layout(&s.plan, NULL).elems);
@@ -119,11 +120,12 @@ winograd_forward_scratch conv_winograd_forward_layout(const conv3x3 *conv, sd_sc
     return s;
 }
 
-winograd_backward_scratch conv_winograd_backward_layout(const sd_conv2d *conv, sd_scratch scratch) {
+winograd_backward_scratch conv_winograd_backward_layout(const sd_conv2d *conv, int register_tile, sd_scratch scratch) {
     const size_t c = (size_t)conv->c, k = (size_t)conv->k;
     scratch_cursor cursor = {.scratch = scratch};
-    winograd_backward_scratch s = {.x_plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->c, conv->k),
-                                   .dy_plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->k, conv->c)};
+    winograd_backward_scratch s = {
+        .x_plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->c, conv->k, register_tile),
+        .dy_plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->k, conv->c, register_tile)};
     s.u = take(&cursor, WINOGRAD_POINTS * packed_b_elems(k, c));
     s.du = take(&cursor, WINOGRAD_POINTS * c * k);
     s.partials = take(&cursor, (size_t)s.x_plan.tile_rows * partial_elems(conv->c));
@@ -136,14 +138,19 @@ winograd_backward_scratch conv_winograd_backward_layout(const sd_conv2d *conv, s
     return s;
 }
 
-/* ---- the most that both passes need ---- */
+/* ---- the most that both passes need, of any instruction set ---- */
+
+static size_t winograd_elems(const sd_conv2d *conv, int register_tile, sd_scratch none) {
+    const conv3x3 forward = conv3x3_forward(conv, NULL);
+    return larger(conv_winograd_forward_layout(&forward, register_tile, none).elems,
+                  conv_winograd_backward_layout(conv, register_tile, none).elems);
+}
 
 static size_t algorithm_elems(const sd_conv2d *conv, sd_scratch none) {
     const conv3x3 forward = conv3x3_forward(conv, NULL);
     switch (conv_choose(conv)) {
     case CONV_WINOGRAD:
-        return larger(conv_winograd_forward_layout(&forward, none).elems,
-                      conv_winograd_backward_layout(conv, none).elems);
+        return larger(winograd_elems(conv, SHORT_REGISTER_TILE, none), winograd_elems(conv, TALL_REGISTER_TILE, none));
     case CONV_ROWS:
         return larger(conv_rows_forward_layout(&forward, none).elems, conv_rows_backward_layout(conv, none).elems);
     case CONV_POINTWISE:

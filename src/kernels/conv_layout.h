@@ -86,7 +86,8 @@ typedef struct winograd_backward_scratch {
     size_t elems;
 } winograd_backward_scratch;
 
-winograd_forward_scratch conv_winograd_forward_layout(const conv3x3 *conv, sd_scratch scratch);
-winograd_backward_scratch conv_winograd_backward_layout(const sd_conv2d *conv, sd_scratch scratch);
+/* register_tile: winograd_plan_of()'s. */
+winograd_forward_scratch conv_winograd_forward_layout(const conv3x3 *conv, int register_tile, sd_scratch scratch);
+winograd_backward_scratch conv_winograd_backward_layout(const sd_conv2d *conv, int register_tile, sd_scratch scratch);
 
 #endif

@@ -9,6 +9,10 @@
 #include "conv_layout.h"
 #include "winograd_transforms.h"
 
+enum { REGISTER_TILE = TILE_PIXELS }; /* that blocks are cut to fill (winograd_plan_of) */
+_Static_assert((int)REGISTER_TILE == (int)SHORT_REGISTER_TILE || (int)REGISTER_TILE == (int)TALL_REGISTER_TILE,
+               "conv_layout.c sizes scratch for these");
+
 /* Tile rows of the block that begins with tile row `first`. */
 static int block_rows(const winograd_plan *p, long first) {
     return p->tile_rows - first < p->block_rows ? (int)(p->tile_rows - first) : p->block_rows;
@@ -180,7 +184,7 @@ static void prepare_filters(const conv3x3 *conv, float *plain, float *u, int thr
 
 void conv_winograd_forward(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
                            sd_scratch scratch) {
-    const winograd_forward_scratch s = conv_winograd_forward_layout(conv, scratch);
+    const winograd_forward_scratch s = conv_winograd_forward_layout(conv, REGISTER_TILE, scratch);
     const winograd_plan p = s.plan;
     prepare_filters(conv, NULL, s.u, scratch.threads);
 #pragma omp parallel for schedule(static) num_threads(scratch.threads)
@@ -275,7 +279,7 @@ static void transform_filter_gradients(const sd_conv2d *conv, const float *du, f
  * one thread, block by block, in order. */
 void conv_winograd_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
                             float *dx, const sd_epilogue *epilogue, sd_scratch scratch) {
-    const winograd_backward_scratch s = conv_winograd_backward_layout(conv, scratch);
+    const winograd_backward_scratch s = conv_winograd_backward_layout(conv, REGISTER_TILE, scratch);
     const winograd_plan p = s.x_plan, q = s.dy_plan;
     const conv3x3 data = conv3x3_backward_data(conv, w);
     const size_t c = (size_t)conv->c, k = (size_t)conv->k;
