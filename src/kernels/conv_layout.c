@@ -105,46 +105,54 @@ winograd_block winograd_block_layout(const winograd_plan *plan, float *memory) {
     winograd_block b;
     b.v = take(&cursor, plan->v_elems);
     b.m = take(&cursor, plan->m_elems);
-    b.band = take(&cursor, plan->band_elems);
     b.elems = cursor.elems;
     return b;
 }
 
-winograd_forward_scratch conv_winograd_forward_layout(const conv3x3 *conv, sd_scratch scratch) {
+winograd_forward_scratch conv_winograd_forward_layout(const conv3x3 *conv, int register_tile, sd_scratch scratch) {
     scratch_cursor cursor = {.scratch = scratch};
-    winograd_forward_scratch s = {.plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->in, conv->out)};
+    winograd_forward_scratch s = {
+        .plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->in, conv->out, register_tile)};
     s.u = take(&cursor, WINOGRAD_POINTS * packed_b_elems((size_t)conv->in, (size_t)conv->out));
-    s.partials = take(&cursor, (size_t)s.plan.tile_rows * partial_elems(conv->out));
     s.blocks = take_per_thread(&cursor, winograd_block_layout(&s.plan, NULL).elems);
+    s.bands = take_per_thread(&cursor, s.plan.band_elems);
+    s.partials = take(&cursor, (size_t)s.plan.tile_rows * partial_elems(conv->out));
     s.elems = cursor.elems;
     return s;
 }
 
-winograd_backward_scratch conv_winograd_backward_layout(const sd_conv2d *conv, sd_scratch scratch) {
+winograd_backward_scratch conv_winograd_backward_layout(const sd_conv2d *conv, int register_tile, sd_scratch scratch) {
     const size_t c = (size_t)conv->c, k = (size_t)conv->k;
     scratch_cursor cursor = {.scratch = scratch};
-    winograd_backward_scratch s = {.x_plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->c, conv->k),
-                                   .dy_plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->k, conv->c)};
+    winograd_backward_scratch s = {
+        .x_plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->c, conv->k, register_tile),
+        .dy_plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->k, conv->c, register_tile)};
+    const size_t x_elems = winograd_block_layout(&s.x_plan, NULL).elems;
+    const size_t dy_elems = winograd_block_layout(&s.dy_plan, NULL).elems;
+    s.chunks = winograd_chunks(&s.x_plan);
     s.u = take(&cursor, WINOGRAD_POINTS * packed_b_elems(k, c));
-    s.du = take(&cursor, WINOGRAD_POINTS * c * k);
-    s.partials = take(&cursor, (size_t)s.x_plan.tile_rows * partial_elems(conv->c));
-    s.x_v = take(&cursor, s.x_plan.v_elems);
-    s.z = take(&cursor, s.x_plan.m_elems);
-    s.dy_v = take(&cursor, s.dy_plan.v_elems);
-    s.m = take(&cursor, s.dy_plan.m_elems);
+    s.du = take(&cursor, (size_t)s.chunks * WINOGRAD_POINTS * c * k);
+    s.x_blocks = s.chunks > 1 ? take_per_thread(&cursor, x_elems) : take_shared(&cursor, x_elems);
+    s.dy_blocks = s.chunks > 1 ? take_per_thread(&cursor, dy_elems) : take_shared(&cursor, dy_elems);
     s.bands = take_per_thread(&cursor, larger(s.x_plan.band_elems, s.dy_plan.band_elems));
+    s.partials = take(&cursor, (size_t)s.x_plan.tile_rows * partial_elems(conv->c));
     s.elems = cursor.elems;
     return s;
 }
 
-/* ---- the most that both passes need ---- */
+/* ---- the most that both passes need, of any instruction set ---- */
+
+static size_t winograd_elems(const sd_conv2d *conv, int register_tile, sd_scratch none) {
+    const conv3x3 forward = conv3x3_forward(conv, NULL);
+    return larger(conv_winograd_forward_layout(&forward, register_tile, none).elems,
+                  conv_winograd_backward_layout(conv, register_tile, none).elems);
+}
 
 static size_t algorithm_elems(const sd_conv2d *conv, sd_scratch none) {
     const conv3x3 forward = conv3x3_forward(conv, NULL);
     switch (conv_choose(conv)) {
     case CONV_WINOGRAD:
-        return larger(conv_winograd_forward_layout(&forward, none).elems,
-                      conv_winograd_backward_layout(conv, none).elems);
+        return larger(winograd_elems(conv, SHORT_REGISTER_TILE, none), winograd_elems(conv, TALL_REGISTER_TILE, none));
     case CONV_ROWS:
         return larger(conv_rows_forward_layout(&forward, none).elems, conv_rows_backward_layout(conv, none).elems);
     case CONV_POINTWISE:

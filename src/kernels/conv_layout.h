@@ -60,9 +60,9 @@ typedef struct rows_backward_scratch {
 rows_forward_scratch conv_rows_forward_layout(const conv3x3 *conv, sd_scratch scratch);
 rows_backward_scratch conv_rows_backward_layout(const sd_conv2d *conv, sd_scratch scratch);
 
-/* CONV_WINOGRAD. What a thread needs for a block of the forward pass: V, M and a band. */
+/* CONV_WINOGRAD. What becomes of a block, with tiles of plan->in and plan->out channels. */
 typedef struct winograd_block {
-    float *v, *m, *band;
+    float *v, *m;
     size_t elems;
 } winograd_block;
 
@@ -70,24 +70,27 @@ winograd_block winograd_block_layout(const winograd_plan *plan, float *memory);
 
 typedef struct winograd_forward_scratch {
     winograd_plan plan;
-    float *u;          /* of all points, packed */
-    float *partials;   /* of the epilogue, for each tile row */
-    per_thread blocks; /* a winograd_block */
+    float *u;                 /* of all points, packed */
+    per_thread blocks, bands; /* winograd_block of plan */
+    float *partials;          /* of the epilogue, for each tile row */
     size_t elems;
 } winograd_forward_scratch;
 
-/* A block, shared by all threads. */
 typedef struct winograd_backward_scratch {
-    winograd_plan x_plan;  /* in = c, out = k: V of x, and Z */
-    winograd_plan dy_plan; /* in = k, out = c: V of dy, and M */
-    float *u, *du;         /* of all points: w turned, packed, and [c, k] */
-    float *partials;
-    float *x_v, *z, *dy_v, *m;
+    winograd_plan x_plan;  /* in = c, out = k: V of x, and Z, the gradient of its M */
+    winograd_plan dy_plan; /* in = k, out = c: V of dy, and M of dx */
+    int chunks;
+    float *u;  /* of all points: w turned, packed */
+    float *du; /* of each chunk: [chunks][36][c][k] */
+    per_thread x_blocks,
+        dy_blocks;    /* winograd_block of x_plan and dy_plan; one for all threads if there is one chunk */
     per_thread bands; /* of x or of dy */
+    float *partials;  /* of the epilogue, for each tile row */
     size_t elems;
 } winograd_backward_scratch;
 
-winograd_forward_scratch conv_winograd_forward_layout(const conv3x3 *conv, sd_scratch scratch);
-winograd_backward_scratch conv_winograd_backward_layout(const sd_conv2d *conv, sd_scratch scratch);
+/* register_tile: winograd_plan_of()'s. */
+winograd_forward_scratch conv_winograd_forward_layout(const conv3x3 *conv, int register_tile, sd_scratch scratch);
+winograd_backward_scratch conv_winograd_backward_layout(const sd_conv2d *conv, int register_tile, sd_scratch scratch);
 
 #endif

@@ -4,11 +4,16 @@
  *
  *     forward           V[point][tile, in] from the input,  M[point] = V[point] U[point],  output from M
  *     backward weights  dU[point][c, k] += V[point]^T Z[point][tile, k] with Z from dy,  dw from dU
+ *     backward data     the forward pass of dy, with the weights turned
  */
 #include <string.h>
 
 #include "conv_layout.h"
 #include "winograd_transforms.h"
+
+enum { REGISTER_TILE = TILE_PIXELS }; /* that blocks are cut to fill (winograd_plan_of) */
+_Static_assert((int)REGISTER_TILE == (int)SHORT_REGISTER_TILE || (int)REGISTER_TILE == (int)TALL_REGISTER_TILE,
+               "conv_layout.c sizes scratch for these");
 
 /* Tile rows of the block that begins with tile row `first`. */
 static int block_rows(const winograd_plan *p, long first) {
@@ -153,13 +158,17 @@ static __attribute__((noinline)) void transform_output_row(const winograd_plan *
     }
 }
 
-/* Output of tile row `row` of all images, the i-th of its block, finished. */
-static void end_tile_row(const winograd_plan *p, const float *m, long row, int i, float *out,
-                         const sd_epilogue *epilogue, float *partials) {
-    const int h = (int)(row % p->tiles_h) * WINOGRAD_TILE, rows = p->h - h < WINOGRAD_TILE ? p->h - h : WINOGRAD_TILE;
-    const size_t first = winograd_first_pixel(p, row);
-    transform_output_row(p, m + (size_t)(i * p->tiles_w) * (size_t)p->out, rows, out + first * (size_t)p->out);
-    finish_piece(epilogue, first, (size_t)rows * (size_t)p->w, p->out, out, (size_t)row, partials);
+/* Output of tile rows [begin, end) of the block that begins with tile row `first`, finished. */
+static void end_tile_rows(const winograd_plan *p, const float *m, long first, int begin, int end, float *out,
+                          const sd_epilogue *epilogue, float *partials) {
+    for (int i = begin; i < end; i++) {
+        const long row = first + i;
+        const int left = p->h - (int)(row % p->tiles_h) * WINOGRAD_TILE;
+        const int rows = left < WINOGRAD_TILE ? left : WINOGRAD_TILE;
+        const size_t pixel = winograd_first_pixel(p, row);
+        transform_output_row(p, m + (size_t)(i * p->tiles_w) * (size_t)p->out, rows, out + pixel * (size_t)p->out);
+        finish_piece(epilogue, pixel, (size_t)rows * (size_t)p->w, p->out, out, (size_t)row, partials);
+    }
 }
 
 /* M[point] = V[point] U[point] of a block. */
@@ -181,7 +190,7 @@ static void prepare_filters(const conv3x3 *conv, float *plain, float *u, int thr
 
 void conv_winograd_forward(const conv3x3 *conv, const sd_operand *x, float *y, const sd_epilogue *epilogue,
                            sd_scratch scratch) {
-    const winograd_forward_scratch s = conv_winograd_forward_layout(conv, scratch);
+    const winograd_forward_scratch s = conv_winograd_forward_layout(conv, REGISTER_TILE, scratch);
     const winograd_plan p = s.plan;
     prepare_filters(conv, NULL, s.u, scratch.threads);
 #pragma omp parallel for schedule(static) num_threads(scratch.threads)
@@ -189,11 +198,10 @@ void conv_winograd_forward(const conv3x3 *conv, const sd_operand *x, float *y, c
         const winograd_block b = winograd_block_layout(&p, own(&s.blocks));
         const long first = n * p.block_rows;
         const int rows = block_rows(&p, first);
-        transform_input_rows(&p, x, first, 0, rows, b.band, b.v);
+        transform_input_rows(&p, x, first, 0, rows, own(&s.bands), b.v);
         for (size_t point = 0; point < WINOGRAD_POINTS; point++)
             multiply_point(&p, point, b.v, s.u, rows * p.tiles_w, b.m);
-        for (int i = 0; i < rows; i++)
-            end_tile_row(&p, b.m, first + i, i, y, epilogue, s.partials);
+        end_tile_rows(&p, b.m, first, 0, rows, y, epilogue, s.partials);
     }
     fold_pieces(epilogue, (size_t)p.tile_rows, conv->out, s.partials);
 }
@@ -247,6 +255,7 @@ static void transform_gradient_rows(const winograd_plan *z_plan, const winograd_
     }
 }
 
+/* dw from dU. */
 static void transform_filter_gradients(const sd_conv2d *conv, const float *du, float *dw) {
     const size_t c = (size_t)conv->c, k = (size_t)conv->k;
 #pragma omp for schedule(static)
@@ -272,41 +281,99 @@ static void transform_filter_gradients(const sd_conv2d *conv, const float *du, f
         }
 }
 
-/* The threads share a block: tile rows are transformed, then points multiplied, then tile rows put out. A point's dU is summed by
- * one thread, block by block, in order. */
+/* The blocks are cut into chunks, by shape alone, each with a dU of its own, and a thread takes whole chunks. Then the chunks' dU are
+ * added, in order. Where there is one chunk only, all threads share each of its blocks: a point's dU is summed by one thread. */
+typedef struct backward_pass {
+    size_t weights; /* of a point: c * k */
+    const sd_operand *x, *dy;
+    float *dx; /* may be NULL */
+    const sd_epilogue *epilogue;
+    bool shared; /* threads take part in each other's blocks */
+    winograd_backward_scratch s;
+} backward_pass;
+
+/* The calling thread's part of n rows or points of a block. */
+static conv_share part_of_block(const backward_pass *b, int n) {
+    return b->shared ? conv_share_of(n) : (conv_share){0, n};
+}
+
+static void wait_for_block(const backward_pass *b) {
+    if (b->shared) {
+#pragma omp barrier
+    }
+}
+
+/* What the block that begins with tile row `first` adds to du, and its dx. */
+static void backward_block(const backward_pass *b, long first, float *du) {
+    const winograd_plan *p = &b->s.x_plan, *q = &b->s.dy_plan;
+    const winograd_block in = winograd_block_layout(p, own(&b->s.x_blocks));
+    const winograd_block out = winograd_block_layout(q, own(&b->s.dy_blocks));
+    const int rows = block_rows(p, first), tiles = rows * p->tiles_w;
+    const conv_share mine = part_of_block(b, rows), points = part_of_block(b, WINOGRAD_POINTS);
+    float *band = own(&b->s.bands);
+    transform_input_rows(p, b->x, first, mine.begin, mine.end, band, in.v);
+    transform_gradient_rows(p, q, b->dy, first, mine.begin, mine.end, band, in.m, b->dx ? out.v : NULL);
+    wait_for_block(b);
+    for (size_t point = (size_t)points.begin; point < (size_t)points.end; point++) {
+        panel_multiply_transposed(in.v + point * p->v_point_elems, p->slice_elems, (size_t)p->in,
+                                  in.m + point * p->m_point_elems, (size_t)p->out, (size_t)p->out, (size_t)p->out,
+                                  tiles, du + point * b->weights);
+        if (b->dx)
+            multiply_point(q, point, out.v, b->s.u, tiles, out.m);
+    }
+    wait_for_block(b);
+    if (b->dx)
+        end_tile_rows(q, out.m, first, mine.begin, mine.end, b->dx, b->epilogue, b->s.partials);
+}
+
+static void backward_chunk(const backward_pass *b, int n) {
+    const winograd_plan *p = &b->s.x_plan;
+    const conv_share points = part_of_block(b, WINOGRAD_POINTS);
+    const long end = winograd_first_block(p, n + 1, b->s.chunks);
+    float *du = b->s.du + (size_t)n * WINOGRAD_POINTS * b->weights;
+    memset(du + (size_t)points.begin * b->weights, 0, (size_t)(points.end - points.begin) * b->weights * sizeof(float));
+    for (long block = winograd_first_block(p, n, b->s.chunks); block < end; block++)
+        backward_block(b, block * p->block_rows, du);
+}
+
+/* To the dU of the first chunk those of the others. */
+static void add_chunks(const backward_pass *b) {
+#pragma omp for schedule(static)
+    for (size_t point = 0; point < WINOGRAD_POINTS; point++)
+        for (int n = 1; n < b->s.chunks; n++) {
+            float *du = b->s.du + point * b->weights;
+            const float *other = du + (size_t)n * WINOGRAD_POINTS * b->weights;
+            for (size_t i = 0; i < b->weights; i += VL)
+                store(du + i, load(du + i) + load(other + i));
+        }
+}
+
 void conv_winograd_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
                             float *dx, const sd_epilogue *epilogue, sd_scratch scratch) {
-    const winograd_backward_scratch s = conv_winograd_backward_layout(conv, scratch);
-    const winograd_plan p = s.x_plan, q = s.dy_plan;
+    const winograd_backward_scratch s = conv_winograd_backward_layout(conv, REGISTER_TILE, scratch);
     const conv3x3 data = conv3x3_backward_data(conv, w);
-    const size_t c = (size_t)conv->c, k = (size_t)conv->k;
+    const backward_pass b = {.weights = (size_t)conv->c * (size_t)conv->k,
+                             .x = x,
+                             .dy = dy,
+                             .dx = dx,
+                             .epilogue = epilogue,
+                             .shared = s.chunks == 1,
+                             .s = s};
     if (dx)
         prepare_filters(&data, s.du, s.u, scratch.threads);
 #pragma omp parallel num_threads(scratch.threads)
     {
-        float *band = own(&s.bands);
-#pragma omp for schedule(static)
-        for (size_t point = 0; point < WINOGRAD_POINTS; point++)
-            memset(s.du + point * c * k, 0, c * k * sizeof(float));
-        for (long first = 0; first < p.tile_rows; first += p.block_rows) {
-            const int rows = block_rows(&p, first), tiles = rows * p.tiles_w;
-            const conv_share mine = conv_share_of(rows);
-            transform_input_rows(&p, x, first, mine.begin, mine.end, band, s.x_v);
-            transform_gradient_rows(&p, &q, dy, first, mine.begin, mine.end, band, s.z, dx ? s.dy_v : NULL);
+        if (b.shared) {
+            backward_chunk(&b, 0);
 #pragma omp barrier
+        } else {
 #pragma omp for schedule(static)
-            for (size_t point = 0; point < WINOGRAD_POINTS; point++) {
-                panel_multiply_transposed(s.x_v + point * p.v_point_elems, p.slice_elems, c,
-                                          s.z + point * p.m_point_elems, k, k, k, tiles, s.du + point * c * k);
-                if (dx)
-                    multiply_point(&q, point, s.dy_v, s.u, tiles, s.m);
-            }
-#pragma omp for schedule(static)
-            for (int i = 0; i < (dx ? rows : 0); i++)
-                end_tile_row(&q, s.m, first + i, i, dx, epilogue, s.partials);
+            for (int n = 0; n < s.chunks; n++)
+                backward_chunk(&b, n);
         }
+        add_chunks(&b);
         transform_filter_gradients(conv, s.du, dw);
     }
     if (dx)
-        fold_pieces(epilogue, (size_t)p.tile_rows, conv->c, s.partials);
+        fold_pieces(epilogue, (size_t)s.x_plan.tile_rows, conv->c, s.partials);
 }

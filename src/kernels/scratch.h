@@ -34,6 +34,11 @@ static inline per_thread take_per_thread(scratch_cursor *cursor, size_t elems) {
     return (per_thread){take(cursor, (size_t)cursor->scratch.threads * elems), elems};
 }
 
+/* The same one for all threads. */
+static inline per_thread take_shared(scratch_cursor *cursor, size_t elems) {
+    return (per_thread){take(cursor, elems), 0};
+}
+
 /* The calling thread's. */
 static inline float *own(const per_thread *buffers) {
     return buffers->first + (size_t)omp_get_thread_num() * buffers->elems;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to kernels/: how Winograd's algorithm cuts a convolution, by shape alone. */
+/* Private to kernels/: how Winograd's algorithm cuts a convolution, by shape and instruction set. winograd_plan.c. */
 #ifndef SDTRAIN_KERNELS_WINOGRAD_H
 #define SDTRAIN_KERNELS_WINOGRAD_H
 
@@ -10,6 +10,9 @@ enum {
     WINOGRAD_SPAN = 6, /* inputs it sees */
     WINOGRAD_POINTS = WINOGRAD_SPAN * WINOGRAD_SPAN,
     WINOGRAD_MAX_TILES = 256, /* of a block */
+    /* Pixels of a register tile, TILE_PIXELS of tile.h: of AVX-512, and of the other instruction sets. */
+    TALL_REGISTER_TILE = 14,
+    SHORT_REGISTER_TILE = 6,
 };
 
 typedef struct winograd_plan {
@@ -23,7 +26,15 @@ typedef struct winograd_plan {
     size_t v_elems, v_point_elems, slice_elems, m_elems, m_point_elems, band_elems, band_slice_elems;
 } winograd_plan;
 
-winograd_plan winograd_plan_of(int images, int h, int w, int in, int out);
+/* register_tile: pixels of a register tile, for which a tile is a pixel; blocks fill whole ones if images let them. */
+winograd_plan winograd_plan_of(int images, int h, int w, int in, int out, int register_tile);
+
+/* Chunks of consecutive blocks that the backward pass works on without one another, by shape alone. One if there is one block,
+ * or if their dU, of 36 in * out floats each, would take too much memory. */
+int winograd_chunks(const winograd_plan *plan);
+
+/* The first block of chunk n; that of chunk `chunks` is the number of blocks. */
+static inline long winograd_first_block(const winograd_plan *p, int n, int chunks) { return p->blocks * n / chunks; }
 
 /* The place, among the pixels of all images, of the first pixel of a tile row. */
 static inline size_t winograd_first_pixel(const winograd_plan *p, long tile_row) {

@@ -2,17 +2,30 @@
 #include "winograd.h"
 
 enum {
-    /* Tiles of a block, multiples of the register tiles' 14 pixels if images let them: V and M stay in the cache ... */
+    /* The most tiles of a block: V and M stay in the cache ... */
     SMALL_BLOCK_TILES = 56,
     BLOCK_TILES = 28,
     LARGE_BLOCK_TILES = 112, /* ... unless U is so large that more tiles must share it */
     SMALL_CHANNELS = 16,
     LARGE_CHANNELS = 256,
-    SPARE_TILES = 14, /* that a register tile may read behind the last */
+    SPARE_TILES = TALL_REGISTER_TILE, /* that a register tile may read behind the last */
     SPARE_ELEMS = 16, /* keep points from lying a multiple of 4 KB apart, where they would fight for cache lines */
 };
 
-winograd_plan winograd_plan_of(int images, int h, int w, int in, int out) {
+static int most_tiles(int channels) {
+    return channels >= LARGE_CHANNELS ? LARGE_BLOCK_TILES : channels > SMALL_CHANNELS ? BLOCK_TILES : SMALL_BLOCK_TILES;
+}
+
+/* The most tile rows with at most so many tiles that fill whole register tiles; the most rows if none do. */
+static int fitting_rows(int tiles, int tiles_w, int register_tile) {
+    const int most = tiles / tiles_w;
+    for (int rows = most; rows > 0; rows--)
+        if (rows * tiles_w % register_tile == 0)
+            return rows;
+    return most > 0 ? most : 1;
+}
+
+winograd_plan winograd_plan_of(int images, int h, int w, int in, int out, int register_tile) {
     winograd_plan p = {.h = h,
                        .w = w,
                        .in = in,
@@ -20,11 +33,7 @@ winograd_plan winograd_plan_of(int images, int h, int w, int in, int out) {
                        .tiles_h = (h + WINOGRAD_TILE - 1) / WINOGRAD_TILE,
                        .tiles_w = (w + WINOGRAD_TILE - 1) / WINOGRAD_TILE};
     p.tile_rows = (long)images * p.tiles_h;
-    const int most = in > out ? in : out;
-    const int wanted = most >= LARGE_CHANNELS  ? LARGE_BLOCK_TILES
-                       : most > SMALL_CHANNELS ? BLOCK_TILES
-                                               : SMALL_BLOCK_TILES;
-    p.block_rows = wanted / p.tiles_w > 0 ? wanted / p.tiles_w : 1;
+    p.block_rows = fitting_rows(most_tiles(in > out ? in : out), p.tiles_w, register_tile);
     if (p.block_rows > p.tile_rows)
         p.block_rows = (int)p.tile_rows;
     p.blocks = (p.tile_rows + p.block_rows - 1) / p.block_rows;
@@ -39,4 +48,10 @@ winograd_plan winograd_plan_of(int images, int h, int w, int in, int out) {
     p.band_slice_elems = (size_t)(band_tile_rows * WINOGRAD_TILE + 2) * (size_t)p.columns * SLICE;
     p.band_elems = slices * p.band_slice_elems;
     return p;
+}
+
+int winograd_chunks(const winograd_plan *p) {
+    enum { MAX_CHUNKS = 8, MAX_BYTES = 5 * 1024 * 1024 };
+    const size_t du_bytes = WINOGRAD_POINTS * (size_t)p->in * (size_t)p->out * sizeof(float);
+    return MAX_CHUNKS * du_bytes > MAX_BYTES ? 1 : p->blocks < MAX_CHUNKS ? (int)p->blocks : MAX_CHUNKS;
 }

@@ -24,6 +24,10 @@ static const sd_conv2d shapes[] = {
     {.images = 9, .h = 7, .w = 6, .c = 48, .k = 32, .r = 3, .s = 3, .stride = 1, .pad = 1},
     {.images = 2, .h = 33, .w = 30, .c = 32, .k = 48, .r = 3, .s = 3, .stride = 1, .pad = 1},
     {.images = 5, .h = 14, .w = 14, .c = 64, .k = 256, .r = 3, .s = 3, .stride = 1, .pad = 1},
+    /* ... its backward pass: one block, fewer blocks than chunks, more, of which the last is a part */
+    {.images = 1, .h = 10, .w = 9, .c = 16, .k = 16, .r = 3, .s = 3, .stride = 1, .pad = 1},
+    {.images = 1, .h = 21, .w = 26, .c = 64, .k = 48, .r = 3, .s = 3, .stride = 1, .pad = 1},
+    {.images = 5, .h = 23, .w = 30, .c = 16, .k = 32, .r = 3, .s = 3, .stride = 1, .pad = 1},
     {.images = 1, .h = 9, .w = 1024, .c = 16, .k = 16, .r = 3, .s = 3, .stride = 1, .pad = 1}, /* the widest ... */
     {.images = 1, .h = 9, .w = 1029, .c = 16, .k = 16, .r = 3, .s = 3, .stride = 1, .pad = 1}, /* ... too wide */
     {.images = 1, .h = 8, .w = 8, .c = 16, .k = 32, .r = 3, .s = 3, .stride = 2, .pad = 1},
@@ -292,6 +296,17 @@ START_TEST(bits_do_not_depend_on_threads) {
         {.images = 5, .h = 19, .w = 17, .c = 64, .k = 64, .r = 1, .s = 1, .stride = 1, .pad = 0},
         {.images = 7, .h = 32, .w = 32, .c = 16, .k = 16, .r = 3, .s = 3, .stride = 1, .pad = 1},
         {.images = 9, .h = 16, .w = 16, .c = 32, .k = 48, .r = 3, .s = 3, .stride = 1, .pad = 1},
+        {.images = 1,
+         .h = 11,
+         .w = 12,
+         .c = 32,
+         .k = 16,
+         .r = 3,
+         .s = 3,
+         .stride = 1,
+         .pad = 1}, /* Winograd: a block */
+        {.images = 1, .h = 29, .w = 23, .c = 48, .k = 32, .r = 3, .s = 3, .stride = 1, .pad = 1}, /* ... a few blocks */
+        {.images = 9, .h = 15, .w = 16, .c = 80, .k = 64, .r = 3, .s = 3, .stride = 1, .pad = 1}, /* ... shared ones */
         {.images = 9, .h = 16, .w = 16, .c = 32, .k = 48, .r = 3, .s = 3, .stride = 1, .pad = 1, .direct = true},
     };
     static const struct {
@@ -317,6 +332,21 @@ START_TEST(bits_do_not_depend_on_threads) {
         }
         free_passes(&one);
     }
+}
+END_TEST
+
+START_TEST(weight_gradients_do_not_depend_on_whether_dx_is_asked_for) {
+    const sd_kernels *k = sd_kernels_at(_i / N_SHAPES);
+    const sd_conv2d *c = &shapes[_i % N_SHAPES];
+    sd_kernels_set_threads(scratch_threads = 3);
+    passes both = run_passes(k, c, true), one = new_passes(c, true);
+    k->conv2d_backward(c, &one.x, &one.gradient, one.w, one.dw, NULL, &one.data, one.scratch);
+    expect_same_bits("dw", one.dw, both.dw, w_elems(c) * sizeof(float));
+    expect_guard("dw", one.dw, w_elems(c));
+    expect_guard("scratch", one.scratch.memory, sd_conv2d_scratch_elems(c, scratch_threads));
+    ck_assert(isnan(one.sum[0]) && isnan(one.sum_product[0])); /* of no dx */
+    free_passes(&both);
+    free_passes(&one);
 }
 END_TEST
 
@@ -383,6 +413,7 @@ int main(void) {
     tcase_add_loop_test(cases, backward_passes_are_the_adjoints_of_forward, 0, n_isa * N_SHAPES);
     tcase_add_loop_test(cases, instruction_sets_agree_with_ref, N_SHAPES, n_isa * N_SHAPES);
     tcase_add_loop_test(cases, bits_do_not_depend_on_threads, 0, n_isa);
+    tcase_add_loop_test(cases, weight_gradients_do_not_depend_on_whether_dx_is_asked_for, 0, n_isa * N_SHAPES);
     tcase_add_loop_test(cases, a_value_that_is_not_a_number_reaches_the_output, 0, n_isa);
     tcase_add_loop_test(cases, scratch_for_many_images_suffices_for_fewer, 0, N_SHAPES);
     tcase_add_test(cases, output_sizes_are_pytorchs);
