@@ -803,6 +803,21 @@ typedef struct attention_case {
     sd_scratch scratch;
 } attention_case;
 
+/* n values, and some behind them that kernels leave as they are. */
+enum { GUARD = 64 };
+
+static float *new_with_guard(size_t n) {
+    float *x = new_floats(n + GUARD);
+    for (size_t i = 0; i < GUARD; i++)
+        x[n + i] = 7;
+    return x;
+}
+
+static void expect_nothing_behind(const float *x, size_t n) {
+    for (size_t i = 0; i < GUARD; i++)
+        expect(x[n + i] == 7, "value %zu behind %zu is %g", i, n, x[n + i]);
+}
+
 static attention_case new_attention(int images, int tokens, int heads, int dim, double deviation) {
     attention_case a = {.images = images, .tokens = tokens, .heads = heads, .dim = dim};
     a.n_y = (size_t)images * (size_t)tokens * (size_t)heads * (size_t)dim;
@@ -812,8 +827,8 @@ static attention_case new_attention(int images, int tokens, int heads, int dim, 
     a.weight = normal_floats(a.n_y, 2, 0, 1);
     a.n_scratch = sd_attention_scratch_elems(tokens, dim, scratch_threads);
     a.scratch = new_guarded(a.n_scratch);
-    a.y = new_floats(a.n_y);
-    a.dqkv = new_floats(a.n_qkv);
+    a.y = new_with_guard(a.n_y);
+    a.dqkv = new_with_guard(a.n_qkv);
     return a;
 }
 
@@ -884,8 +899,8 @@ static void define_attention(const attention_case *a, double *p, double *y, doub
 
 START_TEST(attention_equals_its_formulas) {
     begin(_i);
-    static const int shapes[][4] = {{2, 5, 3, 7},   {1, 17, 3, 64}, {3, 1, 1, 8},
-                                    {2, 65, 2, 16}, {1, 65, 2, 64}, {1, 197, 1, 33}};
+    static const int shapes[][4] = {{2, 5, 3, 7},   {1, 17, 3, 64}, {3, 1, 1, 8},    {2, 65, 2, 16}, {1, 65, 2, 64},
+                                    {2, 32, 2, 40}, {2, 30, 1, 65}, {1, 197, 1, 33}, {1, 23, 2, 48}, {1, 12, 1, 1}};
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
         attention_case a = new_attention(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3], 1);
         double *p = new_doubles(a.n_p), *y = new_doubles(a.n_y), *dqkv = new_doubles(a.n_qkv);
@@ -894,6 +909,8 @@ START_TEST(attention_equals_its_formulas) {
         define_attention(&a, p, y, dqkv);
         expect_close("y", a.y, y, a.n_y, 1e-5);
         expect_close("dqkv", a.dqkv, dqkv, a.n_qkv, 1e-5);
+        expect_nothing_behind(a.y, a.n_y);
+        expect_nothing_behind(a.dqkv, a.n_qkv);
         free(p);
         free(y);
         free(dqkv);
