@@ -68,7 +68,7 @@ static void softmax(size_t keys, float *score) {
             most[l] = score[key * SLICE + (size_t)l] > most[l] ? score[key * SLICE + (size_t)l] : most[l];
     for (size_t key = 0; key < keys; key++)
         for (int l = 0; l < SLICE; l++) {
-            float e = fast_expf(score[key * SLICE + (size_t)l] - most[l]);
+            float e = exp_below(score[key * SLICE + (size_t)l] - most[l]);
             score[key * SLICE + (size_t)l] = e;
             sum[l] += e;
         }

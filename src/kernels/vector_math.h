@@ -47,25 +47,20 @@ static inline float gelu_slope(float x) {
     return x > 6.2f ? 1.0f : x < -6.2f ? 0.0f : y;
 }
 
-/* e^x to about 2 ulp for x in [-87, 88], clamped outside; NaN stays NaN. x = n ln 2 + r, |r| <= ln(2)/2, e^r by its Taylor series. */
-static inline float fast_expf(float x) {
-    float clamped = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-    float n = (clamped * 1.44269504f + 12582912.0f) - 12582912.0f; /* rounds to the nearest whole number */
-    float r = clamped - n * 0.693359375f;
-    r = r + n * 2.12194440e-4f; /* ln 2 in two parts (Cody & Waite) */
-    float p = 1.0f / 5040;
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    float whole = n == n ? n : 0.0f;
-    uint32_t bits = (uint32_t)((int32_t)whole + 127) << 23;
-    float power;
+/* e^x for x <= 0 to 1 ulp; 0 for x < -87, where normal floats end. x = n ln 2 + r, |r| <= ln(2)/2; e^r = 1 + r + r^2 exp_rest(r). */
+static inline float exp_below(float x) {
+    /* exp_rest on [-0.3466, 0.3466]: 3.1e-09, 3.8e-09 */
+    static const float p[] = {1.0f, 1.0f, 0.499999935f, 0.166665207f, 0.0416683874f, 0.00836871004f, 0.0013814611f};
+    const float shift = 12582912.0f; /* 1.5 2^23: a sum with it is whole, and its last bits hold the other term */
+    const float shifted = x * 1.44269504f + shift, n = shifted - shift;
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts (Cody & Waite) */
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + 127) << 23;
+    float power; /* 2^n */
     memcpy(&power, &bits, sizeof power);
-    return p * power;
+    const float y = polynomial(6, p, r) * power;
+    return x < -87.0f ? 0.0f : y;
 }
 
 #endif

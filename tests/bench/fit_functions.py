@@ -45,9 +45,16 @@ def slope(x):
     return half_erf(x) + x * mp.npdf(x)
 
 
+def exp_rest(x):
+    """e^x = 1 + x + x^2 exp_rest(x)"""
+    return (mp.expm1(x) - x) / x**2
+
+
+HALF_LN2 = mp.log(2) / 2
 FITS = (
     Fit("half_erf", half_erf, mp.mpf(0), mp.mpf("5.5"), 5, 5),
     Fit("slope", slope, mp.mpf(0), mp.mpf("6.2"), 7, 6),
+    Fit("exp_rest", exp_rest, -HALF_LN2, HALF_LN2, 4, 0, factor=lambda x: 1, u=lambda x: x, weight=lambda x: mp.exp(x) / x**2),
 )
 
 

@@ -1,9 +1,8 @@
-/* kernels/: everything but convolution and GELU, for every instruction set, against formulas in double and finite differences.
+/* kernels/: everything but convolution and vector_math.h, for every instruction set, against formulas in double and finite differences.
  *
  * Tolerances: u = 6e-8 is the rounding of one float operation. A sum of n values of about equal size is off by about
  * u sqrt(n) of its terms' root of squares; layers here sum at most a few thousand. 1e-5 relative in the 2-norm leaves room
  * for that and fails on any wrong term. */
-#include "../../src/kernels/vector_math.h"
 #include "../support.h"
 
 static const sd_kernels *k;     /* the table under test: loop index */
@@ -67,24 +66,6 @@ START_TEST(a_table_has_every_kernel) {
     memcpy(kernels, (const char *)sd_kernels_at(_i) + sizeof(char *), sizeof kernels);
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++)
         expect(kernels[i], "kernel %zu of %s is missing", i, sd_kernels_at(_i)->name);
-}
-END_TEST
-
-/* ---- exp ---- */
-
-START_TEST(exp_is_exact_to_two_units) {
-    double worst = 0;
-    for (int i = -87000; i <= 88000; i++) {
-        float x = (float)i / 1000;
-        double exact = exp(x), error = fabs(fast_expf(x) - exact) / exact;
-        worst = fmax(worst, error);
-    }
-    expect(worst <= 2 * 0x1p-23, "relative error %.3g", worst); /* 2 ulp */
-    ck_assert(fast_expf(0) == 1);
-    ck_assert(fast_expf(-1000) >= 0 && fast_expf(-1000) < 1e-37);
-    ck_assert(isfinite(fast_expf(1000)) && fast_expf(1000) > 1e38);
-    ck_assert(fast_expf(-INFINITY) < 1e-37 && fast_expf(INFINITY) > 1e38);
-    ck_assert(isnan(fast_expf(NAN)));
 }
 END_TEST
 
@@ -952,6 +933,41 @@ START_TEST(attention_with_huge_scores_picks_one_token) {
 }
 END_TEST
 
+/* One number a head: q = 1, so that scores are the keys. The last key is the one that is looked at: v = 1 there, 0 elsewhere. */
+static float weight_of_last_key(int tokens, float score) {
+    attention_case a = new_attention(1, tokens, 1, 1, 1);
+    for (int t = 0; t < tokens; t++) {
+        a.qkv[qkv_at(&a, 0, t, 0, 0, 0)] = 1;
+        a.qkv[qkv_at(&a, 0, t, 1, 0, 0)] = t == tokens - 1 ? score : 0;
+        a.qkv[qkv_at(&a, 0, t, 2, 0, 0)] = t == tokens - 1;
+    }
+    attention_loss(&a);
+    const float y = a.y[tokens - 1]; /* in the last slice of queries */
+    free_attention(&a);
+    return y;
+}
+
+START_TEST(attention_weights_are_the_softmax_of_scores) {
+    begin(_i);
+    for (int tokens = 2; tokens <= 19; tokens += 17)
+        for (float score = -86; score <= 86; score += 0.37f) {
+            const double expected = 1 / (1 + (tokens - 1) * exp(-score));
+            expect_number("weight", weight_of_last_key(tokens, score), expected, 1e-6 * expected);
+        }
+}
+END_TEST
+
+START_TEST(attention_gives_a_score_of_minus_infinity_no_weight_and_hides_no_nan) {
+    begin(_i);
+    for (int tokens = 2; tokens <= 19; tokens += 17) {
+        ck_assert(weight_of_last_key(tokens, -INFINITY) == 0);
+        ck_assert(weight_of_last_key(tokens, -200) < 1e-37f);
+        ck_assert(isnan(weight_of_last_key(tokens, NAN)));
+        ck_assert(isnan(weight_of_last_key(tokens, INFINITY)));
+    }
+}
+END_TEST
+
 /* ---- pooling ---- */
 
 static const int pool_shapes[][4] = {{2, 7, 5, 3}, {1, 8, 8, 16}, {3, 1, 1, 4}, {2, 2, 3, 17}, {1, 15, 16, 40}};
@@ -1388,7 +1404,6 @@ int main(void) {
     TCase *cases = tcase_create("kernels");
     tcase_add_test(cases, a_table_is_chosen_by_name);
     tcase_add_loop_test(cases, a_table_has_every_kernel, 0, n_isa);
-    tcase_add_test(cases, exp_is_exact_to_two_units);
     tcase_add_loop_test(cases, batchnorm_statistics_are_mean_and_biased_variance, 0, n_isa);
     tcase_add_loop_test(cases, batchnorm_statistics_survive_a_mean_far_from_zero, 0, n_isa);
     tcase_add_loop_test(cases, batchnorm_of_a_constant_has_no_variance, 0, n_isa);
@@ -1412,6 +1427,8 @@ int main(void) {
     tcase_add_loop_test(cases, attention_equals_its_formulas, 0, n_isa);
     tcase_add_loop_test(cases, attention_backward_equals_finite_differences, 0, n_isa);
     tcase_add_loop_test(cases, attention_with_huge_scores_picks_one_token, 0, n_isa);
+    tcase_add_loop_test(cases, attention_weights_are_the_softmax_of_scores, 0, n_isa);
+    tcase_add_loop_test(cases, attention_gives_a_score_of_minus_infinity_no_weight_and_hides_no_nan, 0, n_isa);
     tcase_add_loop_test(cases, maxpool_takes_the_first_maximum_of_each_window, 0, n_isa);
     tcase_add_loop_test(cases, maxpool_hides_no_value_that_is_not_a_number, 0, n_isa);
     tcase_add_loop_test(cases, pooling_backward_equals_finite_differences, 0, n_isa);
