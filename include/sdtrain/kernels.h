@@ -136,7 +136,7 @@ typedef struct sd_kernels {
     void (*accumulate)(size_t elems, const float *x, float *y);
 
     /* y = map(x), x and y: [rows, c]; y may be x. GELU has the exact error function: x/2 (1 + erf(x / sqrt 2)) (Hendrycks &
-     * Gimpel 2016; erf to about 5e-7, Abramowitz & Stegun 7.1.26). */
+     * Gimpel 2016), to 2.4e-7 max(1, |x|), its derivative to 3.4e-7; infinities give the limits, NaN stays NaN. */
     void (*map)(size_t rows, int c, const float *x, const sd_map *map, float *y);
 
     /* Linear layer, PyTorch's convention: x: [rows, in], w: [out, in], bias: [out],

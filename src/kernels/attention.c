@@ -35,6 +35,11 @@ static head head_at(size_t n, size_t tokens, size_t heads, size_t dim, float *me
     return h;
 }
 
+/* Of the slice that begins with query `first`: 16, or what is left of them. */
+static size_t slice_queries(const head *h, size_t first) {
+    return h->tokens - first < SLICE ? h->tokens - first : SLICE;
+}
+
 /* to[slice of queries][key][16] = scale keys[key, dim] queries[query, dim]^T */
 static void multiply_scores(const head *h, float scale, const float *keys, const float *queries, size_t queries_pitch,
                             float *to) {
@@ -46,7 +51,7 @@ static void multiply_scores(const head *h, float scale, const float *keys, const
         memset(h->at.panel + (h->dim_slices - 1) * h->slice_elems + t * SLICE + tail, 0,
                (SLICE - tail) * sizeof(float));
     for (size_t s = 0; s < h->query_slices; s++, to += h->slice_elems) {
-        const size_t first = s * SLICE, some = h->tokens - first < SLICE ? h->tokens - first : SLICE;
+        const size_t first = s * SLICE, some = slice_queries(h, first);
         if (some < SLICE)
             memset(to, 0, h->tokens * SLICE * sizeof(float));
         pack_b(queries + first * queries_pitch, h->dim, some, 1, queries_pitch, 0, h->dim_slices * SLICE, h->at.slice);
@@ -64,7 +69,7 @@ static void softmax(size_t keys, float *score) {
             most[l] = score[key * SLICE + (size_t)l] > most[l] ? score[key * SLICE + (size_t)l] : most[l];
     for (size_t key = 0; key < keys; key++)
         for (int l = 0; l < SLICE; l++) {
-            float e = fast_expf(score[key * SLICE + (size_t)l] - most[l]);
+            float e = exp_below(score[key * SLICE + (size_t)l] - most[l]);
             score[key * SLICE + (size_t)l] = e;
             sum[l] += e;
         }
@@ -97,14 +102,11 @@ static void softmax_backward(const head *h, const float *p, float *dp) {
 
 /* to[query] = sum over keys of scores[query, key] b[key] */
 static void multiply_by_keys(const head *h, const float *scores, const float *b, float *to, size_t to_pitch) {
-    for (size_t s = 0; s < h->query_slices; s++, scores += h->slice_elems) {
-        const size_t first = s * SLICE, some = h->tokens - first < SLICE ? h->tokens - first : SLICE;
-        memset(h->at.product, 0, SLICE * h->dim * sizeof(float));
-        panel_multiply_transposed(scores, h->slice_elems, SLICE, b, h->pitch, h->dim, h->dim, (int)h->tokens,
-                                  h->at.product);
-        for (size_t q = 0; q < some; q++)
-            memcpy(to + (first + q) * to_pitch, h->at.product + q * h->dim, h->dim * sizeof(float));
-    }
+    for (size_t q = 0; q < h->tokens; q++)
+        memset(to + q * to_pitch, 0, h->dim * sizeof(float));
+    for (size_t first = 0; first < h->tokens; first += SLICE, scores += h->slice_elems)
+        panel_multiply_transposed(scores, h->slice_elems, slice_queries(h, first), b, h->pitch, h->dim, to_pitch,
+                                  (int)h->tokens, to + first * to_pitch);
 }
 
 /* to[key] = sum over queries of scores[query, key] b[query], to having the pitch of qkv. */

@@ -18,7 +18,6 @@ typedef struct attention_head {
     float *p, *dp;         /* [slice of queries][key][16] */
     float *panel;          /* a left-hand matrix [token, dim] */
     float *packed, *slice; /* right-hand matrices: [token, dim]; [dim, 16 tokens] */
-    float *product;        /* [16 tokens, dim] */
     size_t elems;
 } attention_head;
 
@@ -30,7 +29,6 @@ static inline attention_head attention_head_layout(size_t tokens, size_t dim, fl
     h.panel = take(&cursor, attention_panel_elems(tokens, dim));
     h.packed = take(&cursor, packed_b_elems(tokens, dim));
     h.slice = take(&cursor, packed_b_elems(dim, SLICE));
-    h.product = take(&cursor, SLICE * dim);
     h.elems = cursor.elems;
     return h;
 }

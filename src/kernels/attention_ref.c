@@ -2,8 +2,9 @@
 /* Attention as its equations read, head by head. */
 #include "attention.h"
 
+#include <math.h>
+
 #include "isa.h"
-#include "vector_math.h"
 
 static void softmax_rows(size_t rows, size_t n, float *x) {
     for (size_t r = 0; r < rows; r++, x += n) {
@@ -11,7 +12,7 @@ static void softmax_rows(size_t rows, size_t n, float *x) {
         for (size_t i = 1; i < n; i++)
             most = x[i] > most ? x[i] : most;
         for (size_t i = 0; i < n; i++)
-            x[i] = fast_expf(x[i] - most);
+            x[i] = expf(x[i] - most);
         for (size_t i = 0; i < n; i++)
             sum += x[i];
         float inverse = 1.0f / sum;

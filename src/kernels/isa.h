@@ -12,6 +12,13 @@
 #define SD_ISA_STRING2(isa) #isa
 #define SD_ISA_STRING(isa) SD_ISA_STRING2(isa)
 
+/* Before a loop over a constant number of registers or coefficients. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 64")
+#endif
+
 /* y = row-major matrices; the one door to BLAS. C[m,n] = alpha op(A)[m,k] op(B)[k,n] + beta C. */
 void sd_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
              const float *b, size_t ldb, float beta, float *c, size_t ldc);

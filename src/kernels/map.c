@@ -3,18 +3,6 @@
 
 #include "vector_math.h"
 
-static const float SQRT_HALF = 0.70710678f, INV_SQRT_2PI = 0.39894228f;
-
-static inline float gelu(float x) {
-    float z = x * SQRT_HALF;
-    return 0.5f * x * (1.0f + fast_erff(z, fast_expf(-z * z)));
-}
-
-static inline float gelu_slope(float x) {
-    float z = x * SQRT_HALF, gauss = fast_expf(-z * z);
-    return 0.5f * (1.0f + fast_erff(z, gauss)) + x * INV_SQRT_2PI * gauss;
-}
-
 enum {
     COPY = -1,         /* what a NULL map does */
     PREFETCH_ROWS = 4, /* ahead: rows come from far memory, and the map of a value takes as long as to fetch it */

@@ -40,6 +40,17 @@ static void transpose(const float *from, size_t from_pitch, size_t rows, size_t 
             to[i * to_pitch + j] = j < columns ? from[j * from_pitch + i] : 0.0f;
 }
 
+/* Of one row to a group, with zeros behind them. Whole groups by vectors: memcpy calls took most of the time. */
+static inline void copy_columns(const float *from, size_t valid, size_t width, float *to) {
+    if (valid == WIDE) {
+        store(to, load(from));
+        store(to + VL, load(from + VL));
+    } else {
+        memcpy(to, from, valid * sizeof(float));
+        memset(to + valid, 0, (width - valid) * sizeof(float));
+    }
+}
+
 void pack_b(const float *b, size_t rows, size_t columns, size_t row_stride, size_t column_stride, size_t row0,
             size_t b_rows, float *packed) {
     const size_t end = panel_slices(row0 + rows) * SLICE;
@@ -49,10 +60,8 @@ void pack_b(const float *b, size_t rows, size_t columns, size_t row_stride, size
         float *group = packed + column * b_rows + row0 * width;
         const float *from = b + column * column_stride;
         if (column_stride == 1) {
-            for (size_t i = 0; i < rows; i++) {
-                memcpy(group + i * width, from + i * row_stride, valid * sizeof(float));
-                memset(group + i * width + valid, 0, (width - valid) * sizeof(float));
-            }
+            for (size_t i = 0; i < rows; i++)
+                copy_columns(from + i * row_stride, valid, width, group + i * width);
         } else {
             transpose(from, column_stride, rows, valid, width, group, width);
         }

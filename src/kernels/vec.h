@@ -15,12 +15,6 @@ enum { VL = SD_VECTOR_FLOATS };
 /* For local arrays of vectors that live in memory: without it each would lie across two cache lines. */
 #define ALIGNED __attribute__((aligned(SD_VECTOR_FLOATS * sizeof(float))))
 
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 64")
-#endif
-
 static inline vec load(const float *p) { return *(const vec *)p; }
 static inline void store(float *p, vec v) { *(vec *)p = v; }
 static inline vec same(float x) { return x - (vec){0}; } /* x - 0 is x, also for -0: a broadcast and no more */

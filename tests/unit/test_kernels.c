@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kernels/: everything but convolution, for every instruction set, against formulas in double and finite differences.
+/* kernels/: everything but convolution and vector_math.h, for every instruction set, against formulas in double and finite differences.
  *
  * Tolerances: u = 6e-8 is the rounding of one float operation. A sum of n values of about equal size is off by about
  * u sqrt(n) of its terms' root of squares; layers here sum at most a few thousand. 1e-5 relative in the 2-norm leaves room
  * for that and fails on any wrong term. */
-#include "../../src/kernels/vector_math.h"
 #include "../support.h"
 
 static const sd_kernels *k;     /* the table under test: loop index */
@@ -68,37 +67,6 @@ START_TEST(a_table_has_every_kernel) {
     memcpy(kernels, (const char *)sd_kernels_at(_i) + sizeof(char *), sizeof kernels);
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++)
         expect(kernels[i], "kernel %zu of %s is missing", i, sd_kernels_at(_i)->name);
-}
-END_TEST
-
-/* ---- exp and erf ---- */
-
-START_TEST(exp_is_exact_to_two_units) {
-    double worst = 0;
-    for (int i = -87000; i <= 88000; i++) {
-        float x = (float)i / 1000;
-        double exact = exp(x), error = fabs(fast_expf(x) - exact) / exact;
-        worst = fmax(worst, error);
-    }
-    expect(worst <= 2 * 0x1p-23, "relative error %.3g", worst); /* 2 ulp */
-    ck_assert(fast_expf(0) == 1);
-    ck_assert(fast_expf(-1000) >= 0 && fast_expf(-1000) < 1e-37);
-    ck_assert(isfinite(fast_expf(1000)) && fast_expf(1000) > 1e38);
-    ck_assert(fast_expf(-INFINITY) < 1e-37 && fast_expf(INFINITY) > 1e38);
-    ck_assert(isnan(fast_expf(NAN)));
-}
-END_TEST
-
-/* Abramowitz & Stegun 7.1.26 is good to 1.5e-7; rounding of t, which d(pt)/dt = 3.4 enlarges near x = 0, and of the terms of
- * the polynomial, which add up to 2.6 before they cancel, gives up to 6 u more. */
-START_TEST(erf_is_exact_to_its_formula) {
-    for (int i = -60000; i <= 60000; i++) {
-        float x = (float)i / 10000;
-        double error = fabs(fast_erff(x, fast_expf(-x * x)) - erf(x));
-        expect(error <= 1.5e-7 + 6 * 6e-8, "erf(%g) is off by %.3g", x, error);
-    }
-    ck_assert(fast_erff(1e30f, fast_expf(-INFINITY)) == 1 && fast_erff(-1e30f, fast_expf(-INFINITY)) == -1);
-    ck_assert(isnan(fast_erff(NAN, fast_expf(NAN))));
 }
 END_TEST
 
@@ -568,37 +536,6 @@ START_TEST(pointwise_kernels_work_in_place) {
 }
 END_TEST
 
-/* y = x/2 (1 + erf): erf is good to 5.1e-7 (above), and 1 + erf, times x/2, rounds twice more. */
-START_TEST(gelu_equals_its_formula) {
-    begin(_i);
-    const size_t n = 24001;
-    float *x = new_floats(n), *y = new_floats(n), *dx = new_floats(n), *ones = new_floats(n);
-    for (size_t i = 0; i < n; i++) {
-        x[i] = ((float)i - 12000) / 1000;
-        ones[i] = 1;
-    }
-    gelu_forward(n, x, y);
-    gelu_backward(n, x, ones, dx);
-    for (size_t i = 0; i < n; i++) {
-        double cdf = 0.5 * erfc(-x[i] / sqrt(2.0)), density = exp(-0.5 * x[i] * (double)x[i]) / sqrt(2 * M_PI);
-        expect_number("gelu", y[i], x[i] * cdf, 3.5e-7 * fabs(x[i]) + 1e-30);
-        expect_number("its derivative", dx[i], cdf + x[i] * density, 5e-7);
-    }
-    const float far[] = {100, -100, 1e30f, -1e30f, 0, NAN};
-    float out[6], slope[6];
-    gelu_forward(6, far, out);
-    gelu_backward(6, far, ones, slope);
-    ck_assert(out[0] == 100 && out[1] == 0 && out[2] == 1e30f && out[3] == 0 && out[4] == 0 && isnan(out[5]));
-    ck_assert(slope[0] == 1 && fabsf(slope[1]) < 1e-30f && slope[4] == 0.5f && isnan(slope[5]));
-    expect_number("slope at 1e30", slope[2], 1, 1e-6);
-    expect_number("slope at -1e30", slope[3], 0, 1e-6);
-    free(x);
-    free(y);
-    free(dx);
-    free(ones);
-}
-END_TEST
-
 typedef struct gelu_case {
     size_t n;
     float *x, *y, *weight;
@@ -848,6 +785,21 @@ typedef struct attention_case {
     sd_scratch scratch;
 } attention_case;
 
+/* n values, and some behind them that kernels leave as they are. */
+enum { GUARD = 64 };
+
+static float *new_with_guard(size_t n) {
+    float *x = new_floats(n + GUARD);
+    for (size_t i = 0; i < GUARD; i++)
+        x[n + i] = 7;
+    return x;
+}
+
+static void expect_nothing_behind(const float *x, size_t n) {
+    for (size_t i = 0; i < GUARD; i++)
+        expect(x[n + i] == 7, "value %zu behind %zu is %g", i, n, x[n + i]);
+}
+
 static attention_case new_attention(int images, int tokens, int heads, int dim, double deviation) {
     attention_case a = {.images = images, .tokens = tokens, .heads = heads, .dim = dim};
     a.n_y = (size_t)images * (size_t)tokens * (size_t)heads * (size_t)dim;
@@ -857,8 +809,8 @@ static attention_case new_attention(int images, int tokens, int heads, int dim, 
     a.weight = normal_floats(a.n_y, 2, 0, 1);
     a.n_scratch = sd_attention_scratch_elems(tokens, dim, scratch_threads);
     a.scratch = new_guarded(a.n_scratch);
-    a.y = new_floats(a.n_y);
-    a.dqkv = new_floats(a.n_qkv);
+    a.y = new_with_guard(a.n_y);
+    a.dqkv = new_with_guard(a.n_qkv);
     return a;
 }
 
@@ -929,8 +881,8 @@ static void define_attention(const attention_case *a, double *p, double *y, doub
 
 START_TEST(attention_equals_its_formulas) {
     begin(_i);
-    static const int shapes[][4] = {{2, 5, 3, 7},   {1, 17, 3, 64}, {3, 1, 1, 8},
-                                    {2, 65, 2, 16}, {1, 65, 2, 64}, {1, 197, 1, 33}};
+    static const int shapes[][4] = {{2, 5, 3, 7},   {1, 17, 3, 64}, {3, 1, 1, 8},    {2, 65, 2, 16}, {1, 65, 2, 64},
+                                    {2, 32, 2, 40}, {2, 30, 1, 65}, {1, 197, 1, 33}, {1, 23, 2, 48}, {1, 12, 1, 1}};
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
         attention_case a = new_attention(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3], 1);
         double *p = new_doubles(a.n_p), *y = new_doubles(a.n_y), *dqkv = new_doubles(a.n_qkv);
@@ -939,6 +891,8 @@ START_TEST(attention_equals_its_formulas) {
         define_attention(&a, p, y, dqkv);
         expect_close("y", a.y, y, a.n_y, 1e-5);
         expect_close("dqkv", a.dqkv, dqkv, a.n_qkv, 1e-5);
+        expect_nothing_behind(a.y, a.n_y);
+        expect_nothing_behind(a.dqkv, a.n_qkv);
         free(p);
         free(y);
         free(dqkv);
@@ -977,6 +931,41 @@ START_TEST(attention_with_huge_scores_picks_one_token) {
     for (size_t i = 0; i < a.n_qkv; i++)
         expect(isfinite(a.dqkv[i]), "dqkv %zu", i);
     free_attention(&a);
+}
+END_TEST
+
+/* One number a head: q = 1, so that scores are the keys. The last key is the one that is looked at: v = 1 there, 0 elsewhere. */
+static float weight_of_last_key(int tokens, float score) {
+    attention_case a = new_attention(1, tokens, 1, 1, 1);
+    for (int t = 0; t < tokens; t++) {
+        a.qkv[qkv_at(&a, 0, t, 0, 0, 0)] = 1;
+        a.qkv[qkv_at(&a, 0, t, 1, 0, 0)] = t == tokens - 1 ? score : 0;
+        a.qkv[qkv_at(&a, 0, t, 2, 0, 0)] = t == tokens - 1;
+    }
+    attention_loss(&a);
+    const float y = a.y[tokens - 1]; /* in the last slice of queries */
+    free_attention(&a);
+    return y;
+}
+
+START_TEST(attention_weights_are_the_softmax_of_scores) {
+    begin(_i);
+    for (int tokens = 2; tokens <= 19; tokens += 17)
+        for (float score = -86; score <= 86; score += 0.37f) {
+            const double expected = 1 / (1 + (tokens - 1) * exp(-score));
+            expect_number("weight", weight_of_last_key(tokens, score), expected, 1e-6 * expected);
+        }
+}
+END_TEST
+
+START_TEST(attention_gives_a_score_of_minus_infinity_no_weight_and_hides_no_nan) {
+    begin(_i);
+    for (int tokens = 2; tokens <= 19; tokens += 17) {
+        ck_assert(weight_of_last_key(tokens, -INFINITY) == 0);
+        ck_assert(weight_of_last_key(tokens, -200) < 1e-37f);
+        ck_assert(isnan(weight_of_last_key(tokens, NAN)));
+        ck_assert(isnan(weight_of_last_key(tokens, INFINITY)));
+    }
 }
 END_TEST
 
@@ -1416,8 +1405,6 @@ int main(void) {
     TCase *cases = tcase_create("kernels");
     tcase_add_test(cases, a_table_is_chosen_by_name);
     tcase_add_loop_test(cases, a_table_has_every_kernel, 0, n_isa);
-    tcase_add_test(cases, exp_is_exact_to_two_units);
-    tcase_add_test(cases, erf_is_exact_to_its_formula);
     tcase_add_loop_test(cases, batchnorm_statistics_are_mean_and_biased_variance, 0, n_isa);
     tcase_add_loop_test(cases, batchnorm_statistics_survive_a_mean_far_from_zero, 0, n_isa);
     tcase_add_loop_test(cases, batchnorm_of_a_constant_has_no_variance, 0, n_isa);
@@ -1432,7 +1419,6 @@ int main(void) {
     tcase_add_loop_test(cases, pointwise_kernels_equal_their_formulas, 0, n_isa);
     tcase_add_loop_test(cases, relu_is_zero_at_zero_and_keeps_what_is_not_a_number, 0, n_isa);
     tcase_add_loop_test(cases, pointwise_kernels_work_in_place, 0, n_isa);
-    tcase_add_loop_test(cases, gelu_equals_its_formula, 0, n_isa);
     tcase_add_loop_test(cases, gelu_backward_equals_finite_differences, 0, n_isa);
     tcase_add_loop_test(cases, instruction_sets_agree_on_pointwise_kernels, 1, n_isa);
     tcase_add_loop_test(cases, linear_equals_its_formulas, 0, n_isa);
@@ -1442,6 +1428,8 @@ int main(void) {
     tcase_add_loop_test(cases, attention_equals_its_formulas, 0, n_isa);
     tcase_add_loop_test(cases, attention_backward_equals_finite_differences, 0, n_isa);
     tcase_add_loop_test(cases, attention_with_huge_scores_picks_one_token, 0, n_isa);
+    tcase_add_loop_test(cases, attention_weights_are_the_softmax_of_scores, 0, n_isa);
+    tcase_add_loop_test(cases, attention_gives_a_score_of_minus_infinity_no_weight_and_hides_no_nan, 0, n_isa);
     tcase_add_loop_test(cases, maxpool_takes_the_first_maximum_of_each_window, 0, n_isa);
     tcase_add_loop_test(cases, maxpool_hides_no_value_that_is_not_a_number, 0, n_isa);
     tcase_add_loop_test(cases, pooling_backward_equals_finite_differences, 0, n_isa);
