@@ -1,7 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "conv_layout.h"
 
+/* The most that the gradients of chunks may take: of Winograd's points (8 chunks of 64 x 64 channels), and of plain weights. */
+enum { MAX_DU_BYTES = 5 * 1024 * 1024, MAX_DW_BYTES = 2 * 1024 * 1024 };
+
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* A buffer for each piece that is worked on at a time: each thread's, or one if threads share pieces. */
+static per_thread take_for_pieces(scratch_cursor *cursor, const conv_chunks *chunks, size_t elems) {
+    return pieces_are_shared(chunks) ? take_shared(cursor, elems) : take_per_thread(cursor, elems);
+}
+
+static float *take_other_gradients(scratch_cursor *cursor, const conv_chunks *chunks, size_t elems) {
+    return take(cursor, (size_t)(chunks->count - 1) * elems);
+}
 
 /* ---- panels ---- */
 
@@ -42,26 +54,41 @@ product_scratch conv_backward_product_layout(const sd_conv2d *conv, sd_scratch s
 }
 
 weights_scratch conv_weights_layout(const sd_conv2d *conv, sd_scratch scratch) {
+    const size_t panels = (pixels_out(conv) + WEIGHT_PANEL_PIXELS - 1) / WEIGHT_PANEL_PIXELS;
+    const size_t k = (size_t)conv->k, elems = taps_of(conv) * (size_t)conv->c * k;
     scratch_cursor cursor = {.scratch = scratch};
-    weights_scratch s;
-    s.gradient = take(&cursor, WEIGHT_PANEL_PIXELS * WEIGHT_COLUMNS);
+    weights_scratch s = {.chunks = conv_cut_chunks((long)panels, elems, MAX_DW_BYTES)};
+    s.gradients = take_for_pieces(&cursor, &s.chunks, WEIGHT_PANEL_PIXELS * (k < WEIGHT_COLUMNS ? k : WEIGHT_COLUMNS));
     s.panels = take_per_thread(&cursor, WEIGHT_BLOCK_SLICES * SLICE * WEIGHT_PANEL_PIXELS);
     s.rooms = take_per_thread(&cursor, conv_room_elems(taps_of(conv) * (size_t)conv->c, conv->c));
+    s.dw = take_other_gradients(&cursor, &s.chunks, elems);
     s.elems = cursor.elems;
     return s;
 }
 
 /* ---- pointwise ---- */
 
+pointwise_panel conv_pointwise_panel_layout(const sd_conv2d *conv, size_t pixels, float *memory) {
+    const size_t c = (size_t)conv->c, k = (size_t)conv->k;
+    scratch_cursor cursor = {.scratch.memory = memory};
+    pointwise_panel p;
+    p.rows = take(&cursor, pixels * k);
+    p.dy = take(&cursor, pixels * k);
+    p.x = take(&cursor, pixels * c);
+    p.elems = cursor.elems;
+    return p;
+}
+
 pointwise_scratch conv_pointwise_layout(const sd_conv2d *conv, sd_scratch scratch) {
     const size_t c = (size_t)conv->c, k = (size_t)conv->k;
     scratch_cursor cursor = {.scratch = scratch};
     pointwise_scratch s = {.pixels = conv_pointwise_pixels(conv)};
+    const size_t panels = (pixels_in(conv) + s.pixels - 1) / s.pixels;
+    s.chunks = conv_cut_chunks((long)panels, c * k, MAX_DW_BYTES);
     s.weights = take(&cursor, packed_b_elems(k, c));
-    s.rows = take(&cursor, s.pixels * k);
-    s.dy = take(&cursor, s.pixels * k);
-    s.x = take(&cursor, s.pixels * c);
-    s.partials = take(&cursor, (pixels_in(conv) / s.pixels + 1) * partial_elems(conv->c));
+    s.panels = take_for_pieces(&cursor, &s.chunks, conv_pointwise_panel_layout(conv, s.pixels, NULL).elems);
+    s.dw = take_other_gradients(&cursor, &s.chunks, c * k);
+    s.partials = take(&cursor, panels * partial_elems(conv->c));
     s.elems = cursor.elems;
     return s;
 }
@@ -127,13 +154,12 @@ winograd_backward_scratch conv_winograd_backward_layout(const sd_conv2d *conv, i
     winograd_backward_scratch s = {
         .x_plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->c, conv->k, register_tile),
         .dy_plan = winograd_plan_of(conv->images, conv->h, conv->w, conv->k, conv->c, register_tile)};
-    const size_t x_elems = winograd_block_layout(&s.x_plan, NULL).elems;
-    const size_t dy_elems = winograd_block_layout(&s.dy_plan, NULL).elems;
-    s.chunks = winograd_chunks(&s.x_plan);
+    s.chunks = conv_cut_chunks(s.x_plan.blocks, WINOGRAD_POINTS * c * k, MAX_DU_BYTES);
     s.u = take(&cursor, WINOGRAD_POINTS * packed_b_elems(k, c));
-    s.du = take(&cursor, (size_t)s.chunks * WINOGRAD_POINTS * c * k);
-    s.x_blocks = s.chunks > 1 ? take_per_thread(&cursor, x_elems) : take_shared(&cursor, x_elems);
-    s.dy_blocks = s.chunks > 1 ? take_per_thread(&cursor, dy_elems) : take_shared(&cursor, dy_elems);
+    s.du = take(&cursor, WINOGRAD_POINTS * c * k);
+    s.other_du = take_other_gradients(&cursor, &s.chunks, WINOGRAD_POINTS * c * k);
+    s.x_blocks = take_for_pieces(&cursor, &s.chunks, winograd_block_layout(&s.x_plan, NULL).elems);
+    s.dy_blocks = take_for_pieces(&cursor, &s.chunks, winograd_block_layout(&s.dy_plan, NULL).elems);
     s.bands = take_per_thread(&cursor, larger(s.x_plan.band_elems, s.dy_plan.band_elems));
     s.partials = take(&cursor, (size_t)s.x_plan.tile_rows * partial_elems(conv->c));
     s.elems = cursor.elems;

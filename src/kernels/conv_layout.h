@@ -4,7 +4,7 @@
 #ifndef SDTRAIN_KERNELS_CONV_LAYOUT_H
 #define SDTRAIN_KERNELS_CONV_LAYOUT_H
 
-#include "conv.h"
+#include "conv_chunks.h"
 #include "scratch.h"
 #include "winograd.h"
 
@@ -20,22 +20,33 @@ typedef struct product_scratch {
 product_scratch conv_forward_product_layout(const sd_conv2d *conv, sd_scratch scratch);
 product_scratch conv_backward_product_layout(const sd_conv2d *conv, sd_scratch scratch);
 
-/* CONV_PANELS: backward weights. */
+/* CONV_PANELS: backward weights. A piece is a panel of WEIGHT_PANEL_PIXELS. */
 typedef struct weights_scratch {
-    float *gradient; /* dy of a panel, evaluated: [WEIGHT_PANEL_PIXELS, at most WEIGHT_COLUMNS] */
+    conv_chunks chunks;
+    per_thread gradients; /* take_for_pieces(): dy of a panel: [WEIGHT_PANEL_PIXELS, at most WEIGHT_COLUMNS] */
     per_thread panels, rooms;
+    float *dw; /* of chunks but the first */
     size_t elems;
 } weights_scratch;
 
 weights_scratch conv_weights_layout(const sd_conv2d *conv, sd_scratch scratch);
 
-/* CONV_POINTWISE: backward. A panel, shared by all threads. */
+/* CONV_POINTWISE: backward. A piece is a panel. */
+typedef struct pointwise_panel {
+    float *rows;   /* dy: [pixel][k] */
+    float *dy, *x; /* slices: [k / 16][pixel][16], [c / 16][pixel][16] */
+    size_t elems;
+} pointwise_panel;
+
+pointwise_panel conv_pointwise_panel_layout(const sd_conv2d *conv, size_t pixels, float *memory);
+
 typedef struct pointwise_scratch {
-    size_t pixels;   /* of a whole panel */
-    float *weights;  /* w^T, packed */
-    float *rows;     /* dy: [pixel][k] */
-    float *dy, *x;   /* slices: [k / 16][pixel][16], [c / 16][pixel][16] */
-    float *partials; /* of the epilogue, for each panel */
+    size_t pixels; /* of a whole panel */
+    conv_chunks chunks;
+    float *weights;    /* w^T, packed */
+    per_thread panels; /* take_for_pieces(): a pointwise_panel */
+    float *dw;         /* of chunks but the first */
+    float *partials;   /* of the epilogue, for each panel */
     size_t elems;
 } pointwise_scratch;
 
@@ -79,13 +90,12 @@ typedef struct winograd_forward_scratch {
 typedef struct winograd_backward_scratch {
     winograd_plan x_plan;  /* in = c, out = k: V of x, and Z, the gradient of its M */
     winograd_plan dy_plan; /* in = k, out = c: V of dy, and M of dx */
-    int chunks;
-    float *u;  /* of all points: w turned, packed */
-    float *du; /* of each chunk: [chunks][36][c][k] */
-    per_thread x_blocks,
-        dy_blocks;    /* winograd_block of x_plan and dy_plan; one for all threads if there is one chunk */
-    per_thread bands; /* of x or of dy */
-    float *partials;  /* of the epilogue, for each tile row */
+    conv_chunks chunks;
+    float *u;                       /* of all points: w turned, packed */
+    float *du, *other_du;           /* of the first chunk, and of the others: [36][c][k] each */
+    per_thread x_blocks, dy_blocks; /* take_for_pieces(): winograd_block of x_plan and of dy_plan */
+    per_thread bands;               /* of x or of dy */
+    float *partials;                /* of the epilogue, for each tile row */
     size_t elems;
 } winograd_backward_scratch;
 

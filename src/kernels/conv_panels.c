@@ -191,36 +191,47 @@ static void add_weights(const gather *g, const sd_operand *x, size_t first, int 
                               dw + row0 * k);
 }
 
-/* The threads evaluate a part of dy together; then each multiplies the slices of x it owns, so each value of dw is summed by one
- * thread, panel by panel, in order. */
+/* What a panel of pixels adds to the columns [column, column + columns) of dw: dy is evaluated, then multiplied with slices of x. */
+static void add_panel(const gather *g, const sd_operand *x, const sd_operand *dy, size_t panel, size_t column, size_t k,
+                      const weights_scratch *s, float *dw) {
+    const size_t first = panel * WEIGHT_PANEL_PIXELS,
+                 columns = k - column < WEIGHT_COLUMNS ? k - column : WEIGHT_COLUMNS;
+    const size_t left = (size_t)g->images * (size_t)g->grid_h * (size_t)g->grid_w - first;
+    const int count = left < WEIGHT_PANEL_PIXELS ? (int)left : WEIGHT_PANEL_PIXELS;
+    const conv_share blocks = conv_part_of(&s->chunks, (count + EVALUATED_PIXELS - 1) / EVALUATED_PIXELS);
+    const conv_share slices = conv_part_of(&s->chunks, (int)panel_slices((size_t)g->taps * (size_t)g->in_c));
+    float *gradient = own(&s->gradients), *room = own(&s->rooms);
+    for (int block = blocks.begin; block < blocks.end; block++) {
+        const int p = block * EVALUATED_PIXELS, some = count - p < EVALUATED_PIXELS ? count - p : EVALUATED_PIXELS;
+        evaluate_block(dy, first + (size_t)p, (size_t)some, k, column, columns, gradient + (size_t)p * columns);
+    }
+    conv_wait(&s->chunks);
+    for (int slice = slices.begin; slice < slices.end; slice += WEIGHT_BLOCK_SLICES)
+        add_weights(g, x, first, count, slice,
+                    slices.end - slice < WEIGHT_BLOCK_SLICES ? slices.end : slice + WEIGHT_BLOCK_SLICES, gradient,
+                    columns, own(&s->panels), room, dw + column, k);
+    conv_wait(&s->chunks);
+}
+
+/* In chunks of panels (conv_chunks.h). */
 static void backward_weights(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, float *dw,
                              sd_scratch scratch) {
     const weights_scratch s = conv_weights_layout(conv, scratch);
     gather g;
     scatter to;
     gather_for_forward(conv, &g, &to);
-    const size_t k = (size_t)conv->k, rows = (size_t)g.taps * (size_t)g.in_c;
-    const size_t pixels = (size_t)g.images * (size_t)g.grid_h * (size_t)g.grid_w;
-    memset(dw, 0, rows * k * sizeof(float));
+    const size_t k = (size_t)conv->k, elems = (size_t)g.taps * (size_t)g.in_c * k;
+    memset(dw, 0, elems * sizeof(float));
+    memset(s.dw, 0, (size_t)(s.chunks.count - 1) * elems * sizeof(float));
 #pragma omp parallel num_threads(scratch.threads)
     {
-        const conv_share mine = conv_share_of((int)panel_slices(rows));
-        float *panel = own(&s.panels), *room = own(&s.rooms);
-        for (size_t column = 0; column < k; column += WEIGHT_COLUMNS)
-            for (size_t first = 0; first < pixels; first += WEIGHT_PANEL_PIXELS) {
-                const size_t columns = k - column < WEIGHT_COLUMNS ? k - column : WEIGHT_COLUMNS;
-                const int count = pixels - first < WEIGHT_PANEL_PIXELS ? (int)(pixels - first) : WEIGHT_PANEL_PIXELS;
-#pragma omp for schedule(static)
-                for (int p = 0; p < count; p += EVALUATED_PIXELS)
-                    evaluate_block(dy, first + (size_t)p,
-                                   (size_t)(count - p < EVALUATED_PIXELS ? count - p : EVALUATED_PIXELS), k, column,
-                                   columns, s.gradient + (size_t)p * columns);
-                for (int slice = mine.begin; slice < mine.end; slice += WEIGHT_BLOCK_SLICES)
-                    add_weights(&g, x, first, count, slice,
-                                mine.end - slice < WEIGHT_BLOCK_SLICES ? mine.end : slice + WEIGHT_BLOCK_SLICES,
-                                s.gradient, columns, panel, room, dw + column, k);
+        const conv_share mine = conv_chunks_of_thread(&s.chunks);
+        for (int n = mine.begin; n < mine.end; n++)
+            for (size_t column = 0; column < k; column += WEIGHT_COLUMNS)
+                for (long panel = conv_first_piece(&s.chunks, n); panel < conv_first_piece(&s.chunks, n + 1); panel++)
+                    add_panel(&g, x, dy, (size_t)panel, column, k, &s, conv_chunk_gradient(n, elems, dw, s.dw));
 #pragma omp barrier
-            }
+        add_chunks(&s.chunks, elems, dw, s.dw);
     }
 }
 

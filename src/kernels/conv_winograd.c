@@ -281,27 +281,16 @@ static void transform_filter_gradients(const sd_conv2d *conv, const float *du, f
         }
 }
 
-/* The blocks are cut into chunks, by shape alone, each with a dU of its own, and a thread takes whole chunks. Then the chunks' dU are
- * added, in order. Where there is one chunk only, all threads share each of its blocks: a point's dU is summed by one thread. */
+/* In chunks of blocks (conv_chunks.h). */
 typedef struct backward_pass {
-    size_t weights; /* of a point: c * k */
     const sd_operand *x, *dy;
     float *dx; /* may be NULL */
     const sd_epilogue *epilogue;
-    bool shared; /* threads take part in each other's blocks */
     winograd_backward_scratch s;
 } backward_pass;
 
-/* The calling thread's part of n rows or points of a block. */
-static conv_share part_of_block(const backward_pass *b, int n) {
-    return b->shared ? conv_share_of(n) : (conv_share){0, n};
-}
-
-static void wait_for_block(const backward_pass *b) {
-    if (b->shared) {
-#pragma omp barrier
-    }
-}
+/* Floats of a point's dU. */
+static size_t point_weights(const backward_pass *b) { return (size_t)b->s.x_plan.in * (size_t)b->s.x_plan.out; }
 
 /* What the block that begins with tile row `first` adds to du, and its dx. */
 static void backward_block(const backward_pass *b, long first, float *du) {
@@ -309,69 +298,46 @@ static void backward_block(const backward_pass *b, long first, float *du) {
     const winograd_block in = winograd_block_layout(p, own(&b->s.x_blocks));
     const winograd_block out = winograd_block_layout(q, own(&b->s.dy_blocks));
     const int rows = block_rows(p, first), tiles = rows * p->tiles_w;
-    const conv_share mine = part_of_block(b, rows), points = part_of_block(b, WINOGRAD_POINTS);
+    const conv_share mine = conv_part_of(&b->s.chunks, rows), points = conv_part_of(&b->s.chunks, WINOGRAD_POINTS);
     float *band = own(&b->s.bands);
     transform_input_rows(p, b->x, first, mine.begin, mine.end, band, in.v);
     transform_gradient_rows(p, q, b->dy, first, mine.begin, mine.end, band, in.m, b->dx ? out.v : NULL);
-    wait_for_block(b);
+    conv_wait(&b->s.chunks);
     for (size_t point = (size_t)points.begin; point < (size_t)points.end; point++) {
+        const size_t k = (size_t)p->out;
         panel_multiply_transposed(in.v + point * p->v_point_elems, p->slice_elems, (size_t)p->in,
-                                  in.m + point * p->m_point_elems, (size_t)p->out, (size_t)p->out, (size_t)p->out,
-                                  tiles, du + point * b->weights);
+                                  in.m + point * p->m_point_elems, k, k, k, tiles, du + point * point_weights(b));
         if (b->dx)
             multiply_point(q, point, out.v, b->s.u, tiles, out.m);
     }
-    wait_for_block(b);
+    conv_wait(&b->s.chunks);
     if (b->dx)
         end_tile_rows(q, out.m, first, mine.begin, mine.end, b->dx, b->epilogue, b->s.partials);
 }
 
 static void backward_chunk(const backward_pass *b, int n) {
-    const winograd_plan *p = &b->s.x_plan;
-    const conv_share points = part_of_block(b, WINOGRAD_POINTS);
-    const long end = winograd_first_block(p, n + 1, b->s.chunks);
-    float *du = b->s.du + (size_t)n * WINOGRAD_POINTS * b->weights;
-    memset(du + (size_t)points.begin * b->weights, 0, (size_t)(points.end - points.begin) * b->weights * sizeof(float));
-    for (long block = winograd_first_block(p, n, b->s.chunks); block < end; block++)
-        backward_block(b, block * p->block_rows, du);
-}
-
-/* To the dU of the first chunk those of the others. */
-static void add_chunks(const backward_pass *b) {
-#pragma omp for schedule(static)
-    for (size_t point = 0; point < WINOGRAD_POINTS; point++)
-        for (int n = 1; n < b->s.chunks; n++) {
-            float *du = b->s.du + point * b->weights;
-            const float *other = du + (size_t)n * WINOGRAD_POINTS * b->weights;
-            for (size_t i = 0; i < b->weights; i += VL)
-                store(du + i, load(du + i) + load(other + i));
-        }
+    const conv_share points = conv_part_of(&b->s.chunks, WINOGRAD_POINTS);
+    const size_t weights = point_weights(b);
+    float *du = conv_chunk_gradient(n, WINOGRAD_POINTS * weights, b->s.du, b->s.other_du);
+    memset(du + (size_t)points.begin * weights, 0, (size_t)(points.end - points.begin) * weights * sizeof(float));
+    for (long block = conv_first_piece(&b->s.chunks, n); block < conv_first_piece(&b->s.chunks, n + 1); block++)
+        backward_block(b, block * b->s.x_plan.block_rows, du);
 }
 
 void conv_winograd_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
                             float *dx, const sd_epilogue *epilogue, sd_scratch scratch) {
     const winograd_backward_scratch s = conv_winograd_backward_layout(conv, REGISTER_TILE, scratch);
     const conv3x3 data = conv3x3_backward_data(conv, w);
-    const backward_pass b = {.weights = (size_t)conv->c * (size_t)conv->k,
-                             .x = x,
-                             .dy = dy,
-                             .dx = dx,
-                             .epilogue = epilogue,
-                             .shared = s.chunks == 1,
-                             .s = s};
+    const backward_pass b = {x, dy, dx, epilogue, s};
     if (dx)
         prepare_filters(&data, s.du, s.u, scratch.threads);
 #pragma omp parallel num_threads(scratch.threads)
     {
-        if (b.shared) {
-            backward_chunk(&b, 0);
+        const conv_share mine = conv_chunks_of_thread(&s.chunks);
+        for (int n = mine.begin; n < mine.end; n++)
+            backward_chunk(&b, n);
 #pragma omp barrier
-        } else {
-#pragma omp for schedule(static)
-            for (int n = 0; n < s.chunks; n++)
-                backward_chunk(&b, n);
-        }
-        add_chunks(&b);
+        add_chunks(&s.chunks, WINOGRAD_POINTS * point_weights(&b), s.du, s.other_du);
         transform_filter_gradients(conv, s.du, dw);
     }
     if (dx)

@@ -29,13 +29,6 @@ typedef struct winograd_plan {
 /* register_tile: pixels of a register tile, for which a tile is a pixel; blocks fill whole ones if images let them. */
 winograd_plan winograd_plan_of(int images, int h, int w, int in, int out, int register_tile);
 
-/* Chunks of consecutive blocks that the backward pass works on without one another, by shape alone. One if there is one block,
- * or if their dU, of 36 in * out floats each, would take too much memory. */
-int winograd_chunks(const winograd_plan *plan);
-
-/* The first block of chunk n; that of chunk `chunks` is the number of blocks. */
-static inline long winograd_first_block(const winograd_plan *p, int n, int chunks) { return p->blocks * n / chunks; }
-
 /* The place, among the pixels of all images, of the first pixel of a tile row. */
 static inline size_t winograd_first_pixel(const winograd_plan *p, long tile_row) {
     return ((size_t)(tile_row / p->tiles_h) * (size_t)p->h + (size_t)(tile_row % p->tiles_h * WINOGRAD_TILE)) *

@@ -49,9 +49,3 @@ winograd_plan winograd_plan_of(int images, int h, int w, int in, int out, int re
     p.band_elems = slices * p.band_slice_elems;
     return p;
 }
-
-int winograd_chunks(const winograd_plan *p) {
-    enum { MAX_CHUNKS = 8, MAX_BYTES = 5 * 1024 * 1024 };
-    const size_t du_bytes = WINOGRAD_POINTS * (size_t)p->in * (size_t)p->out * sizeof(float);
-    return MAX_CHUNKS * du_bytes > MAX_BYTES ? 1 : p->blocks < MAX_CHUNKS ? (int)p->blocks : MAX_CHUNKS;
-}

@@ -37,6 +37,8 @@ static const sd_conv2d shapes[] = {
     {.images = 2, .h = 9, .w = 9, .c = 6, .k = 7, .r = 7, .s = 7, .stride = 1, .pad = 3},
     {.images = 2, .h = 8, .w = 6, .c = 32, .k = 16, .r = 1, .s = 1, .stride = 1, .pad = 0},
     {.images = 2, .h = 7, .w = 7, .c = 20, .k = 12, .r = 1, .s = 1, .stride = 2, .pad = 0},
+    {.images = 9, .h = 14, .w = 13, .c = 100, .k = 520, .r = 1, .s = 1, .stride = 2, .pad = 0}, /* two chunks */
+    {.images = 3, .h = 19, .w = 17, .c = 48, .k = 32, .r = 1, .s = 1, .stride = 1, .pad = 0},
     {.images = 2, .h = 8, .w = 8, .c = 3, .k = 40, .r = 4, .s = 4, .stride = 4, .pad = 0},  /* patches */
     {.images = 2, .h = 9, .w = 10, .c = 3, .k = 5, .r = 4, .s = 4, .stride = 4, .pad = 0},  /* ... that leave a rim */
     {.images = 2, .h = 10, .w = 11, .c = 5, .k = 6, .r = 2, .s = 2, .stride = 3, .pad = 0}, /* pixels that none sees */
@@ -293,7 +295,9 @@ START_TEST(bits_do_not_depend_on_threads) {
         {.images = 5, .h = 19, .w = 17, .c = 32, .k = 48, .r = 3, .s = 3, .stride = 2, .pad = 1},
         {.images = 3, .h = 30, .w = 32, .c = 3, .k = 64, .r = 7, .s = 7, .stride = 2, .pad = 3},
         {.images = 9, .h = 16, .w = 16, .c = 3, .k = 64, .r = 4, .s = 4, .stride = 4, .pad = 0},
+        {.images = 3, .h = 27, .w = 25, .c = 96, .k = 96, .r = 3, .s = 3, .stride = 2, .pad = 1}, /* shared panels */
         {.images = 5, .h = 19, .w = 17, .c = 64, .k = 64, .r = 1, .s = 1, .stride = 1, .pad = 0},
+        {.images = 2, .h = 13, .w = 13, .c = 256, .k = 320, .r = 1, .s = 1, .stride = 1, .pad = 0}, /* shared panels */
         {.images = 7, .h = 32, .w = 32, .c = 16, .k = 16, .r = 3, .s = 3, .stride = 1, .pad = 1},
         {.images = 9, .h = 16, .w = 16, .c = 32, .k = 48, .r = 3, .s = 3, .stride = 1, .pad = 1},
         {.images = 1,
