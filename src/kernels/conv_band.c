@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "conv.h"
 #include "operand.h"
+#include "vec.h"
 
 static inline void set_to_zero(float *to, int pixels) {
     for (int v = 0; v < pixels * SLICE; v += VL)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: chunks of a backward pass, for threads that need not wait for each other.
  *
  * A backward pass walks over pieces of its images, each of which adds to the gradient of the weights. Consecutive pieces are cut into

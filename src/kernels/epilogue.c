@@ -2,7 +2,6 @@
 #include "epilogue.h"
 
 #include "chunk.h"
-#include "operand.h"
 #include "vec.h"
 
 enum { GROUP = 4 }; /* vectors of channels whose sums are kept in registers at a time */
@@ -153,54 +152,4 @@ void SD_ISA_NAME(finish)(size_t rows, int c, float *y, const sd_epilogue *e, sd_
         finish_piece(e, first, rows - first < some ? rows - first : some, c, y, n, scratch.memory);
     }
     fold_pieces(e, chunks, c, scratch.memory);
-}
-
-/* Channels [i, i + vectors * VL) of rows, from `at` on, to rows of y that are `pitch` apart. */
-static inline __attribute__((always_inline)) void evaluate_channels(const int vectors, const sd_operand *x, size_t at,
-                                                                    size_t rows, size_t c, size_t i, size_t pitch,
-                                                                    float *y) {
-    vec a[GROUP], b[GROUP], d[GROUP];
-    UNROLL
-    for (int v = 0; v < vectors; v++) {
-        const size_t channel = i + (size_t)(v * VL);
-        a[v] = x->a ? load(x->a + channel) : same(1);
-        b[v] = x->b ? load(x->b + channel) : same(1);
-        d[v] = x->d ? load(x->d + channel) : (vec){0};
-    }
-    for (size_t row = 0; row < rows; row++, at += c, y += pitch) {
-        UNROLL
-        for (int v = 0; v < vectors; v++) {
-            const size_t here = at + i + (size_t)(v * VL);
-            vec value = d[v];
-            if (x->v) {
-                fetch_ahead(x->v + here);
-                value += load(x->v + here) * b[v];
-            }
-            fetch_ahead(x->u + here);
-            value += load(x->u + here) * a[v];
-            store(y + v * VL, x->relu ? positive_part(value) : value);
-        }
-    }
-}
-
-void evaluate_block(const sd_operand *x, size_t first, size_t rows, size_t c, size_t column, size_t columns, float *y) {
-    const size_t at = first * c, end = column + columns;
-    size_t i = column;
-    for (; i + GROUP * VL <= end; i += GROUP * VL)
-        evaluate_channels(GROUP, x, at, rows, c, i, columns, y + (i - column));
-    for (; i + VL <= end; i += VL)
-        evaluate_channels(1, x, at, rows, c, i, columns, y + (i - column));
-    for (; i < end; i++)
-        for (size_t row = 0; row < rows; row++)
-            y[row * columns + (i - column)] = operand_value(x, at + row * c + i, i);
-}
-
-void SD_ISA_NAME(evaluate)(size_t rows, int c, const sd_operand *x, float *y) {
-    const size_t some = chunk_rows(c), chunks = n_chunks(rows, c);
-#pragma omp parallel for schedule(static)
-    for (size_t n = 0; n < chunks; n++) {
-        const size_t first = n * some;
-        evaluate_block(x, first, rows - first < some ? rows - first : some, (size_t)c, 0, (size_t)c,
-                       y + first * (size_t)c);
-    }
 }

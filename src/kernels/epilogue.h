@@ -6,9 +6,8 @@
 
 #include "isa.h"
 
-/* One of each for every instruction set. */
+/* One for every instruction set. */
 #define finish_piece SD_ISA_NAME(finish_piece)
-#define evaluate_block SD_ISA_NAME(evaluate_block)
 
 /* Floats of a piece's partial sums, doubles: the rows and, of each channel, two sums (statistics(), gradient()). */
 static inline size_t partial_elems(int c) { return 2 * (2 * (size_t)c + 2); }
@@ -16,9 +15,6 @@ static inline size_t partial_elems(int c) { return 2 * (2 * (size_t)c + 2); }
 /* Rows [first, first + rows) of y [all rows, c]. partials: those of all pieces. epilogue may be NULL. */
 void finish_piece(const sd_epilogue *epilogue, size_t first, size_t rows, int c, float *y, size_t piece,
                   float *partials);
-
-/* Columns [column, column + columns) of rows [first, first + rows) of x [*, c] to y[row][columns]. */
-void evaluate_block(const sd_operand *x, size_t first, size_t rows, size_t c, size_t column, size_t columns, float *y);
 
 /* sd_kernels.finish */
 void SD_ISA_NAME(finish)(size_t rows, int c, float *y, const sd_epilogue *epilogue, sd_scratch scratch);

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Fits the coefficients of src/kernels/vector_math.h and prints them as its C tables.
 
 usage: tests/bench/fit_functions.py       (needs mpmath; takes a minute; prints the same figures on every machine)

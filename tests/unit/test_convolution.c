@@ -258,6 +258,43 @@ START_TEST(operands_and_epilogues_equal_their_definition) {
 }
 END_TEST
 
+/* An operand of whatever form is read as if it had been evaluated before. One slice of 16 channels, several, and more than are
+ * read at a time. */
+START_TEST(operands_of_every_form_are_read_as_their_values) {
+    const sd_kernels *k = sd_kernels_at(_i);
+    static const sd_conv2d some[] = {
+        {.images = 2, .h = 5, .w = 7, .c = 16, .k = 16, .r = 3, .s = 3, .stride = 1, .pad = 1, .direct = true},
+        {.images = 2, .h = 5, .w = 7, .c = 48, .k = 16, .r = 3, .s = 3, .stride = 1, .pad = 1},
+        {.images = 2, .h = 5, .w = 7, .c = 32, .k = 16, .r = 3, .s = 3, .stride = 2, .pad = 1},
+        {.images = 2, .h = 3, .w = 3, .c = 144, .k = 48, .r = 1, .s = 1, .stride = 1, .pad = 0},
+        {.images = 2, .h = 5, .w = 4, .c = 19, .k = 17, .r = 3, .s = 3, .stride = 1, .pad = 1},
+    };
+    sd_kernels_set_threads(scratch_threads = 1);
+    for (size_t i = 0; i < sizeof some / sizeof some[0]; i++)
+        for (int form = 0; form < 32; form++) {
+            const sd_conv2d *c = &some[i];
+            passes p = new_passes(c, true), plain = new_passes(c, false);
+            p.x.relu = form & 1;
+            p.x.v = form & 2 ? p.x.v : NULL;
+            p.x.a = form & 4 ? p.x.a : NULL;
+            p.x.d = form & 8 ? p.x.d : NULL;
+            p.gradient.v = form & 16 ? p.gradient.v : NULL;
+            p.gradient.d = form & 8 ? p.gradient.d : NULL;
+            k->evaluate(x_elems(c) / (size_t)c->c, c->c, &p.x, plain.u);
+            k->evaluate(y_elems(c) / (size_t)c->k, c->k, &p.gradient, plain.dy);
+            k->conv2d_forward(c, &p.x, p.w, p.y, NULL, p.scratch);
+            k->conv2d_backward(c, &p.x, &p.gradient, p.w, p.dw, p.dx, NULL, p.scratch);
+            k->conv2d_forward(c, &plain.x, plain.w, plain.y, NULL, plain.scratch);
+            k->conv2d_backward(c, &plain.x, &plain.gradient, plain.w, plain.dw, plain.dx, NULL, plain.scratch);
+            expect_close_floats("y", p.y, plain.y, y_elems(c), tolerance_of(c));
+            expect_close_floats("dx", p.dx, plain.dx, x_elems(c), tolerance_of(c));
+            expect_close_floats("dw", p.dw, plain.dw, w_elems(c), tolerance_of(c));
+            free_passes(&p);
+            free_passes(&plain);
+        }
+}
+END_TEST
+
 /* <conv(x), dy> = <x, conv^T(dy)> = <w, dw>: holds whatever the definition. Relative to |y| |dy|: rounding as above. */
 START_TEST(backward_passes_are_the_adjoints_of_forward) {
     const sd_kernels *k = sd_kernels_at(_i / N_SHAPES);
@@ -414,6 +451,7 @@ int main(void) {
     TCase *cases = tcase_create("convolution");
     tcase_add_loop_test(cases, passes_equal_the_definition, 0, n_isa * N_SHAPES);
     tcase_add_loop_test(cases, operands_and_epilogues_equal_their_definition, 0, n_isa * N_SHAPES);
+    tcase_add_loop_test(cases, operands_of_every_form_are_read_as_their_values, 0, n_isa);
     tcase_add_loop_test(cases, backward_passes_are_the_adjoints_of_forward, 0, n_isa * N_SHAPES);
     tcase_add_loop_test(cases, instruction_sets_agree_with_ref, N_SHAPES, n_isa * N_SHAPES);
     tcase_add_loop_test(cases, bits_do_not_depend_on_threads, 0, n_isa);

@@ -70,6 +70,46 @@ START_TEST(a_table_has_every_kernel) {
 }
 END_TEST
 
+/* ---- operands and epilogues ---- */
+
+/* Channels one less and one more than a vector, or some, of each instruction set; rows that fill no group of rows. */
+static const int odd_channels[] = {1, 3, 4, 5, 7, 8, 9, 11, 15, 16, 17, 19, 23, 31, 33, 35, 48, 63, 65, 67, 144};
+enum { N_ODD_CHANNELS = sizeof odd_channels / sizeof odd_channels[0], MOST_CHANNELS = 144, FEW_ROWS = 9 };
+
+START_TEST(operands_of_every_form_equal_their_formula) {
+    begin(_i);
+    const size_t most = FEW_ROWS * MOST_CHANNELS;
+    float *u = normal_floats(most, 1, 0, 1), *v = normal_floats(most, 2, 0, 1),
+          *a = normal_floats(MOST_CHANNELS, 3, 1, 1), *b = normal_floats(MOST_CHANNELS, 4, 1, 1),
+          *d = normal_floats(MOST_CHANNELS, 5, 0, 1), *y = new_floats(most + 1);
+    for (int s = 0; s < N_ODD_CHANNELS; s++)
+        for (size_t rows = 1; rows <= FEW_ROWS; rows++)
+            for (int form = 0; form < 32; form++) {
+                const size_t c = (size_t)odd_channels[s];
+                const sd_operand x = {.u = u,
+                                      .a = form & 1 ? a : NULL,
+                                      .v = form & 2 ? v : NULL,
+                                      .b = form & 4 ? b : NULL,
+                                      .d = form & 8 ? d : NULL,
+                                      .relu = form & 16};
+                y[rows * c] = 5;
+                k->evaluate(rows, (int)c, &x, y);
+                for (size_t e = 0; e < rows * c; e++) {
+                    const double au = u[e] * (x.a ? (double)a[e % c] : 1), d_e = x.d ? d[e % c] : 0;
+                    const double bv = x.v ? v[e] * (x.b ? (double)b[e % c] : 1) : 0, sum = au + bv + d_e;
+                    expect_number("value", y[e], x.relu && sum < 0 ? 0 : sum, 2e-7 * (fabs(au) + fabs(bv) + fabs(d_e)));
+                }
+                ck_assert(y[rows * c] == 5);
+            }
+    free(u);
+    free(v);
+    free(a);
+    free(b);
+    free(d);
+    free(y);
+}
+END_TEST
+
 /* ---- batch norm ---- */
 
 static const struct {
@@ -1405,6 +1445,7 @@ int main(void) {
     TCase *cases = tcase_create("kernels");
     tcase_add_test(cases, a_table_is_chosen_by_name);
     tcase_add_loop_test(cases, a_table_has_every_kernel, 0, n_isa);
+    tcase_add_loop_test(cases, operands_of_every_form_equal_their_formula, 0, n_isa);
     tcase_add_loop_test(cases, batchnorm_statistics_are_mean_and_biased_variance, 0, n_isa);
     tcase_add_loop_test(cases, batchnorm_statistics_survive_a_mean_far_from_zero, 0, n_isa);
     tcase_add_loop_test(cases, batchnorm_of_a_constant_has_no_variance, 0, n_isa);

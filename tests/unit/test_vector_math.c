@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernels/vector_math.h: exp of the softmax, GELU and its derivative over all floats, against libm in double.
  *
  * u = 2^-24 bounds the relative rounding of one operation. The largest errors measured, over every 16th float
