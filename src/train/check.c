@@ -85,7 +85,8 @@ static sd_status check(sd_run *run, const sd_resume *resume, size_t program_byte
     const bool root = sd_comm_rank(run->comm) == 0;
     char start[SD_FOLDER_BYTES + 128];
     SD_TRY(find_start(run, resume, start, sizeof start));
-    SD_TRY(sd_comm_agree(run->comm, root ? check_output(run) : SD_OK));
+    if (!resume->found || !sd_run_is_finished(run)) /* a complete run writes nothing */
+        SD_TRY(sd_comm_agree(run->comm, root ? check_output(run) : SD_OK));
     return sd_comm_agree(run->comm, root ? print_description(run, start, program_bytes) : SD_OK);
 }
 

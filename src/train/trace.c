@@ -30,7 +30,9 @@ static sd_status check_place(const sd_config *config) {
     if (stat(folder, &info) != 0 || faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) != 0)
         return sd_config_fail(config, "log.trace", "%s cannot be written: %s: %s", path, folder, strerror(errno));
     if (!S_ISDIR(info.st_mode) || (lstat(path, &info) == 0 && !S_ISREG(info.st_mode)))
-        return sd_config_fail(config, "log.trace", "%s cannot be written: it is not a file in a folder", path);
+        return sd_config_fail(config, "log.trace", "%s cannot be written: it is %s", path,
+                              S_ISLNK(info.st_mode) ? "a symbolic link, and files of a run are not written through links"
+                                                    : "not a file in a folder");
     return SD_OK;
 }
 

@@ -222,14 +222,14 @@ class BadInputTest(RunTest):
                 os.rename(self.path("precious"), self.run_path("run", name))
 
     def test_link_in_place_of_the_summary_or_the_trace(self):
-        for name, words in (("summary.json", []), ("trace.json", ["--set", "log.trace_step=1"])):
+        for name, words, code in (("summary.json", [], IO_ERROR), ("trace.json", ["--set", "log.trace_step=1"], BAD_CONFIG)):
             with self.subTest(name):
                 os.makedirs(self.run_path("run"), exist_ok=True)
                 with open(self.path("precious"), "w", encoding="utf-8") as file:
                     file.write("precious")
                 os.symlink(self.path("precious"), self.run_path("run", name))
                 result = self.train("run", RANKS, {"train.max_steps": 2, "log.trace": "runs/run/trace.json",
-                                                   "run.name": "run"}, words=words, code=IO_ERROR)
+                                                   "run.name": "run"}, words=words, code=code)
                 self.assert_error(result, "runs/run/" + name, "symbolic link")
                 with open(self.path("precious"), encoding="utf-8") as file:
                     self.assertEqual(file.read(), "precious")

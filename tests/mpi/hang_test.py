@@ -63,7 +63,7 @@ class HangTest(RunTest):
 
     def test_a_rank_stopped_in_an_evaluation(self):
         for where, what in self.stopped("evaluation", 0).values():
-            self.assertEqual((where, what), ("in step 5", "evaluation: sums; not complete: sum over ranks"))
+            self.assertEqual((where, what), ("in step 5", "evaluation: whether to stop; not complete: maximum over ranks"))
 
     def test_rank_0_stopped_in_a_checkpoint(self):
         for where, what in self.stopped("checkpoint", 0).values():
