@@ -2,39 +2,72 @@
 #include "epilogue.h"
 
 #include "chunk.h"
+#include "panel.h"
 #include "vec.h"
 
-enum { GROUP = 4 }; /* vectors of channels whose sums are kept in registers at a time */
+enum {
+    GROUP = 4, /* vectors of channels whose sums are kept in registers at a time */
+    /* Sums of each kind that run side by side: with fewer, an addition waits for the one before it. Where there are fewer
+     * vectors of channels, some rows at once have sums of their own, which are added up in order at the end. */
+    STATISTICS_CHAINS = 4,
+    GRADIENT_CHAINS = VL == 16 ? 4 : 2,
+    MAX_CHAINS = 8, /* that either may be set to */
+};
+
+static inline int rows_at_once(int chains, int vectors) { return chains > vectors ? chains / vectors : 1; }
+
+/* chain[v], of `vectors` vectors, += those of the other rows. */
+static inline __attribute__((always_inline)) void fold_chains(const int rows, const int vectors, vec *chain) {
+    UNROLL
+    for (int i = vectors; i < rows * vectors; i++)
+        chain[i % vectors] += chain[i];
+}
 
 /* ---- statistics ---- */
 
-/* The piece's mean and sum of squared differences from it. A row of the piece itself is subtracted from all, which keeps the
- * difference of squares from cancelling when a mean is far from zero. */
-static void end_statistics(float origin, float sum, float squares, size_t rows, double *mean, double *differences) {
-    const double shift = (double)sum / (double)rows;
-    *mean = (double)origin + shift;
-    *differences = (double)squares - shift * (double)sum;
+/* The piece's means and sums of squared differences from them, of n channels. A row of the piece itself is subtracted from all,
+ * which keeps the difference of squares from cancelling when a mean is far from zero. */
+static inline __attribute__((always_inline)) void end_statistics(const int n, const float *origin, const float *sum,
+                                                                 const float *squares, size_t rows, double *means,
+                                                                 double *differences) {
+#pragma omp simd
+    for (int i = 0; i < n; i++) {
+        const double shift = (double)sum[i] / (double)rows;
+        means[i] = (double)origin[i] + shift;
+        differences[i] = (double)squares[i] - shift * (double)sum[i];
+    }
+}
+
+/* Some rows of some vectors of channels; each row has sums of its own. */
+static inline __attribute__((always_inline)) void add_differences(const int rows, const int vectors, const float *y,
+                                                                  size_t c, const vec *origin, vec *sum, vec *squares) {
+    UNROLL
+    for (int i = 0; i < rows * vectors; i++) {
+        const vec difference = load(y + (size_t)(i / vectors) * c + i % vectors * VL) - origin[i % vectors];
+        sum[i] += difference;
+        squares[i] += difference * difference;
+    }
 }
 
 static inline __attribute__((always_inline)) void statistics_of(const int vectors, size_t rows, size_t c,
                                                                 const float *y, double *means, double *differences) {
-    vec origin[GROUP], sum[GROUP], squares[GROUP];
+    const int some = rows_at_once(STATISTICS_CHAINS, vectors);
+    vec origin[GROUP] ALIGNED, sum[MAX_CHAINS] ALIGNED, squares[MAX_CHAINS] ALIGNED;
     UNROLL
-    for (int v = 0; v < vectors; v++) {
-        origin[v] = load(y + v * VL);
-        sum[v] = squares[v] = (vec){0};
-    }
-    for (size_t row = 0; row < rows; row++, y += c) {
-        UNROLL
-        for (int v = 0; v < vectors; v++) {
-            const vec difference = load(y + v * VL) - origin[v];
-            sum[v] += difference;
-            squares[v] += difference * difference;
-        }
-    }
     for (int v = 0; v < vectors; v++)
-        for (int l = 0; l < VL; l++)
-            end_statistics(origin[v][l], sum[v][l], squares[v][l], rows, means + v * VL + l, differences + v * VL + l);
+        origin[v] = load(y + v * VL);
+    UNROLL
+    for (int i = 0; i < some * vectors; i++)
+        sum[i] = squares[i] = (vec){0};
+    size_t row = 0;
+    for (; row + (size_t)some <= rows; row += (size_t)some)
+        add_differences(some, vectors, y + row * c, c, origin, sum, squares);
+    for (; row < rows; row++)
+        add_differences(1, vectors, y + row * c, c, origin, sum, squares);
+    fold_chains(some, vectors, sum);
+    fold_chains(some, vectors, squares);
+    end_statistics(vectors * VL, (const float *)origin, (const float *)sum, (const float *)squares, rows, means,
+                   differences);
 }
 
 static void statistics_of_channel(size_t rows, size_t c, const float *y, double *mean, double *differences) {
@@ -44,7 +77,7 @@ static void statistics_of_channel(size_t rows, size_t c, const float *y, double 
         sum += difference;
         squares += difference * difference;
     }
-    end_statistics(y[0], sum, squares, rows, mean, differences);
+    end_statistics(1, y, &sum, &squares, rows, mean, differences);
 }
 
 static void statistics(size_t rows, size_t c, const float *y, double *partial) {
@@ -52,6 +85,8 @@ static void statistics(size_t rows, size_t c, const float *y, double *partial) {
     size_t i = 0;
     for (; i + GROUP * VL <= c; i += GROUP * VL)
         statistics_of(GROUP, rows, c, y + i, means + i, differences + i);
+    for (; i + 2 * VL <= c; i += 2 * VL)
+        statistics_of(2, rows, c, y + i, means + i, differences + i);
     for (; i + VL <= c; i += VL)
         statistics_of(1, rows, c, y + i, means + i, differences + i);
     for (; i < c; i++)
@@ -61,46 +96,96 @@ static void statistics(size_t rows, size_t c, const float *y, double *partial) {
 
 /* ---- the gradient's epilogue ---- */
 
+/* What some vectors of channels have in common in all rows. */
+typedef struct gradient_channels {
+    vec mean[GROUP], a[GROUP], d[GROUP]; /* of the product; of the mask */
+} gradient_channels;
+
+/* Where vector i of a block of rows lies: row i / vectors, vector i % vectors of it. */
+static inline size_t place(int i, int vectors, size_t at, size_t c) {
+    return at + (size_t)(i / vectors) * c + (size_t)(i % vectors * VL);
+}
+
+/* Once for each cache line of a block. */
+static inline void fetch_line_ahead(const float *stream, int i, int vectors, size_t at, size_t c) {
+    if (i % vectors * VL % SLICE == 0)
+        fetch_ahead(stream + place(i, vectors, at, c));
+}
+
+/* Some rows of some vectors of channels, from `at` on; each row has sums of its own. What there is to do is asked once for all of
+ * them. */
+static inline __attribute__((always_inline)) void finish_rows(const int rows, const int vectors, const sd_epilogue *e,
+                                                              const gradient_channels *k, size_t at, size_t c, float *y,
+                                                              vec *sum, vec *products) {
+    const int n = rows * vectors;
+    vec value[MAX_CHAINS];
+    UNROLL
+    for (int i = 0; i < n; i++)
+        value[i] = load(y + place(i, vectors, at, c));
+    if (e->add) {
+        UNROLL
+        for (int i = 0; i < n; i++) {
+            fetch_line_ahead(e->add, i, vectors, at, c);
+            value[i] += load(e->add + place(i, vectors, at, c));
+        }
+    }
+    if (e->mask.u) {
+        UNROLL
+        for (int i = 0; i < n; i++) {
+            const vec u = load(e->mask.u + place(i, vectors, at, c));
+            fetch_line_ahead(e->mask.u, i, vectors, at, c);
+            value[i] = where(u * k->a[i % vectors] + k->d[i % vectors] > 0, value[i]);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < n; i++)
+        store(y + place(i, vectors, at, c), value[i]);
+    if (e->product) {
+        UNROLL
+        for (int i = 0; i < n; i++) {
+            const vec product = load(e->product + place(i, vectors, at, c));
+            fetch_line_ahead(e->product, i, vectors, at, c);
+            sum[i] += value[i];
+            products[i] += value[i] * (product - k->mean[i % vectors]);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void widen(const int n, const float *from, double *to) {
+#pragma omp simd
+    for (int i = 0; i < n; i++)
+        to[i] = from[i];
+}
+
 /* Channels [i, i + vectors * VL) of all rows; y, and at, begin with the piece's first row. */
-static inline __attribute__((always_inline)) void gradient_of(const int vectors, const sd_epilogue *e, size_t at,
+static inline __attribute__((always_inline)) void gradient_of(const int vectors, const sd_epilogue *epilogue, size_t at,
                                                               size_t rows, size_t c, size_t i, float *y,
                                                               double *partial) {
-    vec sum[GROUP], products[GROUP], mean[GROUP], a[GROUP], d[GROUP];
+    const sd_epilogue e = *epilogue; /* a copy, which stores to y cannot change */
+    const int some = rows_at_once(GRADIENT_CHAINS, vectors);
+    vec sum[MAX_CHAINS] ALIGNED, products[MAX_CHAINS] ALIGNED;
+    gradient_channels k;
     UNROLL
     for (int v = 0; v < vectors; v++) {
         const size_t channel = i + (size_t)(v * VL);
-        sum[v] = products[v] = (vec){0};
-        mean[v] = e->product ? load(e->product_mean + channel) : (vec){0};
-        a[v] = e->mask.a ? load(e->mask.a + channel) : same(1);
-        d[v] = e->mask.d ? load(e->mask.d + channel) : (vec){0};
+        k.mean[v] = e.product ? load(e.product_mean + channel) : (vec){0};
+        k.a[v] = e.mask.a ? load(e.mask.a + channel) : same(1);
+        k.d[v] = e.mask.d ? load(e.mask.d + channel) : (vec){0};
     }
-    at += i;
-    for (size_t row = 0; row < rows; row++, at += c) {
-        UNROLL
-        for (int v = 0; v < vectors; v++) {
-            const size_t here = at + (size_t)(v * VL);
-            vec value = load(y + here);
-            if (e->add) {
-                fetch_ahead(e->add + here);
-                value += load(e->add + here);
-            }
-            if (e->mask.u) {
-                fetch_ahead(e->mask.u + here);
-                value = where(load(e->mask.u + here) * a[v] + d[v] > 0, value);
-            }
-            store(y + here, value);
-            if (e->product) {
-                fetch_ahead(e->product + here);
-                sum[v] += value;
-                products[v] += value * (load(e->product + here) - mean[v]);
-            }
-        }
+    UNROLL
+    for (int j = 0; j < some * vectors; j++)
+        sum[j] = products[j] = (vec){0};
+    size_t row = 0;
+    for (; row + (size_t)some <= rows; row += (size_t)some)
+        finish_rows(some, vectors, &e, &k, at + row * c + i, c, y, sum, products);
+    for (; row < rows; row++)
+        finish_rows(1, vectors, &e, &k, at + row * c + i, c, y, sum, products);
+    if (e.product) {
+        fold_chains(some, vectors, sum);
+        fold_chains(some, vectors, products);
+        widen(vectors * VL, (const float *)sum, partial + 1 + i);
+        widen(vectors * VL, (const float *)products, partial + 1 + c + i);
     }
-    for (int v = 0; v < vectors && e->product; v++)
-        for (int l = 0; l < VL; l++) {
-            partial[1 + i + (size_t)(v * VL + l)] = sum[v][l];
-            partial[1 + c + i + (size_t)(v * VL + l)] = products[v][l];
-        }
 }
 
 static void gradient_of_channel(const sd_epilogue *e, size_t at, size_t rows, size_t c, size_t i, float *y,
@@ -126,6 +211,8 @@ static void gradient(const sd_epilogue *e, size_t first, size_t rows, size_t c, 
     size_t i = 0;
     for (; i + GROUP * VL <= c; i += GROUP * VL)
         gradient_of(GROUP, e, first * c, rows, c, i, y, partial);
+    for (; i + 2 * VL <= c; i += 2 * VL)
+        gradient_of(2, e, first * c, rows, c, i, y, partial);
     for (; i + VL <= c; i += VL)
         gradient_of(1, e, first * c, rows, c, i, y, partial);
     for (; i < c; i++)

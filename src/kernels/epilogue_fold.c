@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "epilogue.h"
 
-/* Means and squares of pieces are put together as Chan, Golub & LeVeque 1983 do. */
-static void fold_statistics(const sd_epilogue *e, size_t pieces, int c, const double *partials, size_t stride) {
-    const size_t width = (size_t)c;
-    for (size_t i = 0; i < width; i++) {
-        double rows = 0, mean = 0, squares = 0;
-        for (size_t n = 0; n < pieces; n++) {
-            const double *partial = partials + n * stride, difference = partial[1 + i] - mean, all = rows + partial[0];
-            mean += difference * partial[0] / all;
-            squares += partial[1 + width + i] + difference * difference * rows * partial[0] / all;
-            rows = all;
+/* Means and squares of pieces are put together as Chan, Golub & LeVeque 1983 do, in those of the first piece: piece by piece, so
+ * that channels do not wait for one another. */
+static void fold_statistics(const sd_epilogue *e, size_t pieces, size_t c, double *partials, size_t stride) {
+    double rows = partials[0], *mean = partials + 1, *squares = mean + c;
+    for (size_t n = 1; n < pieces; n++) {
+        const double *partial = partials + n * stride, all = rows + partial[0];
+        const double share = partial[0] / all, weight = rows * share;
+#pragma omp simd
+        for (size_t i = 0; i < c; i++) {
+            const double difference = partial[1 + i] - mean[i];
+            mean[i] += difference * share;
+            squares[i] += partial[1 + c + i] + difference * difference * weight;
         }
-        e->mean[i] = (float)mean;
-        e->variance[i] = squares > 0 ? (float)(squares / rows) : squares < 0 ? 0.0f : (float)squares;
+        rows = all;
+    }
+    for (size_t i = 0; i < c; i++) {
+        e->mean[i] = (float)mean[i];
+        e->variance[i] = squares[i] > 0 ? (float)(squares[i] / rows) : squares[i] < 0 ? 0.0f : (float)squares[i];
     }
 }
 
@@ -23,12 +28,14 @@ void fold_pieces(const sd_epilogue *e, size_t pieces, int c, float *scratch) {
     const size_t width = (size_t)c, stride = partial_elems(c) / 2;
     double *partials = (double *)(void *)scratch;
     if (e->mean) {
-        fold_statistics(e, pieces, c, partials, stride);
+        fold_statistics(e, pieces, width, partials, stride);
         return;
     }
-    for (size_t n = 1; n < pieces; n++)
+    for (size_t n = 1; n < pieces; n++) {
+#pragma omp simd
         for (size_t i = 1; i <= 2 * width; i++)
             partials[i] += partials[n * stride + i];
+    }
     for (size_t i = 0; i < width; i++) {
         e->sum[i] = (float)partials[1 + i];
         e->sum_product[i] = (float)partials[1 + width + i];

@@ -187,6 +187,91 @@ START_TEST(batchnorm_statistics_are_mean_and_biased_variance) {
 }
 END_TEST
 
+/* Some rows at once have sums of their own, so that few rows and odd ones are cases of their own. Tolerance: of n <= 131 floats of
+ * about equal size a partial sum is at most some 2 sqrt(n) of them, and each is rounded by u: 2 u sqrt(n) = 1.4e-6 of the root of
+ * the sum of their squares. */
+static const size_t row_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 17, 131};
+enum { N_ROW_COUNTS = sizeof row_counts / sizeof row_counts[0], MOST_ROWS = 131 };
+static const double SUM_TOLERANCE = 1.4e-6;
+
+START_TEST(statistics_of_few_rows_equal_their_formula) {
+    begin(_i);
+    const size_t most = MOST_ROWS * MOST_CHANNELS;
+    float *y = normal_floats(most, 1, 3, 1), mean[MOST_CHANNELS], variance[MOST_CHANNELS];
+    double exact_mean[MOST_CHANNELS], exact_variance[MOST_CHANNELS];
+    for (int s = 0; s < N_ODD_CHANNELS; s++)
+        for (int r = 0; r < N_ROW_COUNTS; r++) {
+            const int c = odd_channels[s];
+            const size_t rows = row_counts[r];
+            const sd_scratch scratch = new_scratch(rows, c);
+            const sd_epilogue statistics = {.mean = mean, .variance = variance};
+            k->finish(rows, c, y, &statistics, scratch);
+            define_statistics(rows, c, y, exact_mean, exact_variance);
+            for (int i = 0; i < c; i++) {
+                const double scale =
+                    exact_variance[i] + pow(y[i] - exact_mean[i], 2); /* of squares about the first row */
+                expect_number("mean", mean[i], exact_mean[i], 2e-7 * fabs(exact_mean[i]) + SUM_TOLERANCE * sqrt(scale));
+                expect_number("variance", variance[i], exact_variance[i], rows > 1 ? 2 * SUM_TOLERANCE * scale : 0);
+            }
+            free_scratch(scratch, rows, c);
+        }
+    free(y);
+}
+END_TEST
+
+/* y = mask > 0 ? y + add : 0 and its sums, in every combination of add (1), mask (2) and product (4). */
+static void expect_epilogue(int form, size_t rows, int channels) {
+    const size_t c = (size_t)channels, n = rows * c;
+    float *y = normal_floats(n + 1, 1, 0, 1), *add = normal_floats(n, 2, 0, 1), *mask = normal_floats(n, 3, 0, 1),
+          *product = normal_floats(n, 4, 3, 1), *a = normal_floats(c, 5, 0, 1), *d = normal_floats(c, 6, 0, 1),
+          *mean = normal_floats(c, 7, 3, 1), *sum = new_floats(c), *sum_product = new_floats(c),
+          *before = new_floats(n);
+    double *exact = new_doubles(c), *exact_product = new_doubles(c), *norm = new_doubles(c),
+           *norm_product = new_doubles(c);
+    const sd_scratch scratch = new_scratch(rows, channels);
+    const sd_epilogue e = {.add = form & 1 ? add : NULL,
+                           .mask = {.u = form & 2 ? mask : NULL, .a = a, .d = d},
+                           .product = form & 4 ? product : NULL,
+                           .product_mean = mean,
+                           .sum = sum,
+                           .sum_product = sum_product};
+    memcpy(before, y, n * sizeof *y);
+    y[n] = 5;
+    k->finish(rows, channels, y, &e, scratch);
+    ck_assert(y[n] == 5);
+    for (size_t i = 0; i < n; i++) {
+        const size_t ch = i % c;
+        const float value = before[i] + (e.add ? add[i] : 0);
+        const double m = (double)mask[i] * a[ch] + d[ch], centered = (double)product[i] - mean[ch];
+        if (!e.mask.u || fabs(m) > 1e-6)
+            expect(y[i] == (!e.mask.u || m > 0 ? value : 0), "form %d, %zu x %zu: value %zu", form, rows, c, i);
+        exact[ch] += y[i];
+        norm[ch] += (double)y[i] * y[i];
+        exact_product[ch] += y[i] * centered;
+        norm_product[ch] += pow(y[i] * centered, 2) + pow(y[i] * 1e-1, 2); /* centered is rounded, too */
+    }
+    for (size_t ch = 0; ch < (e.product ? c : 0); ch++) {
+        expect_number("sum", sum[ch], exact[ch], SUM_TOLERANCE * sqrt(norm[ch]));
+        expect_number("sum_product", sum_product[ch], exact_product[ch], SUM_TOLERANCE * sqrt(norm_product[ch]));
+    }
+    free_scratch(scratch, rows, channels);
+    float *floats[] = {y, add, mask, product, a, d, mean, sum, sum_product, before};
+    double *doubles[] = {exact, exact_product, norm, norm_product};
+    for (size_t i = 0; i < sizeof floats / sizeof floats[0]; i++)
+        free(floats[i]);
+    for (size_t i = 0; i < sizeof doubles / sizeof doubles[0]; i++)
+        free(doubles[i]);
+}
+
+START_TEST(epilogues_of_every_form_equal_their_formula) {
+    begin(_i);
+    for (int s = 0; s < N_ODD_CHANNELS; s++)
+        for (int r = 0; r < N_ROW_COUNTS; r++)
+            for (int form = 0; form < 8; form++)
+                expect_epilogue(form, row_counts[r], odd_channels[s]);
+}
+END_TEST
+
 /* Mean 1000, deviation 1: mean of squares minus square of mean would have no digit left. A float near 1000 is exact to 3e-5. */
 START_TEST(batchnorm_statistics_survive_a_mean_far_from_zero) {
     begin(_i);
@@ -1447,6 +1532,8 @@ int main(void) {
     tcase_add_loop_test(cases, a_table_has_every_kernel, 0, n_isa);
     tcase_add_loop_test(cases, operands_of_every_form_equal_their_formula, 0, n_isa);
     tcase_add_loop_test(cases, batchnorm_statistics_are_mean_and_biased_variance, 0, n_isa);
+    tcase_add_loop_test(cases, statistics_of_few_rows_equal_their_formula, 0, n_isa);
+    tcase_add_loop_test(cases, epilogues_of_every_form_equal_their_formula, 0, n_isa);
     tcase_add_loop_test(cases, batchnorm_statistics_survive_a_mean_far_from_zero, 0, n_isa);
     tcase_add_loop_test(cases, batchnorm_of_a_constant_has_no_variance, 0, n_isa);
     tcase_add_loop_test(cases, batchnorm_equals_its_formulas, 0, n_isa);
