@@ -16,8 +16,10 @@ enum { VL = SD_VECTOR_FLOATS };
 
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define KEEP_ROLLED _Pragma("clang loop unroll(disable)")
 #else
 #define UNROLL _Pragma("GCC unroll 64")
+#define KEEP_ROLLED _Pragma("GCC unroll 1")
 #endif
 
 static inline vec load(const float *p) { return *(const vec *)p; }
