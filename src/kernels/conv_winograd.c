@@ -20,10 +20,13 @@ static int block_rows(const winograd_plan *p, long first) {
     return p->tile_rows - first < p->block_rows ? (int)(p->tile_rows - first) : p->block_rows;
 }
 
+/* A tile is transformed in two passes, of columns and of rows. Their loops stay rolled, so that a turn fits the registers: gcc
+ * moves the loads of unrolled turns together, and spills them. */
+
 /* The tiles of tile row `row` (of all images), slice by slice: to[point][slice][tile][16]. */
 static __attribute__((noinline)) void transform_input_row(const winograd_plan *p, const float *band, int slices,
                                                           float *to) {
-    const size_t row = (size_t)p->columns * SLICE;
+    const size_t row = (size_t)p->columns * SLICE, point_elems = p->v_point_elems;
     for (int slice = 0; slice < slices; slice++)
         for (int tile = 0; tile < p->tiles_w; tile++)
             for (int lane = 0; lane < SLICE; lane += VL) {
@@ -31,7 +34,7 @@ static __attribute__((noinline)) void transform_input_row(const winograd_plan *p
                     band + (size_t)slice * p->band_slice_elems + (size_t)(tile * WINOGRAD_TILE * SLICE + lane);
                 float *out = to + (size_t)slice * p->slice_elems + (size_t)(tile * SLICE + lane);
                 vec columns[WINOGRAD_POINTS] ALIGNED;
-                UNROLL
+                KEEP_ROLLED
                 for (int j = 0; j < WINOGRAD_SPAN; j++) {
                     vec in[WINOGRAD_SPAN] ALIGNED;
                     UNROLL
@@ -39,13 +42,13 @@ static __attribute__((noinline)) void transform_input_row(const winograd_plan *p
                         in[i] = load(from + (size_t)i * row + j * SLICE);
                     transform_input(in, 1, columns + j, WINOGRAD_SPAN);
                 }
-                UNROLL
+                KEEP_ROLLED
                 for (int i = 0; i < WINOGRAD_SPAN; i++) {
                     vec v[WINOGRAD_SPAN] ALIGNED;
                     transform_input(columns + i * WINOGRAD_SPAN, 1, v, 1);
                     UNROLL
                     for (int j = 0; j < WINOGRAD_SPAN; j++)
-                        store(out + (size_t)(i * WINOGRAD_SPAN + j) * p->v_point_elems, v[j]);
+                        store(out + (size_t)(i * WINOGRAD_SPAN + j) * point_elems, v[j]);
                 }
             }
 }
@@ -128,27 +131,25 @@ static void turn_weights(const conv3x3 *conv, float *plain, int threads) {
 /* A row of tiles of M to at most `rows` rows of the output. */
 static __attribute__((noinline)) void transform_output_row(const winograd_plan *p, const float *m, int rows,
                                                            float *out) {
-    const size_t pixel = (size_t)p->out, row = (size_t)p->w * pixel;
+    const size_t pixel = (size_t)p->out, row = (size_t)p->w * pixel, point_elems = p->m_point_elems;
     for (int tile = 0; tile < p->tiles_w; tile++) {
         const int left = p->w - tile * WINOGRAD_TILE, columns = left < WINOGRAD_TILE ? left : WINOGRAD_TILE;
         for (size_t o = 0; o < pixel; o += VL) {
             const float *from = m + (size_t)tile * pixel + o;
             float *to = out + (size_t)(tile * WINOGRAD_TILE) * pixel + o;
             vec half[WINOGRAD_TILE * WINOGRAD_SPAN] ALIGNED;
-            UNROLL
+            KEEP_ROLLED
             for (int j = 0; j < WINOGRAD_SPAN; j++) {
                 vec in[WINOGRAD_SPAN] ALIGNED;
                 UNROLL
                 for (int i = 0; i < WINOGRAD_SPAN; i++)
-                    in[i] = load(from + (size_t)(i * WINOGRAD_SPAN + j) * p->m_point_elems);
+                    in[i] = load(from + (size_t)(i * WINOGRAD_SPAN + j) * point_elems);
                 transform_output(in, 1, half + j, WINOGRAD_SPAN);
             }
-            UNROLL
-            for (int i = 0; i < WINOGRAD_TILE; i++) {
+            KEEP_ROLLED
+            for (int i = 0; i < rows; i++) {
                 vec y[WINOGRAD_TILE] ALIGNED;
                 transform_output(half + i * WINOGRAD_SPAN, 1, y, 1);
-                if (i >= rows)
-                    continue;
                 UNROLL
                 for (int j = 0; j < WINOGRAD_TILE; j++)
                     if (j < columns)
@@ -210,13 +211,13 @@ void conv_winograd_forward(const conv3x3 *conv, const sd_operand *x, float *y, c
 
 /* A row of tiles of dy, out of a band: z[point][tile][k], one slice. */
 static __attribute__((noinline)) void transform_gradient_row(const winograd_plan *p, const float *band, float *z) {
-    const size_t row = (size_t)p->columns * SLICE;
+    const size_t row = (size_t)p->columns * SLICE, point_elems = p->m_point_elems;
     for (int tile = 0; tile < p->tiles_w; tile++)
         for (int lane = 0; lane < SLICE; lane += VL) {
             const float *from = band + row + SLICE + (size_t)(tile * WINOGRAD_TILE * SLICE + lane);
             float *to = z + (size_t)(tile * p->out + lane);
             vec half[WINOGRAD_SPAN * WINOGRAD_TILE] ALIGNED;
-            UNROLL
+            KEEP_ROLLED
             for (int j = 0; j < WINOGRAD_TILE; j++) {
                 vec in[WINOGRAD_TILE] ALIGNED;
                 UNROLL
@@ -224,13 +225,13 @@ static __attribute__((noinline)) void transform_gradient_row(const winograd_plan
                     in[i] = load(from + (size_t)i * row + j * SLICE);
                 transform_gradient(in, 1, half + j, WINOGRAD_TILE);
             }
-            UNROLL
+            KEEP_ROLLED
             for (int i = 0; i < WINOGRAD_SPAN; i++) {
                 vec point[WINOGRAD_SPAN] ALIGNED;
                 transform_gradient(half + i * WINOGRAD_TILE, 1, point, 1);
                 UNROLL
                 for (int j = 0; j < WINOGRAD_SPAN; j++)
-                    store(to + (size_t)(i * WINOGRAD_SPAN + j) * p->m_point_elems, point[j]);
+                    store(to + (size_t)(i * WINOGRAD_SPAN + j) * point_elems, point[j]);
             }
         }
 }

@@ -15,8 +15,10 @@
 /* Before a loop over a constant number of registers or coefficients. */
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define KEEP_ROLLED _Pragma("clang loop unroll(disable)")
 #else
 #define UNROLL _Pragma("GCC unroll 64")
+#define KEEP_ROLLED _Pragma("GCC unroll 1")
 #endif
 
 /* y = row-major matrices; the one door to BLAS. C[m,n] = alpha op(A)[m,k] op(B)[k,n] + beta C. */

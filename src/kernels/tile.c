@@ -76,12 +76,12 @@ enum { MIN_FETCHED_SLICES = 4 }; /* with fewer there is no time to gain */
 /* sum += factor x, and both stay in their registers. */
 static inline __attribute__((always_inline)) void multiply_add(vec *sum, vec factor, vec x) {
     *sum += factor * x;
-    if (TILE_KEEPS_SUMS)
+    if (TILE_KEEPS_REGISTERS)
         KEEP_SUM(*sum);
 }
 
 static inline __attribute__((always_inline)) void end_of_use(vec factor) {
-    if (TILE_KEEPS_FACTORS)
+    if (TILE_KEEPS_REGISTERS)
         KEEP_FACTOR(factor);
 }
 

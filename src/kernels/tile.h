@@ -15,27 +15,15 @@
 #define panel_multiply_chunk SD_ISA_NAME(panel_multiply_chunk)
 #define panel_multiply_transposed SD_ISA_NAME(panel_multiply_transposed)
 
-#ifndef AVX512_BROAD
-#define AVX512_BROAD 2
-#endif
-#ifndef AVX512_UNROLL
-#define AVX512_UNROLL 1
-#endif
-#ifndef AVX512_SUMS
-#define AVX512_SUMS 0
-#endif
-#ifndef AVX512_FACTORS
-#define AVX512_FACTORS 0
-#endif
 enum {
-    WIDE = 2 * VL,                   /* columns of a group */
-    TILE_PIXELS = VL == 16 ? 14 : 6, /* times 2 vectors: what fits the registers beside the weights */
-    TILE_LANES = VL == 16 ? 8 : 4,   /* A^T B: rows a tile holds, times 2 vectors, */
-    BROAD_VECTORS = VL == 16 ? AVX512_BROAD : 3, /* or 3: 4 x 2 sums alone would wait for one another */
+    WIDE = 2 * VL,                    /* columns of a group */
+    TILE_PIXELS = VL == 16 ? 14 : 6,  /* times 2 vectors: what fits the registers beside the weights */
+    TILE_LANES = VL == 16 ? 8 : 4,    /* A^T B: rows a tile holds, times ... */
+    BROAD_VECTORS = VL == 16 ? 2 : 3, /* ... so many vectors: sums enough to hide the latency of an addition */
     BROAD = BROAD_VECTORS * VL,
-    TILE_UNROLL = VL == 16 ? AVX512_UNROLL : SLICE, /* values of a slice whose products stand in a row */
-    TILE_KEEPS_SUMS = VL == 16 ? AVX512_SUMS : 1,    /* see KEEP_SUM() */
-    TILE_KEEPS_FACTORS = VL == 16 ? AVX512_FACTORS : 1,
+    /* What 16 registers need and 32 do not (measured: tests/bench/LOG.md). */
+    TILE_KEEPS_REGISTERS = VL < 16,     /* KEEP_SUM(), KEEP_FACTOR() */
+    TILE_UNROLL = VL == 16 ? 1 : SLICE, /* values of a slice whose products stand in a row, without a loop */
 };
 
 /* Rows [row0, row0 + rows) of the packed B, of which there are b_rows (a multiple of SLICE) in all: element (i, j) is

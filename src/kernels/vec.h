@@ -19,8 +19,9 @@ static inline vec load(const float *p) { return *(const vec *)p; }
 static inline void store(float *p, vec v) { *(vec *)p = v; }
 static inline vec same(float x) { return x - (vec){0}; } /* x - 0 is x, also for -0: a broadcast and no more */
 
-/* Register tiles: gcc writes sums into the registers of their factors, which costs copies and spills. An empty statement that changes the sum
- * after each product keeps it where it is; one that reads a factor after its last product keeps that register from being a sum's. */
+/* For register tiles. gcc 12 lets a sum move into the register of one of its factors (vfmadd132), which costs copies and, unrolled, spills. A
+ * statement without instructions that changes the sum behind each product keeps it where it is; one that reads a factor behind its last
+ * product keeps its register from becoming a sum's. Same products, same order. */
 #if defined(__x86_64__) || defined(__i386__)
 #define KEEP_SUM(sum) __asm__ volatile("" : "+v"(sum))
 #define KEEP_FACTOR(factor) __asm__ volatile("" : : "v"(factor))
