@@ -20,8 +20,13 @@ static int block_rows(const winograd_plan *p, long first) {
     return p->tile_rows - first < p->block_rows ? (int)(p->tile_rows - first) : p->block_rows;
 }
 
-/* A tile is transformed in two passes, of columns and of rows. Their loops stay rolled, so that a turn fits the registers: gcc
- * moves the loads of unrolled turns together, and spills them. */
+/* A tile is transformed in two passes, of columns and of rows. With 16 registers their loops stay rolled, so that a turn fits: gcc moves the
+ * loads of unrolled turns together, and spills them. With 32 it spills less than rolling costs (measured: tests/bench/LOG.md). */
+#if SD_VECTOR_FLOATS == 16
+#define EACH_PASS UNROLL
+#else
+#define EACH_PASS KEEP_ROLLED
+#endif
 
 /* The tiles of tile row `row` (of all images), slice by slice: to[point][slice][tile][16]. */
 static __attribute__((noinline)) void transform_input_row(const winograd_plan *p, const float *band, int slices,
@@ -34,7 +39,7 @@ static __attribute__((noinline)) void transform_input_row(const winograd_plan *p
                     band + (size_t)slice * p->band_slice_elems + (size_t)(tile * WINOGRAD_TILE * SLICE + lane);
                 float *out = to + (size_t)slice * p->slice_elems + (size_t)(tile * SLICE + lane);
                 vec columns[WINOGRAD_POINTS] ALIGNED;
-                KEEP_ROLLED
+                EACH_PASS
                 for (int j = 0; j < WINOGRAD_SPAN; j++) {
                     vec in[WINOGRAD_SPAN] ALIGNED;
                     UNROLL
@@ -42,7 +47,7 @@ static __attribute__((noinline)) void transform_input_row(const winograd_plan *p
                         in[i] = load(from + (size_t)i * row + j * SLICE);
                     transform_input(in, 1, columns + j, WINOGRAD_SPAN);
                 }
-                KEEP_ROLLED
+                EACH_PASS
                 for (int i = 0; i < WINOGRAD_SPAN; i++) {
                     vec v[WINOGRAD_SPAN] ALIGNED;
                     transform_input(columns + i * WINOGRAD_SPAN, 1, v, 1);
@@ -138,7 +143,7 @@ static __attribute__((noinline)) void transform_output_row(const winograd_plan *
             const float *from = m + (size_t)tile * pixel + o;
             float *to = out + (size_t)(tile * WINOGRAD_TILE) * pixel + o;
             vec half[WINOGRAD_TILE * WINOGRAD_SPAN] ALIGNED;
-            KEEP_ROLLED
+            EACH_PASS
             for (int j = 0; j < WINOGRAD_SPAN; j++) {
                 vec in[WINOGRAD_SPAN] ALIGNED;
                 UNROLL
@@ -146,10 +151,12 @@ static __attribute__((noinline)) void transform_output_row(const winograd_plan *
                     in[i] = load(from + (size_t)(i * WINOGRAD_SPAN + j) * point_elems);
                 transform_output(in, 1, half + j, WINOGRAD_SPAN);
             }
-            KEEP_ROLLED
-            for (int i = 0; i < rows; i++) {
+            EACH_PASS
+            for (int i = 0; i < WINOGRAD_TILE; i++) {
                 vec y[WINOGRAD_TILE] ALIGNED;
                 transform_output(half + i * WINOGRAD_SPAN, 1, y, 1);
+                if (i >= rows)
+                    continue;
                 UNROLL
                 for (int j = 0; j < WINOGRAD_TILE; j++)
                     if (j < columns)
@@ -217,7 +224,7 @@ static __attribute__((noinline)) void transform_gradient_row(const winograd_plan
             const float *from = band + row + SLICE + (size_t)(tile * WINOGRAD_TILE * SLICE + lane);
             float *to = z + (size_t)(tile * p->out + lane);
             vec half[WINOGRAD_SPAN * WINOGRAD_TILE] ALIGNED;
-            KEEP_ROLLED
+            EACH_PASS
             for (int j = 0; j < WINOGRAD_TILE; j++) {
                 vec in[WINOGRAD_TILE] ALIGNED;
                 UNROLL
@@ -225,7 +232,7 @@ static __attribute__((noinline)) void transform_gradient_row(const winograd_plan
                     in[i] = load(from + (size_t)i * row + j * SLICE);
                 transform_gradient(in, 1, half + j, WINOGRAD_TILE);
             }
-            KEEP_ROLLED
+            EACH_PASS
             for (int i = 0; i < WINOGRAD_SPAN; i++) {
                 vec point[WINOGRAD_SPAN] ALIGNED;
                 transform_gradient(half + i * WINOGRAD_TILE, 1, point, 1);
