@@ -128,6 +128,7 @@ typedef struct sd_summary {
     const char *run_folder, *host, *mpi, *isa;
     const char *status; /* "running", "stopped", "complete", "diverged" */
     const char *job;    /* of --job; NULL: none */
+    uint64_t run_id;
     sd_blame waited_for;
     const char *waited_for_host; /* of that rank; NULL: nobody stands out */
     int ranks, threads;
@@ -145,6 +146,7 @@ sd_status sd_summary_write(const char *folder, const sd_summary *summary);
 enum { SD_JOB_BYTES = 121 };
 typedef struct sd_last_start {
     char status[16], job[SD_JOB_BYTES];
+    uint64_t run_id; /* 0: it says none */
 } sd_last_start;
 sd_last_start sd_summary_last_start(const char *folder);
 /* The same for a person, on standard output. */

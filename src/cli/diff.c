@@ -13,6 +13,7 @@
 static bool is_circumstance(const sd_entry *entry, bool in_one_only) {
     static const char *const paths[] = {"/config",
                                         "/progress/timing",
+                                        "/progress/run_id",
                                         "/progress/seconds",
                                         "/progress/epoch_seconds",
                                         "/progress/bytes_reduced",

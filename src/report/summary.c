@@ -25,6 +25,9 @@ static cJSON *to_json(const sd_summary *s) {
     TEXT(status);
     if (s->job)
         TEXT(job);
+    char id[32]; /* a text: JSON's numbers have 53 bits */
+    snprintf(id, sizeof id, "%016llx", (unsigned long long)s->run_id);
+    cJSON_AddStringToObject(object, "run_id", id);
     TEXT(run_folder);
     NUMBER(step);
     NUMBER(epoch);
@@ -89,8 +92,10 @@ sd_last_start sd_summary_last_start(const char *folder) {
         cJSON *object = cJSON_Parse(text);
         const char *const status = cJSON_GetStringValue(cJSON_GetObjectItem(object, "status"));
         const char *const job = cJSON_GetStringValue(cJSON_GetObjectItem(object, "job"));
+        const char *const id = cJSON_GetStringValue(cJSON_GetObjectItem(object, "run_id"));
         snprintf(last.status, sizeof last.status, "%s", status ? status : "");
         snprintf(last.job, sizeof last.job, "%s", job ? job : "");
+        last.run_id = id ? strtoull(id, NULL, 16) : 0;
         cJSON_Delete(object);
     }
     sd_error_clear();

@@ -200,6 +200,7 @@ static sd_summary describe(const sd_run *run, const char *state) {
                         .isa = run->kernels->name,
                         .status = state,
                         .job = run->job,
+                        .run_id = p->run_id,
                         .ranks = sd_comm_size(run->comm),
                         .threads = run->threads,
                         .step = p->step,

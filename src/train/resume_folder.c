@@ -39,6 +39,7 @@ static sd_status clear_for_foreign(const sd_run *run) {
 
 /* Nothing of what the other run has in its own folder is here. */
 static void forget_other_folder(sd_progress *p) {
+    p->run_id = sd_run_draw_id();
     p->steps_csv_bytes = p->epochs_csv_bytes = p->timing_csv_bytes = p->decisions_csv_bytes = 0;
     p->best_accuracy = NAN;
     p->best_step = 0;

@@ -97,6 +97,9 @@ void sd_run_close(sd_run *run);
  * that they have on this number of ranks. Local. */
 void sd_run_plan_end(sd_run *run);
 
+/* A number for a history that begins here: a new run, or one that goes on from a file of another. Local; rank 0's counts. */
+uint64_t sd_run_draw_id(void);
+
 /* Whether all epochs have ended, or train.max_steps are done. */
 bool sd_run_is_finished(const sd_run *run);
 

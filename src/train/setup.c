@@ -2,6 +2,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "run.h"
 #include "sdtrain/arena.h"
@@ -180,6 +183,7 @@ sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const
     SD_TRY(sd_comm_broadcast(comm, sd_network_values(run->network),
                              sd_network_buffer_elems(run->network) * sizeof(float)));
     run->progress = sd_progress_initial();
+    run->progress.run_id = sd_run_draw_id();
     run->timed_until = run->step_begin = run->saver.last_seconds = sd_clock_seconds();
     return SD_OK;
 }
@@ -215,6 +219,17 @@ void sd_run_plan_end(sd_run *run) {
     const uint64_t left = p->epoch < epochs ? (epochs - p->epoch) * run->epoch_plan.steps - p->batch : 0;
     run->planned_steps = p->step + left;
     run->total_steps = max_steps > 0 && max_steps < run->planned_steps ? max_steps : run->planned_steps;
+}
+
+uint64_t sd_run_draw_id(void) {
+    uint64_t id = 0;
+    if (getrandom(&id, sizeof id, GRND_NONBLOCK) != (ssize_t)sizeof id) { /* not there, or not ready */
+        struct timespec now = {0};
+        clock_gettime(CLOCK_REALTIME, &now);
+        const uint64_t parts[] = {(uint64_t)now.tv_sec, (uint64_t)now.tv_nsec, (uint64_t)getpid()};
+        id = sd_hash(parts, sizeof parts);
+    }
+    return id != 0 ? id : 1;
 }
 
 bool sd_run_is_finished(const sd_run *run) {

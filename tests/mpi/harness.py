@@ -282,7 +282,7 @@ TIMES_OF = {
     "steps.csv": {"seconds", "images_per_second"},
     "epochs.csv": {"seconds", "images_per_second"},
     "decisions.csv": set(),
-    "/progress": {"seconds", "epoch_seconds", "steps_csv_bytes", "epochs_csv_bytes", "timing_csv_bytes"},
+    "/progress": {"run_id", "seconds", "epoch_seconds", "steps_csv_bytes", "epochs_csv_bytes", "timing_csv_bytes"},
 }
 
 

@@ -301,6 +301,7 @@ START_TEST(summary_json_has_numbers_strings_and_null) {
                                 .gap = NAN,
                                 .best_accuracy = 0.81,
                                 .best_step = 7,
+                                .run_id = 0xfedcba9876543210,
                                 .best_val_accuracy = 0.82,
                                 .best_val_epoch = 2,
                                 .parameters = 269722};
@@ -327,6 +328,7 @@ START_TEST(summary_json_has_numbers_strings_and_null) {
                               "\"val_accuracy\":0.8,",
                               "\"gap\":null,",
                               "\"best_step\":7,",
+                              "\"run_id\":\"fedcba9876543210\",",
                               "\"best_val_accuracy\":0.82,",
                               "\"best_val_epoch\":2,",
                               "\"parameters\":269722,",
