@@ -663,24 +663,30 @@ static void remove_all_members_but_step(hid_t file) {
 #undef REMOVE_MEMBER
 }
 
-/* As an older version's file lacks what came after it. */
-START_TEST(a_member_of_progress_that_is_missing_has_its_initial_value) {
+/* A run's file, altered as by another version, and opened. Caller closes and frees. */
+static saved_run open_altered(void (*change)(hid_t), sd_checkpoint_file **file, sd_checkpoint *d) {
     char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
-    sd_checkpoint_file *file;
-    sd_checkpoint d;
     make_folder(folder);
     path_in(folder, "a.h5", path);
     saved_run run = new_run("resnet20", 10, "sgd");
     expect_ok(save(&run, path));
-    alter(path, remove_all_members_but_step);
-    expect_ok(open_file(path, &file, &d));
+    alter(path, change);
+    expect_ok(open_file(path, file, d));
+    remove_folder(folder);
+    return run;
+}
+
+/* As an older version's file lacks what came after it. */
+START_TEST(a_member_of_progress_that_is_missing_has_its_initial_value) {
+    sd_checkpoint_file *file;
+    sd_checkpoint d;
+    saved_run run = open_altered(remove_all_members_but_step, &file, &d);
     sd_progress expected = sd_progress_initial();
     expected.step = run.c.progress.step;
     ck_assert(isnan(expected.val_loss) && isnan(expected.best_accuracy) && expected.seconds == 0);
     ck_assert_mem_eq(&d.progress, &expected, sizeof expected);
     close_opened(&file, &d);
     free_run(&run);
-    remove_folder(folder);
 }
 END_TEST
 
@@ -690,20 +696,13 @@ static void add_a_phase(hid_t file) {
 }
 
 START_TEST(timing_with_other_phases_counts_as_zeros) {
-    char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
     sd_checkpoint_file *file;
     sd_checkpoint d;
-    make_folder(folder);
-    path_in(folder, "a.h5", path);
-    saved_run run = new_run("resnet20", 10, "sgd");
-    expect_ok(save(&run, path));
-    alter(path, add_a_phase);
-    expect_ok(open_file(path, &file, &d));
+    saved_run run = open_altered(add_a_phase, &file, &d);
     for (int i = 0; i < RANKS * PHASES; i++)
         ck_assert(d.timing[i] == 0);
     close_opened(&file, &d);
     free_run(&run);
-    remove_folder(folder);
 }
 END_TEST
 
