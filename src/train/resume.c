@@ -35,15 +35,13 @@ sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
     sd_progress *p = &run->progress;
     if (isnan(p->best_val_accuracy)) /* an older file knows that of its best checkpoint */
         p->best_val_accuracy = p->best_accuracy;
-    if (p->batch > run->epoch_plan.steps) {
-        if (resume->described.ranks == sd_comm_size(run->comm))
-            return sd_comm_agree(run->comm,
-                                 sd_fail(SD_ERR_DATA,
-                                         "%s: is after %" PRIu64 " batches of an epoch, where an epoch has %" PRIu64,
-                                         resume->path, p->batch, run->epoch_plan.steps));
-        p->batch = run->epoch_plan.steps; /* on more ranks a short last batch may be none: the epoch is at its end */
-    }
     const int ranks = sd_comm_size(run->comm);
+    if (p->batch > run->epoch_plan.steps && resume->described.ranks == ranks)
+        return sd_comm_agree(run->comm,
+                             sd_fail(SD_ERR_DATA,
+                                     "%s: is after %" PRIu64 " batches of an epoch, where an epoch has %" PRIu64,
+                                     resume->path, p->batch, run->epoch_plan.steps));
+    sd_run_plan_end(run);
     SD_TRY(sd_errors_restore(run, resume->file, resume->described.ranks));
     if (resume->described.ranks != ranks) {
         if (run->config->communication.reduction != SD_REDUCTION_REPRODUCIBLE)

@@ -93,7 +93,7 @@ typedef struct sd_run {
 sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const char *isa);
 void sd_run_close(sd_run *run);
 
-/* Sets planned_steps and total_steps to what follows from progress: train.epochs epochs in all, whose steps to come have the length
+/* Fits progress to the epochs of this number of ranks, and sets planned_steps and total_steps to what follows from it: train.epochs epochs in all, whose steps to come have the length
  * that they have on this number of ranks. Local. */
 void sd_run_plan_end(sd_run *run);
 

@@ -214,7 +214,9 @@ void sd_run_close(sd_run *run) {
 }
 
 void sd_run_plan_end(sd_run *run) {
-    const sd_progress *p = &run->progress;
+    sd_progress *p = &run->progress;
+    if (p->batch > run->epoch_plan.steps) /* on more ranks a short last batch may be none: the epoch is at its end */
+        p->batch = run->epoch_plan.steps;
     const uint64_t epochs = (uint64_t)run->config->train.epochs, max_steps = (uint64_t)run->config->train.max_steps;
     const uint64_t left = p->epoch < epochs ? (epochs - p->epoch) * run->epoch_plan.steps - p->batch : 0;
     run->planned_steps = p->step + left;

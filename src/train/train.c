@@ -112,7 +112,6 @@ static sd_status go_on(sd_run *run, sd_resume *resume, bool *complete) {
     SD_TRY(sd_resume_check_data(resume, run));
     SD_TRY(sd_resume_apply(resume, run, true));
     SD_TRY(sd_resume_settle(resume, run, &summarised));
-    sd_run_plan_end(run);
     sd_log_info("%s %s, step %llu of %llu", sd_run_is_finished(run) ? "already complete:" : "going on from",
                 resume->path, (unsigned long long)run->progress.step, (unsigned long long)run->total_steps);
     *complete = sd_run_is_finished(run) && summarised && !resume->elsewhere;

@@ -94,10 +94,10 @@ class EpochsTest(RunTest):
 
     # ---- stops while images are scored ----
 
-    def stop_while_scoring(self, name, number, settings):
+    def stop_while_scoring(self, name, number, settings, steps_an_epoch=5):
         """Some thousand validation images after a short epoch: scoring takes far longer than training."""
         running = self.start(harness.mpirun(2, self.write_config(name, settings)))
-        steps = settings["train.epochs"] * 5
+        steps = settings["train.epochs"] * steps_an_epoch
         wait_until(lambda: harness.count_lines(self.run_path(name, "steps.csv")) > steps, "the last step")
         wait_until(lambda: any(os.path.exists("/proc/%d" % rank) for rank in running.ranks()), "ranks")
         running.signal(number)
@@ -116,6 +116,12 @@ class EpochsTest(RunTest):
         self.assertEqual(len(self.rows("run", "steps.csv")), 5)
         self.assertEqual(self.column("run", "epochs.csv", "step"), ["5"])
         self.assertEqual(self.summary("run")["status"], "complete")
+
+    def test_a_check_on_more_ranks_knows_that_only_scoring_is_left(self):
+        # Three batches are done, and on three ranks an epoch has two.
+        self.stop_while_scoring("run", signal.SIGUSR1, {**UNEVEN, "train.epochs": 1, "data.val_samples": 20000}, STEPS[2])
+        result = self.mpirun(3, "run.ini", "--check")
+        self.assertIn("\nstart      from runs/run/checkpoints/step-00000003.h5, step 3 of 3\n", result.out)
 
     def test_a_stop_while_scoring_leaves_no_trace(self):
         settings = {"train.epochs": 2, "data.val_samples": 6000, "eval.every_epochs": 2, "eval.train_samples": 20}
