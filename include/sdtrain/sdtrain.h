@@ -4,6 +4,7 @@
 #define SDTRAIN_SDTRAIN_H
 
 #include "sdtrain/arena.h"
+#include "sdtrain/batch.h"
 #include "sdtrain/bucket.h"
 #include "sdtrain/checkpoint.h"
 #include "sdtrain/clock.h"

@@ -15,7 +15,7 @@ set -euo pipefail
 
 # The rooms, lowest first. `all` is sdtrain.h.
 levels=('base' 'drop kernels' 'config' 'nn data' 'optim' 'models dist checkpoint report' 'train' 'all' 'cli')
-base_headers=' arena bucket clock file finite hash processors random range status '
+base_headers=' arena batch bucket clock file finite hash processors random range status '
 
 # Prints the C files named in its input as FILE:LINE:CODE, without comments and without what strings hold, except in
 # include lines.

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a batch is to a network and to its loss: the input, and what the output should be.
+ *
+ * Views: whoever fills one in owns the memory, and says how long it lives.
+ */
+#ifndef SDTRAIN_BATCH_H
+#define SDTRAIN_BATCH_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Pictures or tokens, never both; NULL where not used. */
+typedef struct sd_input {
+    const float *pixels;    /* [images, height, width, channels] f32, NHWC */
+    const int32_t *tokens;  /* [images, sequence] */
+    const int32_t *lengths; /* [images]: tokens that are not padding */
+} sd_input;
+
+/* Classes in 0..classes-1. others and weights are both set or both NULL; then labels alone count. Mixed pictures have two classes:
+ * loss = weight CE(label) + (1 - weight) CE(other). */
+typedef struct sd_targets {
+    const int32_t *labels; /* [images] */
+    const int32_t *others; /* [images] */
+    const float *weights;  /* [images], in 0..1 */
+} sd_targets;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
