@@ -16,6 +16,7 @@
 #include "sdtrain/finite.h"
 #include "sdtrain/hash.h"
 #include "sdtrain/kernels.h"
+#include "sdtrain/loss.h"
 #include "sdtrain/models.h"
 #include "sdtrain/nn.h"
 #include "sdtrain/optim.h"

@@ -26,8 +26,8 @@ typedef struct bench {
     int images[SIZES];
     int quantities, rounds;
     uint64_t step;
-    float *x, *dlogits, *losses;
-    int32_t *labels, *label_ranks;
+    float *x;
+    int32_t *labels;
     double *samples; /* [SIZES][PLANS][quantities][MAX_ROUNDS] */
     double *now;     /* the pass under way: [quantities] */
     double clock;
@@ -37,10 +37,7 @@ static void bench_free(bench *b) {
     for (int i = 0; i < PLANS; i++)
         sd_drop_plan_free(&b->plan[i]);
     free(b->x);
-    free(b->dlogits);
-    free(b->losses);
     free(b->labels);
-    free(b->label_ranks);
     free(b->samples);
     free(b->now);
 }
@@ -58,10 +55,7 @@ static sd_status bench_create(sd_run *run, int max_images, bench *b) {
         b->plan[p].kept_units = p == ALL ? units : 0;
     }
     SD_TRY(sd_alloc_floats(&b->x, images * size * size * SD_CHANNELS));
-    SD_TRY(sd_alloc_floats(&b->dlogits, images * (size_t)classes));
-    SD_TRY(sd_alloc_floats(&b->losses, images));
     SD_TRY(sd_alloc(&b->labels, images, sizeof *b->labels));
-    SD_TRY(sd_alloc(&b->label_ranks, images, sizeof *b->label_ranks));
     SD_TRY(sd_alloc(&b->samples, (size_t)SIZES * PLANS * (size_t)b->quantities * MAX_ROUNDS, sizeof *b->samples));
     SD_TRY(sd_alloc(&b->now, (size_t)b->quantities, sizeof *b->now));
     uint32_t word = 1;
@@ -91,20 +85,18 @@ static void segment_done(void *context, int segment) {
 /* A step as train/step.c does it, without data, reduction and logs. Returns its seconds. */
 static double pass(bench *b, int images, const sd_drop_plan *plan) {
     sd_run *run = b->run;
-    const int classes = sd_network_classes(run->network);
-    const float smoothing = (float)run->config->train.label_smoothing;
+    const sd_targets targets = {.labels = b->labels};
+    sd_loss_sums sums = {0};
     sd_watch("timing a pass", 0);
     const double begin = b->clock = sd_clock_seconds();
     const sd_pass what = {
         .images = images, .training = true, .plan = plan, .batch_share = 1, .seed = run->law.seed, .step = ++b->step};
     memset(b->now, 0, (size_t)b->quantities * sizeof *b->now);
     const float *logits = sd_network_forward(run->network, &what, b->x);
-    run->kernels->cross_entropy_forward((size_t)images, classes, logits, b->labels, smoothing, b->losses,
-                                        b->label_ranks);
-    run->kernels->cross_entropy_backward((size_t)images, classes, logits, b->labels, smoothing, 1.0f / (float)images,
-                                         b->dlogits);
+    sd_loss_forward(run->loss, images, logits, &targets, &sums);
+    const float *dlogits = sd_loss_backward(run->loss, images, logits, &targets, (uint64_t)images);
     charge(b, FORWARD);
-    sd_network_backward(run->network, &what, b->x, b->dlogits, segment_done, b);
+    sd_network_backward(run->network, &what, b->x, dlogits, segment_done, b);
     b->clock = sd_clock_seconds();
     sd_network_update_statistics(run->network, plan);
     sd_optimizer_step(run->optimizer, plan, LEARNING_RATE, b->step);

@@ -10,6 +10,7 @@
 #include "sdtrain/data.h"
 #include "sdtrain/dist.h"
 #include "sdtrain/drop.h"
+#include "sdtrain/loss.h"
 #include "sdtrain/nn.h"
 #include "sdtrain/optim.h"
 #include "sdtrain/report.h"
@@ -56,6 +57,7 @@ typedef struct sd_run {
 
     sd_dataset *dataset;
     sd_network *network;
+    sd_loss *loss;
     sd_optimizer *optimizer;
     sd_loader *loader;
     sd_reducer *reducer;
@@ -72,8 +74,6 @@ typedef struct sd_run {
     uint32_t *order;  /* of the training images in the epoch under way */
     sd_range *ranges; /* this rank's shards of each batch */
     double *sums;     /* [shards_here][...] of numbers that are summed over shards */
-    float *dlogits, *losses;
-    int32_t *label_ranks;
 
     sd_progress progress;
     double timing[SD_PHASES]; /* seconds of the epoch under way */

@@ -4,7 +4,7 @@
 #include "run.h"
 #include "sdtrain/clock.h"
 
-enum { SUM_LOSS, SUM_TOP1, SUM_TOP5, SUM_IMAGES, SUMS, TOP = 5 };
+enum { SUM_LOSS, SUM_TOP1, SUM_TOP5, SUM_IMAGES, SUMS };
 _Static_assert((int)SUMS <= (int)SD_RUN_MAX_SUMS, "raise SD_RUN_MAX_SUMS");
 
 /* Cuts n images, this rank's shards of them one after another, into passes. Returns how many. */
@@ -22,19 +22,12 @@ static uint64_t plan_passes(sd_run *run, uint64_t n) {
 }
 
 /* Scores the loader's next batch; returns its images. */
-static uint64_t score_batch(sd_run *run, double *sums) {
+static uint64_t score_batch(sd_run *run, sd_loss_sums *of_shard) {
     sd_watch("evaluation", run->progress.step);
     const sd_batch batch = sd_loader_next(run->loader);
     const sd_pass pass = {.images = batch.images, .plan = &run->evaluation_plan};
     const float *logits = sd_network_forward(run->network, &pass, batch.x);
-    run->kernels->cross_entropy_forward((size_t)batch.images, sd_network_classes(run->network), logits, batch.labels, 0,
-                                        run->losses, run->label_ranks);
-    for (int i = 0; i < batch.images; i++) {
-        sums[SUM_LOSS] += run->losses[i];
-        sums[SUM_TOP1] += run->label_ranks[i] == 0;
-        sums[SUM_TOP5] += run->label_ranks[i] < TOP;
-    }
-    sums[SUM_IMAGES] += batch.images;
+    sd_loss_score(run->loss, batch.images, logits, &(sd_targets){.labels = batch.labels}, of_shard);
     return (uint64_t)batch.images;
 }
 
@@ -54,15 +47,22 @@ static sd_status score_all(sd_run *run, uint64_t n, double *sums, bool *stopped)
     const uint64_t at_once = (uint64_t)sd_run_max_images(run), shards = (uint64_t)run->shards;
     const uint64_t largest = (n + shards - 1) / shards, passes = (largest + at_once - 1) / at_once;
     for (int shard = 0; shard < run->shards_here; shard++) {
-        uint64_t left = sd_run_shard(run, n, shard).count;
+        const uint64_t images = sd_run_shard(run, n, shard).count;
+        uint64_t left = images;
+        sd_loss_sums of_shard = {0};
         for (uint64_t pass = 0; pass < passes; pass++) {
             if (left > 0)
-                left -= score_batch(run, sums + shard * SUMS);
+                left -= score_batch(run, &of_shard);
             if (stopped)
                 SD_TRY(ask(run, stopped));
             if (stopped && *stopped)
                 return SD_OK;
         }
+        double *to = sums + shard * SUMS;
+        to[SUM_LOSS] = of_shard.loss;
+        to[SUM_TOP1] = (double)of_shard.top1;
+        to[SUM_TOP5] = (double)of_shard.top5;
+        to[SUM_IMAGES] = (double)images;
     }
     return SD_OK;
 }

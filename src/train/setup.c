@@ -123,10 +123,7 @@ static sd_status allocate(sd_run *run) {
     const uint64_t ranges = train_batches > score_batches ? train_batches : score_batches;
     SD_TRY(sd_alloc(&run->order, sd_dataset_images(run->dataset, SD_SPLIT_TRAIN), sizeof *run->order));
     SD_TRY(sd_alloc(&run->ranges, ranges, sizeof *run->ranges));
-    SD_TRY(sd_alloc(&run->sums, shards * SD_RUN_MAX_SUMS, sizeof *run->sums));
-    SD_TRY(sd_alloc_floats(&run->dlogits, images * (size_t)sd_network_classes(run->network)));
-    SD_TRY(sd_alloc_floats(&run->losses, images));
-    return sd_alloc(&run->label_ranks, images, sizeof *run->label_ranks);
+    return sd_alloc(&run->sums, shards * SD_RUN_MAX_SUMS, sizeof *run->sums);
 }
 
 /* Of what tells one data set from another: each rank reads its own copy of the files. */
@@ -144,6 +141,8 @@ static sd_status open_parts(sd_run *run) {
     SD_TRY(sd_dataset_open(config, &run->dataset));
     sd_watch("setting up the network", 0);
     SD_TRY(build_network(run));
+    SD_TRY(sd_loss_create(&(sd_loss_spec){.smoothing = (float)config->train.label_smoothing}, run->kernels,
+                          sd_run_max_images(run), sd_network_classes(run->network), &run->loss));
     SD_TRY(build_law(run));
     SD_TRY(plan_steps(run));
     SD_TRY(allocate(run));
@@ -194,6 +193,7 @@ void sd_run_close(sd_run *run) {
     sd_loader_destroy(&run->loader);
     sd_optimizer_destroy(&run->optimizer);
     sd_reducer_destroy(&run->reducer);
+    sd_loss_destroy(&run->loss);
     sd_network_destroy(&run->network);
     sd_dataset_close(&run->dataset);
     sd_drop_plan_free(&run->plan);
@@ -204,9 +204,6 @@ void sd_run_close(sd_run *run) {
     free(run->order);
     free(run->ranges);
     free(run->sums);
-    free(run->dlogits);
-    free(run->losses);
-    free(run->label_ranks);
     sd_csv_close(&run->steps_csv);
     sd_csv_close(&run->epochs_csv);
     sd_csv_close(&run->timing_csv);

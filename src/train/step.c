@@ -48,8 +48,6 @@ static void segment_done(void *context, int segment) {
 
 /* Forward and backward pass of a shard of a batch of images. sums: [SUMS], of this shard. */
 static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, double *sums) {
-    const int classes = sd_network_classes(run->network);
-    const float smoothing = (float)run->config->train.label_smoothing;
     const sd_range share = sd_run_shard(run, images, shard);
     double now = sd_clock_seconds();
     sd_watch("waiting for images", step);
@@ -67,18 +65,16 @@ static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, do
 
     sd_reducer_begin_shard(run->reducer, pass.part); /* batch statistics are written forward already */
     const float *logits = sd_network_forward(run->network, &pass, batch.x);
-    run->kernels->cross_entropy_forward((size_t)batch.images, classes, logits, batch.labels, smoothing, run->losses,
-                                        run->label_ranks);
-    for (int i = 0; i < batch.images; i++) {
-        sums[SUM_LOSS] += run->losses[i];
-        sums[SUM_CORRECT] += run->label_ranks[i] == 0;
-    }
-    run->kernels->cross_entropy_backward((size_t)batch.images, classes, logits, batch.labels, smoothing,
-                                         (float)(1.0 / (double)images), run->dlogits);
+    const sd_targets targets = {.labels = batch.labels};
+    sd_loss_sums of_shard = {0};
+    sd_loss_forward(run->loss, batch.images, logits, &targets, &of_shard);
+    sums[SUM_LOSS] = of_shard.loss;
+    sums[SUM_CORRECT] = (double)of_shard.top1;
+    const float *dlogits = sd_loss_backward(run->loss, batch.images, logits, &targets, images);
     now = sd_run_charge(run, SD_PHASE_FORWARD, now);
     sd_watch("backward", step);
 
-    sd_network_backward(run->network, &pass, batch.x, run->dlogits, segment_done, run);
+    sd_network_backward(run->network, &pass, batch.x, dlogits, segment_done, run);
     sd_run_charge(run, SD_PHASE_BACKWARD, now);
 }
 

@@ -11,6 +11,7 @@
 #include "sdtrain/clock.h"
 #include "sdtrain/data.h"
 #include "sdtrain/kernels.h"
+#include "sdtrain/loss.h"
 #include "sdtrain/models.h"
 #include "sdtrain/optim.h"
 
@@ -29,8 +30,10 @@ typedef struct trial {
     sd_drop_plan plan;
     sd_drop_part part; /* with scope = rank or sample, all of one rank */
     int threads, images, image_size;
-    float *x, *dlogits, *losses;
-    int32_t *labels, *label_ranks;
+    sd_loss *loss;
+    sd_loss_sums sums; /* of the last step */
+    float *x;
+    int32_t *labels;
     uint64_t step;
 } trial;
 
@@ -97,10 +100,9 @@ static sd_status make_batch(trial *t) {
     const size_t images = (size_t)t->images, pixels = (size_t)t->image_size * (size_t)t->image_size;
     const int classes = sd_network_classes(t->network);
     SD_TRY(sd_alloc_floats(&t->x, images * pixels * SD_CHANNELS));
-    SD_TRY(sd_alloc_floats(&t->dlogits, images * (size_t)classes));
-    SD_TRY(sd_alloc_floats(&t->losses, images));
+    SD_TRY(sd_loss_create(&(sd_loss_spec){.smoothing = (float)t->config->train.label_smoothing}, t->kernels, t->images,
+                          classes, &t->loss));
     SD_TRY(sd_alloc(&t->labels, images, sizeof *t->labels));
-    SD_TRY(sd_alloc(&t->label_ranks, images, sizeof *t->label_ranks));
     bench_fill(t->x, images * pixels * SD_CHANNELS);
     for (int i = 0; i < t->images; i++)
         t->labels[i] = i % classes;
@@ -118,16 +120,14 @@ static sd_status trial_open(trial *t, const sd_config *config) {
 
 static void trial_close(trial *t) {
     sd_optimizer_destroy(&t->optimizer);
+    sd_loss_destroy(&t->loss);
     sd_network_destroy(&t->network);
     sd_drop_plan_free(&t->plan);
     sd_drop_part_free(&t->part);
     free(t->law.rate);
     free(t->no_drop.rate);
     free(t->x);
-    free(t->dlogits);
-    free(t->losses);
     free(t->labels);
-    free(t->label_ranks);
 }
 
 /* ---- steps ---- */
@@ -150,9 +150,8 @@ static double flops_saved(const trial *t) {
 }
 
 static void run_step(trial *t, const sd_drop_law *law, series *s) {
-    const size_t images = (size_t)t->images;
-    const int classes = sd_network_classes(t->network);
-    const float smoothing = (float)t->config->train.label_smoothing;
+    const sd_targets targets = {.labels = t->labels};
+    t->sums = (sd_loss_sums){0};
     const uint64_t step = ++t->step;
     double now = sd_clock_seconds();
     sd_drop_plan_draw(law, step, (uint64_t)t->images, &t->plan);
@@ -167,10 +166,10 @@ static void run_step(trial *t, const sd_drop_law *law, series *s) {
                           .step = step};
     const float *logits = sd_network_forward(t->network, &pass, t->x);
     charge(s, PHASE_FORWARD, &now);
-    t->kernels->cross_entropy_forward(images, classes, logits, t->labels, smoothing, t->losses, t->label_ranks);
-    t->kernels->cross_entropy_backward(images, classes, logits, t->labels, smoothing, 1.0f / (float)images, t->dlogits);
+    sd_loss_forward(t->loss, t->images, logits, &targets, &t->sums);
+    const float *dlogits = sd_loss_backward(t->loss, t->images, logits, &targets, (uint64_t)t->images);
     charge(s, PHASE_LOSS, &now);
-    sd_network_backward(t->network, &pass, t->x, t->dlogits, ignore_segment, NULL);
+    sd_network_backward(t->network, &pass, t->x, dlogits, ignore_segment, NULL);
     charge(s, PHASE_BACKWARD, &now);
     sd_network_update_statistics(t->network, &t->plan);
     sd_optimizer_step(t->optimizer, &t->plan, LEARNING_RATE, step);
@@ -183,10 +182,9 @@ static sd_status run_series(trial *t, const sd_drop_law *law, int steps, series 
     for (int i = 0; i < steps; i++)
         run_step(t, law, s);
     s->flops_saved /= steps;
-    for (int i = 0; i < t->images; i++)
-        if (!isfinite(t->losses[i]))
-            return sd_fail(SD_ERR_DIVERGED, "the loss of step %llu is not finite: its time says nothing",
-                           (unsigned long long)t->step);
+    if (!isfinite(t->sums.loss))
+        return sd_fail(SD_ERR_DIVERGED, "the loss of step %llu is not finite: its time says nothing",
+                       (unsigned long long)t->step);
     return SD_OK;
 }
 

@@ -14,7 +14,7 @@
 set -euo pipefail
 
 # The rooms, lowest first. `all` is sdtrain.h.
-levels=('base' 'drop kernels' 'config' 'nn data' 'optim' 'models dist checkpoint report' 'train' 'all' 'cli')
+levels=('base' 'drop kernels' 'config' 'nn loss data' 'optim' 'models dist checkpoint report' 'train' 'all' 'cli')
 base_headers=' arena batch bucket clock file finite hash processors random range status '
 
 # Prints the C files named in its input as FILE:LINE:CODE, without comments and without what strings hold, except in
@@ -150,7 +150,7 @@ self_test() {
     # shellcheck disable=SC2064 # now is when its name is known
     trap "rm -rf '$tmp'" EXIT
     mkdir -p "$tmp/include/sdtrain"
-    mkdir -p "$tmp"/src/{base,drop,kernels,config,nn,optim,data,models,dist,checkpoint,report,train,cli}
+    mkdir -p "$tmp"/src/{base,drop,kernels,config,nn,loss,optim,data,models,dist,checkpoint,report,train,cli}
     put() { printf '%b\n' "$2" >"$tmp/$1"; }
 
     # What is allowed, with what only looks like a breach.

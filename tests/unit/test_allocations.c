@@ -90,8 +90,9 @@ START_TEST(a_training_step_allocates_nothing) {
     sd_range ranges[STEPS];
     for (uint64_t b = 0; b < STEPS; b++)
         ranges[b] = (sd_range){b * BATCH, BATCH};
-    float losses[BATCH], dlogits[BATCH * 10];
-    int32_t ranks[BATCH];
+    sd_loss *loss;
+    sd_loss_sums sums = {0};
+    expect_ok(sd_loss_create(&(sd_loss_spec){.smoothing = 0.1f}, best_kernels(), BATCH, 10, &loss));
     long before = 0;
     int dropped = 0;
     sd_loader_begin(loader, &(sd_loader_pass){.split = SD_SPLIT_TRAIN,
@@ -116,8 +117,9 @@ START_TEST(a_training_step_allocates_nothing) {
                               .seed = 1,
                               .step = step};
         const float *logits = sd_network_forward(network, &pass, batch.x);
-        best_kernels()->cross_entropy_forward(BATCH, 10, logits, batch.labels, 0.1f, losses, ranks);
-        best_kernels()->cross_entropy_backward(BATCH, 10, logits, batch.labels, 0.1f, 0.25f, dlogits);
+        const sd_targets targets = {.labels = batch.labels};
+        sd_loss_forward(loss, BATCH, logits, &targets, &sums);
+        const float *dlogits = sd_loss_backward(loss, BATCH, logits, &targets, BATCH);
         sd_network_backward(network, &pass, batch.x, dlogits, ignore_segment, NULL);
         sd_network_update_statistics(network, &plan);
         sd_optimizer_step(optimizer, &plan, 0.01, step);
@@ -128,6 +130,7 @@ START_TEST(a_training_step_allocates_nothing) {
     sd_loader_end(loader);
     sd_loader_destroy(&loader);
     sd_optimizer_destroy(&optimizer);
+    sd_loss_destroy(&loss);
     sd_network_destroy(&network);
     sd_dataset_close(&dataset);
     sd_drop_plan_free(&plan);
@@ -215,6 +218,17 @@ START_TEST(a_loader_without_memory_is_refused) {
     sd_dataset_close(&dataset);
     free(config);
 }
+END_TEST
+
+static sd_status try_loss(void *context) {
+    (void)context;
+    sd_loss *loss = NULL;
+    sd_status status = sd_loss_create(&(sd_loss_spec){0}, sd_kernels_at(0), 3, 10, &loss);
+    sd_loss_destroy(&loss);
+    return status;
+}
+
+START_TEST(a_loss_without_memory_is_refused) { expect_memory_errors("loss", try_loss, NULL); }
 END_TEST
 
 typedef struct saved_run {
@@ -305,6 +319,7 @@ int main(void) {
     tcase_add_test(cases, a_model_without_memory_is_refused);
     tcase_add_test(cases, a_dataset_without_memory_is_refused);
     tcase_add_test(cases, a_loader_without_memory_is_refused);
+    tcase_add_test(cases, a_loss_without_memory_is_refused);
     tcase_add_test(cases, a_checkpoint_without_memory_is_refused);
     return run_suite("allocations", cases);
 }

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What training minimises and scoring measures: the softmax cross entropy between a network's logits and the targets of a batch.
+ *
+ * Local, and for one thread at a time. Passes cannot fail and allocate nothing. Sums are taken image by image in the order of the
+ * batch, so they do not depend on threads.
+ */
+#ifndef SDTRAIN_LOSS_H
+#define SDTRAIN_LOSS_H
+
+#include <stdint.h>
+
+#include "sdtrain/batch.h"
+#include "sdtrain/kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sd_loss_spec {
+    float smoothing; /* of labels, in [0, 1): targets are (1 - smoothing) onehot + smoothing / classes */
+} sd_loss_spec;
+
+/* Sums over images. A score that is not finite makes its image wrong. */
+typedef struct sd_loss_sums {
+    double loss;
+    uint64_t top1, top5; /* images whose label has the highest score, one of the five highest */
+} sd_loss_sums;
+
+typedef struct sd_loss sd_loss;
+
+/* For logits of at most max_images images at a time. SD_ERR_MEMORY, and *loss is NULL. */
+sd_status sd_loss_create(const sd_loss_spec *spec, const sd_kernels *kernels, int max_images, int classes,
+                         sd_loss **loss);
+void sd_loss_destroy(sd_loss **loss);
+
+/* Adds the images' losses and hits to *sums. logits: [images, classes]. */
+void sd_loss_forward(sd_loss *loss, int images, const float *logits, const sd_targets *targets, sd_loss_sums *sums);
+/* The same without smoothing: the loss that models are compared by. */
+void sd_loss_score(sd_loss *loss, int images, const float *logits, const sd_targets *targets, sd_loss_sums *sums);
+/* Returns dlogits: [images, classes], the gradient of the mean of sd_loss_forward() over the batch_images of the global batch,
+ * of which these are some. Memory of the loss, until the next backward. */
+const float *sd_loss_backward(sd_loss *loss, int images, const float *logits, const sd_targets *targets,
+                              uint64_t batch_images);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
