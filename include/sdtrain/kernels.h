@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sdtrain/batch.h"
 #include "sdtrain/status.h"
 
 #ifdef __cplusplus
@@ -168,13 +169,13 @@ typedef struct sd_kernels {
     void (*subsample_backward)(int images, int h, int w, int c, int stride, int k, const float *dy, float *dx);
 
     /* Softmax cross entropy with label smoothing, as torch.nn.functional.cross_entropy. logits: [rows, classes];
-     * labels: [rows], each in [0, classes); 0 <= smoothing < 1; loss: [rows]; n_better: [rows], how many classes score
-     * higher than the label's, so the row is top-k correct if n_better < k. An equal score of a class before the label
+     * targets: of rows, labels and others in [0, classes); 0 <= smoothing < 1; loss: [rows]; n_better: [rows], how many classes
+     * score higher than the label's (never the other's), so the row is top-k correct if n_better < k. An equal score of a class before the label
      * counts as higher. A logit that is not finite, of whatever class, makes the row wrong for every k: INT32_MAX. */
-    void (*cross_entropy_forward)(size_t rows, int classes, const float *logits, const int32_t *labels, float smoothing,
-                                  float *loss, int32_t *n_better);
+    void (*cross_entropy_forward)(size_t rows, int classes, const float *logits, const sd_targets *targets,
+                                  float smoothing, float *loss, int32_t *n_better);
     /* dlogits = scale * d(loss)/d(logits). */
-    void (*cross_entropy_backward)(size_t rows, int classes, const float *logits, const int32_t *labels,
+    void (*cross_entropy_backward)(size_t rows, int classes, const float *logits, const sd_targets *targets,
                                    float smoothing, float scale, float *dlogits);
 } sd_kernels;
 

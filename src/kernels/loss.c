@@ -3,12 +3,29 @@
 
 #include "isa.h"
 
-/* loss = -sum over classes of q log softmax(z), q = (1 - smoothing) onehot + smoothing / classes. Without smoothing the
- * sum has one term: classes whose q is 0 are left out, as 0 * -inf is not 0. */
-void SD_ISA_NAME(cross_entropy_forward)(size_t rows, int classes, const float *logits, const int32_t *labels,
+/* loss = -sum over classes of q log softmax(z), q = (1 - smoothing) p + smoothing / classes, where p is 1 at the label, or with two
+ * labels weight at one and 1 - weight at the other. Without smoothing classes whose q is 0 are left out, as 0 * -inf is not 0. */
+
+/* p of a class. */
+static double target_of(const sd_targets *targets, size_t row, int class) {
+    const double weight = targets->others ? (double)targets->weights[row] : 1;
+    const double share = class == targets->labels[row] ? weight : 0;
+    return targets->others && class == targets->others[row] ? share + (1 - weight) : share;
+}
+
+/* Sum of p z over classes. */
+static double target_logit(const sd_targets *targets, size_t row, const float *logits) {
+    const double label = logits[targets->labels[row]];
+    if (!targets->others || targets->weights[row] == 1)
+        return label;
+    const double weight = targets->weights[row], other = logits[targets->others[row]];
+    return weight == 0 ? other : weight * label + (1 - weight) * other;
+}
+
+void SD_ISA_NAME(cross_entropy_forward)(size_t rows, int classes, const float *logits, const sd_targets *targets,
                                         float smoothing, float *loss, int32_t *n_better) {
     for (size_t r = 0; r < rows; r++, logits += classes) {
-        const int label = labels[r];
+        const int label = targets->labels[r];
         double most = logits[0], sum = 0, mean = 0;
         for (int i = 1; i < classes; i++)
             most = logits[i] > most ? logits[i] : most;
@@ -21,12 +38,12 @@ void SD_ISA_NAME(cross_entropy_forward)(size_t rows, int classes, const float *l
             finite = finite && isfinite(logits[i]);
         }
         const double log_sum = most + log(sum), smooth = smoothing > 0 ? smoothing * mean : 0;
-        loss[r] = (float)(log_sum - (1.0 - smoothing) * logits[label] - smooth);
+        loss[r] = (float)(log_sum - (1.0 - smoothing) * target_logit(targets, r, logits) - smooth);
         n_better[r] = finite ? better : INT32_MAX;
     }
 }
 
-void SD_ISA_NAME(cross_entropy_backward)(size_t rows, int classes, const float *logits, const int32_t *labels,
+void SD_ISA_NAME(cross_entropy_backward)(size_t rows, int classes, const float *logits, const sd_targets *targets,
                                          float smoothing, float scale, float *dlogits) {
     for (size_t r = 0; r < rows; r++, logits += classes, dlogits += classes) {
         double most = logits[0], sum = 0;
@@ -35,7 +52,7 @@ void SD_ISA_NAME(cross_entropy_backward)(size_t rows, int classes, const float *
         for (int i = 0; i < classes; i++)
             sum += exp(logits[i] - most);
         for (int i = 0; i < classes; i++) {
-            double target = smoothing / classes + (i == labels[r] ? 1.0 - smoothing : 0.0);
+            const double target = smoothing / classes + (1.0 - smoothing) * target_of(targets, r, i);
             dlogits[i] = (float)(scale * (exp(logits[i] - most) / sum - target));
         }
     }

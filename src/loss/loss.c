@@ -46,8 +46,8 @@ void sd_loss_destroy(sd_loss **place) {
 
 static void add(sd_loss *loss, float smoothing, int images, const float *logits, const sd_targets *targets,
                 sd_loss_sums *sums) {
-    loss->kernels->cross_entropy_forward((size_t)images, loss->classes, logits, targets->labels, smoothing,
-                                         loss->losses, loss->n_better);
+    loss->kernels->cross_entropy_forward((size_t)images, loss->classes, logits, targets, smoothing, loss->losses,
+                                         loss->n_better);
     for (int i = 0; i < images; i++) {
         sums->loss += loss->losses[i];
         sums->top1 += loss->n_better[i] == 0;
@@ -65,7 +65,7 @@ void sd_loss_score(sd_loss *loss, int images, const float *logits, const sd_targ
 
 const float *sd_loss_backward(sd_loss *loss, int images, const float *logits, const sd_targets *targets,
                               uint64_t batch_images) {
-    loss->kernels->cross_entropy_backward((size_t)images, loss->classes, logits, targets->labels, loss->spec.smoothing,
+    loss->kernels->cross_entropy_backward((size_t)images, loss->classes, logits, targets, loss->spec.smoothing,
                                           (float)(1.0 / (double)batch_images), loss->dlogits);
     return loss->dlogits;
 }

@@ -219,8 +219,8 @@ static void set_plan(golden *g, int step) {
 
 static double mean_loss(golden *g, const float *logits, double smoothing) {
     double sum = 0;
-    sd_kernels_at(0)->cross_entropy_forward((size_t)g->batch, g->classes, logits, g->labels, (float)smoothing,
-                                            g->losses, g->ranks);
+    sd_kernels_at(0)->cross_entropy_forward((size_t)g->batch, g->classes, logits, &(sd_targets){.labels = g->labels},
+                                            (float)smoothing, g->losses, g->ranks);
     for (int n = 0; n < g->batch; n++)
         sum += g->losses[n];
     return sum / g->batch;
@@ -238,8 +238,8 @@ static double train_pass(golden *g, int step, const float **logits) {
     const sd_pass pass = {.images = g->batch, .training = true, .plan = &g->plan, .batch_share = 1};
     *logits = sd_network_forward(g->network, &pass, g->images);
     double loss = mean_loss(g, *logits, g->smoothing);
-    sd_kernels_at(0)->cross_entropy_backward((size_t)g->batch, g->classes, *logits, g->labels, (float)g->smoothing,
-                                             1.0f / (float)g->batch, g->dlogits);
+    sd_kernels_at(0)->cross_entropy_backward((size_t)g->batch, g->classes, *logits, &(sd_targets){.labels = g->labels},
+                                             (float)g->smoothing, 1.0f / (float)g->batch, g->dlogits);
     sd_network_backward(g->network, &pass, g->images, g->dlogits, ignore_segment, NULL);
     sd_network_update_statistics(g->network, &g->plan);
     return loss;
@@ -460,12 +460,12 @@ static void check_scope(const char *name, const char *model, int ranks, const sd
         memset(gradients, 0, elems * sizeof *gradients); /* a branch that none of these images keeps is not written */
         const float *mine = sd_network_forward(g.network, &pass, g.images + (size_t)first * image);
         memcpy(logits + first * g.classes, mine, (size_t)(each * g.classes) * sizeof *logits);
-        kernels->cross_entropy_forward((size_t)each, g.classes, mine, g.labels + first, (float)g.smoothing, g.losses,
-                                       g.ranks);
+        kernels->cross_entropy_forward((size_t)each, g.classes, mine, &(sd_targets){.labels = g.labels + first},
+                                       (float)g.smoothing, g.losses, g.ranks);
         for (int n = 0; n < each; n++)
             loss += g.losses[n] / g.batch;
-        kernels->cross_entropy_backward((size_t)each, g.classes, mine, g.labels + first, (float)g.smoothing,
-                                        1.0f / (float)g.batch, g.dlogits);
+        kernels->cross_entropy_backward((size_t)each, g.classes, mine, &(sd_targets){.labels = g.labels + first},
+                                        (float)g.smoothing, 1.0f / (float)g.batch, g.dlogits);
         sd_network_backward(g.network, &pass, g.images + (size_t)first * image, g.dlogits, ignore_segment, NULL);
         for (size_t i = 0; i < elems; i++)
             sum[i] += gradients[i];

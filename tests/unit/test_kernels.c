@@ -1262,23 +1262,36 @@ typedef struct loss_case {
     size_t rows;
     int classes;
     float smoothing, scale;
-    float *logits, *loss, *dlogits;
-    int32_t *labels, *rank;
+    float *logits, *loss, *dlogits, *weights;
+    int32_t *labels, *others, *rank;
+    sd_targets targets;
 } loss_case;
 
-static loss_case new_loss(size_t rows, int classes, float smoothing, double deviation) {
+/* Two classes a row if mixed: some rows have one of them alone (weight 0, 1), some the same one twice. */
+static loss_case new_loss(size_t rows, int classes, float smoothing, double deviation, bool mixed) {
     const size_t n = rows * (size_t)classes;
-    loss_case l = {rows,
-                   classes,
-                   smoothing,
-                   1.0f / (float)rows,
-                   normal_floats(n, 1, 0, deviation),
-                   new_floats(rows),
-                   new_floats(n),
-                   calloc(rows, sizeof(int32_t)),
-                   calloc(rows, sizeof(int32_t))};
-    for (size_t r = 0; r < rows; r++)
-        l.labels[r] = (int32_t)(sd_random_at(1, 94, r, 0).word[0] % (uint32_t)classes);
+    loss_case l = {.rows = rows,
+                   .classes = classes,
+                   .smoothing = smoothing,
+                   .scale = 1.0f / (float)rows,
+                   .logits = normal_floats(n, 1, 0, deviation),
+                   .loss = new_floats(rows),
+                   .dlogits = new_floats(n),
+                   .weights = new_floats(rows),
+                   .labels = calloc(rows, sizeof(int32_t)),
+                   .others = calloc(rows, sizeof(int32_t)),
+                   .rank = calloc(rows, sizeof(int32_t))};
+    for (size_t r = 0; r < rows; r++) {
+        const sd_random random = sd_random_at(1, 94, r, 0);
+        l.labels[r] = (int32_t)(random.word[0] % (uint32_t)classes);
+        l.others[r] = r % 5 == 4 ? l.labels[r] : (int32_t)(random.word[1] % (uint32_t)classes);
+        l.weights[r] = r < 2 ? (float)r : (float)sd_random_uniform(random.word[2]);
+    }
+    l.targets.labels = l.labels;
+    if (mixed) {
+        l.targets.others = l.others;
+        l.targets.weights = l.weights;
+    }
     return l;
 }
 
@@ -1286,31 +1299,39 @@ static void free_loss(loss_case *l) {
     free(l->logits);
     free(l->loss);
     free(l->dlogits);
+    free(l->weights);
     free(l->labels);
+    free(l->others);
     free(l->rank);
 }
 
+/* The target of a class, before smoothing. */
+static double target_of(const loss_case *l, size_t r, int class) {
+    const double one = class == l->labels[r], other = class == l->others[r];
+    return l->targets.others ? l->weights[r] * one + (1.0 - l->weights[r]) * other : one;
+}
+
 static void score(loss_case *l) {
-    k->cross_entropy_forward(l->rows, l->classes, l->logits, l->labels, l->smoothing, l->loss, l->rank);
-    k->cross_entropy_backward(l->rows, l->classes, l->logits, l->labels, l->smoothing, l->scale, l->dlogits);
+    k->cross_entropy_forward(l->rows, l->classes, l->logits, &l->targets, l->smoothing, l->loss, l->rank);
+    k->cross_entropy_backward(l->rows, l->classes, l->logits, &l->targets, l->smoothing, l->scale, l->dlogits);
 }
 
 static double cross_entropy_loss(void *context) {
     loss_case *l = context;
     double sum = 0;
-    k->cross_entropy_forward(l->rows, l->classes, l->logits, l->labels, l->smoothing, l->loss, l->rank);
+    k->cross_entropy_forward(l->rows, l->classes, l->logits, &l->targets, l->smoothing, l->loss, l->rank);
     for (size_t r = 0; r < l->rows; r++)
         sum += l->loss[r];
     return sum * l->scale;
 }
 
-/* -sum q log softmax(z) with q = (1 - s) onehot + s / classes: the sum written out. */
+/* -sum q log softmax(z) with q = (1 - s) p + s / classes, p: one label's onehot, or the mean of two: the sum written out. */
 START_TEST(cross_entropy_equals_its_formula) {
     begin(_i);
     const float smoothings[] = {0, 0.1f, 0.9f};
-    for (int s = 0; s < 3; s++)
+    for (int s = 0; s < 6; s++)
         for (int classes = 1; classes <= 1000; classes = classes * 3 + 1) {
-            loss_case l = new_loss(11, classes, smoothings[s], 3);
+            loss_case l = new_loss(11, classes, smoothings[s % 3], 3, s >= 3);
             double *gradient = new_doubles(l.rows * (size_t)classes);
             score(&l);
             for (size_t r = 0; r < l.rows; r++) {
@@ -1320,7 +1341,7 @@ START_TEST(cross_entropy_equals_its_formula) {
                 for (int i = 0; i < classes; i++)
                     sum += exp(z[i]);
                 for (int i = 0; i < classes; i++) {
-                    double q = (i == l.labels[r] ? 1 - l.smoothing : 0) + (double)l.smoothing / classes;
+                    double q = (1.0 - l.smoothing) * target_of(&l, r, i) + (double)l.smoothing / classes;
                     loss -= q * log(exp(z[i]) / sum);
                     higher += z[i] > z[l.labels[r]];
                     gradient[r * (size_t)classes + (size_t)i] = l.scale * (exp(z[i]) / sum - q);
@@ -1338,8 +1359,8 @@ END_TEST
 
 START_TEST(cross_entropy_backward_equals_finite_differences) {
     begin(_i);
-    for (int s = 0; s < 2; s++) {
-        loss_case l = new_loss(7, 12, s ? 0.1f : 0, 1);
+    for (int s = 0; s < 4; s++) {
+        loss_case l = new_loss(7, 12, s % 2 ? 0.1f : 0, 1, s >= 2);
         score(&l);
         expect_gradient("logits", cross_entropy_loss, &l, l.logits, l.dlogits, 84, 1e-2, 1e-3);
         free_loss(&l);
@@ -1353,7 +1374,7 @@ START_TEST(a_rank_counts_equal_scores_before_the_label) {
     const int32_t labels[4] = {0, 4, 2, 1}, expected[4] = {0, 4, 2, 2};
     float loss[4];
     int32_t rank[4];
-    k->cross_entropy_forward(4, 5, logits[0], labels, 0, loss, rank);
+    k->cross_entropy_forward(4, 5, logits[0], &(sd_targets){.labels = labels}, 0, loss, rank);
     for (int r = 0; r < 4; r++)
         ck_assert_int_eq(rank[r], expected[r]);
 }
@@ -1369,11 +1390,11 @@ START_TEST(a_score_that_is_not_finite_makes_its_row_wrong_for_top_1_and_top_5) {
                 float logits[12] = {0, 50}, loss;
                 const int32_t label = 1;
                 int32_t n_better;
-                k->cross_entropy_forward(1, classes, logits, &label, 0.1f, &loss, &n_better);
+                k->cross_entropy_forward(1, classes, logits, &(sd_targets){.labels = &label}, 0.1f, &loss, &n_better);
                 ck_assert_int_eq(n_better, 0);
                 for (int i = 0; i < classes; i++)
                     logits[i] = place == i || place == classes ? bad[value] : logits[i];
-                k->cross_entropy_forward(1, classes, logits, &label, 0.1f, &loss, &n_better);
+                k->cross_entropy_forward(1, classes, logits, &(sd_targets){.labels = &label}, 0.1f, &loss, &n_better);
                 expect(n_better >= 5, "%g at %d of %d classes: n_better %d", bad[value], place, classes, n_better);
                 expect(!isfinite(loss), "%g at %d of %d classes: loss %g", bad[value], place, classes, loss);
             }
@@ -1391,15 +1412,29 @@ START_TEST(a_score_of_minus_infinity_costs_what_it_costs_in_torch) {
     const int32_t label = 0, worst = 2;
     float loss, dlogits[4];
     int32_t n_better;
-    k->cross_entropy_forward(1, 4, logits, &label, 0, &loss, &n_better);
-    k->cross_entropy_backward(1, 4, logits, &label, 0, 1, dlogits);
+    k->cross_entropy_forward(1, 4, logits, &(sd_targets){.labels = &label}, 0, &loss, &n_better);
+    k->cross_entropy_backward(1, 4, logits, &(sd_targets){.labels = &label}, 0, 1, dlogits);
     expect_number("loss", loss, 1.4643681, 1e-6);
     for (int i = 0; i < 4; i++)
         expect_number("dlogits", dlogits[i], gradient[i], 1e-6);
-    k->cross_entropy_forward(1, 4, logits, &worst, 0, &loss, &n_better);
+    k->cross_entropy_forward(1, 4, logits, &(sd_targets){.labels = &worst}, 0, &loss, &n_better);
     expect(loss == INFINITY, "a label whose score is -inf costs %g", loss);
-    k->cross_entropy_forward(1, 4, logits, &label, 0.1f, &loss, &n_better);
+    k->cross_entropy_forward(1, 4, logits, &(sd_targets){.labels = &label}, 0.1f, &loss, &n_better);
     expect(loss == INFINITY, "with smoothing, a score of -inf costs %g", loss);
+}
+END_TEST
+
+/* A class of weight 0 has no part in the loss, whatever its score. */
+START_TEST(a_second_label_without_weight_costs_nothing) {
+    begin(_i);
+    const float logits[4] = {1, 2, -INFINITY, 0.5f}, one = 1, zero = 0;
+    const int32_t label = 0, worst = 2;
+    float loss;
+    int32_t n_better;
+    k->cross_entropy_forward(1, 4, logits, &(sd_targets){&label, &worst, &one}, 0, &loss, &n_better);
+    expect_number("the label alone", loss, 1.4643681, 1e-6);
+    k->cross_entropy_forward(1, 4, logits, &(sd_targets){&worst, &label, &zero}, 0, &loss, &n_better);
+    expect_number("the other alone", loss, 1.4643681, 1e-6);
 }
 END_TEST
 
@@ -1409,8 +1444,8 @@ START_TEST(huge_scores_have_a_finite_loss) {
     const int32_t labels[3] = {0, 0, 1};
     float loss[3], dlogits[9];
     int32_t rank[3];
-    k->cross_entropy_forward(3, 3, logits[0], labels, 0, loss, rank);
-    k->cross_entropy_backward(3, 3, logits[0], labels, 0, 1, dlogits);
+    k->cross_entropy_forward(3, 3, logits[0], &(sd_targets){.labels = labels}, 0, loss, rank);
+    k->cross_entropy_backward(3, 3, logits[0], &(sd_targets){.labels = labels}, 0, 1, dlogits);
     expect_number("a sure one", loss[0], 0, 0);
     expect_number("one of two", loss[1], log(2), 1e30); /* 3e38 + log 2 is no number a double can tell from 3e38 */
     expect_number("one of three", loss[2], log(3), 1e30);
@@ -1419,7 +1454,7 @@ START_TEST(huge_scores_have_a_finite_loss) {
     expect_number("its gradient", dlogits[3], -0.5, 1e-6);
     const float moderate[2] = {1e4f, 1e4f + 1};
     const int32_t label = 1;
-    k->cross_entropy_forward(1, 2, moderate, &label, 0, loss, rank);
+    k->cross_entropy_forward(1, 2, moderate, &(sd_targets){.labels = &label}, 0, loss, rank);
     expect_number("a shift changes nothing", loss[0], log(1 + exp(-1)), 1e-6);
 }
 END_TEST
@@ -1495,9 +1530,10 @@ static size_t run_all(float *out) {
     TAKE(pooled, 5 * 420 * 70);
     k->subsample_forward(5, 21, 20, 70, 2, 72, b.x, pooled);
     TAKE(pooled, 5 * 11 * 10 * 72);
-    k->cross_entropy_forward(rows, (int)c, b.x, (const int32_t[3001]){0}, 0.1f, pooled, (int32_t[3001]){0});
+    k->cross_entropy_forward(rows, (int)c, b.x, &(sd_targets){.labels = (const int32_t[3001]){0}}, 0.1f, pooled,
+                             (int32_t[3001]){0});
     TAKE(pooled, rows);
-    k->cross_entropy_backward(rows, (int)c, b.x, (const int32_t[3001]){0}, 0.1f, 0.5f, pooled);
+    k->cross_entropy_backward(rows, (int)c, b.x, &(sd_targets){.labels = (const int32_t[3001]){0}}, 0.1f, 0.5f, pooled);
     TAKE(pooled, n);
     free(pooled);
     free_norm_case(&b);
@@ -1568,6 +1604,7 @@ int main(void) {
     tcase_add_loop_test(cases, a_rank_counts_equal_scores_before_the_label, 0, n_isa);
     tcase_add_loop_test(cases, a_score_that_is_not_finite_makes_its_row_wrong_for_top_1_and_top_5, 0, n_isa);
     tcase_add_loop_test(cases, a_score_of_minus_infinity_costs_what_it_costs_in_torch, 0, n_isa);
+    tcase_add_loop_test(cases, a_second_label_without_weight_costs_nothing, 0, n_isa);
     tcase_add_loop_test(cases, huge_scores_have_a_finite_loss, 0, n_isa);
     tcase_add_loop_test(cases, bits_do_not_depend_on_threads, 0, n_isa);
     return run_suite("kernels", cases);

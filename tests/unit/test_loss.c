@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* loss/: sums over images, with and without smoothing, and the gradient that goes with them. */
+/* loss/: sums over images, with and without smoothing, of one label and of two, and the gradient that goes with them. */
 #include "../support.h"
 
 enum { IMAGES = 7, CLASSES = 12, LABELS_SEED = 94 };
@@ -106,8 +106,30 @@ START_TEST(the_gradient_is_that_of_the_mean_over_the_global_batch) {
 }
 END_TEST
 
+/* The loss is linear in the targets. */
+START_TEST(a_second_label_has_its_weight) {
+    scored s = new_scored();
+    int32_t others[IMAGES];
+    float weights[IMAGES];
+    for (int i = 0; i < IMAGES; i++) {
+        others[i] = (s.labels[i] + 1 + i) % CLASSES;
+        weights[i] = 0.25f;
+    }
+    sd_loss_sums label = {0}, other = {0}, both = {0};
+    const sd_targets mixed = {s.labels, others, weights};
+    sd_loss_forward(s.loss, IMAGES, s.logits, &(sd_targets){.labels = s.labels}, &label);
+    sd_loss_forward(s.loss, IMAGES, s.logits, &(sd_targets){.labels = others}, &other);
+    sd_loss_forward(s.loss, IMAGES, s.logits, &mixed, &both);
+    const double expected = 0.25 * label.loss + 0.75 * other.loss;
+    expect_number("loss", both.loss, expected, 1e-6 * (1 + fabs(expected)));
+    ck_assert_uint_eq(both.top1, label.top1);
+    free_scored(&s);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("loss");
+    tcase_add_test(cases, a_second_label_has_its_weight);
     tcase_add_test(cases, training_smooths_and_scoring_does_not);
     tcase_add_test(cases, sums_go_on_where_they_are);
     tcase_add_test(cases, the_gradient_is_that_of_the_mean_over_the_global_batch);

@@ -60,8 +60,8 @@ static double mean_loss(void *context) {
     trainer *t = context;
     t->pass.plan = &t->plan;
     const float *logits = sd_network_forward(t->network, &t->pass, t->images);
-    best_kernels()->cross_entropy_forward((size_t)t->pass.images, t->classes, logits, t->labels, 0.1f, t->losses,
-                                          t->ranks);
+    best_kernels()->cross_entropy_forward((size_t)t->pass.images, t->classes, logits,
+                                          &(sd_targets){.labels = t->labels}, 0.1f, t->losses, t->ranks);
     double sum = 0;
     for (int i = 0; i < t->pass.images; i++)
         sum += t->losses[i];
@@ -77,8 +77,8 @@ static void ignore_segment(void *context, int segment) {
 static double train_pass(trainer *t, sd_segment_done done, void *context) {
     double loss = mean_loss(t);
     const float *logits = t->network->head.logits;
-    best_kernels()->cross_entropy_backward((size_t)t->batch, t->classes, logits, t->labels, 0.1f,
-                                           1.0f / (float)t->batch, t->dlogits);
+    best_kernels()->cross_entropy_backward((size_t)t->batch, t->classes, logits, &(sd_targets){.labels = t->labels},
+                                           0.1f, 1.0f / (float)t->batch, t->dlogits);
     sd_network_backward(t->network, &t->pass, t->images, t->dlogits, done, context);
     return loss;
 }
@@ -495,7 +495,8 @@ START_TEST(two_ranks_of_a_vit_with_deciding_samples_are_one) {
         sd_drop_part_draw(&law, 1, rank, (sd_range){(uint64_t)rank * 2, 2}, &part);
         const float *images = t.images + (size_t)rank * 2 * t.image_elems,
                     *logits = sd_network_forward(t.network, &half, images);
-        best_kernels()->cross_entropy_backward(2, t.classes, logits, t.labels + 2 * rank, 0.1f, 0.25f, t.dlogits);
+        best_kernels()->cross_entropy_backward(2, t.classes, logits, &(sd_targets){.labels = t.labels + 2 * rank}, 0.1f,
+                                               0.25f, t.dlogits);
         fill_gradients(t.network, 0);
         sd_network_backward(t.network, &half, images, t.dlogits, ignore_segment, NULL);
         for (size_t i = 0; i < elems; i++)
