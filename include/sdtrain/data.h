@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Images: datasets, the order in which they are seen, augmentation, and the threads that prepare batches ahead.
  *
+ *     source -> read, decode -> transform(seed, epoch, sample) -> normalise -> batch of input and targets
+ *
  * Local. Which image comes when, and how it is cropped and flipped, are pure functions of (seed, epoch, sample): nothing depends
  * on the number of ranks or worker threads, or on where a run was resumed.
  */
@@ -11,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sdtrain/batch.h"
 #include "sdtrain/config.h"
 #include "sdtrain/range.h"
 #include "sdtrain/status.h"
@@ -47,12 +50,30 @@ const float *sd_dataset_mean(const sd_dataset *dataset);
 const float *sd_dataset_deviation(const sd_dataset *dataset);
 void sd_dataset_set_normalisation(sd_dataset *dataset, const float *mean, const float *deviation);
 
-/* One image as bytes, [size, size, 3] NHWC, and its label. Thread-safe. */
-int32_t sd_dataset_read(const sd_dataset *dataset, sd_split split, uint32_t index, uint8_t *pixels);
+/* A sample as its source has it, and the memory that it lies in, which later reads use again. Begins as {0}. */
+typedef struct sd_sample {
+    int h, w;
+    uint8_t *pixels; /* [h, w, SD_CHANNELS] NHWC */
+    size_t capacity_bytes;
+    int32_t label;
+} sd_sample;
+void sd_sample_free(sd_sample *sample);
 
-/* The same, normalised: x: [size, size, 3] f32. epoch > 0 with augmentation: the crop and flip that (seed, epoch, index) has. */
-int32_t sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t index, sd_augment augment, uint32_t seed,
-                           uint64_t epoch, uint8_t *pixels, float *x);
+/* What a thread prepares images in. Begins as {0}. */
+typedef struct sd_workspace {
+    sd_sample image; /* the one at hand: read, then transformed */
+    sd_sample spare; /* for transforms that do not work in place */
+} sd_workspace;
+void sd_workspace_free(sd_workspace *work);
+
+/* One image, at whatever size it has. Many threads may read at once. SD_ERR_MEMORY; SD_ERR_NOINPUT, SD_ERR_IO, SD_ERR_DATA of a source
+ * that reads or decodes its files only now. */
+sd_status sd_dataset_read(const sd_dataset *dataset, sd_split split, uint32_t index, sd_sample *sample);
+
+/* The same as a network takes it: read, transformed as (seed, epoch, sample) says, normalised. x: [size, size, 3] f32; the label is
+ * work->image.label. SD_ERR_DATA also if the image cannot be made to fit. */
+sd_status sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t index, sd_augment augment,
+                             uint32_t seed, uint64_t epoch, sd_workspace *work, float *x);
 
 /* How training images become steps. */
 typedef struct sd_epoch_plan {
@@ -82,8 +103,8 @@ typedef struct sd_loader_pass {
 
 typedef struct sd_batch {
     int images;
-    const float *x;        /* [images, size, size, 3] */
-    const int32_t *labels; /* [images] */
+    sd_input input;
+    sd_targets targets;
 } sd_batch;
 
 /* workers threads prepare up to workers + 1 batches of at most max_images ahead. The dataset must outlive the loader. SD_ERR_MEMORY,
@@ -91,9 +112,14 @@ typedef struct sd_batch {
 sd_status sd_loader_create(const sd_dataset *dataset, int max_images, int workers, sd_loader **loader);
 void sd_loader_destroy(sd_loader **loader);
 
-/* begin, then next for each batch in order, then end; end may come early. A batch is valid until the next next or end. */
+/* begin, then next for each batch in order, then end; end may come early, and any number of passes may follow. A batch is valid until
+ * the next next or end.
+ *
+ * next fails as the first image in the batch's order fails that cannot be prepared (sd_dataset_prepare()), whatever thread met it; all
+ * later batches of the pass fail with the same status and message. *batch is set all the same, with as many images as planned: those
+ * from the failed one on are zeros with label 0, so that a rank can go through its part of a collective step before ranks agree. */
 void sd_loader_begin(sd_loader *loader, const sd_loader_pass *pass);
-sd_batch sd_loader_next(sd_loader *loader);
+sd_status sd_loader_next(sd_loader *loader, sd_batch *batch);
 void sd_loader_end(sd_loader *loader);
 
 #ifdef __cplusplus

@@ -23,7 +23,7 @@ typedef enum sd_stream {
     SD_STREAM_DROP = 1,        /* item: decision unit (from 0);        time: step (from 1)           */
     SD_STREAM_INIT = 2,        /* item: element;                       time: tensor (place in table) */
     SD_STREAM_ORDER = 3,       /* item: place in the shuffle;          time: epoch (from 1)          */
-    SD_STREAM_AUGMENT = 4,     /* item: sample of the dataset;         time: epoch (from 1)          */
+    SD_STREAM_AUGMENT = 4,     /* item: draw / 4 << 32 | sample, word draw % 4; time: epoch (from 1) */
     SD_STREAM_SPLIT = 5,       /* item: place in the shuffle;          time: 0                       */
     SD_STREAM_SYNTHETIC = 6,   /* item: sample;                        time: draw within the sample  */
     SD_STREAM_DROPOUT = 7,     /* item: place in the batch x features; time: step (from 1)           */

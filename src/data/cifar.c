@@ -47,14 +47,17 @@ static const cifar_kind cifar100 = {.folder = "cifar-100-binary",
                                     .label_bytes = 2,
                                     .classes = {20, 100}};
 
-static int32_t read_image(const sd_source *source, bool test, uint32_t index, uint8_t *pixels) {
+static sd_status read_image(const sd_source *source, bool test, uint32_t index, sd_sample *sample) {
     const cifar *data = (const cifar *)source;
     const uint8_t *record = (test ? data->test : data->train) + (size_t)index * (data->label_bytes + IMAGE_BYTES);
     const uint8_t *image = record + data->label_bytes;
+    SD_TRY(sd_sample_resize(sample, SIDE, SIDE));
+    uint8_t *pixels = sample->pixels;
     for (int i = 0; i < PLANE; i++)
         for (int c = 0; c < SD_CHANNELS; c++)
             *pixels++ = image[c * PLANE + i];
-    return record[data->label_bytes - 1];
+    sample->label = record[data->label_bytes - 1];
+    return SD_OK;
 }
 
 static void close_cifar(sd_source *source) {

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "dataset.h"
+#include "normalisation.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/random.h"
-#include "source.h"
-
-enum { PADDING = 4 };
+#include "transform.h"
 
 struct sd_dataset {
     sd_source *source;
@@ -15,8 +13,7 @@ struct sd_dataset {
     uint32_t n_train;
     uint32_t *held_out; /* validation = N: the others; else NULL */
     uint32_t n_validation;
-    float mean[SD_CHANNELS], deviation[SD_CHANNELS];
-    float value[SD_CHANNELS][256]; /* what a byte becomes */
+    sd_normalisation normalisation;
 };
 
 /* ---- opening ---- */
@@ -74,31 +71,6 @@ static sd_status split(sd_dataset *dataset, const sd_config *config) {
     return SD_OK;
 }
 
-/* Exact: sums of bytes and their squares are whole numbers. */
-static sd_status measure(sd_dataset *dataset) {
-    const size_t pixels = (size_t)dataset->source->image_size * (size_t)dataset->source->image_size;
-    uint64_t sum[SD_CHANNELS] = {0}, square[SD_CHANNELS] = {0};
-    uint8_t *image;
-    SD_TRY(sd_alloc(&image, pixels, SD_CHANNELS));
-    for (uint32_t n = 0; n < dataset->n_train; n++) {
-        dataset->source->read(dataset->source, false, dataset->train[n], image);
-        for (size_t i = 0; i < pixels * SD_CHANNELS; i++) {
-            sum[i % SD_CHANNELS] += image[i];
-            square[i % SD_CHANNELS] += (uint64_t)image[i] * image[i];
-        }
-    }
-    free(image);
-    double count = (double)dataset->n_train * (double)pixels;
-    float channel_mean[SD_CHANNELS], deviation[SD_CHANNELS];
-    for (int c = 0; c < SD_CHANNELS; c++) {
-        double mean = (double)sum[c] / count, variance = (double)square[c] / count - mean * mean;
-        channel_mean[c] = (float)(mean / 255);
-        deviation[c] = variance > 0 ? (float)(sqrt(variance) / 255) : 1.0f;
-    }
-    sd_dataset_set_normalisation(dataset, channel_mean, deviation);
-    return SD_OK;
-}
-
 /* What can be told without the dataset's files. */
 static sd_status check_description(const sd_config *config) {
     int image_size, classes;
@@ -115,26 +87,37 @@ static sd_status check_description(const sd_config *config) {
     return SD_OK;
 }
 
-static sd_status open_dataset(const sd_config *config, sd_dataset *dataset) {
-    SD_TRY(check_description(config));
-    if (config->data.dataset == SD_DATASET_SYNTHETIC)
-        SD_TRY(sd_synthetic_open(config, &dataset->source));
-    else
-        SD_TRY(sd_cifar_open(config, &dataset->source));
+static sd_status fill_in(const sd_config *config, sd_dataset *dataset) {
     const sd_source *source = dataset->source;
     SD_TRY(split(dataset, config));
     if (!source->mean)
-        return measure(dataset);
-    sd_dataset_set_normalisation(dataset, source->mean, source->deviation);
+        return sd_normalisation_measure(&dataset->normalisation, source, dataset->train, dataset->n_train);
+    sd_normalisation_set(&dataset->normalisation, source->mean, source->deviation);
     return SD_OK;
 }
 
-sd_status sd_dataset_open(const sd_config *config, sd_dataset **dataset) {
-    SD_TRY(sd_alloc(dataset, 1, sizeof **dataset));
-    sd_status status = open_dataset(config, *dataset);
+sd_status sd_dataset_of(const sd_config *config, sd_source *source, sd_dataset **dataset) {
+    sd_status status = sd_alloc(dataset, 1, sizeof **dataset);
+    if (status != SD_OK) {
+        source->close(source);
+        return status;
+    }
+    (*dataset)->source = source;
+    status = fill_in(config, *dataset);
     if (status != SD_OK)
         sd_dataset_close(dataset);
     return status;
+}
+
+sd_status sd_dataset_open(const sd_config *config, sd_dataset **dataset) {
+    sd_source *source;
+    *dataset = NULL;
+    SD_TRY(check_description(config));
+    if (config->data.dataset == SD_DATASET_SYNTHETIC)
+        SD_TRY(sd_synthetic_open(config, &source));
+    else
+        SD_TRY(sd_cifar_open(config, &source));
+    return sd_dataset_of(config, source, dataset);
 }
 
 void sd_dataset_close(sd_dataset **place) {
@@ -160,19 +143,15 @@ int sd_dataset_classes(const sd_dataset *dataset) { return dataset->source->clas
 int sd_dataset_image_size(const sd_dataset *dataset) { return dataset->source->image_size; }
 size_t sd_dataset_bytes(const sd_dataset *dataset) { return dataset->source->bytes; }
 uint64_t sd_dataset_hash(const sd_dataset *dataset) { return dataset->source->hash; }
-const float *sd_dataset_mean(const sd_dataset *dataset) { return dataset->mean; }
-const float *sd_dataset_deviation(const sd_dataset *dataset) { return dataset->deviation; }
+const float *sd_dataset_mean(const sd_dataset *dataset) { return dataset->normalisation.mean; }
+const float *sd_dataset_deviation(const sd_dataset *dataset) { return dataset->normalisation.deviation; }
 
 uint32_t sd_dataset_images(const sd_dataset *dataset, sd_split split) {
     return split == SD_SPLIT_TRAIN ? dataset->n_train : dataset->n_validation;
 }
 
 void sd_dataset_set_normalisation(sd_dataset *dataset, const float *mean, const float *deviation) {
-    memcpy(dataset->mean, mean, sizeof dataset->mean);
-    memcpy(dataset->deviation, deviation, sizeof dataset->deviation);
-    for (int c = 0; c < SD_CHANNELS; c++)
-        for (int byte = 0; byte < 256; byte++)
-            dataset->value[c][byte] = ((float)byte / 255.0f - mean[c]) / deviation[c];
+    sd_normalisation_set(&dataset->normalisation, mean, deviation);
 }
 
 /* ---- one image ---- */
@@ -184,31 +163,17 @@ static uint32_t source_index(const sd_dataset *dataset, sd_split split, uint32_t
     return dataset->held_out ? dataset->held_out[index] : index;
 }
 
-int32_t sd_dataset_read(const sd_dataset *dataset, sd_split split, uint32_t index, uint8_t *pixels) {
-    bool test = split == SD_SPLIT_VALIDATION && !dataset->held_out;
-    return dataset->source->read(dataset->source, test, source_index(dataset, split, index), pixels);
+sd_status sd_dataset_read(const sd_dataset *dataset, sd_split split, uint32_t index, sd_sample *sample) {
+    const bool test = split == SD_SPLIT_VALIDATION && !dataset->held_out;
+    return dataset->source->read(dataset->source, test, source_index(dataset, split, index), sample);
 }
 
-int32_t sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t index, sd_augment augment, uint32_t seed,
-                           uint64_t epoch, uint8_t *pixels, float *x) {
-    const int size = dataset->source->image_size;
-    int32_t label = sd_dataset_read(dataset, split, index, pixels);
-    int top = 0, left = 0;
-    bool flip = false;
-    if (augment == SD_AUGMENT_CROP_FLIP) {
-        sd_random random = sd_random_at(seed, SD_STREAM_AUGMENT, source_index(dataset, split, index), epoch);
-        top = (int)sd_random_index(random.word[0], 2 * PADDING + 1) - PADDING;
-        left = (int)sd_random_index(random.word[1], 2 * PADDING + 1) - PADDING;
-        flip = random.word[2] & 1;
-    }
-    for (int i = 0; i < size; i++)
-        for (int j = 0; j < size; j++) {
-            int h = i + top,
-                w = (flip ? size - 1 - j : j) + left; /* the padding is black, as in torchvision's RandomCrop */
-            bool inside = h >= 0 && h < size && w >= 0 && w < size;
-            const uint8_t *pixel = pixels + (inside ? (size_t)(h * size + w) * SD_CHANNELS : 0);
-            for (int c = 0; c < SD_CHANNELS; c++)
-                *x++ = dataset->value[c][inside ? pixel[c] : 0];
-        }
-    return label;
+sd_status sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t index, sd_augment augment,
+                             uint32_t seed, uint64_t epoch, sd_workspace *work, float *x) {
+    sd_draws draws = {
+        .seed = seed, .stream = SD_STREAM_AUGMENT, .sample = source_index(dataset, split, index), .epoch = epoch};
+    SD_TRY(sd_dataset_read(dataset, split, index, &work->image));
+    SD_TRY(sd_transform_of(augment)(work, dataset->source->image_size, &draws));
+    sd_normalise(&dataset->normalisation, &work->image, x);
+    return SD_OK;
 }

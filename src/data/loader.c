@@ -3,85 +3,81 @@
  * batch that was there has been used. What a batch holds depends on its number alone, not on which worker made it when. */
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "sdtrain/arena.h"
-#include "sdtrain/data.h"
+#include "slot.h"
+#include "transform.h"
 
-typedef struct slot {
-    float *x;
-    int32_t *labels;
-    uint8_t *pixels; /* of the image being read */
-    int images;
-    bool ready;
-} slot;
+typedef struct worker {
+    sd_loader *loader;
+    pthread_t thread;
+    sd_workspace work;
+} worker;
 
 struct sd_loader {
     const sd_dataset *dataset;
-    size_t image_elems;
     int n_workers, n_started, n_slots;
-    slot *slots;
-    pthread_t *workers;
+    sd_slot *slots;
+    bool *ready; /* [slots], guarded by mutex as the rest is */
+    worker *workers;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    sd_loader_pass pass;  /* the rest is guarded by mutex */
+    sd_loader_pass pass;
     uint64_t taken, used; /* batches that workers have taken; that the caller is done with */
     uint64_t handed;      /* batches handed to the caller */
     int busy;             /* workers at work on a batch */
     bool quit;
+    sd_status status; /* of the first batch of the pass that was handed over and had failed; the caller's alone */
+    char message[SD_SLOT_MESSAGE_BYTES];
 };
 
-static void fill(const sd_loader *loader, const sd_loader_pass *pass, uint64_t b, slot *to) {
-    const sd_range range = pass->ranges[b];
-    to->images = (int)range.count;
-    for (uint64_t i = 0; i < range.count; i++) {
-        uint64_t at = range.first + i;
-        to->labels[i] =
-            sd_dataset_prepare(loader->dataset, pass->split, pass->order ? pass->order[at] : (uint32_t)at,
-                               pass->augment, pass->seed, pass->epoch, to->pixels, to->x + i * loader->image_elems);
-    }
-}
-
 static void *work(void *context) {
-    sd_loader *loader = context;
+    worker *self = context;
+    sd_loader *loader = self->loader;
     pthread_mutex_lock(&loader->mutex);
     while (!loader->quit) {
         if (loader->taken >= loader->pass.n_batches || loader->taken >= loader->used + (uint64_t)loader->n_slots) {
             pthread_cond_wait(&loader->changed, &loader->mutex);
             continue;
         }
-        uint64_t b = loader->taken++;
-        slot *to = &loader->slots[b % (uint64_t)loader->n_slots];
-        sd_loader_pass pass = loader->pass;
+        const uint64_t b = loader->taken++, at = b % (uint64_t)loader->n_slots;
+        const sd_loader_pass pass = loader->pass;
         loader->busy++;
         pthread_mutex_unlock(&loader->mutex);
-        fill(loader, &pass, b, to);
+        sd_slot_fill(&loader->slots[at], loader->dataset, &pass, b, &self->work);
         pthread_mutex_lock(&loader->mutex);
         loader->busy--;
-        to->ready = true;
+        loader->ready[at] = true;
         pthread_cond_broadcast(&loader->changed);
     }
     pthread_mutex_unlock(&loader->mutex);
     return NULL;
 }
 
+static sd_status start(sd_loader *loader, worker *self) {
+    const int size = sd_dataset_image_size(loader->dataset);
+    self->loader = loader;
+    SD_TRY(sd_workspace_reserve(&self->work, size, size)); /* so that no image of that size allocates */
+    if (pthread_create(&self->thread, NULL, work, self) != 0)
+        return sd_fail(SD_ERR_MEMORY, "a loader thread could not be started; lower data.workers (%d)",
+                       loader->n_workers);
+    return SD_OK;
+}
+
 static sd_status create(const sd_dataset *dataset, int max_images, int workers, sd_loader *loader) {
-    const size_t size = (size_t)sd_dataset_image_size(dataset);
     loader->dataset = dataset;
-    loader->image_elems = size * size * SD_CHANNELS;
     loader->n_workers = workers;
     loader->n_slots = workers + 1;
     pthread_mutex_init(&loader->mutex, NULL);
     pthread_cond_init(&loader->changed, NULL);
     SD_TRY(sd_alloc(&loader->slots, (size_t)loader->n_slots, sizeof *loader->slots));
+    SD_TRY(sd_alloc(&loader->ready, (size_t)loader->n_slots, sizeof *loader->ready));
     SD_TRY(sd_alloc(&loader->workers, (size_t)workers, sizeof *loader->workers));
-    for (int i = 0; i < loader->n_slots; i++) {
-        SD_TRY(sd_alloc_floats(&loader->slots[i].x, (size_t)max_images * loader->image_elems));
-        SD_TRY(sd_alloc(&loader->slots[i].labels, (size_t)max_images, sizeof *loader->slots[i].labels));
-        SD_TRY(sd_alloc(&loader->slots[i].pixels, loader->image_elems, 1));
-    }
+    for (int i = 0; i < loader->n_slots; i++)
+        SD_TRY(sd_slot_init(&loader->slots[i], dataset, max_images));
     for (; loader->n_started < workers; loader->n_started++)
-        if (pthread_create(&loader->workers[loader->n_started], NULL, work, loader) != 0)
-            return sd_fail(SD_ERR_MEMORY, "a loader thread could not be started; lower data.workers (%d)", workers);
+        SD_TRY(start(loader, &loader->workers[loader->n_started]));
     return SD_OK;
 }
 
@@ -102,15 +98,15 @@ void sd_loader_destroy(sd_loader **place) {
     pthread_cond_broadcast(&loader->changed);
     pthread_mutex_unlock(&loader->mutex);
     for (int i = 0; i < loader->n_started; i++)
-        pthread_join(loader->workers[i], NULL);
-    for (int i = 0; loader->slots && i < loader->n_slots; i++) {
-        free(loader->slots[i].x);
-        free(loader->slots[i].labels);
-        free(loader->slots[i].pixels);
-    }
+        pthread_join(loader->workers[i].thread, NULL);
+    for (int i = 0; loader->workers && i < loader->n_workers; i++)
+        sd_workspace_free(&loader->workers[i].work);
+    for (int i = 0; loader->slots && i < loader->n_slots; i++)
+        sd_slot_free(&loader->slots[i]);
     pthread_mutex_destroy(&loader->mutex);
     pthread_cond_destroy(&loader->changed);
     free(loader->slots);
+    free(loader->ready);
     free(loader->workers);
     free(loader);
     *place = NULL;
@@ -120,24 +116,36 @@ void sd_loader_begin(sd_loader *loader, const sd_loader_pass *pass) {
     pthread_mutex_lock(&loader->mutex);
     loader->pass = *pass;
     loader->taken = loader->used = loader->handed = 0;
+    loader->status = SD_OK;
     for (int i = 0; i < loader->n_slots; i++)
-        loader->slots[i].ready = false;
+        loader->ready[i] = false;
     pthread_cond_broadcast(&loader->changed);
     pthread_mutex_unlock(&loader->mutex);
 }
 
-sd_batch sd_loader_next(sd_loader *loader) {
+/* Waits for the next batch. */
+static const sd_slot *wait_for_next(sd_loader *loader) {
     pthread_mutex_lock(&loader->mutex);
     if (loader->handed > 0) { /* the batch before is done with */
-        loader->slots[loader->used % (uint64_t)loader->n_slots].ready = false;
+        loader->ready[loader->used % (uint64_t)loader->n_slots] = false;
         loader->used++;
         pthread_cond_broadcast(&loader->changed);
     }
-    slot *from = &loader->slots[loader->handed++ % (uint64_t)loader->n_slots];
-    while (!from->ready)
+    const uint64_t at = loader->handed++ % (uint64_t)loader->n_slots;
+    while (!loader->ready[at])
         pthread_cond_wait(&loader->changed, &loader->mutex);
     pthread_mutex_unlock(&loader->mutex);
-    return (sd_batch){.images = from->images, .x = from->x, .labels = from->labels};
+    return &loader->slots[at];
+}
+
+sd_status sd_loader_next(sd_loader *loader, sd_batch *batch) {
+    const sd_slot *slot = wait_for_next(loader);
+    *batch = (sd_batch){.images = slot->images, .input.pixels = slot->pixels, .targets.labels = slot->labels};
+    if (loader->status == SD_OK && slot->status != SD_OK) {
+        loader->status = slot->status;
+        memcpy(loader->message, slot->message, sizeof loader->message);
+    }
+    return loader->status == SD_OK ? SD_OK : sd_fail(loader->status, "%s", loader->message);
 }
 
 void sd_loader_end(sd_loader *loader) {

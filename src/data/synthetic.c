@@ -94,8 +94,10 @@ static bool covers(const figure *f, float x, float y) {
     return dx * dx + dy * dy < 2 && inside(f->form, dx * f->cosine + dy * f->sine, dy * f->cosine - dx * f->sine);
 }
 
-static int32_t read_image(const sd_source *source, bool test, uint32_t index, uint8_t *pixels) {
+static sd_status read_image(const sd_source *source, bool test, uint32_t index, sd_sample *sample) {
     const int size = source->image_size;
+    SD_TRY(sd_sample_resize(sample, size, size));
+    uint8_t *pixels = sample->pixels;
     draws d = {.sample = test ? index + TEST_OFFSET : index};
     const int label = (int)(draw(&d, 0, 1) * (float)source->classes) % source->classes;
 
@@ -126,7 +128,8 @@ static int32_t read_image(const sd_source *source, bool test, uint32_t index, ui
                 *pixels++ = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
             }
         }
-    return label;
+    sample->label = label;
+    return SD_OK;
 }
 
 static void close_synthetic(sd_source *source) { free(source); }

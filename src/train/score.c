@@ -4,7 +4,7 @@
 #include "run.h"
 #include "sdtrain/clock.h"
 
-enum { SUM_LOSS, SUM_TOP1, SUM_TOP5, SUM_IMAGES, SUMS };
+enum { SUM_LOSS, SUM_TOP1, SUM_TOP5, SUM_IMAGES, SUM_UNREADABLE, SUMS };
 _Static_assert((int)SUMS <= (int)SD_RUN_MAX_SUMS, "raise SD_RUN_MAX_SUMS");
 
 /* Cuts n images, this rank's shards of them one after another, into passes. Returns how many. */
@@ -21,14 +21,17 @@ static uint64_t plan_passes(sd_run *run, uint64_t n) {
     return passes;
 }
 
-/* Scores the loader's next batch; returns its images. */
-static uint64_t score_batch(sd_run *run, sd_loss_sums *of_shard) {
+/* Scores the loader's next batch, of the images that are left. */
+static sd_status score_batch(sd_run *run, sd_loss_sums *of_shard, uint64_t *left) {
+    sd_batch batch;
     sd_watch("evaluation", run->progress.step);
-    const sd_batch batch = sd_loader_next(run->loader);
+    const sd_status status = sd_loader_next(run->loader, &batch);
+    *left -= (uint64_t)batch.images;
+    SD_TRY(status);
     const sd_pass pass = {.images = batch.images, .plan = &run->evaluation_plan};
-    const float *logits = sd_network_forward(run->network, &pass, batch.x);
-    sd_loss_score(run->loss, batch.images, logits, &(sd_targets){.labels = batch.labels}, of_shard);
-    return (uint64_t)batch.images;
+    const float *logits = sd_network_forward(run->network, &pass, batch.input.pixels);
+    sd_loss_score(run->loss, batch.images, logits, &batch.targets, of_shard);
+    return SD_OK;
 }
 
 /* Whether any rank must stop. A start that has made no step yet does not heed its budget, or it would come to nothing. Collective. */
@@ -42,8 +45,9 @@ static sd_status ask(sd_run *run, bool *stop) {
     return SD_OK;
 }
 
-/* All passes of this rank. Ranks may differ by one in their number, but ask as often. */
-static sd_status score_all(sd_run *run, uint64_t n, double *sums, bool *stopped) {
+/* All passes of this rank. Ranks may differ by one in their number, but ask as often. *read: whether this rank could read its images; others
+ * see it in the sums. */
+static sd_status score_all(sd_run *run, uint64_t n, double *sums, bool *stopped, sd_status *read) {
     const uint64_t at_once = (uint64_t)sd_run_max_images(run), shards = (uint64_t)run->shards;
     const uint64_t largest = (n + shards - 1) / shards, passes = (largest + at_once - 1) / at_once;
     for (int shard = 0; shard < run->shards_here; shard++) {
@@ -52,7 +56,7 @@ static sd_status score_all(sd_run *run, uint64_t n, double *sums, bool *stopped)
         sd_loss_sums of_shard = {0};
         for (uint64_t pass = 0; pass < passes; pass++) {
             if (left > 0)
-                left -= score_batch(run, &of_shard);
+                *read = score_batch(run, &of_shard, &left); /* once not OK, it stays so */
             if (stopped)
                 SD_TRY(ask(run, stopped));
             if (stopped && *stopped)
@@ -63,6 +67,7 @@ static sd_status score_all(sd_run *run, uint64_t n, double *sums, bool *stopped)
         to[SUM_TOP1] = (double)of_shard.top1;
         to[SUM_TOP5] = (double)of_shard.top5;
         to[SUM_IMAGES] = (double)images;
+        to[SUM_UNREADABLE] = *read != SD_OK;
     }
     return SD_OK;
 }
@@ -73,10 +78,13 @@ sd_status sd_run_score(sd_run *run, sd_split split, uint64_t n, sd_score *score,
     double *sums = run->sums; /* [shards_here][SUMS] */
     memset(sums, 0, (size_t)run->shards_here * SUMS * sizeof *sums);
     sd_loader_begin(run->loader, &(sd_loader_pass){.split = split, .ranges = run->ranges, .n_batches = passes});
-    SD_TRY(score_all(run, n, sums, stopped));
+    sd_status read = SD_OK;
+    SD_TRY(score_all(run, n, sums, stopped, &read));
     sd_loader_end(run->loader);
     sd_watch("evaluation: sums", run->progress.step);
     SD_TRY(sd_comm_sum(run->comm, sums, run->shards_here, SUMS));
+    if (sums[SUM_UNREADABLE] > 0)
+        SD_TRY(sd_comm_agree(run->comm, read));
     *score = (sd_score){.loss = sums[SUM_LOSS] / sums[SUM_IMAGES],
                         .top1 = sums[SUM_TOP1] / sums[SUM_IMAGES],
                         .top5 = sums[SUM_TOP5] / sums[SUM_IMAGES],

@@ -24,7 +24,7 @@ static const sd_drop_part *draw_part(sd_run *run, uint64_t step, sd_range share)
 }
 
 /* What is summed over the shards of a step. */
-enum { SUM_LOSS, SUM_CORRECT, SUM_STOP, SUM_SPENT, SUM_SAVE, SUM_LR, SUMS };
+enum { SUM_LOSS, SUM_CORRECT, SUM_STOP, SUM_SPENT, SUM_SAVE, SUM_LR, SUM_UNREADABLE, SUMS };
 _Static_assert((int)SUMS <= (int)SD_RUN_MAX_SUMS, "raise SD_RUN_MAX_SUMS");
 
 static sd_status write_row(sd_run *run, uint64_t images, double lr, const double *sums, size_t bytes_reduced,
@@ -46,12 +46,15 @@ static void segment_done(void *context, int segment) {
     sd_run_trace_segment(run, segment);
 }
 
-/* Forward and backward pass of a shard of a batch of images. sums: [SUMS], of this shard. */
-static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, double *sums) {
+/* Forward and backward pass of a shard of a batch of images. sums: [SUMS], of this shard. If its images cannot be read, the passes take
+ * place all the same, as other ranks wait for their gradients. */
+static sd_status run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, double *sums) {
     const sd_range share = sd_run_shard(run, images, shard);
     double now = sd_clock_seconds();
     sd_watch("waiting for images", step);
-    const sd_batch batch = sd_loader_next(run->loader);
+    sd_batch batch;
+    const sd_status status = sd_loader_next(run->loader, &batch);
+    sums[SUM_UNREADABLE] = status != SD_OK;
     const sd_pass pass = {.images = batch.images,
                           .training = true,
                           .plan = &run->plan,
@@ -64,18 +67,18 @@ static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, do
     sd_watch("forward", step);
 
     sd_reducer_begin_shard(run->reducer, pass.part); /* batch statistics are written forward already */
-    const float *logits = sd_network_forward(run->network, &pass, batch.x);
-    const sd_targets targets = {.labels = batch.labels};
+    const float *logits = sd_network_forward(run->network, &pass, batch.input.pixels);
     sd_loss_sums of_shard = {0};
-    sd_loss_forward(run->loss, batch.images, logits, &targets, &of_shard);
+    sd_loss_forward(run->loss, batch.images, logits, &batch.targets, &of_shard);
     sums[SUM_LOSS] = of_shard.loss;
     sums[SUM_CORRECT] = (double)of_shard.top1;
-    const float *dlogits = sd_loss_backward(run->loss, batch.images, logits, &targets, images);
+    const float *dlogits = sd_loss_backward(run->loss, batch.images, logits, &batch.targets, images);
     now = sd_run_charge(run, SD_PHASE_FORWARD, now);
     sd_watch("backward", step);
 
-    sd_network_backward(run->network, &pass, batch.x, dlogits, segment_done, run);
+    sd_network_backward(run->network, &pass, batch.input.pixels, dlogits, segment_done, run);
     sd_run_charge(run, SD_PHASE_BACKWARD, now);
+    return status;
 }
 
 /* Whether this rank's clock says that the step under way, of so many images, is the last there is time for. */
@@ -95,14 +98,17 @@ static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double 
     if (sd_comm_rank(run->comm) == 0)
         sums[SUM_LR] = sd_run_lr(run, run->progress.batch);
     sd_reducer_begin(run->reducer, &run->plan, sd_hash_plan(&run->law, step, &run->plan));
+    sd_status read = SD_OK;
     for (int shard = 0; shard < run->shards_here; shard++)
-        run_shard(run, shard, step, images, sums + shard * SUMS);
+        read = run_shard(run, shard, step, images, sums + shard * SUMS); /* once not OK, it stays so */
     *loss_here = 0;
     for (int shard = 0; shard < run->shards_here; shard++)
         *loss_here += sums[shard * SUMS + SUM_LOSS];
     const double computed = sd_clock_seconds();
     sd_watch("summing gradients over ranks", step);
     SD_TRY(sd_reducer_end(run->reducer, sums, SUMS, traffic));
+    if (sums[SUM_UNREADABLE] > 0) /* all ranks see it, and only then agree: a step has no collective more for it */
+        SD_TRY(sd_comm_agree(run->comm, read));
     sd_run_trace_phase(run, SD_PHASE_WAIT, computed, computed + traffic->waiting);
     sd_run_trace_phase(run, SD_PHASE_COMMUNICATION, computed + traffic->waiting, sd_clock_seconds());
     run->timing[SD_PHASE_BACKWARD] -= traffic->driving; /* which was within it */

@@ -141,15 +141,17 @@ static const uint8_t *record_of(const cifar_set *set, const cifar_file *files, b
 }
 
 static void expect_images(const cifar_set *set, const cifar_file *files, const sd_dataset *dataset, sd_split split) {
-    uint8_t pixels[IMAGE_BYTES];
+    sd_sample image = {0};
     for (uint32_t i = 0; i < sd_dataset_images(dataset, split); i++) {
         const uint8_t *record = record_of(set, files, split == SD_SPLIT_VALIDATION, i);
-        fuzz_require(sd_dataset_read(dataset, split, i, pixels) == record[set->label_bytes - 1], "label of image %u",
-                     i);
+        fuzz_require(sd_dataset_read(dataset, split, i, &image) == SD_OK, "image %u: %s", i, sd_error_message());
+        fuzz_require(image.h * image.w * SD_CHANNELS == IMAGE_BYTES, "size of image %u", i);
+        fuzz_require(image.label == record[set->label_bytes - 1], "label of image %u", i);
         for (size_t p = 0; p < IMAGE_BYTES; p++)
-            fuzz_require(pixels[p] == record[(size_t)set->label_bytes + p % 3 * 1024 + p / 3], "image %u, byte %zu", i,
-                         p);
+            fuzz_require(image.pixels[p] == record[(size_t)set->label_bytes + p % 3 * 1024 + p / 3],
+                         "image %u, byte %zu", i, p);
     }
+    sd_sample_free(&image);
 }
 
 static void open_and_read(const cifar_set *set, const cifar_file *files, const sd_config *config) {

@@ -5,7 +5,7 @@ import os
 import shutil
 
 import harness
-from harness import INTERNAL, IO_ERROR, RunTest
+from harness import BAD_DATA, INTERNAL, IO_ERROR, RunTest
 
 HOST = os.uname().nodename
 
@@ -59,6 +59,26 @@ class OtherDataTest(RunTest):
     def test_a_rank_with_another_copy_of_the_data_set_is_named(self):
         result = self.train("run", 3, code=INTERNAL, SD_FAULT="copy:2:0")
         self.assert_error(result, "ranks disagree about the data set", "rank 2 on %s differs from the rest" % HOST)
+
+
+class UnreadableImageTest(RunTest):
+    def test_all_ranks_end_in_the_step_whose_images_one_of_them_cannot_read(self):
+        for settings in ({}, {"communication.progress": "poll"}, {"communication.reduction": "reproducible",
+                                                                   "communication.shards": 8}):
+            result = self.train("run", 4, settings, code=BAD_DATA, SD_FAULT="read:1:3")
+            self.assert_error(result, "images/0042.jpg: is cut off")
+            self.assertEqual(self.column("run", "steps.csv", "step", int), [1, 2])
+            shutil.rmtree(self.path("runs"))
+
+    def test_all_ranks_end_the_scoring_in_which_one_cannot_read_its_images(self):
+        result = self.train("run", 3, code=BAD_DATA, SD_FAULT="read.evaluation:2:0")
+        self.assert_error(result, "images/0042.jpg: is cut off")
+        self.assertEqual(self.rows("run", "epochs.csv"), [])
+        shutil.rmtree(self.path("runs"))
+        self.train("run", 2)
+        result = self.mpirun(3, "run.ini", "--evaluate", self.latest("run"), code=BAD_DATA,
+                             SD_FAULT="read.evaluation:2:0")
+        self.assert_error(result, "images/0042.jpg: is cut off")
 
 
 class SlowRankTest(RunTest):

@@ -11,6 +11,7 @@
  *     SD_FAULT=inf:RANK:STEP     the gradient it begins its backward pass with is infinite
  *     SD_FAULT=copy:RANK:0       its copy of the data set is another
  *     SD_FAULT=open:RANK:0       it does not see its data
+ *     SD_FAULT=read:RANK:STEP    from that step on it cannot read its images; read.evaluation: those that it scores
  *     SD_FAULT=libm:RANK:0       its processor's log, cos and pow round otherwise: initial weights and learning rates differ
  *     SD_FAULT=stop.PHASE:RANK:STEP, kill.PHASE:RANK:STEP    it is stopped (SIGSTOP), or killed, where PHASE begins: open, data,
  *                                forward, backward, optimizer, evaluation, checkpoint; in or after that step */
@@ -38,8 +39,8 @@ void __wrap_sd_network_backward(sd_network *network, const sd_pass *pass, const 
                                 sd_segment_done done, void *context);
 void __real_sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step);
 void __wrap_sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step);
-sd_batch __real_sd_loader_next(sd_loader *loader);
-sd_batch __wrap_sd_loader_next(sd_loader *loader);
+sd_status __real_sd_loader_next(sd_loader *loader, sd_batch *batch);
+sd_status __wrap_sd_loader_next(sd_loader *loader, sd_batch *batch);
 sd_status __real_sd_dataset_open(const sd_config *config, sd_dataset **dataset);
 sd_status __wrap_sd_dataset_open(const sd_config *config, sd_dataset **dataset);
 const float *__real_sd_dataset_mean(const sd_dataset *dataset);
@@ -54,6 +55,7 @@ sd_status __real_sd_run_save(void *run, bool planned);
 sd_status __wrap_sd_run_save(void *run, bool planned);
 
 static uint64_t step_under_way; /* 0: before the first */
+static bool scoring;
 
 /* The number of a fault of this kind on this rank, or -1. */
 static long fault(const char *kind) {
@@ -137,9 +139,13 @@ void __wrap_sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan,
     __real_sd_optimizer_step(optimizer, plan, lr, step);
 }
 
-sd_batch __wrap_sd_loader_next(sd_loader *loader) {
+sd_status __wrap_sd_loader_next(sd_loader *loader, sd_batch *batch) {
     reach("data");
-    return __real_sd_loader_next(loader);
+    const sd_status status = __real_sd_loader_next(loader, batch);
+    const long step = fault(scoring ? "read.evaluation" : "read");
+    if (step >= 0 && step_under_way >= (uint64_t)step)
+        return sd_fail(SD_ERR_DATA, "images/0042.jpg: is cut off");
+    return status;
 }
 
 sd_status __wrap_sd_dataset_open(const sd_config *config, sd_dataset **dataset) {
@@ -168,7 +174,10 @@ double __wrap_sd_lr_at(const sd_config *config, uint64_t t, uint64_t steps_per_e
 
 sd_status __wrap_sd_run_score(void *run, sd_split split, uint64_t n, void *score, bool *stopped) {
     reach("evaluation");
-    return __real_sd_run_score(run, split, n, score, stopped);
+    scoring = true;
+    const sd_status status = __real_sd_run_score(run, split, n, score, stopped);
+    scoring = false;
+    return status;
 }
 
 sd_status __wrap_sd_run_save(void *run, bool planned) {

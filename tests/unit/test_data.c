@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* data/: synthetic images, CIFAR files, splits, normalisation, augmentation, shares, the loader. */
+/* data/: synthetic images, CIFAR files, splits, normalisation, augmentation, shares, the loader, images that cannot be read. */
+#include "../../src/data/dataset.h"
+#include "../../src/data/draws.h"
 #include "../support.h"
 
 enum { SIDE = 32, PLANE = SIDE * SIDE, IMAGE = 3 * PLANE, FOLDER_BYTES = SUPPORT_PATH_BYTES + 64, PATH_BYTES = 1024 };
@@ -17,6 +19,26 @@ static sd_dataset *opened(const sd_config *config) {
         ck_assert_ptr_null(refused_);                                                                                  \
     } while (0)
 
+/* Copies the bytes of an image; returns its label. */
+static int32_t read_image(const sd_dataset *dataset, sd_split split, uint32_t index, uint8_t *pixels) {
+    sd_sample sample = {0};
+    expect_ok(sd_dataset_read(dataset, split, index, &sample));
+    const int32_t label = sample.label;
+    memcpy(pixels, sample.pixels, (size_t)(sample.h * sample.w * SD_CHANNELS));
+    sd_sample_free(&sample);
+    return label;
+}
+
+/* Writes a prepared image; returns its label. */
+static int32_t prepare(const sd_dataset *dataset, sd_split split, uint32_t index, sd_augment augment, uint32_t seed,
+                       uint64_t epoch, float *x) {
+    sd_workspace work = {0};
+    expect_ok(sd_dataset_prepare(dataset, split, index, augment, seed, epoch, &work, x));
+    const int32_t label = work.image.label;
+    sd_workspace_free(&work);
+    return label;
+}
+
 /* ---- synthetic ---- */
 
 START_TEST(synthetic_images_are_the_same_every_time) {
@@ -27,13 +49,13 @@ START_TEST(synthetic_images_are_the_same_every_time) {
     ck_assert_uint_eq(sd_dataset_images(a, SD_SPLIT_VALIDATION), 20);
     static uint8_t x[40][IMAGE], y[IMAGE];
     for (uint32_t i = 0; i < 40; i++) {
-        ck_assert_int_eq(sd_dataset_read(a, SD_SPLIT_TRAIN, i, x[i]), sd_dataset_read(b, SD_SPLIT_TRAIN, i, y));
+        ck_assert_int_eq(read_image(a, SD_SPLIT_TRAIN, i, x[i]), read_image(b, SD_SPLIT_TRAIN, i, y));
         ck_assert_mem_eq(x[i], y, IMAGE);
         for (uint32_t j = 0; j < i; j++)
             expect(memcmp(x[i], x[j], IMAGE), "images %u and %u are one", i, j);
     }
     for (uint32_t i = 0; i < 20; i++) { /* validation images are others */
-        sd_dataset_read(a, SD_SPLIT_VALIDATION, i, y);
+        read_image(a, SD_SPLIT_VALIDATION, i, y);
         for (uint32_t j = 0; j < 40; j++)
             expect(memcmp(y, x[j], IMAGE), "validation image %u is training image %u", i, j);
     }
@@ -59,7 +81,7 @@ START_TEST(synthetic_labels_cover_all_classes_evenly) {
         const double p = 1.0 / rows[r].classes;
         ck_assert_int_eq(sd_dataset_classes(dataset), rows[r].classes);
         for (uint32_t i = 0; i < 4000; i++) {
-            int32_t label = sd_dataset_read(dataset, SD_SPLIT_TRAIN, i, x);
+            int32_t label = read_image(dataset, SD_SPLIT_TRAIN, i, x);
             expect(label >= 0 && label < rows[r].classes, "label %d", label);
             count[label]++;
         }
@@ -81,7 +103,7 @@ START_TEST(synthetic_images_have_the_size_that_is_asked_for) {
         ck_assert_int_eq(sd_dataset_image_size(dataset), sizes[s]);
         uint8_t *x = calloc(n + 1, 1);
         x[n] = 77;
-        sd_dataset_read(dataset, SD_SPLIT_TRAIN, 2, x);
+        read_image(dataset, SD_SPLIT_TRAIN, 2, x);
         size_t zeros = 0;
         for (size_t i = 0; i < n; i++)
             zeros += x[i] == 0;
@@ -195,7 +217,7 @@ static sd_config *cifar_config(const char *folder, const char *setting) {
 /* The image has the bytes and the label of training image n (or test image n - 1000). */
 static void expect_image(const sd_dataset *dataset, sd_split split, uint32_t index, int n, int classes) {
     uint8_t x[IMAGE];
-    ck_assert_int_eq(sd_dataset_read(dataset, split, index, x), label_of(n, classes));
+    ck_assert_int_eq(read_image(dataset, split, index, x), label_of(n, classes));
     for (int i = 0; i < PLANE; i++)
         for (int c = 0; c < 3; c++)
             expect(x[i * 3 + c] == byte_of(n, c, i), "image %u: pixel %d, channel %d", index, i, c);
@@ -349,7 +371,7 @@ END_TEST
 /* Which training image of write_cifar10() an image of a split is. */
 static int identify(const sd_dataset *dataset, sd_split split, uint32_t index) {
     uint8_t x[IMAGE];
-    sd_dataset_read(dataset, split, index, x);
+    read_image(dataset, split, index, x);
     for (int n = 0; n < TRAIN; n++)
         if (x[0] == byte_of(n, 0, 0) && x[1] == byte_of(n, 1, 0) && x[2] == byte_of(n, 2, 0) &&
             x[3] == byte_of(n, 0, 1))
@@ -433,7 +455,7 @@ START_TEST(normalisation_is_that_of_the_images_trained_on) {
             uint8_t x[IMAGE];
             for (int pass = 0; pass < 2; pass++)
                 for (uint32_t i = 0; i < n; i++) {
-                    sd_dataset_read(dataset, SD_SPLIT_TRAIN, i, x);
+                    read_image(dataset, SD_SPLIT_TRAIN, i, x);
                     for (int p = 0; p < PLANE; p++)
                         *(pass ? &square : &mean) +=
                             (pass ? pow(x[p * 3 + c] / 255.0 - mean, 2) : x[p * 3 + c] / 255.0) / count;
@@ -455,14 +477,13 @@ START_TEST(images_are_prepared_with_the_normalisation_that_is_set) {
     sd_config *config = cifar_config(folder, NULL);
     sd_dataset *dataset = opened(config);
     const float mean[3] = {0.1f, 0.5f, 0.7f}, deviation[3] = {0.2f, 0.3f, 1.5f};
-    uint8_t pixels[IMAGE];
     float x[IMAGE];
     for (int set = 0; set < 2; set++) {
         if (set)
             sd_dataset_set_normalisation(dataset, mean, deviation);
         const float *m = sd_dataset_mean(dataset), *d = sd_dataset_deviation(dataset);
         ck_assert(!set || (m[0] == 0.1f && d[2] == 1.5f));
-        int32_t label = sd_dataset_prepare(dataset, SD_SPLIT_VALIDATION, 2, SD_AUGMENT_NONE, 1, 3, pixels, x);
+        int32_t label = prepare(dataset, SD_SPLIT_VALIDATION, 2, SD_AUGMENT_NONE, 1, 3, x);
         ck_assert_int_eq(label, label_of(1002, 10));
         for (int i = 0; i < IMAGE; i++)
             expect_number("a pixel", x[i], (byte_of(1002, i % 3, i / 3) / 255.0 - m[i % 3]) / d[i % 3], 1e-5);
@@ -483,9 +504,8 @@ START_TEST(a_channel_without_variance_is_not_divided_by_zero) {
     }
     sd_config *config = cifar_config(folder, NULL);
     sd_dataset *dataset = opened(config);
-    uint8_t pixels[IMAGE];
     float x[IMAGE];
-    sd_dataset_prepare(dataset, SD_SPLIT_TRAIN, 0, SD_AUGMENT_NONE, 1, 1, pixels, x);
+    prepare(dataset, SD_SPLIT_TRAIN, 0, SD_AUGMENT_NONE, 1, 1, x);
     for (int i = 0; i < IMAGE; i++)
         expect(x[i] == 0, "pixel %d is %g", i, x[i]);
     sd_dataset_close(&dataset);
@@ -521,7 +541,7 @@ START_TEST(augmentation_is_a_padded_crop_and_a_flip_half_the_time) {
     sd_config *config = config_of("data.train_samples=600", NULL);
     sd_dataset *dataset = opened(config);
     float value[3][256], x[IMAGE];
-    uint8_t pixels[IMAGE], image[IMAGE];
+    uint8_t image[IMAGE];
     for (int c = 0; c < 3; c++)
         for (int b = 0; b < 256; b++)
             value[c][b] = ((float)b / 255.0f - 0.5f) / 0.25f;
@@ -529,8 +549,8 @@ START_TEST(augmentation_is_a_padded_crop_and_a_flip_half_the_time) {
     int tops[9] = {0}, lefts[9] = {0}, flips = 0;
     for (uint32_t i = 0; i < N; i++) {
         int top, left, flip;
-        int32_t label = sd_dataset_prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_CROP_FLIP, 1, 1 + i % 7, pixels, x);
-        ck_assert_int_eq(label, sd_dataset_read(dataset, SD_SPLIT_TRAIN, i, image));
+        int32_t label = prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_CROP_FLIP, 1, 1 + i % 7, x);
+        ck_assert_int_eq(label, read_image(dataset, SD_SPLIT_TRAIN, i, image));
         expect(find_crop(image, value, x, &top, &left, &flip), "image %u is no crop of itself within 4 pixels", i);
         tops[top + 4]++;
         lefts[left + 4]++;
@@ -549,19 +569,18 @@ END_TEST
 START_TEST(augmentation_is_a_function_of_seed_epoch_and_sample) {
     sd_config *config = config_of("data.train_samples=20", NULL);
     sd_dataset *dataset = opened(config);
-    uint8_t pixels[IMAGE];
     float first[IMAGE], other[IMAGE], plain[IMAGE];
     int same_epoch = 0, same_seed = 0;
     for (uint32_t i = 0; i < 20; i++) {
-        sd_dataset_prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_CROP_FLIP, 1, 1, pixels, first);
-        sd_dataset_prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_CROP_FLIP, 1, 1, pixels, other);
+        prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_CROP_FLIP, 1, 1, first);
+        prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_CROP_FLIP, 1, 1, other);
         ck_assert_mem_eq(first, other, sizeof first);
-        sd_dataset_prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_CROP_FLIP, 1, 2, pixels, other);
+        prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_CROP_FLIP, 1, 2, other);
         same_epoch += !memcmp(first, other, sizeof first);
-        sd_dataset_prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_CROP_FLIP, 2, 1, pixels, other);
+        prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_CROP_FLIP, 2, 1, other);
         same_seed += !memcmp(first, other, sizeof first);
-        sd_dataset_prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_NONE, 1, 1, pixels, plain);
-        sd_dataset_prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_NONE, 2, 5, pixels, other);
+        prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_NONE, 1, 1, plain);
+        prepare(dataset, SD_SPLIT_TRAIN, i, SD_AUGMENT_NONE, 2, 5, other);
         ck_assert_mem_eq(plain, other, sizeof plain);
     }
     ck_assert_int_le(same_epoch, 2); /* one of 162 crops comes again by chance */
@@ -578,13 +597,12 @@ START_TEST(augmentation_of_an_image_does_not_depend_on_the_split) {
     write_cifar10(folder);
     sd_config *whole = cifar_config(folder, NULL), *parted = cifar_config(folder, "data.validation=12");
     sd_dataset *a = opened(whole), *b = opened(parted);
-    uint8_t pixels[IMAGE];
     float x[IMAGE], y[IMAGE];
     sd_dataset_set_normalisation(b, sd_dataset_mean(a), sd_dataset_deviation(a));
     for (uint32_t i = 0; i < sd_dataset_images(b, SD_SPLIT_TRAIN); i++) {
         uint32_t n = (uint32_t)identify(b, SD_SPLIT_TRAIN, i);
-        sd_dataset_prepare(b, SD_SPLIT_TRAIN, i, SD_AUGMENT_CROP_FLIP, 1, 4, pixels, x);
-        sd_dataset_prepare(a, SD_SPLIT_TRAIN, n, SD_AUGMENT_CROP_FLIP, 1, 4, pixels, y);
+        prepare(b, SD_SPLIT_TRAIN, i, SD_AUGMENT_CROP_FLIP, 1, 4, x);
+        prepare(a, SD_SPLIT_TRAIN, n, SD_AUGMENT_CROP_FLIP, 1, 4, y);
         ck_assert_mem_eq(x, y, sizeof x);
     }
     sd_dataset_close(&a);
@@ -592,6 +610,16 @@ START_TEST(augmentation_of_an_image_does_not_depend_on_the_split) {
     free(whole);
     free(parted);
     remove_folder(folder);
+}
+END_TEST
+
+/* The first four words of a sample are those of one block, on which files of runs in the past depend; more come from others. */
+START_TEST(a_sample_draws_as_many_words_as_it_needs) {
+    sd_draws draws = {.seed = 7, .stream = SD_STREAM_AUGMENT, .sample = 19, .epoch = 3};
+    for (uint32_t n = 0; n < 40; n++) {
+        const sd_random block = sd_random_at(7, SD_STREAM_AUGMENT, (uint64_t)(n / 4) << 32 | 19, 3);
+        ck_assert_uint_eq(sd_draws_next(&draws), block.word[n % 4]);
+    }
 }
 END_TEST
 
@@ -677,16 +705,14 @@ static void set_pass(passing *p, uint64_t epoch, uint64_t n_batches, sd_split sp
 }
 
 static void expect_batch(const passing *p, uint64_t b, const sd_batch *batch) {
-    uint8_t pixels[SMALL_IMAGE];
     float x[SMALL_IMAGE];
     ck_assert_uint_eq((uint64_t)batch->images, p->ranges[b].count);
     for (uint64_t i = 0; i < p->ranges[b].count; i++) {
         uint64_t at = p->ranges[b].first + i;
         uint32_t index = p->pass.order ? p->pass.order[at] : (uint32_t)at;
-        int32_t label = sd_dataset_prepare(p->dataset, p->pass.split, index, p->pass.augment, p->pass.seed,
-                                           p->pass.epoch, pixels, x);
-        expect(batch->labels[i] == label, "batch %d, image %d: label", (int)b, (int)i);
-        expect(!memcmp(batch->x + i * SMALL_IMAGE, x, sizeof x), "batch %d, image %d", (int)b, (int)i);
+        int32_t label = prepare(p->dataset, p->pass.split, index, p->pass.augment, p->pass.seed, p->pass.epoch, x);
+        expect(batch->targets.labels[i] == label, "batch %d, image %d: label", (int)b, (int)i);
+        expect(!memcmp(batch->input.pixels + i * SMALL_IMAGE, x, sizeof x), "batch %d, image %d", (int)b, (int)i);
     }
 }
 
@@ -703,7 +729,8 @@ START_TEST(the_loader_delivers_what_the_pass_says_whatever_its_workers) {
             set_pass(&p, epoch, n_batches, epoch % 4 == 0 ? SD_SPLIT_VALIDATION : SD_SPLIT_TRAIN);
             sd_loader_begin(loader, &p.pass);
             for (uint64_t b = 0; b < taken; b++) {
-                const sd_batch batch = sd_loader_next(loader);
+                sd_batch batch;
+                expect_ok(sd_loader_next(loader, &batch));
                 if (b % 4 == 1)
                     usleep(300); /* others are prepared meanwhile: this one must stay */
                 expect_batch(&p, b, &batch);
@@ -723,17 +750,158 @@ START_TEST(a_loader_can_be_destroyed_at_any_time) {
     passing p = {.dataset = opened(config)};
     for (int taken = -1; taken < 6; taken++) {
         sd_loader *loader;
+        sd_batch batch;
         expect_ok(sd_loader_create(p.dataset, MAX_IMAGES, 3, &loader));
         set_pass(&p, 1, 11, SD_SPLIT_TRAIN);
         if (taken >= 0)
             sd_loader_begin(loader, &p.pass);
         for (int b = 0; b < taken; b++)
-            sd_loader_next(loader);
+            expect_ok(sd_loader_next(loader, &batch));
         sd_loader_destroy(&loader);
     }
     sd_loader *none = NULL;
     sd_loader_destroy(&none);
     sd_dataset_close(&p.dataset);
+    free(config);
+}
+END_TEST
+
+/* ---- images that cannot be read ---- */
+
+/* Images of one colour, their index. Those from first_bad on, every bad_stride-th, fail: the first of them late, so that workers which
+ * prepare later batches meet theirs before. */
+typedef struct broken_source {
+    sd_source source;
+    uint32_t first_bad, bad_stride;
+    int size; /* of images, where the data set says SMALL */
+    bool *closed;
+} broken_source;
+
+static sd_status read_broken(const sd_source *source, bool test, uint32_t index, sd_sample *sample) {
+    const broken_source *broken = (const broken_source *)source;
+    if (index >= broken->first_bad && (index - broken->first_bad) % broken->bad_stride == 0) {
+        if (index == broken->first_bad)
+            usleep(2000);
+        return sd_fail(SD_ERR_DATA, "%s image %u is cut off", test ? "test" : "train", index);
+    }
+    SD_TRY(sd_sample_resize(sample, broken->size, broken->size));
+    memset(sample->pixels, (int)index, (size_t)(broken->size * broken->size * SD_CHANNELS));
+    sample->label = (int32_t)index;
+    return SD_OK;
+}
+
+static void close_broken(sd_source *source) {
+    *((broken_source *)source)->closed = true;
+    free(source);
+}
+
+static sd_source *new_broken(uint32_t first_bad, uint32_t bad_stride, int size, bool measured, bool *closed) {
+    static const float zeros[SD_CHANNELS] = {0}, ones[SD_CHANNELS] = {1, 1, 1};
+    broken_source *broken = calloc(1, sizeof *broken);
+    *closed = false;
+    *broken = (broken_source){.source = {.classes = LOADED,
+                                         .image_size = SMALL,
+                                         .n_train = LOADED,
+                                         .n_test = LOADED,
+                                         .mean = measured ? NULL : zeros,
+                                         .deviation = measured ? NULL : ones,
+                                         .read = read_broken,
+                                         .close = close_broken},
+                              .first_bad = first_bad,
+                              .bad_stride = bad_stride,
+                              .size = size,
+                              .closed = closed};
+    return &broken->source;
+}
+
+/* Batches before the one with the bad image are whole; from there on all fail with what is wrong with that image. */
+static void expect_failing_pass(sd_loader *loader, passing *p, uint32_t bad, uint64_t n_batches) {
+    char message[64];
+    bool failed = false;
+    snprintf(message, sizeof message, "%s image %u is cut off", p->pass.order ? "train" : "test", bad);
+    sd_loader_begin(loader, &p->pass);
+    for (uint64_t b = 0; b < n_batches; b++) {
+        sd_batch batch;
+        sd_error_clear();
+        const sd_status status = sd_loader_next(loader, &batch);
+        const sd_range range = p->ranges[b];
+        ck_assert_uint_eq((uint64_t)batch.images, range.count);
+        for (uint64_t i = 0; i < range.count; i++) {
+            const uint32_t index = p->pass.order ? p->order[range.first + i] : (uint32_t)(range.first + i);
+            failed = failed || index == bad;
+            const float value = batch.input.pixels[i * SMALL_IMAGE + 77];
+            if (failed && status == SD_OK)
+                ck_abort_msg("batch %d, image %u: no failure", (int)b, index);
+            if (!failed)
+                expect(batch.targets.labels[i] == (int32_t)index && (p->pass.order || value == (float)index / 255.0f),
+                       "batch %d, image %u", (int)b, index);
+        }
+        ck_assert_int_eq(status, failed ? SD_ERR_DATA : SD_OK);
+        ck_assert_str_eq(sd_error_message(), failed ? message : "");
+    }
+    ck_assert(failed);
+    sd_loader_end(loader);
+}
+
+START_TEST(a_batch_with_an_image_that_cannot_be_read_fails_with_the_first_such_image) {
+    sd_config *config = config_of(NULL, NULL);
+    enum { BATCHES = 11 }; /* 50 images */
+    const uint32_t bad_places[] = {0, 1, 4, 5, 24, 49};
+    const int workers[] = {1, 2, 4, 9};
+    for (int w = 0; w < 4; w++)
+        for (size_t i = 0; i < sizeof bad_places / sizeof bad_places[0]; i++)
+            for (int split = 0; split < 2; split++) {
+                passing p;
+                sd_loader *loader;
+                bool closed;
+                set_pass(&p, 1, BATCHES, (sd_split)split);
+                const uint32_t bad = p.pass.order ? p.order[bad_places[i]] : bad_places[i];
+                expect_ok(sd_dataset_of(config, new_broken(bad, p.pass.order ? LOADED : 7, SMALL, false, &closed),
+                                        &p.dataset));
+                expect_ok(sd_loader_create(p.dataset, MAX_IMAGES, workers[w], &loader));
+                expect_failing_pass(loader, &p, bad, BATCHES);
+                expect_failing_pass(loader, &p, bad, BATCHES); /* a pass begins anew */
+                sd_batch batch;
+                sd_loader_begin(loader, &p.pass);
+                if (bad_places[i] >= MAX_IMAGES) /* one that ends before the bad image is good */
+                    expect_ok(sd_loader_next(loader, &batch));
+                sd_loader_end(loader);
+                sd_loader_begin(loader, &p.pass);
+                sd_loader_destroy(&loader); /* in the middle of failures */
+                sd_dataset_close(&p.dataset);
+                ck_assert(closed);
+            }
+    free(config);
+}
+END_TEST
+
+START_TEST(an_image_of_another_size_than_the_network_takes_is_refused) {
+    sd_config *config = config_of(NULL, NULL);
+    sd_dataset *dataset;
+    sd_workspace work = {0};
+    float x[SMALL_IMAGE];
+    bool closed;
+    for (int augment = SD_AUGMENT_NONE; augment <= SD_AUGMENT_CROP_FLIP; augment++) {
+        expect_ok(sd_dataset_of(config, new_broken(UINT32_MAX, 1, SMALL + 1, false, &closed), &dataset));
+        expect_refused(sd_dataset_prepare(dataset, SD_SPLIT_TRAIN, 2, (sd_augment)augment, 1, 1, &work, x), SD_ERR_DATA,
+                       "9 x 9", "8 x 8", NULL);
+        sd_dataset_close(&dataset);
+    }
+    sd_workspace_free(&work);
+    free(config);
+}
+END_TEST
+
+START_TEST(a_source_that_fails_while_it_is_measured_is_closed) {
+    sd_config *config = config_of(NULL, NULL);
+    sd_dataset *dataset;
+    bool closed;
+    expect_refused(sd_dataset_of(config, new_broken(17, 1, SMALL, true, &closed), &dataset), SD_ERR_DATA,
+                   "image 17 is cut off", NULL);
+    ck_assert(closed && !dataset);
+    expect_ok(sd_dataset_of(config, new_broken(UINT32_MAX, 1, SMALL, true, &closed), &dataset));
+    expect_number("mean", sd_dataset_mean(dataset)[1], (LOADED - 1) / 2.0 / 255, 1e-7);
+    sd_dataset_close(&dataset);
     free(config);
 }
 END_TEST
@@ -758,9 +926,13 @@ int main(void) {
     tcase_add_test(cases, augmentation_is_a_padded_crop_and_a_flip_half_the_time);
     tcase_add_test(cases, augmentation_is_a_function_of_seed_epoch_and_sample);
     tcase_add_test(cases, augmentation_of_an_image_does_not_depend_on_the_split);
+    tcase_add_test(cases, a_sample_draws_as_many_words_as_it_needs);
     tcase_add_test(cases, shares_cover_and_differ_by_at_most_one);
     tcase_add_test(cases, an_epoch_drops_or_keeps_its_last_batch);
     tcase_add_test(cases, the_loader_delivers_what_the_pass_says_whatever_its_workers);
     tcase_add_test(cases, a_loader_can_be_destroyed_at_any_time);
+    tcase_add_test(cases, a_batch_with_an_image_that_cannot_be_read_fails_with_the_first_such_image);
+    tcase_add_test(cases, an_image_of_another_size_than_the_network_takes_is_refused);
+    tcase_add_test(cases, a_source_that_fails_while_it_is_measured_is_closed);
     return run_suite("data", cases);
 }

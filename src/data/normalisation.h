@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to data/: (pixel / 255 - mean) / deviation, channel by channel. */
+#ifndef SDTRAIN_DATA_NORMALISATION_H
+#define SDTRAIN_DATA_NORMALISATION_H
+
+#include "source.h"
+
+typedef struct sd_normalisation {
+    float mean[SD_CHANNELS], deviation[SD_CHANNELS]; /* of pixels in 0..1 */
+    float value[SD_CHANNELS][256];                   /* what a byte becomes */
+} sd_normalisation;
+
+void sd_normalisation_set(sd_normalisation *normalisation, const float *mean, const float *deviation);
+
+/* That of n training images of a source, by their indices. Reads all of them. */
+sd_status sd_normalisation_measure(sd_normalisation *normalisation, const sd_source *source, const uint32_t *indices,
+                                   uint32_t n);
+
+/* x: [image->h, image->w, SD_CHANNELS] f32. */
+void sd_normalise(const sd_normalisation *normalisation, const sd_sample *image, float *x);
+
+#endif

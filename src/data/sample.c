@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "sdtrain/arena.h"
+#include "source.h"
+#include "transform.h"
+
+sd_status sd_sample_resize(sd_sample *sample, int h, int w) {
+    const size_t bytes = (size_t)h * (size_t)w * SD_CHANNELS;
+    sample->h = h;
+    sample->w = w;
+    if (bytes <= sample->capacity_bytes)
+        return SD_OK;
+    free(sample->pixels);
+    sample->capacity_bytes = 0;
+    SD_TRY(sd_alloc(&sample->pixels, bytes, 1));
+    sample->capacity_bytes = bytes;
+    return SD_OK;
+}
+
+sd_status sd_workspace_reserve(sd_workspace *work, int h, int w) {
+    SD_TRY(sd_sample_resize(&work->image, h, w));
+    return sd_sample_resize(&work->spare, h, w);
+}
+
+void sd_workspace_swap(sd_workspace *work) {
+    const sd_sample before = work->image;
+    work->image = work->spare;
+    work->image.label = before.label;
+    work->spare = before;
+}
+
+void sd_sample_free(sd_sample *sample) {
+    free(sample->pixels);
+    *sample = (sd_sample){0};
+}
+
+void sd_workspace_free(sd_workspace *work) {
+    sd_sample_free(&work->image);
+    sd_sample_free(&work->spare);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to data/: the memory of one batch, and how it is filled. */
+#ifndef SDTRAIN_DATA_SLOT_H
+#define SDTRAIN_DATA_SLOT_H
+
+#include "sdtrain/data.h"
+
+enum { SD_SLOT_MESSAGE_BYTES = 1024 };
+
+typedef struct sd_slot {
+    int images;
+    float *pixels;    /* [max_images, size, size, SD_CHANNELS] */
+    int32_t *labels;  /* [max_images] */
+    sd_status status; /* of the first image in the batch's order that could not be prepared */
+    char message[SD_SLOT_MESSAGE_BYTES];
+} sd_slot;
+
+/* SD_ERR_MEMORY; free it in any case. */
+sd_status sd_slot_init(sd_slot *slot, const sd_dataset *dataset, int max_images);
+void sd_slot_free(sd_slot *slot);
+
+/* Prepares batch b of a pass, in the calling thread. A pure function of the pass and b. From the first image on that fails, images are
+ * zeros with label 0. */
+void sd_slot_fill(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass *pass, uint64_t b, sd_workspace *work);
+
+#endif
