@@ -26,6 +26,15 @@ enum { SD_CHANNELS = 3 };
 
 typedef enum sd_split { SD_SPLIT_TRAIN, SD_SPLIT_VALIDATION } sd_split;
 
+/* What the samples of a data set are like: all that a model must know of it. */
+typedef struct sd_sample_spec {
+    int image_size; /* height and width; SD_CHANNELS channels */
+    int classes;
+} sd_sample_spec;
+
+/* Values of one sample as a network takes it. */
+size_t sd_sample_elems(sd_sample_spec samples);
+
 typedef struct sd_dataset sd_dataset;
 
 /* Opens what [data] names, reads and checks its files whole, and splits off the validation images. SD_ERR_NOINPUT,
@@ -34,11 +43,10 @@ sd_status sd_dataset_open(const sd_config *config, sd_dataset **dataset);
 /* After the loaders that read from it. */
 void sd_dataset_close(sd_dataset **dataset);
 
-/* What the images that [data] names are like, without opening its files. */
-void sd_dataset_describe(const sd_config *config, int *image_size, int *classes);
+/* What the samples that [data] names are like, without opening its files. */
+sd_sample_spec sd_dataset_describe(const sd_config *config);
 
-int sd_dataset_classes(const sd_dataset *dataset);
-int sd_dataset_image_size(const sd_dataset *dataset);
+sd_sample_spec sd_dataset_samples(const sd_dataset *dataset);
 uint32_t sd_dataset_images(const sd_dataset *dataset, sd_split split);
 size_t sd_dataset_bytes(const sd_dataset *dataset); /* of images held in memory */
 /* A hash of all images and labels of its files, whichever of them are used: equal for copies of one data set, wherever they lie. */

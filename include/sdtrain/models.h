@@ -11,6 +11,7 @@
 #define SDTRAIN_MODELS_H
 
 #include "sdtrain/config.h"
+#include "sdtrain/data.h"
 #include "sdtrain/nn.h"
 
 #ifdef __cplusplus
@@ -38,9 +39,9 @@ sd_status sd_model_create(const sd_model_spec *spec, const sd_kernels *kernels, 
  * network. */
 sd_status sd_model_outline(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network);
 
-/* The network that a configuration asks for, on images of this kind, and the drop rate of each of its units: rate: [units].
+/* The network that a configuration asks for, on such samples, and the drop rate of each of its units: rate: [units].
  * SD_ERR_CONFIG if another number of rates is listed than the network has blocks. */
-sd_model_spec sd_model_spec_of(const sd_config *config, int image_size, int classes);
+sd_model_spec sd_model_spec_of(const sd_config *config, sd_sample_spec samples);
 sd_status sd_model_drop_rates(const sd_config *config, const sd_network *network, double *rate);
 
 #ifdef __cplusplus

@@ -88,7 +88,8 @@ static void print_summary(const sd_loaded *l) {
             free(version);
         }
     printf("%-18s%s: %zu parameters, %d branches, %d classes, %d x %d pixels\n", "model", l->config.model.name,
-           sd_network_parameters(c->network), sd_network_n_units(c->network), l->classes, l->image_size, l->image_size);
+           sd_network_parameters(c->network), sd_network_n_units(c->network), l->samples.classes, l->samples.image_size,
+           l->samples.image_size);
     print_law(&l->config);
     printf("%-18s%s\n", "optimizer", sd_config_value(&l->config, "optimizer.name", value, sizeof value));
     printf("%-18s%d rank%s x %d thread%s, %s kernels; seed %u\n", "trained on", c->ranks, plural((uint64_t)c->ranks),

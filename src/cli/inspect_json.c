@@ -19,8 +19,8 @@ static void add_model(cJSON *root, const sd_loaded *l) {
     cJSON *model = cJSON_AddObjectToObject(root, "model");
     cJSON_AddStringToObject(model, "name", l->config.model.name);
     add_number(model, "parameters", (double)sd_network_parameters(l->described.network));
-    add_number(model, "classes", l->classes);
-    add_number(model, "image_size", l->image_size);
+    add_number(model, "classes", l->samples.classes);
+    add_number(model, "image_size", l->samples.image_size);
 }
 
 static void add_progress(cJSON *root, const sd_progress *p) {

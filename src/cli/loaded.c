@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sdtrain/data.h"
 #include "sdtrain/kernels.h"
 #include "sdtrain/models.h"
 
@@ -15,9 +14,9 @@ static sd_status build(sd_loaded *l) {
     const sd_kernels *kernels;
     sd_config_init(&l->config);
     SD_TRY(sd_config_parse(&l->config, l->described.config, l->path));
-    sd_dataset_describe(&l->config, &l->image_size, &l->classes);
+    l->samples = sd_dataset_describe(&l->config);
     SD_TRY(sd_kernels_select(NULL, &kernels));
-    const sd_model_spec spec = sd_model_spec_of(&l->config, l->image_size, l->classes);
+    const sd_model_spec spec = sd_model_spec_of(&l->config, l->samples);
     SD_TRY(sd_model_create(&spec, kernels, 1, &l->described.network));
     return sd_optimizer_create(&l->config, l->described.network, &l->described.optimizer);
 }

@@ -5,6 +5,7 @@
 
 #include "sdtrain/checkpoint.h"
 #include "sdtrain/config.h"
+#include "sdtrain/data.h"
 #include "sdtrain/nn.h"
 #include "sdtrain/optim.h"
 
@@ -13,7 +14,7 @@ typedef struct sd_loaded {
     sd_checkpoint_file *file;
     sd_checkpoint described; /* with network and optimizer */
     sd_config config;
-    int image_size, classes;
+    sd_sample_spec samples;
     sd_entry *entries;
     int n_entries;
 } sd_loaded;

@@ -133,18 +133,16 @@ static const cifar_kind *kind_of(const sd_config *config) {
     return config->data.dataset == SD_DATASET_CIFAR10 ? &cifar10 : &cifar100;
 }
 
-void sd_cifar_describe(const sd_config *config, int *image_size, int *classes) {
+static sd_sample_spec describe(const sd_config *config) {
     const cifar_kind *kind = kind_of(config);
-    *image_size = SIDE;
-    *classes = kind->classes[kind->label_bytes - 1];
+    return (sd_sample_spec){.image_size = SIDE, .classes = kind->classes[kind->label_bytes - 1]};
 }
 
-sd_status sd_cifar_open(const sd_config *config, sd_source **source) {
+static sd_status open_cifar(const sd_config *config, sd_source **source) {
     const cifar_kind *kind = kind_of(config);
     cifar *data;
     SD_TRY(sd_alloc(&data, 1, sizeof *data));
-    data->source = (sd_source){.read = read_image, .close = close_cifar};
-    sd_cifar_describe(config, &data->source.image_size, &data->source.classes);
+    data->source = (sd_source){.samples = describe(config), .read = read_image, .close = close_cifar};
     data->label_bytes = kind->label_bytes;
 
     char folder[PATH_BYTES];
@@ -162,3 +160,5 @@ sd_status sd_cifar_open(const sd_config *config, sd_source **source) {
     *source = &data->source;
     return SD_OK;
 }
+
+const sd_source_kind sd_cifar10_source = {describe, open_cifar}, sd_cifar100_source = {describe, open_cifar};

@@ -73,17 +73,16 @@ static sd_status split(sd_dataset *dataset, const sd_config *config) {
 
 /* What can be told without the dataset's files. */
 static sd_status check_description(const sd_config *config) {
-    int image_size, classes;
-    sd_dataset_describe(config, &image_size, &classes);
-    if (config->model.classes > 0 && config->model.classes != classes)
+    const sd_sample_spec samples = sd_dataset_describe(config);
+    if (config->model.classes > 0 && config->model.classes != samples.classes)
         return sd_config_fail(config, "model.classes",
                               "%lld does not fit this dataset, which has %d classes (0 takes them)",
-                              (long long)config->model.classes, classes);
-    if (config->data.image_size > 0 && config->data.image_size != image_size)
+                              (long long)config->model.classes, samples.classes);
+    if (config->data.image_size > 0 && config->data.image_size != samples.image_size)
         return sd_config_fail(config, "data.image_size",
                               "%lld does not fit this dataset, whose images have %d pixels (0 takes "
                               "them; resizing is not in this version)",
-                              (long long)config->data.image_size, image_size);
+                              (long long)config->data.image_size, samples.image_size);
     return SD_OK;
 }
 
@@ -113,10 +112,7 @@ sd_status sd_dataset_open(const sd_config *config, sd_dataset **dataset) {
     sd_source *source;
     *dataset = NULL;
     SD_TRY(check_description(config));
-    if (config->data.dataset == SD_DATASET_SYNTHETIC)
-        SD_TRY(sd_synthetic_open(config, &source));
-    else
-        SD_TRY(sd_cifar_open(config, &source));
+    SD_TRY(sd_source_kind_of(config)->open(config, &source));
     return sd_dataset_of(config, source, dataset);
 }
 
@@ -132,15 +128,9 @@ void sd_dataset_close(sd_dataset **place) {
     *place = NULL;
 }
 
-void sd_dataset_describe(const sd_config *config, int *image_size, int *classes) {
-    if (config->data.dataset == SD_DATASET_SYNTHETIC)
-        sd_synthetic_describe(config, image_size, classes);
-    else
-        sd_cifar_describe(config, image_size, classes);
-}
+sd_sample_spec sd_dataset_describe(const sd_config *config) { return sd_source_kind_of(config)->describe(config); }
 
-int sd_dataset_classes(const sd_dataset *dataset) { return dataset->source->classes; }
-int sd_dataset_image_size(const sd_dataset *dataset) { return dataset->source->image_size; }
+sd_sample_spec sd_dataset_samples(const sd_dataset *dataset) { return dataset->source->samples; }
 size_t sd_dataset_bytes(const sd_dataset *dataset) { return dataset->source->bytes; }
 uint64_t sd_dataset_hash(const sd_dataset *dataset) { return dataset->source->hash; }
 const float *sd_dataset_mean(const sd_dataset *dataset) { return dataset->normalisation.mean; }
@@ -173,7 +163,7 @@ sd_status sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t
     sd_draws draws = {
         .seed = seed, .stream = SD_STREAM_AUGMENT, .sample = source_index(dataset, split, index), .epoch = epoch};
     SD_TRY(sd_dataset_read(dataset, split, index, &work->image));
-    SD_TRY(sd_transform_of(augment)(work, dataset->source->image_size, &draws));
+    SD_TRY(sd_transform_of(augment)(work, dataset->source->samples.image_size, &draws));
     sd_normalise(&dataset->normalisation, &work->image, x);
     return SD_OK;
 }

@@ -56,7 +56,7 @@ static void *work(void *context) {
 }
 
 static sd_status start(sd_loader *loader, worker *self) {
-    const int size = sd_dataset_image_size(loader->dataset);
+    const int size = sd_dataset_samples(loader->dataset).image_size;
     self->loader = loader;
     SD_TRY(sd_workspace_reserve(&self->work, size, size)); /* so that no image of that size allocates */
     if (pthread_create(&self->thread, NULL, work, self) != 0)

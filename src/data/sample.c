@@ -5,6 +5,10 @@
 #include "source.h"
 #include "transform.h"
 
+size_t sd_sample_elems(sd_sample_spec samples) {
+    return (size_t)samples.image_size * (size_t)samples.image_size * SD_CHANNELS;
+}
+
 sd_status sd_sample_resize(sd_sample *sample, int h, int w) {
     const size_t bytes = (size_t)h * (size_t)w * SD_CHANNELS;
     sample->h = h;

@@ -7,13 +7,8 @@
 
 #include "sdtrain/arena.h"
 
-static size_t image_elems(const sd_dataset *dataset) {
-    const size_t size = (size_t)sd_dataset_image_size(dataset);
-    return size * size * SD_CHANNELS;
-}
-
 sd_status sd_slot_init(sd_slot *slot, const sd_dataset *dataset, int max_images) {
-    SD_TRY(sd_alloc_floats(&slot->pixels, (size_t)max_images * image_elems(dataset)));
+    SD_TRY(sd_alloc_floats(&slot->pixels, (size_t)max_images * sd_sample_elems(sd_dataset_samples(dataset))));
     return sd_alloc(&slot->labels, (size_t)max_images, sizeof *slot->labels);
 }
 
@@ -32,7 +27,7 @@ static void clear(sd_slot *slot, size_t elems, uint64_t first) {
 void sd_slot_fill(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass *pass, uint64_t b,
                   sd_workspace *work) {
     const sd_range range = pass->ranges[b];
-    const size_t elems = image_elems(dataset);
+    const size_t elems = sd_sample_elems(sd_dataset_samples(dataset));
     slot->images = (int)range.count;
     slot->status = SD_OK;
     for (uint64_t i = 0; i < range.count; i++) {

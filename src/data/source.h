@@ -7,7 +7,7 @@
 
 typedef struct sd_source sd_source;
 struct sd_source {
-    int classes, image_size;
+    sd_sample_spec samples;
     uint32_t n_train, n_test;
     size_t bytes;                  /* held in memory */
     uint64_t hash;                 /* of every image and label; procedural images: of what they are made from */
@@ -22,9 +22,17 @@ struct sd_source {
 /* Makes the sample one of h x w pixels, with room for them; what they were is lost. SD_ERR_MEMORY. */
 sd_status sd_sample_resize(sd_sample *sample, int h, int w);
 
-sd_status sd_cifar_open(const sd_config *config, sd_source **source);
-sd_status sd_synthetic_open(const sd_config *config, sd_source **source);
-void sd_cifar_describe(const sd_config *config, int *image_size, int *classes);
-void sd_synthetic_describe(const sd_config *config, int *image_size, int *classes);
+/* A kind of source. To add one: a file, a row in source.c, and its word among the choices of data.dataset. */
+typedef struct sd_source_kind {
+    /* What its samples are like, without opening its files. */
+    sd_sample_spec (*describe)(const sd_config *config);
+    /* SD_ERR_NOINPUT, SD_ERR_DATA (file and record), SD_ERR_CONFIG (a request that it cannot meet), SD_ERR_MEMORY. */
+    sd_status (*open)(const sd_config *config, sd_source **source);
+} sd_source_kind;
+
+extern const sd_source_kind sd_synthetic_source, sd_cifar10_source, sd_cifar100_source;
+
+/* That of data.dataset. */
+const sd_source_kind *sd_source_kind_of(const sd_config *config);
 
 #endif

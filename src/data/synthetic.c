@@ -95,17 +95,17 @@ static bool covers(const figure *f, float x, float y) {
 }
 
 static sd_status read_image(const sd_source *source, bool test, uint32_t index, sd_sample *sample) {
-    const int size = source->image_size;
+    const int size = source->samples.image_size, classes = source->samples.classes;
     SD_TRY(sd_sample_resize(sample, size, size));
     uint8_t *pixels = sample->pixels;
     draws d = {.sample = test ? index + TEST_OFFSET : index};
-    const int label = (int)(draw(&d, 0, 1) * (float)source->classes) % source->classes;
+    const int label = (int)(draw(&d, 0, 1) * (float)classes) % classes;
 
     figure figures[CLUTTER + 1];
     for (int i = 0; i < CLUTTER; i++)
         figures[i] = draw_figure(&d, (int)draw(&d, 0, FORMS), 0.06f, 0.14f);
     figures[CLUTTER] = draw_figure(&d, label % FORMS, 0.2f, 0.36f);
-    const int hues = (source->classes + FORMS - 1) / FORMS;
+    const int hues = (classes + FORMS - 1) / FORMS;
     if (hues > 1)
         set_colour(((float)(label / FORMS) + draw(&d, 0.2f, 0.8f)) / (float)hues, 0.9f, figures[CLUTTER].colour);
 
@@ -134,12 +134,12 @@ static sd_status read_image(const sd_source *source, bool test, uint32_t index, 
 
 static void close_synthetic(sd_source *source) { free(source); }
 
-void sd_synthetic_describe(const sd_config *config, int *image_size, int *classes) {
-    *image_size = config->data.image_size > 0 ? (int)config->data.image_size : DEFAULT_SIZE;
-    *classes = config->model.classes > 0 ? (int)config->model.classes : DEFAULT_CLASSES;
+static sd_sample_spec describe(const sd_config *config) {
+    return (sd_sample_spec){.image_size = config->data.image_size > 0 ? (int)config->data.image_size : DEFAULT_SIZE,
+                            .classes = config->model.classes > 0 ? (int)config->model.classes : DEFAULT_CLASSES};
 }
 
-sd_status sd_synthetic_open(const sd_config *config, sd_source **source) {
+static sd_status open_synthetic(const sd_config *config, sd_source **source) {
     if (config->data.image_size > 0 && config->data.image_size < MIN_SIZE)
         return sd_config_fail(config, "data.image_size",
                               "%lld is too small to see a shape; at least %d pixels are needed",
@@ -155,6 +155,7 @@ sd_status sd_synthetic_open(const sd_config *config, sd_source **source) {
                               (long long)(train >= TEST_OFFSET ? train : test));
     SD_TRY(sd_alloc(source, 1, sizeof **source));
     **source = (sd_source){
+        .samples = describe(config),
         .n_train = (uint32_t)train,
         .n_test = (uint32_t)test,
         .mean = MEAN,
@@ -162,8 +163,9 @@ sd_status sd_synthetic_open(const sd_config *config, sd_source **source) {
         .read = read_image,
         .close = close_synthetic,
     };
-    sd_synthetic_describe(config, &(*source)->image_size, &(*source)->classes);
-    const int of[] = {SEED, (*source)->image_size, (*source)->classes};
+    const int of[] = {SEED, (*source)->samples.image_size, (*source)->samples.classes};
     (*source)->hash = sd_hash(of, sizeof of);
     return SD_OK;
 }
+
+const sd_source_kind sd_synthetic_source = {describe, open_synthetic};

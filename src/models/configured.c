@@ -2,10 +2,10 @@
 /* A network as a configuration describes it. */
 #include "sdtrain/models.h"
 
-sd_model_spec sd_model_spec_of(const sd_config *config, int image_size, int classes) {
+sd_model_spec sd_model_spec_of(const sd_config *config, sd_sample_spec samples) {
     return (sd_model_spec){.name = config->model.name,
-                           .image_size = image_size,
-                           .classes = classes,
+                           .image_size = samples.image_size,
+                           .classes = samples.classes,
                            .stem = (sd_stem_choice)config->model.stem,
                            .convolution = (sd_convolution_choice)config->run.convolution,
                            .patch_size = (int)config->model.patch_size,

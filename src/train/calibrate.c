@@ -43,7 +43,7 @@ static void bench_free(bench *b) {
 }
 
 static sd_status bench_create(sd_run *run, int max_images, bench *b) {
-    const size_t images = (size_t)max_images, size = (size_t)sd_dataset_image_size(run->dataset);
+    const size_t images = (size_t)max_images, elems = images * sd_sample_elems(sd_dataset_samples(run->dataset));
     const int classes = sd_network_classes(run->network), units = sd_network_n_units(run->network);
     *b = (bench){.run = run, .quantities = BACKWARD + sd_network_n_segments(run->network)};
     for (int p = 0; p < PLANS; p++) {
@@ -54,12 +54,12 @@ static sd_status bench_create(sd_run *run, int max_images, bench *b) {
         }
         b->plan[p].kept_units = p == ALL ? units : 0;
     }
-    SD_TRY(sd_alloc_floats(&b->x, images * size * size * SD_CHANNELS));
+    SD_TRY(sd_alloc_floats(&b->x, elems));
     SD_TRY(sd_alloc(&b->labels, images, sizeof *b->labels));
     SD_TRY(sd_alloc(&b->samples, (size_t)SIZES * PLANS * (size_t)b->quantities * MAX_ROUNDS, sizeof *b->samples));
     SD_TRY(sd_alloc(&b->now, (size_t)b->quantities, sizeof *b->now));
     uint32_t word = 1;
-    for (size_t i = 0; i < images * size * size * SD_CHANNELS; i++) {
+    for (size_t i = 0; i < elems; i++) {
         word = word * 1664525u + 1013904223u; /* any noise of a picture's size will do */
         b->x[i] = (float)(word >> 8) * (2.0f / (1 << 24)) - 1;
     }

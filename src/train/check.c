@@ -18,7 +18,8 @@ enum { CHECKPOINT_COPIES = 3 };
 static sd_status print_description(const sd_run *run, const char *start, size_t program_bytes) {
     const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
     const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
-    const size_t size = (size_t)sd_dataset_image_size(run->dataset), ranks = (size_t)sd_comm_size(run->comm);
+    const sd_sample_spec samples = sd_dataset_samples(run->dataset);
+    const size_t batch_elems = (size_t)sd_run_max_images(run) * sd_sample_elems(samples);
     const sd_description description = {
         .config = run->config,
         .network = run->network,
@@ -26,9 +27,9 @@ static sd_status print_description(const sd_run *run, const char *start, size_t 
         .isa = run->kernels->name,
         .folder = run->folder,
         .start = start,
-        .ranks = (int)ranks,
+        .ranks = sd_comm_size(run->comm),
         .threads = run->threads,
-        .image_size = (int)size,
+        .image_size = samples.image_size,
         .train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN),
         .validation_images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION),
         .steps_per_epoch = run->epoch_plan.steps,
@@ -37,8 +38,8 @@ static sd_status print_description(const sd_run *run, const char *start, size_t 
         .shard_images = (uint64_t)sd_run_max_images(run),
         .state_bytes = buffer_bytes * (2 + states) + sd_reducer_bytes(run->reducer),
         .activation_bytes = sd_network_activation_bytes(run->network),
-        .data_bytes = sd_dataset_bytes(run->dataset) + (size_t)sd_run_max_images(run) * size * size * SD_CHANNELS *
-                                                           sizeof(float) * ((size_t)run->config->data.workers + 1),
+        .data_bytes =
+            sd_dataset_bytes(run->dataset) + batch_elems * sizeof(float) * ((size_t)run->config->data.workers + 1),
         .program_bytes = program_bytes,
         .checkpoint_bytes = CHECKPOINT_COPIES * sd_run_state_bytes(run),
     };

@@ -49,11 +49,9 @@ static const char *shards_name(const sd_run *run) {
 static sd_status check_model(sd_run *run) {
     const sd_config *config = run->config;
     const uint64_t batch = (uint64_t)config->train.batch_size;
-    int image_size, classes;
     sd_network *outline = NULL;
     double *rate = NULL;
-    sd_dataset_describe(config, &image_size, &classes);
-    const sd_model_spec spec = sd_model_spec_of(config, image_size, classes);
+    const sd_model_spec spec = sd_model_spec_of(config, sd_dataset_describe(config));
     sd_status status;
     SD_TRY_CLEANUP(sd_config_locate(config, sd_model_outline(&spec, run->kernels, 1, &outline)));
     SD_TRY_CLEANUP(sd_alloc(&rate, (size_t)sd_network_n_units(outline), sizeof *rate));
@@ -73,8 +71,7 @@ cleanup:
 
 static sd_status build_network(sd_run *run) {
     const sd_config *config = run->config;
-    const sd_model_spec spec =
-        sd_model_spec_of(config, sd_dataset_image_size(run->dataset), sd_dataset_classes(run->dataset));
+    const sd_model_spec spec = sd_model_spec_of(config, sd_dataset_samples(run->dataset));
     return sd_config_locate(config, sd_model_create(&spec, run->kernels, sd_run_max_images(run), &run->network));
 }
 

@@ -79,7 +79,7 @@ START_TEST(synthetic_labels_cover_all_classes_evenly) {
         int count[100] = {0};
         uint8_t x[8 * 8 * 3];
         const double p = 1.0 / rows[r].classes;
-        ck_assert_int_eq(sd_dataset_classes(dataset), rows[r].classes);
+        ck_assert_int_eq(sd_dataset_samples(dataset).classes, rows[r].classes);
         for (uint32_t i = 0; i < 4000; i++) {
             int32_t label = read_image(dataset, SD_SPLIT_TRAIN, i, x);
             expect(label >= 0 && label < rows[r].classes, "label %d", label);
@@ -100,7 +100,7 @@ START_TEST(synthetic_images_have_the_size_that_is_asked_for) {
         sd_config *config = config_of(settings[s], "data.train_samples=3", NULL);
         sd_dataset *dataset = opened(config);
         const size_t n = (size_t)sizes[s] * (size_t)sizes[s] * 3;
-        ck_assert_int_eq(sd_dataset_image_size(dataset), sizes[s]);
+        ck_assert_int_eq(sd_dataset_samples(dataset).image_size, sizes[s]);
         uint8_t *x = calloc(n + 1, 1);
         x[n] = 77;
         read_image(dataset, SD_SPLIT_TRAIN, 2, x);
@@ -141,10 +141,9 @@ START_TEST(a_dataset_is_described_without_its_files) {
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
         sd_config *config =
             config_of(rows[r].dataset, "data.path=/nowhere", "data.image_size=8", "model.classes=37", NULL);
-        int image_size, classes;
-        sd_dataset_describe(config, &image_size, &classes);
-        ck_assert_int_eq(image_size, rows[r].image_size);
-        ck_assert_int_eq(classes, rows[r].classes);
+        const sd_sample_spec samples = sd_dataset_describe(config);
+        ck_assert_int_eq(samples.image_size, rows[r].image_size);
+        ck_assert_int_eq(samples.classes, rows[r].classes);
         free(config);
     }
 }
@@ -155,8 +154,8 @@ START_TEST(synthetic_defaults_and_normalisation) {
     sd_dataset *dataset = opened(config);
     ck_assert_uint_eq(sd_dataset_images(dataset, SD_SPLIT_TRAIN), 2000);
     ck_assert_uint_eq(sd_dataset_images(dataset, SD_SPLIT_VALIDATION), 1000);
-    ck_assert_int_eq(sd_dataset_image_size(dataset), 32);
-    ck_assert_int_eq(sd_dataset_classes(dataset), 10);
+    ck_assert_int_eq(sd_dataset_samples(dataset).image_size, 32);
+    ck_assert_int_eq(sd_dataset_samples(dataset).classes, 10);
     for (int c = 0; c < 3; c++)
         ck_assert(sd_dataset_mean(dataset)[c] == 0.5f && sd_dataset_deviation(dataset)[c] == 0.25f);
     sd_dataset_close(&dataset);
@@ -232,8 +231,8 @@ START_TEST(cifar10_is_read_from_the_folder_or_its_parent) {
     for (int parent = 0; parent < 2; parent++) {
         sd_config *config = cifar_config(parent ? folder : inner, NULL);
         sd_dataset *dataset = opened(config);
-        ck_assert_int_eq(sd_dataset_classes(dataset), 10);
-        ck_assert_int_eq(sd_dataset_image_size(dataset), 32);
+        ck_assert_int_eq(sd_dataset_samples(dataset).classes, 10);
+        ck_assert_int_eq(sd_dataset_samples(dataset).image_size, 32);
         ck_assert_uint_eq(sd_dataset_images(dataset, SD_SPLIT_TRAIN), TRAIN);
         ck_assert_uint_eq(sd_dataset_images(dataset, SD_SPLIT_VALIDATION), TEST);
         ck_assert_uint_eq(sd_dataset_bytes(dataset), (TRAIN + TEST) * 3073);
@@ -259,7 +258,7 @@ START_TEST(cifar100_has_the_fine_label) {
         snprintf(path, sizeof path, "data.path=%s", parent ? folder : inner);
         sd_config *config = config_of("data.dataset=cifar100", path, NULL);
         sd_dataset *dataset = opened(config);
-        ck_assert_int_eq(sd_dataset_classes(dataset), 100);
+        ck_assert_int_eq(sd_dataset_samples(dataset).classes, 100);
         ck_assert_uint_eq(sd_dataset_images(dataset, SD_SPLIT_TRAIN), 60);
         for (int n = 0; n < 60; n++)
             expect_image(dataset, SD_SPLIT_TRAIN, (uint32_t)n, n, 100);
@@ -799,8 +798,7 @@ static sd_source *new_broken(uint32_t first_bad, uint32_t bad_stride, int size, 
     static const float zeros[SD_CHANNELS] = {0}, ones[SD_CHANNELS] = {1, 1, 1};
     broken_source *broken = calloc(1, sizeof *broken);
     *closed = false;
-    *broken = (broken_source){.source = {.classes = LOADED,
-                                         .image_size = SMALL,
+    *broken = (broken_source){.source = {.samples = {SMALL, LOADED},
                                          .n_train = LOADED,
                                          .n_test = LOADED,
                                          .mean = measured ? NULL : zeros,
