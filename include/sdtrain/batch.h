@@ -19,8 +19,8 @@ typedef struct sd_input {
     const int32_t *lengths; /* [images]: tokens that are not padding */
 } sd_input;
 
-/* Classes in 0..classes-1. others and weights are both set or both NULL; then labels alone count. Mixed pictures have two classes:
- * loss = weight CE(label) + (1 - weight) CE(other). */
+/* Classes in 0..classes-1. others and weights are both set or both NULL; then labels alone count. Mixed pictures
+ * have two classes: loss = weight CE(label) + (1 - weight) CE(other). */
 typedef struct sd_targets {
     const int32_t *labels; /* [images] */
     const int32_t *others; /* [images] */

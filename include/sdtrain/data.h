@@ -3,8 +3,8 @@
  *
  *     source -> read, decode -> transform(seed, epoch, sample) -> normalise -> batch of input and targets
  *
- * Local. Which image comes when, and how it is cropped and flipped, are pure functions of (seed, epoch, sample): nothing depends
- * on the number of ranks or worker threads, or on where a run was resumed.
+ * Local. Which image comes when, and how it is cropped and flipped, are pure functions of (seed, epoch, sample):
+ * nothing depends on the number of ranks or worker threads, or on where a run was resumed.
  */
 #ifndef SDTRAIN_DATA_H
 #define SDTRAIN_DATA_H
@@ -37,8 +37,9 @@ size_t sd_sample_elems(sd_sample_spec samples);
 
 typedef struct sd_dataset sd_dataset;
 
-/* Opens what [data] names, reads and checks its files whole, and splits off the validation images. SD_ERR_NOINPUT,
- * SD_ERR_DATA (file and record), SD_ERR_CONFIG (a request the dataset cannot meet). */
+/* Opens what [data] names, checks its files (CIFAR: reads them whole), and splits off the validation images.
+ * SD_ERR_NOINPUT, SD_ERR_DATA (file and record), SD_ERR_CONFIG (a request the dataset cannot meet), SD_ERR_MEMORY;
+ * *dataset is NULL then. */
 sd_status sd_dataset_open(const sd_config *config, sd_dataset **dataset);
 /* After the loaders that read from it. */
 void sd_dataset_close(sd_dataset **dataset);
@@ -49,11 +50,12 @@ sd_sample_spec sd_dataset_describe(const sd_config *config);
 sd_sample_spec sd_dataset_samples(const sd_dataset *dataset);
 uint32_t sd_dataset_images(const sd_dataset *dataset, sd_split split);
 size_t sd_dataset_bytes(const sd_dataset *dataset); /* of images held in memory */
-/* A hash of all images and labels of its files, whichever of them are used: equal for copies of one data set, wherever they lie. */
+/* A hash of all images and labels of its files, whichever of them are used: equal for copies of one data set,
+ * wherever they lie. */
 uint64_t sd_dataset_hash(const sd_dataset *dataset);
 
-/* Per-channel mean and standard deviation of the training images, of pixels in 0..1: [SD_CHANNELS] each. Synthetic images:
- * 0.5 and 0.25 by definition. An evaluation replaces them by those of the checkpoint's training. */
+/* Per-channel mean and standard deviation of the training images, of pixels in 0..1: [SD_CHANNELS] each. Synthetic
+ * images: 0.5 and 0.25 by definition. An evaluation replaces them by those of the checkpoint's training. */
 const float *sd_dataset_mean(const sd_dataset *dataset);
 const float *sd_dataset_deviation(const sd_dataset *dataset);
 void sd_dataset_set_normalisation(sd_dataset *dataset, const float *mean, const float *deviation);
@@ -74,12 +76,12 @@ typedef struct sd_workspace {
 } sd_workspace;
 void sd_workspace_free(sd_workspace *work);
 
-/* One image, at whatever size it has. Many threads may read at once. SD_ERR_MEMORY; SD_ERR_NOINPUT, SD_ERR_IO, SD_ERR_DATA of a source
- * that reads or decodes its files only now. */
+/* One image, at whatever size it has. Many threads may read at once. SD_ERR_MEMORY; SD_ERR_NOINPUT, SD_ERR_IO,
+ * SD_ERR_DATA of a source that reads or decodes its files only now. */
 sd_status sd_dataset_read(const sd_dataset *dataset, sd_split split, uint32_t index, sd_sample *sample);
 
-/* The same as a network takes it: read, transformed as (seed, epoch, sample) says, normalised. x: [size, size, 3] f32; the label is
- * work->image.label. SD_ERR_DATA also if the image cannot be made to fit. */
+/* The same as a network takes it: read, transformed as (seed, epoch, sample) says, normalised. x: [size, size, 3]
+ * f32; the label is work->image.label. SD_ERR_DATA also if the image cannot be made to fit. */
 sd_status sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t index, sd_augment augment,
                              uint32_t seed, uint64_t epoch, sd_workspace *work, float *x);
 
@@ -98,7 +100,8 @@ uint64_t sd_epoch_plan_batch_images(const sd_epoch_plan *plan, uint64_t b);
 
 typedef struct sd_loader sd_loader;
 
-/* What a pass over images delivers: batch b of n_batches is order[ranges[b]]. */
+/* What a pass over images delivers: n_batches batches. Batch b holds the images order[first], ..., order[first +
+ * count - 1], where ranges[b] = {first, count}. */
 typedef struct sd_loader_pass {
     sd_split split;
     sd_augment augment;
@@ -115,17 +118,18 @@ typedef struct sd_batch {
     sd_targets targets;
 } sd_batch;
 
-/* workers threads prepare up to workers + 1 batches of at most max_images ahead. The dataset must outlive the loader. SD_ERR_MEMORY,
- * and *loader is NULL. One caller at a time. */
+/* workers threads prepare up to workers + 1 batches of at most max_images ahead. The dataset must outlive the
+ * loader. SD_ERR_MEMORY, and *loader is NULL. One caller at a time. */
 sd_status sd_loader_create(const sd_dataset *dataset, int max_images, int workers, sd_loader **loader);
 void sd_loader_destroy(sd_loader **loader);
 
-/* begin, then next for each batch in order, then end; end may come early, and any number of passes may follow. A batch is valid until
- * the next next or end.
+/* begin, then next for each batch in order, then end; end may come early, and any number of passes may follow. A batch
+ * is valid until the next next or end.
  *
- * next fails as the first image in the batch's order fails that cannot be prepared (sd_dataset_prepare()), whatever thread met it; all
- * later batches of the pass fail with the same status and message. *batch is set all the same, with as many images as planned: those
- * from the failed one on are zeros with label 0, so that a rank can go through its part of a collective step before ranks agree. */
+ * next fails as the first image in the batch's order fails that cannot be prepared (sd_dataset_prepare()), whatever
+ * thread met it; all later batches of the pass fail with the same status and message. *batch is set all the same,
+ * with as many images as planned: those from the failed one on are zeros with label 0, so that a rank can go through
+ * its part of a collective step before ranks agree. */
 void sd_loader_begin(sd_loader *loader, const sd_loader_pass *pass);
 sd_status sd_loader_next(sd_loader *loader, sd_batch *batch);
 void sd_loader_end(sd_loader *loader);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What training minimises and scoring measures: the softmax cross entropy between a network's logits and the targets of a batch.
+/* What training minimises and scoring measures: the softmax cross entropy between a network's logits and the targets of
+ * a batch.
  *
- * Local, and for one thread at a time. Passes cannot fail and allocate nothing. Sums are taken image by image in the order of the
- * batch, so they do not depend on threads.
+ * Local, and for one thread at a time. Passes cannot fail and allocate nothing. Sums are taken image by image in the
+ * order of the batch, so they do not depend on threads.
  */
 #ifndef SDTRAIN_LOSS_H
 #define SDTRAIN_LOSS_H
@@ -37,8 +38,8 @@ void sd_loss_destroy(sd_loss **loss);
 void sd_loss_forward(sd_loss *loss, int images, const float *logits, const sd_targets *targets, sd_loss_sums *sums);
 /* The same without smoothing: the loss that models are compared by. */
 void sd_loss_score(sd_loss *loss, int images, const float *logits, const sd_targets *targets, sd_loss_sums *sums);
-/* Returns dlogits: [images, classes], the gradient of the mean of sd_loss_forward() over the batch_images of the global batch,
- * of which these are some. Memory of the loss, until the next backward. */
+/* Returns dlogits: [images, classes], the gradient of the mean of sd_loss_forward() over the batch_images of the
+ * global batch, of which these are some. Memory of the loss, until the next backward. */
 const float *sd_loss_backward(sd_loss *loss, int images, const float *logits, const sd_targets *targets,
                               uint64_t batch_images);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CIFAR-10 and CIFAR-100 in their official binary layout (Krizhevsky 2009): records of one label byte (CIFAR-100: coarse and
- * fine label) and three planes of 32 x 32 bytes, red, green, blue. */
+/* CIFAR-10 and CIFAR-100 in their official binary layout (Krizhevsky 2009): records of one label byte (CIFAR-100:
+ * coarse and fine label) and three planes of 32 x 32 bytes, red, green, blue. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

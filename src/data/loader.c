@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A ring of slots, one batch each. Workers take batch numbers in order; batch b goes into slot b mod slots as soon as the
- * batch that was there has been used. What a batch holds depends on its number alone, not on which worker made it when. */
+/* A ring of slots, one batch each. Workers take batch numbers in order; batch b goes into slot b mod slots as soon
+ * as the batch that was there has been used. What a batch holds depends on its number alone, not on which worker
+ * made it when. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

@@ -19,8 +19,8 @@ typedef struct sd_slot {
 sd_status sd_slot_init(sd_slot *slot, const sd_dataset *dataset, int max_images);
 void sd_slot_free(sd_slot *slot);
 
-/* Prepares batch b of a pass, in the calling thread. A pure function of the pass and b. From the first image on that fails, images are
- * zeros with label 0. */
+/* Prepares batch b of a pass, in the calling thread. A pure function of the pass and b. From the first image on that
+ * fails, images are zeros with label 0. */
 void sd_slot_fill(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass *pass, uint64_t b, sd_workspace *work);
 
 #endif

@@ -12,9 +12,9 @@ struct sd_source {
     size_t bytes;                  /* held in memory */
     uint64_t hash;                 /* of every image and label; procedural images: of what they are made from */
     const float *mean, *deviation; /* NULL: to be measured on the training images */
-    /* Sets the sample to image index of the training or test part (sd_sample_resize() makes room for it). Images may differ in size.
-     * A source may decode now, and fail: with what is wrong with which file. Many threads read at once, each into a sample of its
-     * own; what a source keeps is not written to. */
+    /* Sets the sample to image index of the training or test part (sd_sample_resize() makes room for it). Images may
+     * differ in size. A source may decode now, and fail: with what is wrong with which file. Many threads read at
+     * once, each into a sample of its own; what a source keeps is not written to. */
     sd_status (*read)(const sd_source *source, bool test, uint32_t index, sd_sample *sample);
     void (*close)(sd_source *source);
 };

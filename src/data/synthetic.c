@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Procedural images of coloured shapes: data without files, for a first run, for timing, and for tests.
  *
- * The class is the form of one large figure (and, from the 11th class on, its hue); place, size, angle, colours, lighting,
- * small figures strewn over the picture, and noise are not the class and have to be learned away. An image is a pure
- * function of (SEED, sample): the same for every run, so that seeds of runs can be compared on the same data. */
+ * The class is the form of one large figure (and, from the 11th class on, its hue); place, size, angle, colours,
+ * lighting, small figures strewn over the picture, and noise are not the class and have to be learned away. An image
+ * is a pure function of (SEED, sample): the same for every run, so that seeds of runs can be compared on the same
+ * data. */
 #include <math.h>
 #include <stdlib.h>
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to data/: from an image as its source has it to one as a network takes it, in bytes up to the normalisation. */
+/* Private to data/: from an image as its source has it to one as a network takes it, in bytes up to the
+ * normalisation. */
 #ifndef SDTRAIN_DATA_TRANSFORM_H
 #define SDTRAIN_DATA_TRANSFORM_H
 
 #include "draws.h"
 #include "sdtrain/data.h"
 
-/* Makes work->image one of [size, size, 3]. A pure function of the image, the size, and the words it draws, as many as it needs; it may
- * write to work->spare and swap the two. SD_ERR_DATA if the image cannot be made to fit. */
+/* Makes work->image one of [size, size, 3]. A pure function of the image, the size, and the words it draws, as many
+ * as it needs; it may write to work->spare and swap the two. SD_ERR_DATA if the image cannot be made to fit. */
 typedef sd_status (*sd_transform)(sd_workspace *work, int size, sd_draws *draws);
 
 /* That of data.augment. */

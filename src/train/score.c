@@ -34,7 +34,8 @@ static sd_status score_batch(sd_run *run, sd_loss_sums *of_shard, uint64_t *left
     return SD_OK;
 }
 
-/* Whether any rank must stop. A start that has made no step yet does not heed its budget, or it would come to nothing. Collective. */
+/* Whether any rank must stop. A start that has made no step yet does not heed its budget, or it would come to
+ * nothing. Collective. */
 static sd_status ask(sd_run *run, bool *stop) {
     const bool has_stepped = run->progress.step >= run->first_step;
     double wish[] = {sd_stop_requested(), has_stepped && sd_budget_is_over(&run->budget)};
@@ -45,8 +46,8 @@ static sd_status ask(sd_run *run, bool *stop) {
     return SD_OK;
 }
 
-/* All passes of this rank. Ranks may differ by one in their number, but ask as often. *read: whether this rank could read its images; others
- * see it in the sums. */
+/* All passes of this rank. Ranks may differ by one in their number, but ask as often. *read: whether this rank could
+ * read its images; others see it in the sums. */
 static sd_status score_all(sd_run *run, uint64_t n, double *sums, bool *stopped, sd_status *read) {
     const uint64_t at_once = (uint64_t)sd_run_max_images(run), shards = (uint64_t)run->shards;
     const uint64_t largest = (n + shards - 1) / shards, passes = (largest + at_once - 1) / at_once;

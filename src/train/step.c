@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One training step, in the order in which its data goes: plan; for each shard batch, forward, loss, backward; reduction, which
- * began meanwhile; update, log. */
+/* One training step, in the order in which its data goes: plan; for each shard batch, forward, loss, backward;
+ * reduction, which began meanwhile; update, log. */
 #include <math.h>
 #include <string.h>
 
@@ -46,8 +46,8 @@ static void segment_done(void *context, int segment) {
     sd_run_trace_segment(run, segment);
 }
 
-/* Forward and backward pass of a shard of a batch of images. sums: [SUMS], of this shard. If its images cannot be read, the passes take
- * place all the same, as other ranks wait for their gradients. */
+/* Forward and backward pass of a shard of a batch of images. sums: [SUMS], of this shard. If its images cannot be
+ * read, the passes take place all the same, as other ranks wait for their gradients. */
 static sd_status run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, double *sums) {
     const sd_range share = sd_run_shard(run, images, shard);
     double now = sd_clock_seconds();

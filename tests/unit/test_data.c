@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* data/: synthetic images, CIFAR files, splits, normalisation, augmentation, shares, the loader, images that cannot be read. */
+/* data/: synthetic images, CIFAR files, splits, normalisation, augmentation, shares, the loader, images that cannot
+ * be read. */
 #include "../../src/data/dataset.h"
 #include "../../src/data/draws.h"
 #include "../support.h"
@@ -180,7 +181,8 @@ static uint8_t byte_of(int n, int channel, int pixel) {
 
 static int label_of(int n, int classes) { return (n * 3 + 1) % classes; }
 
-/* Records [first, first + count) in the official layout: label bytes (coarse and fine for 100), red, green and blue plane. */
+/* Records [first, first + count) in the official layout: label bytes (coarse and fine for 100), red, green and blue
+ * plane. */
 static void write_records(const char *folder, const char *name, int first, int count, int classes) {
     const size_t label_bytes = classes == 100 ? 2 : 1, record_bytes = label_bytes + IMAGE;
     unsigned char *records = malloc((size_t)count * record_bytes), *at = records;
@@ -612,7 +614,8 @@ START_TEST(augmentation_of_an_image_does_not_depend_on_the_split) {
 }
 END_TEST
 
-/* The first four words of a sample are those of one block, on which files of runs in the past depend; more come from others. */
+/* The first four words of a sample are those of one block, on which files of runs in the past depend; more come from
+ * others. */
 START_TEST(a_sample_draws_as_many_words_as_it_needs) {
     sd_draws draws = {.seed = 7, .stream = SD_STREAM_AUGMENT, .sample = 19, .epoch = 3};
     for (uint32_t n = 0; n < 40; n++) {
@@ -767,8 +770,8 @@ END_TEST
 
 /* ---- images that cannot be read ---- */
 
-/* Images of one colour, their index. Those from first_bad on, every bad_stride-th, fail: the first of them late, so that workers which
- * prepare later batches meet theirs before. */
+/* Images of one colour, their index. Those from first_bad on, every bad_stride-th, fail: the first of them late, so
+ * that workers which prepare later batches meet theirs before. */
 typedef struct broken_source {
     sd_source source;
     uint32_t first_bad, bad_stride;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* loss/: sums over images, with and without smoothing, of one label and of two, and the gradient that goes with them. */
+/* loss/: sums over images, with and without smoothing, of one label and of two, and the gradient that goes with
+ * them. */
 #include "../support.h"
 
 enum { IMAGES = 7, CLASSES = 12, LABELS_SEED = 94 };
