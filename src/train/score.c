@@ -26,7 +26,8 @@ static uint64_t score_batch(sd_run *run, double *sums) {
     sd_watch("evaluation", run->progress.step);
     const sd_batch batch = sd_loader_next(run->loader);
     const sd_pass pass = {.images = batch.images, .plan = &run->evaluation_plan};
-    const float *logits = sd_network_forward(run->network, &pass, batch.x);
+    const sd_input input = {.pixels = batch.x};
+    const float *logits = sd_network_forward(run->network, &pass, &input);
     run->kernels->cross_entropy_forward((size_t)batch.images, sd_network_classes(run->network), logits, batch.labels, 0,
                                         run->losses, run->label_ranks);
     for (int i = 0; i < batch.images; i++) {

@@ -54,19 +54,21 @@ static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, do
     double now = sd_clock_seconds();
     sd_watch("waiting for images", step);
     const sd_batch batch = sd_loader_next(run->loader);
+    const sd_drop_part *part = draw_part(run, step, share);
+    const sd_input input = {.pixels = batch.x};
     const sd_pass pass = {.images = batch.images,
                           .training = true,
                           .plan = &run->plan,
-                          .part = draw_part(run, step, share),
+                          .part = part,
                           .batch_share = (float)((double)batch.images / (double)images),
+                          .gradients = sd_reducer_begin_shard(run->reducer, part),
                           .seed = run->law.seed,
                           .step = step,
                           .first_image = share.first};
     now = sd_run_charge(run, SD_PHASE_DATA, now);
     sd_watch("forward", step);
 
-    sd_reducer_begin_shard(run->reducer, pass.part); /* batch statistics are written forward already */
-    const float *logits = sd_network_forward(run->network, &pass, batch.x);
+    const float *logits = sd_network_forward(run->network, &pass, &input);
     run->kernels->cross_entropy_forward((size_t)batch.images, classes, logits, batch.labels, smoothing, run->losses,
                                         run->label_ranks);
     for (int i = 0; i < batch.images; i++) {
@@ -78,7 +80,7 @@ static void run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, do
     now = sd_run_charge(run, SD_PHASE_FORWARD, now);
     sd_watch("backward", step);
 
-    sd_network_backward(run->network, &pass, batch.x, run->dlogits, segment_done, run);
+    sd_network_backward(run->network, &pass, &input, run->dlogits, segment_done, run);
     sd_run_charge(run, SD_PHASE_BACKWARD, now);
 }
 

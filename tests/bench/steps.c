@@ -165,12 +165,13 @@ static void run_step(trial *t, const sd_drop_law *law, series *s) {
                           .batch_share = 1,
                           .seed = law->seed,
                           .step = step};
-    const float *logits = sd_network_forward(t->network, &pass, t->x);
+    const sd_input input = {.pixels = t->x};
+    const float *logits = sd_network_forward(t->network, &pass, &input);
     charge(s, PHASE_FORWARD, &now);
     t->kernels->cross_entropy_forward(images, classes, logits, t->labels, smoothing, t->losses, t->label_ranks);
     t->kernels->cross_entropy_backward(images, classes, logits, t->labels, smoothing, 1.0f / (float)images, t->dlogits);
     charge(s, PHASE_LOSS, &now);
-    sd_network_backward(t->network, &pass, t->x, t->dlogits, ignore_segment, NULL);
+    sd_network_backward(t->network, &pass, &input, t->dlogits, ignore_segment, NULL);
     charge(s, PHASE_BACKWARD, &now);
     sd_network_update_statistics(t->network, &t->plan);
     sd_optimizer_step(t->optimizer, &t->plan, LEARNING_RATE, step);

@@ -115,10 +115,11 @@ START_TEST(a_training_step_allocates_nothing) {
                               .batch_share = 1,
                               .seed = 1,
                               .step = step};
-        const float *logits = sd_network_forward(network, &pass, batch.x);
+        const sd_input input = {.pixels = batch.x};
+        const float *logits = sd_network_forward(network, &pass, &input);
         best_kernels()->cross_entropy_forward(BATCH, 10, logits, batch.labels, 0.1f, losses, ranks);
         best_kernels()->cross_entropy_backward(BATCH, 10, logits, batch.labels, 0.1f, 0.25f, dlogits);
-        sd_network_backward(network, &pass, batch.x, dlogits, ignore_segment, NULL);
+        sd_network_backward(network, &pass, &input, dlogits, ignore_segment, NULL);
         sd_network_update_statistics(network, &plan);
         sd_optimizer_step(optimizer, &plan, 0.01, step);
     }
