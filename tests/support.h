@@ -196,6 +196,14 @@ static inline const sd_tensor *find_tensor(const sd_network *network, const char
 }
 
 /* A plan that keeps every unit, unscaled. */
+static inline float *value_of(sd_network *network, const sd_tensor *tensor) {
+    return sd_network_values(network) + tensor->offset_elems;
+}
+
+static inline float *gradient_of(sd_network *network, const sd_tensor *tensor) {
+    return sd_network_gradients(network) + tensor->offset_elems;
+}
+
 static inline sd_drop_plan keep_all(int units) {
     sd_drop_plan plan;
     expect_ok(sd_drop_plan_create(units, &plan));

@@ -104,8 +104,7 @@ typedef struct sd_traffic {
     double transfer;        /* from there until the sums were complete */
 } sd_traffic;
 
-/* Local; the spec must be equal on all ranks. comm and network must outlive the reducer, which, with several shards, changes where
- * gradients lie (sd_network_set_gradients()). bucket_bytes: of values on the wire, at least one. SD_ERR_MEMORY; destroy it in any case. */
+/* Local; the spec must be equal on all ranks. comm and network must outlive the reducer. bucket_bytes: of values on the wire, at least one. SD_ERR_MEMORY; destroy it in any case. */
 sd_status sd_reducer_create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer **reducer);
 /* Local; before the communicator and the network, not within a step. */
 void sd_reducer_destroy(sd_reducer **reducer);
@@ -117,11 +116,11 @@ float *sd_reducer_error(sd_reducer *reducer);
 /* Takes the last step back: its sums are not used, and the error becomes what it was before. Local, after sd_reducer_end(). */
 void sd_reducer_restore_error(sd_reducer *reducer);
 
-/* A step: begin; for each shard begin_shard (before its forward pass), then segment_done (an sd_segment_done) for every segment in
+/* A step: begin; for each shard begin_shard before its forward pass, whose gradients go to the buffer that it returns, then segment_done (an sd_segment_done) for every segment in
  * order; end. Together they are collective. plan must be equal on all ranks, and lives until the next begin; hash: sd_hash_plan(), by
- * which that is checked. part: the pass's own, of this shard. */
+ * which that is checked. part: the pass's own, of this shard. The sums end up in the network's own buffer of gradients. */
 void sd_reducer_begin(sd_reducer *reducer, const sd_drop_plan *plan, uint64_t hash);
-void sd_reducer_begin_shard(sd_reducer *reducer, const sd_drop_part *part);
+float *sd_reducer_begin_shard(sd_reducer *reducer, const sd_drop_part *part);
 void sd_reducer_segment_done(void *reducer, int segment);
 /* values: [shards][n] of this rank -> values[0..n), as sd_comm_sum(). SD_ERR_INTERNAL if plans disagree, naming the odd rank. */
 sd_status sd_reducer_end(sd_reducer *reducer, double *values, int n, sd_traffic *traffic);

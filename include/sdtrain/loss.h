@@ -39,9 +39,10 @@ void sd_loss_forward(sd_loss *loss, int images, const float *logits, const sd_ta
 /* The same without smoothing: the loss that models are compared by. */
 void sd_loss_score(sd_loss *loss, int images, const float *logits, const sd_targets *targets, sd_loss_sums *sums);
 /* Returns dlogits: [images, classes], the gradient of the mean of sd_loss_forward() over the batch_images of the
- * global batch, of which these are some. Memory of the loss, until the next backward. */
-const float *sd_loss_backward(sd_loss *loss, int images, const float *logits, const sd_targets *targets,
-                              uint64_t batch_images);
+ * global batch, of which these are some. The loss's memory until the next backward; the caller may overwrite
+ * it. */
+float *sd_loss_backward(sd_loss *loss, int images, const float *logits, const sd_targets *targets,
+                        uint64_t batch_images);
 
 #ifdef __cplusplus
 }

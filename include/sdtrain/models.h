@@ -18,6 +18,16 @@
 extern "C" {
 #endif
 
+/* The families, each with the names it has: what registers a family, and what messages and --help say. */
+#define SD_MODEL_FAMILIES(X)                                                                                           \
+    X(resnet, "resnet20, resnet32, resnet44, ... resnet1202 (CIFAR, depth 6n+2), resnet18, resnet34, resnet50, "       \
+              "resnet101, resnet152")                                                                                  \
+    X(vit, "vit_tiny, vit_small, vit_base")
+
+/* All names, in words: a constant text. */
+#define SD_MODEL_NAMES (&(SD_MODEL_FAMILIES(SD_MODEL_NAMES_OF))[2])
+#define SD_MODEL_NAMES_OF(family, names) ", " names
+
 typedef struct sd_model_spec {
     const char *name;
     int image_size; /* height and width; 3 channels */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A network: stem -> residual blocks -> head, its parameters, and its forward and backward pass under a drop plan.
+/* A network: nodes in order, a stem, residuals and transitions, a head; its parameters; its forward and backward pass under a drop plan.
  *
- * Everything here is local, and for one thread at a time. A network comes from sd_model_create(). Its passes cannot
- * fail and allocate nothing. Kernels that share its scratch run on at most the threads that were set when it was built
- * (sd_kernels_set_threads()). Parameters live in one contiguous buffer and their gradients in another with the same
- * layout, ordered as the backward pass finishes them (head first, stem last):
+ * Everything here is local, and for one thread at a time. A network comes from sd_model_create(), or is defined with
+ * build.h. Its passes cannot fail and allocate nothing. Kernels that share its scratch run on at most the threads that were set
+ * when it was created (sd_kernels_set_threads()). Parameters live in one contiguous buffer and their gradients in another with
+ * the same layout, ordered as the backward pass finishes them (head first, stem last):
  *
  *     values     | head | block L shortcut | block L branch | ... | block 1 branch | stem |
  *     gradients  | head | block L shortcut | block L branch | ... | block 1 branch | stem |
@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sdtrain/batch.h"
 #include "sdtrain/drop.h"
 #include "sdtrain/kernels.h"
 
@@ -53,8 +54,7 @@ typedef struct sd_tensor {
     float init_mean; /* initial values: mean + deviation * N(0, 1), or mean + bound * U(-1, 1) */
     float init_deviation, init_bound;
     int segment;
-    size_t offset_elems; /* in values and gradients */
-    float *value, *gradient;
+    size_t offset_elems; /* in buffers of values, of gradients, and all others that are laid out like them */
 } sd_tensor;
 
 typedef struct sd_segment {
@@ -84,22 +84,24 @@ typedef struct sd_pass {
     const sd_drop_part *part;
     /* Training: images / images of the global batch. (With a part, branches use the share of images that keep them.) */
     float batch_share;
+    /* Training: where gradients go, laid out as values are; NULL: the network's own buffer. Forward and backward of a pass get the same. */
+    float *gradients;
     /* Training with dropout: seed, step, and the place of image 0 in the global batch. */
     uint32_t seed;
     uint64_t step, first_image;
 } sd_pass;
 
-/* images: [pass->images, h, w, 3] f32, NHWC. Returns logits: [images, classes], the network's own memory, until the
- * next pass. */
-const float *sd_network_forward(sd_network *network, const sd_pass *pass, const float *images);
+/* input: of pass->images images. Returns logits: [images, classes], the network's own memory, until the next pass. In training
+ * batch statistics are written to the gradients already. */
+const float *sd_network_forward(sd_network *network, const sd_pass *pass, const sd_input *input);
 
 /* Called when all gradients of a segment are complete, in the order of segments; also for dropped ones. */
 typedef void (*sd_segment_done)(void *context, int segment);
 
-/* The pass and images of the last forward, which was a training pass; dlogits: [images, classes]. Writes the gradient
+/* The pass and input of the last forward, which was a training pass; dlogits: [images, classes], may be overwritten. Writes the gradient
  * of every kept segment; those of dropped segments, and of branches that none of these images keeps, are neither
  * written nor read. */
-void sd_network_backward(sd_network *network, const sd_pass *pass, const float *images, const float *dlogits,
+void sd_network_backward(sd_network *network, const sd_pass *pass, const sd_input *input, float *dlogits,
                          sd_segment_done done, void *context);
 
 /* After the gradients (and with them the batch statistics) of a training step have been summed over ranks: moves the running
@@ -123,8 +125,6 @@ int sd_network_blocks(const sd_network *network);
 int sd_network_classes(const sd_network *network);
 float *sd_network_values(sd_network *network);
 float *sd_network_gradients(sd_network *network);
-/* From here on gradients are written to and read from another buffer of the same layout, which must outlive their use. */
-void sd_network_set_gradients(sd_network *network, float *gradients);
 size_t sd_network_buffer_elems(const sd_network *network); /* of values and of gradients, each */
 size_t sd_network_parameters(const sd_network *network);   /* learned values */
 double sd_network_flops(const sd_network *network);        /* forward, per image, all branches kept */

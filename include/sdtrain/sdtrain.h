@@ -6,6 +6,7 @@
 #include "sdtrain/arena.h"
 #include "sdtrain/batch.h"
 #include "sdtrain/bucket.h"
+#include "sdtrain/build.h"
 #include "sdtrain/checkpoint.h"
 #include "sdtrain/clock.h"
 #include "sdtrain/config.h"

@@ -58,6 +58,15 @@ struct sd_reducer {
 static size_t value_bytes(const sd_reducer *r) { return sd_wire_value_bytes(r->spec.bf16); }
 static float *gradients(const sd_reducer *r) { return sd_network_gradients(r->network); }
 
+/* Where the shard under way is summed. It will have taken in the sums of levels 0, 1, ..., as many as its number ends in ones in binary,
+ * and waits at the next level until its neighbour takes it in; the last shard, whose number is all ones, has the network's own buffer. */
+static float *shard_gradients(const sd_reducer *r) {
+    int level = 0;
+    while (r->shard >> level & 1)
+        level++;
+    return level < r->levels ? r->partial[level] : gradients(r);
+}
+
 static sd_status create(sd_comm *comm, sd_network *network, const sd_reducer_spec *spec, sd_reducer *r) {
     r->comm = comm;
     r->network = network;
@@ -217,17 +226,10 @@ void sd_reducer_begin(sd_reducer *r, const sd_drop_plan *plan, uint64_t hash) {
         post(r, (operation){.kind = ASK});
 }
 
-void sd_reducer_begin_shard(sd_reducer *r, const sd_drop_part *part) {
+float *sd_reducer_begin_shard(sd_reducer *r, const sd_drop_part *part) {
     r->part = part;
-    if (r->shard >= 0) { /* what the shard before ended with waits at its level, where no buffer is in use now */
-        int level = 0;
-        while (r->shard >> level & 1)
-            level++;
-        float *ended = gradients(r);
-        sd_network_set_gradients(r->network, r->partial[level]);
-        r->partial[level] = ended;
-    }
     r->shard++;
+    return shard_gradients(r);
 }
 
 static void send(sd_reducer *r, sd_bucket bucket) {
@@ -243,9 +245,9 @@ static void add_to_bucket(sd_reducer *r, const sd_segment *segment, bool is_sent
         send(r, complete);
 }
 
-/* Adds a shard's segment to those of its neighbours that wait; the last shard ends with the sum of all. */
+/* Adds to a shard's segment those of its neighbours that wait; the last shard ends with the sum of all. */
 static void fold(sd_reducer *r, const sd_segment *segment) {
-    float *restrict data = gradients(r) + segment->offset_elems;
+    float *restrict data = shard_gradients(r) + segment->offset_elems;
     for (int level = 0; r->shard >> level & 1; level++) {
         const float *restrict left = r->partial[level] + segment->offset_elems;
         for (size_t i = 0; i < segment->elems; i++)
@@ -277,7 +279,7 @@ static void segment_done(sd_reducer *r, const sd_segment *segment) {
         return;
     }
     if (!sd_is_computed_here(segment, r->plan, r->part))
-        memset(gradients(r) + segment->offset_elems, 0, segment->elems * sizeof(float));
+        memset(shard_gradients(r) + segment->offset_elems, 0, segment->elems * sizeof(float));
     fold(r, segment);
     if (last && r->spec.bf16)
         round_off(r, segment, kept, sent);

@@ -88,13 +88,14 @@ void sd_wire_take_statistics(sd_wire *wire, sd_network *network, const sd_drop_p
         const sd_tensor *tensor = sd_network_tensor(network, i);
         const sd_segment *segment = sd_network_segment(network, tensor->segment);
         const size_t bytes = tensor->elems * sizeof(float);
+        float *gradient = sd_network_gradients(network) + tensor->offset_elems;
         if (tensor->kind != SD_TENSOR_STATISTIC || !sd_segment_is_kept(segment, plan))
             continue;
         if (sd_is_computed_here(segment, plan, part))
-            memcpy(next, tensor->gradient, bytes);
+            memcpy(next, gradient, bytes);
         else
             memset(next, 0, bytes);
-        memset(tensor->gradient, 0, bytes);
+        memset(gradient, 0, bytes);
         next += tensor->elems;
     }
     wire->statistics_elems = (size_t)(next - wire->statistics);
@@ -107,7 +108,7 @@ void sd_wire_return_statistics(const sd_wire *wire, sd_network *network, const s
         if (tensor->kind != SD_TENSOR_STATISTIC ||
             !sd_segment_is_kept(sd_network_segment(network, tensor->segment), plan))
             continue;
-        memcpy(tensor->gradient, next, tensor->elems * sizeof(float));
+        memcpy(sd_network_gradients(network) + tensor->offset_elems, next, tensor->elems * sizeof(float));
         next += tensor->elems;
     }
 }

@@ -63,8 +63,8 @@ void sd_loss_score(sd_loss *loss, int images, const float *logits, const sd_targ
     add(loss, 0, images, logits, targets, sums);
 }
 
-const float *sd_loss_backward(sd_loss *loss, int images, const float *logits, const sd_targets *targets,
-                              uint64_t batch_images) {
+float *sd_loss_backward(sd_loss *loss, int images, const float *logits, const sd_targets *targets,
+                        uint64_t batch_images) {
     loss->kernels->cross_entropy_backward((size_t)images, loss->classes, logits, targets, loss->spec.smoothing,
                                           (float)(1.0 / (double)batch_images), loss->dlogits);
     return loss->dlogits;

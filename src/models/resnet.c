@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "family.h"
 
 enum { STAGES = 4, CIFAR_STAGES = 3, EXPANSION = 4, CIFAR_STEM_UP_TO = 64 };
 
@@ -44,20 +44,17 @@ static bool find(const char *name, resnet *net) {
 
 static sd_status add_block(const sd_model_spec *spec, const resnet *net, sd_network *network, const char *name,
                            int depth, int filters, int stride) {
-    const sd_shape in = sd_network_shape(network);
     const sd_conv_spec basic[] = {{filters, 3, stride}, {filters, 3, 1}};
     const sd_conv_spec bottleneck[] = {{filters, 1, 1}, {filters, 3, stride}, {filters * EXPANSION, 1, 1}};
     const int out_channels = net->bottleneck ? filters * EXPANSION : filters;
-    sd_residual_spec residual_spec = {.depth = depth, .stride = stride, .relu = true};
-    if (stride != 1 || in.c != out_channels)
-        residual_spec.shortcut = net->cifar ? SD_SHORTCUT_SUBSAMPLE : SD_SHORTCUT_PROJECTION;
-    sd_residual *residual;
-    sd_shape out;
-    SD_TRY(sd_network_add_unit(network, name, depth, &residual_spec.unit));
-    SD_TRY(sd_network_open_residual(network, residual_spec, &residual));
-    SD_TRY(sd_conv_branch_init(network, &residual->branch, name, in, net->bottleneck ? 3 : 2,
-                               net->bottleneck ? bottleneck : basic, spec->zero_init_residual, &out));
-    return sd_network_close_residual(network, residual, name, out);
+    sd_residual_spec residual = {.name = name, .stride = stride, .relu = true};
+    if (stride != 1 || sd_network_shape(network).c != out_channels)
+        residual.shortcut = net->cifar ? SD_SHORTCUT_SUBSAMPLE : SD_SHORTCUT_PROJECTION;
+    SD_TRY(sd_build_unit(network, name, depth, &residual.unit));
+    SD_TRY(sd_build_residual_begin(network, &residual));
+    SD_TRY(net->bottleneck ? sd_build_conv_branch(network, 3, bottleneck, spec->zero_init_residual)
+                           : sd_build_conv_branch(network, 2, basic, spec->zero_init_residual));
+    return sd_build_residual_end(network);
 }
 
 static bool matches(const char *name) { return find(name, &(resnet){0}); }
@@ -71,7 +68,8 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
     const sd_shape image = {spec->image_size, spec->image_size, 3};
     bool small = net.cifar || spec->stem == SD_STEM_CIFAR ||
                  (spec->stem == SD_STEM_AUTO && spec->image_size <= CIFAR_STEM_UP_TO);
-    SD_TRY(sd_network_stem_conv(network, image, net.filters, small ? 3 : 7, small ? 1 : 2, !small));
+    const sd_conv_spec stem = {net.filters, small ? 3 : 7, small ? 1 : 2};
+    SD_TRY(sd_build_conv_stem(network, image, &stem, !small));
     int depth = 1, filters = net.filters;
     for (int stage = 0; stage < net.stages; stage++, filters *= 2)
         for (int block = 0; block < net.blocks[stage]; block++, depth++) {
@@ -79,7 +77,7 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
             snprintf(name, sizeof name, "layer%d.%d", stage + 1, block);
             SD_TRY(add_block(spec, &net, network, name, depth, filters, stage > 0 && block == 0 ? 2 : 1));
         }
-    return sd_network_head_pool(network, spec->dropout);
+    return sd_build_pool_head(network, spec->dropout);
 }
 
 const sd_model_family sd_resnet_family = {matches, build};

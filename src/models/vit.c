@@ -4,21 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model.h"
+#include "family.h"
 
 enum { DEPTH = 12, MLP_RATIO = 4, MAX_PATCH_SIZE = 32 };
 
-/* A residual around one branch of the block; attention if heads > 0, else MLP. */
-static sd_status add_residual(sd_network *network, const char *block, int depth, int unit, int heads) {
-    const sd_shape shape = sd_network_shape(network);
-    sd_residual *residual;
-    SD_TRY(sd_network_open_residual(network, (sd_residual_spec){.depth = depth, .unit = unit}, &residual));
-    if (heads > 0)
-        SD_TRY(sd_attention_branch_init(network, &residual->branch, block, shape, heads));
-    else
-        SD_TRY(sd_mlp_branch_init(network, &residual->branch, block, shape, MLP_RATIO * shape.c));
-    return sd_network_close_residual(network, residual, block, shape);
-}
+static const float EPSILON = 1e-6f; /* timm's, of layer norms */
 
 typedef struct vit {
     const char *name;
@@ -34,6 +24,36 @@ static const vit *find(const char *name) {
     return NULL;
 }
 
+static sd_status add_attention(sd_network *network, const char *block, int unit, int heads) {
+    const sd_attention_spec attention = {
+        .heads = heads, .norm = "norm1", .qkv = "attn.qkv", .projection = "attn.proj", .epsilon = EPSILON};
+    SD_TRY(sd_build_residual_begin(network, &(sd_residual_spec){.name = block, .unit = unit}));
+    SD_TRY(sd_build_attention_branch(network, &attention));
+    return sd_build_residual_end(network);
+}
+
+static sd_status add_mlp(sd_network *network, const char *block, int unit, int hidden) {
+    const sd_mlp_spec mlp = {.hidden = hidden, .norm = "norm2", .fc1 = "mlp.fc1", .fc2 = "mlp.fc2", .epsilon = EPSILON};
+    SD_TRY(sd_build_residual_begin(network, &(sd_residual_spec){.name = block, .unit = unit}));
+    SD_TRY(sd_build_mlp_branch(network, &mlp));
+    return sd_build_residual_end(network);
+}
+
+/* Two residuals, whose branches are decided apart or together. */
+static sd_status add_block(const sd_model_spec *spec, const vit *size, sd_network *network, const char *block,
+                           int depth) {
+    const bool apart = spec->unit == SD_UNIT_BRANCH;
+    char name[SD_NAME_BYTES];
+    int unit;
+    snprintf(name, sizeof name, "%s%s", block, apart ? ".attn" : "");
+    SD_TRY(sd_build_unit(network, name, depth, &unit));
+    SD_TRY(add_attention(network, block, unit, size->heads));
+    snprintf(name, sizeof name, "%s.mlp", block);
+    if (apart)
+        SD_TRY(sd_build_unit(network, name, depth, &unit));
+    return add_mlp(network, block, unit, MLP_RATIO * size->dim);
+}
+
 static bool matches(const char *name) { return find(name) != NULL; }
 
 static sd_status build(const sd_model_spec *spec, sd_network *network) {
@@ -41,21 +61,14 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
     if (spec->patch_size < 1 || spec->patch_size > MAX_PATCH_SIZE || spec->image_size % spec->patch_size)
         return sd_fail(SD_ERR_CONFIG, "model.patch_size: %d does not divide the image size %d, or is more than %d",
                        spec->patch_size, spec->image_size, MAX_PATCH_SIZE);
-    SD_TRY(
-        sd_network_stem_patch(network, (sd_shape){spec->image_size, spec->image_size, 3}, size->dim, spec->patch_size));
+    const sd_shape image = {spec->image_size, spec->image_size, 3};
+    SD_TRY(sd_build_patch_stem(network, image, size->dim, spec->patch_size));
     for (int i = 0; i < DEPTH; i++) {
-        char block[32], name[SD_NAME_BYTES];
-        int unit;
+        char block[32];
         snprintf(block, sizeof block, "blocks.%d", i);
-        snprintf(name, sizeof name, "%s%s", block, spec->unit == SD_UNIT_BRANCH ? ".attn" : "");
-        SD_TRY(sd_network_add_unit(network, name, i + 1, &unit));
-        SD_TRY(add_residual(network, block, i + 1, unit, size->heads));
-        snprintf(name, sizeof name, "%s.mlp", block);
-        if (spec->unit == SD_UNIT_BRANCH)
-            SD_TRY(sd_network_add_unit(network, name, i + 1, &unit));
-        SD_TRY(add_residual(network, block, i + 1, unit, 0));
+        SD_TRY(add_block(spec, size, network, block, i + 1));
     }
-    return sd_network_head_token(network, spec->dropout);
+    return sd_build_token_head(network, spec->dropout, EPSILON);
 }
 
 const sd_model_family sd_vit_family = {matches, build};

@@ -1,61 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private: the residual branches F of y = shortcut(x) + scale * F(x). */
+/* Private: the branches F of residuals, y = act(shortcut(x) + scale * F(x)), and of transitions, y = act(F(x)). A kind of branch is one
+ * file: a struct that begins with sd_branch, its functions, and its constructor of build.h. */
 #ifndef SDTRAIN_NN_BRANCH_H
 #define SDTRAIN_NN_BRANCH_H
 
 #include "layer.h"
 
-enum { SD_CONV_BRANCH_MAX = 3 };
-
 typedef struct sd_branch sd_branch;
 
-/* x, y, dx, dy: [images, shape]. A branch may use the context's working memory. */
+/* x, dx: [images, in]; y, dy, shortcut: [images, out]. A branch may use the context's working memory. */
 typedef struct sd_branch_kind {
-    /* y = shortcut + scale * F(x), then max(., 0) if relu. */
+    /* y = shortcut + scale * F(x), then max(., 0) if relu. shortcut NULL: nothing is added. */
     void (*forward)(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut, float scale,
                     bool relu, float *y);
-    /* What backward needs done last to dy, the gradient of the sum (beside the ReLU's mask, which comes before). */
-    sd_epilogue (*sums)(const sd_branch *branch);
-    /* dx = shortcut + scale * (dF/dx)^T dy, shortcut being the gradient that came through it; then the epilogue. shortcut may be
-     * dy or dx; dx is not dy. */
+    /* Epilogue that the caller applies to dy before backward(), behind the ReLU's mask: the sums of a batch norm. NULL: none. */
+    sd_epilogue (*gradient_epilogue)(const sd_branch *branch);
+    /* dx = shortcut + scale * (dF/dx)^T dy, shortcut being the gradient that came through it: [images, in], or NULL for nothing; then
+     * the epilogue. shortcut may be dy or dx; dx is not dy. */
     void (*backward)(sd_branch *branch, const sd_context *context, const float *x, const float *dy, float scale,
                      const float *shortcut, float *dx, const sd_epilogue *epilogue);
+    bool has_relu; /* forward() can apply one */
 } sd_branch_kind;
 
 struct sd_branch {
     const sd_branch_kind *kind;
+    sd_shape in, out;
     double flops; /* forward, per image */
-    union {
-        struct {
-            int n;                                /* 2: basic block, 3: bottleneck (He et al. 2016) */
-            sd_conv_bn layer[SD_CONV_BRANCH_MAX]; /* ReLU after all but the last */
-        } conv;
-        struct { /* F(x) = proj(attention(qkv(norm(x)))) (Dosovitskiy et al. 2021) */
-            int tokens, heads, head_dim;
-            sd_layernorm norm;
-            sd_linear qkv, projection;
-            float *queries_keys_values, *mixed;
-        } attention;
-        struct { /* F(x) = fc2(gelu(fc1(norm(x)))) */
-            int tokens;
-            sd_layernorm norm;
-            sd_linear fc1, fc2;
-            float *hidden; /* before gelu */
-        } mlp;
-    };
 };
 
-/* One convolution of a conv branch. */
-typedef struct sd_conv_spec {
-    int filters, kernel, stride;
-} sd_conv_spec;
+static inline sd_epilogue sd_branch_gradient_epilogue(const sd_branch *branch) {
+    return branch->kind->gradient_epilogue ? branch->kind->gradient_epilogue(branch) : (sd_epilogue){0};
+}
 
-/* name: the block's ("layer1.0"); tensors are <name>.conv1.weight, <name>.bn1.weight, ... zero_init: the last norm's weight
- * starts at 0 (Goyal et al. 2017). */
-sd_status sd_conv_branch_init(sd_network *network, sd_branch *branch, const char *name, sd_shape in, int n,
-                              const sd_conv_spec *spec, bool zero_init, sd_shape *out);
-/* name: the block's ("blocks.0"). */
-sd_status sd_attention_branch_init(sd_network *network, sd_branch *branch, const char *name, sd_shape in, int heads);
-sd_status sd_mlp_branch_init(sd_network *network, sd_branch *branch, const char *name, sd_shape in, int hidden);
+/* For constructors of branches. A layer norm and a linear layer (initial values as timm's) over the tokens of the branch's input, called
+ * <name of the block>.<name>. */
+sd_status sd_branch_add_norm(sd_network *network, sd_branch *branch, sd_layernorm *layer, const char *name,
+                             float epsilon);
+sd_status sd_branch_add_linear(sd_network *network, sd_branch *branch, sd_linear *layer, const char *name, int in,
+                               int out);
 
 #endif

@@ -2,26 +2,27 @@
 #include <math.h>
 #include <string.h>
 
+#include "layer.h"
 #include "network.h"
 
 static const float EPSILON = 1e-5f; /* PyTorch's default */
 
 sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *conv_name, const char *norm_name,
-                          sd_shape in, int filters, int kernel, int stride, sd_shape *out) {
-    layer->conv = (sd_conv2d){.images = network->max_images,
+                          sd_shape in, const sd_conv_spec *spec, sd_shape *out) {
+    const int filters = spec->filters, kernel = spec->kernel;
+    layer->conv = (sd_conv2d){.images = network->spec.max_images,
                               .h = in.h,
                               .w = in.w,
                               .c = in.c,
                               .k = filters,
                               .r = kernel,
                               .s = kernel,
-                              .stride = stride,
+                              .stride = spec->stride,
                               .pad = kernel / 2,
-                              .direct = network->direct};
+                              .direct = network->spec.direct};
     *out = (sd_shape){sd_conv2d_out_h(&layer->conv), sd_conv2d_out_w(&layer->conv), filters};
     if (out->h < 1 || out->w < 1)
-        return sd_fail(SD_ERR_CONFIG, "data.image_size: images are too small for this model: nothing is left at %s",
-                       conv_name);
+        return sd_fail(SD_ERR_CONFIG, "images are too small for this network: nothing is left at %s", conv_name);
     size_t out_elems = sd_shape_elems(*out), pixels = (size_t)out->h * (size_t)out->w;
 
     /* He et al. 2015 with fan out, as torchvision and fb.resnet.torch. */
@@ -42,7 +43,7 @@ sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *co
     SD_TRY(sd_network_add_tensor(network, statistic, norm_name, "running_mean", &layer->running_mean));
     SD_TRY(sd_network_add_tensor(network, statistic_ones, norm_name, "running_var", &layer->running_variance));
 
-    SD_TRY(sd_arena_reserve(&network->arena, &layer->product, out_elems * (size_t)network->max_images));
+    SD_TRY(sd_arena_reserve(&network->arena, &layer->product, out_elems * (size_t)network->spec.max_images));
     float **channels[] = {&layer->mean,        &layer->variance, &layer->a,  &layer->d, &layer->sum,
                           &layer->sum_product, &layer->da,       &layer->db, &layer->dd};
     for (size_t i = 0; i < sizeof channels / sizeof channels[0]; i++)
@@ -56,18 +57,20 @@ sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *co
 static bool has_statistics(const sd_conv_bn *layer) { return sd_conv_rows_out(&layer->conv) >= 2; }
 
 /* The running statistics in place of the batch's: these images do not move them. */
-static void take_running(sd_conv_bn *layer) {
+static void take_running(sd_conv_bn *layer, const sd_context *context) {
     const size_t bytes = (size_t)layer->conv.k * sizeof(float);
-    memcpy(layer->mean, layer->running_mean->value, bytes);
-    memcpy(layer->variance, layer->running_variance->value, bytes);
-    memset(layer->running_mean->gradient, 0, bytes);
-    memset(layer->running_variance->gradient, 0, bytes);
+    memcpy(layer->mean, sd_value(context, layer->running_mean), bytes);
+    memcpy(layer->variance, sd_value(context, layer->running_variance), bytes);
+    memset(sd_gradient(context, layer->running_mean), 0, bytes);
+    memset(sd_gradient(context, layer->running_variance), 0, bytes);
 }
 
 /* These images' part of what moves a running statistic. */
-static void move_running(sd_tensor *running, float factor, const float *statistic, float batch_share) {
+static void move_running(const sd_tensor *running, const sd_context *context, float factor, const float *statistic) {
+    const float *value = sd_value(context, running), batch_share = context->pass->batch_share;
+    float *gradient = sd_gradient(context, running);
     for (size_t i = 0; i < running->elems; i++)
-        running->gradient[i] = batch_share * (factor * statistic[i] - running->value[i]);
+        gradient[i] = batch_share * (factor * statistic[i] - value[i]);
 }
 
 sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, float scale) {
@@ -75,23 +78,24 @@ sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, cons
     const sd_pass *pass = context->pass;
     sd_conv2d *conv = &layer->conv;
     conv->images = pass->images;
-    const float *mean = layer->running_mean->value, *variance = layer->running_variance->value;
+    const float *weight = sd_value(context, layer->weight), *mean = sd_value(context, layer->running_mean),
+                *variance = sd_value(context, layer->running_variance);
     if (pass->training && has_statistics(layer)) {
         const sd_epilogue statistics = {.mean = layer->mean, .variance = layer->variance};
-        k->conv2d_forward(conv, x, layer->weight->value, layer->product, &statistics, context->scratch);
+        k->conv2d_forward(conv, x, weight, layer->product, &statistics, context->scratch);
         mean = layer->mean;
         variance = layer->variance;
         const double rows = (double)sd_conv_rows_out(conv);
-        move_running(layer->running_mean, 1, mean, pass->batch_share);
-        move_running(layer->running_variance, (float)(rows / (rows - 1)) /* unbiased, as in PyTorch */, variance,
-                     pass->batch_share);
+        move_running(layer->running_mean, context, 1, mean);
+        move_running(layer->running_variance, context, (float)(rows / (rows - 1)) /* unbiased, as in PyTorch */,
+                     variance);
     } else {
-        k->conv2d_forward(conv, x, layer->weight->value, layer->product, NULL, context->scratch);
+        k->conv2d_forward(conv, x, weight, layer->product, NULL, context->scratch);
         if (pass->training)
-            take_running(layer);
+            take_running(layer, context);
     }
-    sd_batchnorm_forward(conv->k, mean, variance, EPSILON, layer->gamma->value, layer->beta->value, scale, layer->a,
-                         layer->d);
+    sd_batchnorm_forward(conv->k, mean, variance, EPSILON, sd_value(context, layer->gamma),
+                         sd_value(context, layer->beta), scale, layer->a, layer->d);
     return (sd_operand){.u = layer->product, .a = layer->a, .d = layer->d};
 }
 
@@ -104,16 +108,17 @@ void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const sd_
                          float scale, float *dx, const sd_epilogue *epilogue) {
     const sd_kernels *k = context->k;
     const sd_conv2d *conv = &layer->conv;
-    sd_batchnorm_backward(sd_conv_rows_out(conv), conv->k, layer->mean, layer->variance, EPSILON, layer->gamma->value,
-                          scale, layer->sum, layer->sum_product, layer->gamma->gradient, layer->beta->gradient,
-                          layer->da, layer->db, layer->dd);
+    sd_batchnorm_backward(sd_conv_rows_out(conv), conv->k, layer->mean, layer->variance, EPSILON,
+                          sd_value(context, layer->gamma), scale, layer->sum, layer->sum_product,
+                          sd_gradient(context, layer->gamma), sd_gradient(context, layer->beta), layer->da, layer->db,
+                          layer->dd);
     if (!has_statistics(layer)) { /* they were constants */
         memset(layer->db, 0, (size_t)conv->k * sizeof(float));
         memset(layer->dd, 0, (size_t)conv->k * sizeof(float));
     }
     const sd_operand dproduct = {.u = dy, .a = layer->da, .v = layer->product, .b = layer->db, .d = layer->dd};
-    k->conv2d_backward(conv, x, &dproduct, layer->weight->value, layer->weight->gradient, dx, epilogue,
-                       context->scratch);
+    k->conv2d_backward(conv, x, &dproduct, sd_value(context, layer->weight), sd_gradient(context, layer->weight), dx,
+                       epilogue, context->scratch);
 }
 
 double sd_conv_bn_flops(const sd_conv_bn *layer) {

@@ -1,31 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Private: the layers that branches, stems and heads are written with. Each is a short forward and backward over kernels.
  *
- * Constructors add their tensors to the network's table under PyTorch's names and plan their activations in its arena;
- * both have addresses only after sd_network_finish(). */
+ * Constructors add their tensors to the network's table under PyTorch's names and plan their activations in its arena, which
+ * have addresses only after sd_network_finish(). */
 #ifndef SDTRAIN_NN_LAYER_H
 #define SDTRAIN_NN_LAYER_H
 
-#include "sdtrain/nn.h"
-
-/* The shape of an activation of one image; token sequences are [tokens, 1, c]. */
-typedef struct sd_shape {
-    int h, w, c;
-} sd_shape;
-
-static inline size_t sd_shape_elems(sd_shape shape) { return (size_t)shape.h * (size_t)shape.w * (size_t)shape.c; }
-
-/* Floats of working memory that a pass hands to layers; each holds the largest that any layer asked for. */
-enum { SD_WORK_BUFFERS = 2, SD_GATHERED_BUFFERS = 3 };
-
-/* A pass as layers see it. */
-typedef struct sd_context {
-    const sd_pass *pass;
-    const sd_kernels *k;
-    sd_scratch scratch;                   /* for kernels */
-    float *work[SD_WORK_BUFFERS];         /* for a branch's or a stem's own gradients */
-    float *gathered[SD_GATHERED_BUFFERS]; /* x, y or dy, and dx of a branch that some images keep; not for branches */
-} sd_context;
+#include "context.h"
 
 /* Pixels of a convolution's result, of all images. */
 static inline size_t sd_conv_rows_out(const sd_conv2d *conv) {
@@ -39,17 +20,17 @@ typedef struct sd_conv_bn {
     sd_tensor *weight, *gamma, *beta, *running_mean, *running_variance;
     float *product;
     float *mean, *variance, *a, *d; /* normalised = a product + d */
-    float *sum, *sum_product;       /* of the gradient, see sd_conv_bn_sums() */
+    float *sum, *sum_product;       /* of dy, see sd_conv_bn_sums() */
     float *da, *db, *dd;            /* dproduct = da dy + db product + dd */
 } sd_conv_bn;
 
 sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *conv_name, const char *norm_name,
-                          sd_shape in, int filters, int kernel, int stride, sd_shape *out);
+                          sd_shape in, const sd_conv_spec *spec, sd_shape *out);
 /* Returns scale times the normalised product, to be read until the next pass. In training it normalises by the statistics of the
  * pass; where these would be those of a single value a channel (whose variance is no estimate, and which would come out as 0
  * whatever it is), by the running ones as constants, which then count as this pass's part of the batch: they do not move. */
 sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, float scale);
-/* What sd_conv_bn_backward() needs of dy: whoever computes dy does this last. */
+/* The epilogue that whoever computes dy applies to it before sd_conv_bn_backward(): the sums that the norm's gradient needs. */
 sd_epilogue sd_conv_bn_sums(const sd_conv_bn *layer);
 /* dy: the gradient of the normalised product, which is scale times what dy holds; its sums have been taken. epilogue: of dx.
  * dx may be NULL. */
@@ -65,6 +46,10 @@ typedef struct sd_linear {
 /* init_deviation > 0: normal weights, zero bias (timm); 0: PyTorch's default, uniform in +-1/sqrt(in) for both. */
 sd_status sd_linear_init(sd_network *network, sd_linear *layer, const char *name, int in, int out,
                          float init_deviation);
+/* The map that writes shortcut + scale y; shortcut NULL: scale y. */
+static inline sd_map sd_map_add(const float *shortcut, float scale) {
+    return (sd_map){.kind = shortcut ? SD_MAP_ADD : SD_MAP_SCALE, .other = shortcut, .scale = scale};
+}
 /* Maps: what happens to x, y, dy, dx on the way (sd_map); NULL for nothing. */
 void sd_linear_forward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x,
                        const sd_map *x_map, float *y, const sd_map *y_map);
@@ -73,18 +58,36 @@ void sd_linear_backward(const sd_linear *layer, const sd_context *context, size_
 
 typedef struct sd_layernorm {
     int c;
+    float epsilon;
     sd_tensor *gamma, *beta;
     float *mean, *rstd;
 } sd_layernorm;
 
 /* rows: of one image. */
-sd_status sd_layernorm_init(sd_network *network, sd_layernorm *layer, const char *name, size_t rows, int c);
+sd_status sd_layernorm_init(sd_network *network, sd_layernorm *layer, const char *name, size_t rows, int c,
+                            float epsilon);
 /* Finds mean and rstd of x, and the map that normalises it. */
 sd_map sd_layernorm_forward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x);
 /* That map again, for the backward pass. */
-sd_map sd_layernorm_map(const sd_layernorm *layer);
+sd_map sd_layernorm_map(const sd_layernorm *layer, const sd_context *context);
 /* dx = add + the gradient; add may be dx, or NULL for nothing. */
 void sd_layernorm_backward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x, const float *dy,
                            const float *add, float *dx);
+
+/* What heads end with: dropout, then a linear layer to the classes. Dropout is timm's drop_rate: kept features times 1/(1-p), drawn from
+ * the counter-based RNG by the place in the global batch, so it does not depend on the number of ranks. */
+typedef struct sd_classifier {
+    double dropout;
+    sd_linear linear;
+    float *features; /* [images, in], which the head writes before forward */
+} sd_classifier;
+
+/* init_deviation: see sd_linear_init(). */
+sd_status sd_classifier_init(sd_network *network, sd_classifier *layer, const char *name, int in, double dropout,
+                             float init_deviation);
+/* logits: [images, classes] */
+void sd_classifier_forward(sd_classifier *layer, const sd_context *context, float *logits);
+/* dfeatures: [images, in] */
+void sd_classifier_backward(sd_classifier *layer, const sd_context *context, const float *dlogits, float *dfeatures);
 
 #endif

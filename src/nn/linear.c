@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 
+#include "layer.h"
 #include "network.h"
 
 sd_status sd_linear_init(sd_network *network, sd_linear *layer, const char *name, int in, int out,
@@ -20,12 +21,13 @@ sd_status sd_linear_init(sd_network *network, sd_linear *layer, const char *name
 
 void sd_linear_forward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x,
                        const sd_map *x_map, float *y, const sd_map *y_map) {
-    context->k->linear_forward(rows, layer->in, layer->out, x, x_map, layer->weight->value, layer->bias->value, y,
-                               y_map, context->scratch);
+    context->k->linear_forward(rows, layer->in, layer->out, x, x_map, sd_value(context, layer->weight),
+                               sd_value(context, layer->bias), y, y_map, context->scratch);
 }
 
 void sd_linear_backward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x,
                         const sd_map *x_map, const float *dy, const sd_map *dy_map, float *dx, const sd_map *dx_map) {
-    context->k->linear_backward(rows, layer->in, layer->out, x, x_map, dy, dy_map, layer->weight->value, dx, dx_map,
-                                layer->weight->gradient, layer->bias->gradient, context->scratch);
+    context->k->linear_backward(rows, layer->in, layer->out, x, x_map, dy, dy_map, sd_value(context, layer->weight), dx,
+                                dx_map, sd_gradient(context, layer->weight), sd_gradient(context, layer->bias),
+                                context->scratch);
 }

@@ -7,202 +7,170 @@
  *
  * Where a pass has a part (sd_drop_part) that keeps F for some images only, those are gathered, F is computed on them as if they
  * were the batch, and the result is scattered into y; the others get act(shortcut(x)). */
+#include "branch.h"
 #include "network.h"
+#include "shortcut.h"
 
-sd_status sd_network_open_residual(sd_network *network, sd_residual_spec spec, sd_residual **residual) {
-    SD_TRY(
-        sd_grow(&network->residuals, network->n_residuals, &network->residuals_capacity, sizeof *network->residuals));
-    SD_TRY(sd_alloc(residual, 1, sizeof **residual));
-    (*residual)->spec = spec;
-    (*residual)->in = sd_network_shape(network);
-    (*residual)->shortcut_segment = -1;
-    network->residuals[network->n_residuals++] = *residual;
-    return sd_network_open_segment(network, spec.unit, &(*residual)->branch_segment);
-}
-
-sd_status sd_network_close_residual(sd_network *network, sd_residual *residual, const char *name, sd_shape out) {
-    residual->out = out;
-    network->flops += residual->branch.flops;
-    if (residual->spec.unit >= 0)
-        network->units[residual->spec.unit].flops += residual->branch.flops;
-    if (residual->spec.depth > network->blocks)
-        network->blocks = residual->spec.depth;
-    if (residual->spec.shortcut == SD_SHORTCUT_PROJECTION) {
-        char conv[SD_NAME_BYTES], norm[SD_NAME_BYTES];
-        sd_shape projected;
-        SD_TRY(sd_name_format(conv, "%s.downsample.0", name));
-        SD_TRY(sd_name_format(norm, "%s.downsample.1", name));
-        SD_TRY(sd_network_open_segment(network, -1, &residual->shortcut_segment));
-        SD_TRY(sd_conv_bn_init(network, &residual->projection, conv, norm, residual->in, out.c, 1,
-                               residual->spec.stride, &projected));
-        network->flops += sd_conv_bn_flops(&residual->projection);
-    }
-    sd_network_want_gradient(network, sd_shape_elems(out));
-    sd_network_want_gathered(network, sd_shape_elems(residual->in));
-    sd_network_want_gathered(network, sd_shape_elems(out));
-    if (residual->spec.shortcut != SD_SHORTCUT_IDENTITY) /* the branch's gradient is computed apart, then added */
-        sd_network_want_work(network, sd_shape_elems(residual->in));
-    return sd_arena_reserve(&network->arena, &residual->y, sd_shape_elems(out) * (size_t)network->max_images);
-}
+typedef struct residual {
+    sd_node node;
+    int unit;
+    bool relu;
+    sd_branch *branch;
+    sd_shortcut shortcut;
+} residual;
 
 /* For which images of a pass the branch is computed, and the pass that the branch itself sees. */
-typedef struct choice {
+typedef struct branch_pass {
     int images;             /* 0: dropped */
     bool all;               /* of the pass, in their places */
     const uint32_t *places; /* unless all */
     float scale;
     sd_pass pass;
-} choice;
+} branch_pass;
 
-static choice choice_of(const sd_residual *residual, const sd_context *context) {
+static branch_pass branch_pass_of(const residual *r, const sd_context *context) {
     const sd_pass *pass = context->pass;
-    const int unit = residual->spec.unit;
-    choice c = {.images = pass->images, .all = true, .scale = 1, .pass = *pass};
-    if (unit < 0)
-        return c;
-    c.scale = pass->plan->scale[unit];
-    if (!pass->plan->kept[unit]) {
-        c.images = 0;
+    branch_pass b = {.images = pass->images, .all = true, .scale = 1, .pass = *pass};
+    if (r->unit < 0)
+        return b;
+    b.scale = pass->plan->scale[r->unit];
+    if (!pass->plan->kept[r->unit]) {
+        b.images = 0;
     } else if (pass->training && pass->part) {
-        c.images = pass->part->images[unit];
-        c.places = pass->part->places + (size_t)unit * (size_t)pass->part->max_images;
-        c.pass.batch_share = (float)((double)c.images / (double)pass->plan->images[unit]);
+        b.images = pass->part->images[r->unit];
+        b.places = pass->part->places + (size_t)r->unit * (size_t)pass->part->max_images;
+        b.pass.batch_share = (float)((double)b.images / (double)pass->plan->images[r->unit]);
     }
-    c.all = c.images == pass->images;
-    c.pass.images = c.images;
-    return c;
+    b.all = b.images == pass->images;
+    b.pass.images = b.images;
+    return b;
 }
 
-static sd_context branch_context(const sd_context *context, const choice *c) {
+static sd_context branch_context(const sd_context *context, const branch_pass *b) {
     sd_context inner = *context;
-    inner.pass = &c->pass;
+    inner.pass = &b->pass;
     return inner;
 }
 
-static size_t rows_of(const sd_context *context, sd_shape shape) {
-    return (size_t)context->pass->images * (size_t)shape.h * (size_t)shape.w;
-}
+/* ---- forward ---- */
 
-static void forward_some(sd_residual *residual, const sd_context *context, const choice *c, const float *x,
-                         const float *shortcut) {
-    const sd_context inner = branch_context(context, c);
-    const size_t in = sd_shape_elems(residual->in), out = sd_shape_elems(residual->out);
+static void forward_some(residual *r, const sd_context *context, const branch_pass *b, const float *shortcut) {
+    const sd_context inner = branch_context(context, b);
+    const size_t in = sd_shape_elems(r->node.in), out = sd_shape_elems(r->node.out);
     float *some_x = context->gathered[0], *some_y = context->gathered[1];
     const float *some_shortcut = some_x;
-    sd_gather(c->images, c->places, in, x, some_x);
-    if (residual->spec.shortcut != SD_SHORTCUT_IDENTITY) {
-        sd_gather(c->images, c->places, out, shortcut, some_y);
+    sd_gather(b->images, b->places, in, r->node.x, some_x);
+    if (r->shortcut.kind != SD_SHORTCUT_IDENTITY) {
+        sd_gather(b->images, b->places, out, shortcut, some_y);
         some_shortcut = some_y;
     }
-    residual->branch.kind->forward(&residual->branch, &inner, some_x, some_shortcut, c->scale, residual->spec.relu,
-                                   some_y);
-    sd_scatter(c->images, c->places, out, some_y, residual->y);
-    sd_fill_rest(context, c->images, c->places, residual->out, shortcut, residual->spec.relu, residual->y);
+    r->branch->kind->forward(r->branch, &inner, some_x, some_shortcut, b->scale, r->relu, some_y);
+    sd_scatter(b->images, b->places, out, some_y, r->node.y);
+    sd_fill_rest(context, b->images, b->places, r->node.out, shortcut, r->relu, r->node.y);
 }
 
-const float *sd_residual_forward(sd_residual *residual, const sd_context *context, const float *x) {
-    const choice c = choice_of(residual, context);
-    residual->x = x;
-    residual->output = residual->y;
-    const float *shortcut = residual->y;
-    switch (residual->spec.shortcut) {
-    case SD_SHORTCUT_IDENTITY:
-        shortcut = x;
-        break;
-    case SD_SHORTCUT_SUBSAMPLE:
-        context->k->subsample_forward(context->pass->images, residual->in.h, residual->in.w, residual->in.c,
-                                      residual->spec.stride, residual->out.c, x, residual->y);
-        break;
-    case SD_SHORTCUT_PROJECTION: {
-        const sd_operand in = sd_plain(x);
-        sd_operand projected = sd_conv_bn_forward(&residual->projection, context, &in, 1);
-        projected.relu = c.images == 0 && residual->spec.relu;
-        context->k->evaluate(rows_of(context, residual->out), residual->out.c, &projected, residual->y);
-        break;
-    }
-    }
-    if (c.images == 0)
-        return residual->output = shortcut;
-    if (c.all) {
-        const sd_context inner = branch_context(context, &c);
-        residual->branch.kind->forward(&residual->branch, &inner, x, shortcut, c.scale, residual->spec.relu,
-                                       residual->y);
+static void forward(sd_node *node, const sd_context *context) {
+    residual *r = (residual *)node;
+    const branch_pass b = branch_pass_of(r, context);
+    const float *shortcut = sd_shortcut_forward(&r->shortcut, context, node->x, b.images == 0 && r->relu, node->y);
+    node->output = node->y;
+    if (b.images == 0) {
+        node->output = shortcut;
+    } else if (b.all) {
+        const sd_context inner = branch_context(context, &b);
+        r->branch->kind->forward(r->branch, &inner, node->x, shortcut, b.scale, r->relu, node->y);
     } else {
-        forward_some(residual, context, &c, x, shortcut);
+        forward_some(r, context, &b, shortcut);
     }
-    return residual->output;
 }
 
-bool sd_residual_is_passed_by(const sd_residual *residual, const sd_context *context) {
-    return residual->spec.shortcut == SD_SHORTCUT_IDENTITY && choice_of(residual, context).images == 0;
+/* ---- backward ---- */
+
+static bool is_identity(const sd_node *node, const sd_context *context) {
+    const residual *r = (const residual *)node;
+    return r->shortcut.kind == SD_SHORTCUT_IDENTITY && branch_pass_of(r, context).images == 0;
 }
 
-/* The branch's sums only if it saw all images; those of some are taken once their gradients have been gathered. */
-sd_epilogue sd_residual_awaits(const sd_residual *residual, const sd_context *context) {
-    const choice c = choice_of(residual, context);
-    sd_epilogue epilogue = {0};
-    if (c.all)
-        epilogue = residual->branch.kind->sums(&residual->branch);
-    else if (residual->spec.shortcut == SD_SHORTCUT_PROJECTION)
-        epilogue = sd_conv_bn_sums(&residual->projection);
-    if (residual->spec.relu)
-        epilogue.mask = sd_plain(residual->y);
+/* The sums that the branch's gradient needs, if it saw all images. Of some images the sums are taken over their gathered gradients, in
+ * backward_some(); then the shortcut's come with dy. */
+static sd_epilogue gradient_epilogue(const sd_node *node, const sd_context *context) {
+    const residual *r = (const residual *)node;
+    sd_epilogue epilogue = branch_pass_of(r, context).all ? sd_branch_gradient_epilogue(r->branch)
+                                                          : sd_shortcut_gradient_epilogue(&r->shortcut);
+    if (r->relu)
+        epilogue.mask = sd_plain(node->y);
     return epilogue;
 }
 
-static void backward_some(sd_residual *residual, const sd_context *context, const choice *c, const float *dy, float *dx,
+static void backward_some(residual *r, const sd_context *context, const branch_pass *b, const float *dy, float *dx,
                           const sd_epilogue *epilogue) {
-    const sd_context inner = branch_context(context, c);
-    const sd_epilogue nothing = {0}, sums = residual->branch.kind->sums(&residual->branch);
-    const size_t in = sd_shape_elems(residual->in), out = sd_shape_elems(residual->out);
+    const sd_context inner = branch_context(context, b);
+    const sd_epilogue nothing = {0}, of_dy = sd_branch_gradient_epilogue(r->branch);
+    const sd_shape in = r->node.in, out = r->node.out;
+    const size_t in_elems = sd_shape_elems(in);
     float *some_x = context->gathered[0], *some_dy = context->gathered[1], *some_dx = context->gathered[2];
     const float *through_shortcut = some_dx;
-    sd_gather(c->images, c->places, in, residual->x, some_x);
-    sd_gather(c->images, c->places, out, dy, some_dy);
-    if (residual->spec.shortcut == SD_SHORTCUT_IDENTITY) {
+    sd_gather(b->images, b->places, in_elems, r->node.x, some_x);
+    sd_gather(b->images, b->places, sd_shape_elems(out), dy, some_dy);
+    if (r->shortcut.kind == SD_SHORTCUT_IDENTITY) {
         through_shortcut = some_dy;
-        sd_fill_rest(context, c->images, c->places, residual->in, dy, false, dx);
+        sd_fill_rest(context, b->images, b->places, in, dy, false, dx);
     } else {
-        sd_gather(c->images, c->places, in, dx, some_dx);
+        sd_gather(b->images, b->places, in_elems, dx, some_dx);
     }
-    context->k->finish(rows_of(&inner, residual->out), residual->out.c, some_dy, &sums, context->scratch);
-    residual->branch.kind->backward(&residual->branch, &inner, some_x, some_dy, c->scale, through_shortcut, some_dx,
-                                    &nothing);
-    sd_scatter(c->images, c->places, in, some_dx, dx);
-    context->k->finish(rows_of(context, residual->in), residual->in.c, dx, epilogue, context->scratch);
+    context->k->finish(sd_rows(&inner, out), out.c, some_dy, &of_dy, context->scratch);
+    r->branch->kind->backward(r->branch, &inner, some_x, some_dy, b->scale, through_shortcut, some_dx, &nothing);
+    sd_scatter(b->images, b->places, in_elems, some_dx, dx);
+    context->k->finish(sd_rows(context, in), in.c, dx, epilogue, context->scratch);
 }
 
-void sd_residual_backward(sd_residual *residual, const sd_context *context, float *dy, float *dx,
-                          const sd_epilogue *epilogue, sd_segment_done done, void *done_context) {
-    const sd_kernels *k = context->k;
-    const choice c = choice_of(residual, context);
-    const float *through_shortcut = dx;
-    switch (residual->spec.shortcut) {
-    case SD_SHORTCUT_IDENTITY:
-        through_shortcut = dy;
-        break;
-    case SD_SHORTCUT_SUBSAMPLE:
-        k->subsample_backward(context->pass->images, residual->in.h, residual->in.w, residual->in.c,
-                              residual->spec.stride, residual->out.c, dy, dx);
-        break;
-    case SD_SHORTCUT_PROJECTION: {
-        const sd_operand in = sd_plain(residual->x);
-        const sd_epilogue sums = sd_conv_bn_sums(&residual->projection);
-        if (c.all) /* dy came with the branch's sums */
-            k->finish(rows_of(context, residual->out), residual->out.c, dy, &sums, context->scratch);
-        sd_conv_bn_backward(&residual->projection, context, &in, dy, 1, dx, NULL);
-        done(done_context, residual->shortcut_segment);
-        break;
+static void backward(sd_node *node, const sd_context *context, float *dy, float *dx, const sd_epilogue *epilogue) {
+    residual *r = (residual *)node;
+    const sd_shape in = node->in, out = node->out;
+    const branch_pass b = branch_pass_of(r, context);
+    if (b.all && r->shortcut.kind == SD_SHORTCUT_PROJECTION) { /* dy came with the branch's sums */
+        const sd_epilogue of_dy = sd_shortcut_gradient_epilogue(&r->shortcut);
+        context->k->finish(sd_rows(context, out), out.c, dy, &of_dy, context->scratch);
     }
-    }
-    if (c.images == 0) {
-        k->finish(rows_of(context, residual->in), residual->in.c, dx, epilogue, context->scratch);
-    } else if (c.all) {
-        const sd_context inner = branch_context(context, &c);
-        residual->branch.kind->backward(&residual->branch, &inner, residual->x, dy, c.scale, through_shortcut, dx,
-                                        epilogue);
+    const float *through_shortcut = sd_shortcut_backward(&r->shortcut, context, node->x, dy, dx);
+    if (b.images == 0) {
+        context->k->finish(sd_rows(context, in), in.c, dx, epilogue, context->scratch);
+    } else if (b.all) {
+        const sd_context inner = branch_context(context, &b);
+        r->branch->kind->backward(r->branch, &inner, node->x, dy, b.scale, through_shortcut, dx, epilogue);
     } else {
-        backward_some(residual, context, &c, dy, dx, epilogue);
+        backward_some(r, context, &b, dy, dx, epilogue);
     }
-    done(done_context, residual->branch_segment);
+    sd_segment_complete(context, node->segment);
+}
+
+static const sd_node_kind kind = {
+    .forward = forward, .is_identity = is_identity, .gradient_epilogue = gradient_epilogue, .backward = backward};
+
+/* ---- building ---- */
+
+sd_status sd_build_residual_begin(sd_network *network, const sd_residual_spec *spec) {
+    residual *r;
+    if (spec->unit >= network->n_units)
+        return sd_fail(SD_ERR_INTERNAL, "%s: there is no decision unit %d", spec->name, spec->unit);
+    SD_TRY(sd_network_add_node(network, &kind, sizeof *r, spec->unit, &r));
+    r->unit = spec->unit;
+    r->relu = spec->relu;
+    r->shortcut = (sd_shortcut){.kind = spec->shortcut, .in = r->node.in, .stride = spec->stride};
+    return sd_network_open_branch(network, spec->name, spec->relu);
+}
+
+sd_status sd_build_residual_end(sd_network *network) {
+    residual *r = (residual *)sd_network_last_node(network, &kind);
+    if (!r)
+        return sd_fail(SD_ERR_INTERNAL, "sd_build_residual_end: no residual is open");
+    SD_TRY(sd_network_close_branch(network, &r->branch));
+    network->flops += r->branch->flops;
+    if (r->unit >= 0)
+        network->units[r->unit].flops += r->branch->flops;
+    r->shortcut.out = r->branch->out;
+    SD_TRY(sd_shortcut_init(network, &r->shortcut, network->open_name));
+    sd_network_want_gathered(network, sd_shape_elems(r->node.in));
+    sd_network_want_gathered(network, sd_shape_elems(r->branch->out));
+    return sd_network_end_node(network, &r->node, r->branch->out);
 }

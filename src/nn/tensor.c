@@ -39,6 +39,6 @@ void sd_network_initialise(sd_network *network, uint32_t seed) {
     for (int place = 0; place < network->n_tensors; place++) {
         const sd_tensor *tensor = network->tensors[place];
         for (size_t i = 0; i < tensor->elems; i++)
-            tensor->value[memory_index(tensor, i)] = initial_value(tensor, seed, i, place);
+            network->values[tensor->offset_elems + memory_index(tensor, i)] = initial_value(tensor, seed, i, place);
     }
 }

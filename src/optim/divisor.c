@@ -8,7 +8,8 @@ void sd_gradients_divide_by_kept(sd_network *network, const sd_drop_plan *plan, 
         if (tensor->kind != SD_TENSOR_PARAMETER || unit < 0 || !plan->kept[unit] || plan->images[unit] == images)
             continue;
         const float factor = (float)((double)images / (double)plan->images[unit]);
+        float *gradient = sd_network_gradients(network) + tensor->offset_elems;
         for (size_t e = 0; e < tensor->elems; e++)
-            tensor->gradient[e] *= factor;
+            gradient[e] *= factor;
     }
 }

@@ -15,7 +15,7 @@ bool sd_gradients_are_finite(sd_network *network, const sd_drop_plan *plan) {
 
 static bool is_bad(sd_network *network, const sd_drop_plan *plan, const sd_tensor *tensor) {
     return sd_segment_is_kept(sd_network_segment(network, tensor->segment), plan) &&
-           !sd_all_finite(tensor->gradient, tensor->elems);
+           !sd_all_finite(sd_network_gradients(network) + tensor->offset_elems, tensor->elems);
 }
 
 /* Tensors stand in the order of the forward pass, segments in that of the backward pass. */

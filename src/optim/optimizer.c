@@ -49,8 +49,9 @@ double sd_gradient_norm(sd_network *network, const sd_drop_plan *plan) {
         if (tensor->kind != SD_TENSOR_PARAMETER ||
             !sd_segment_is_kept(sd_network_segment(network, tensor->segment), plan))
             continue;
+        const float *gradient = sd_network_gradients(network) + tensor->offset_elems;
         for (size_t e = 0; e < tensor->elems; e++)
-            sum += (double)tensor->gradient[e] * tensor->gradient[e];
+            sum += (double)gradient[e] * gradient[e];
     }
     return sqrt(sum);
 }
@@ -100,11 +101,13 @@ void sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double
             continue;
         const bool decays = config->optimizer.decay == SD_DECAY_ALL || tensor->matrix;
         const float decay = decays ? (float)config->optimizer.weight_decay : 0.0f;
+        const float *gradient = sd_network_gradients(network) + tensor->offset_elems;
+        float *value = sd_network_values(network) + tensor->offset_elems;
         float *m = optimizer->state[0] + tensor->offset_elems;
         if (config->optimizer.name == SD_OPTIMIZER_ADAMW)
-            adamw(config, tensor->elems, tensor->value, tensor->gradient, kept ? scale : 0.0f, decay, m,
+            adamw(config, tensor->elems, value, gradient, kept ? scale : 0.0f, decay, m,
                   optimizer->state[1] + tensor->offset_elems, lr, freeze ? (double)segment->kept_steps : (double)step);
         else
-            sgd(config, tensor->elems, tensor->value, tensor->gradient, kept ? scale : 0.0f, decay, m, lr);
+            sgd(config, tensor->elems, value, gradient, kept ? scale : 0.0f, decay, m, lr);
     }
 }

@@ -91,12 +91,13 @@ static double pass(bench *b, int images, const sd_drop_plan *plan) {
     const double begin = b->clock = sd_clock_seconds();
     const sd_pass what = {
         .images = images, .training = true, .plan = plan, .batch_share = 1, .seed = run->law.seed, .step = ++b->step};
+    const sd_input input = {.pixels = b->x};
     memset(b->now, 0, (size_t)b->quantities * sizeof *b->now);
-    const float *logits = sd_network_forward(run->network, &what, b->x);
+    const float *logits = sd_network_forward(run->network, &what, &input);
     sd_loss_forward(run->loss, images, logits, &targets, &sums);
-    const float *dlogits = sd_loss_backward(run->loss, images, logits, &targets, (uint64_t)images);
+    float *dlogits = sd_loss_backward(run->loss, images, logits, &targets, (uint64_t)images);
     charge(b, FORWARD);
-    sd_network_backward(run->network, &what, b->x, dlogits, segment_done, b);
+    sd_network_backward(run->network, &what, &input, dlogits, segment_done, b);
     b->clock = sd_clock_seconds();
     sd_network_update_statistics(run->network, plan);
     sd_optimizer_step(run->optimizer, plan, LEARNING_RATE, b->step);

@@ -29,7 +29,7 @@ static sd_status score_batch(sd_run *run, sd_loss_sums *of_shard, uint64_t *left
     *left -= (uint64_t)batch.images;
     SD_TRY(status);
     const sd_pass pass = {.images = batch.images, .plan = &run->evaluation_plan};
-    const float *logits = sd_network_forward(run->network, &pass, batch.input.pixels);
+    const float *logits = sd_network_forward(run->network, &pass, &batch.input);
     sd_loss_score(run->loss, batch.images, logits, &batch.targets, of_shard);
     return SD_OK;
 }

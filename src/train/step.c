@@ -55,28 +55,29 @@ static sd_status run_shard(sd_run *run, int shard, uint64_t step, uint64_t image
     sd_batch batch;
     const sd_status status = sd_loader_next(run->loader, &batch);
     sums[SUM_UNREADABLE] = status != SD_OK;
+    const sd_drop_part *part = draw_part(run, step, share);
     const sd_pass pass = {.images = batch.images,
                           .training = true,
                           .plan = &run->plan,
-                          .part = draw_part(run, step, share),
+                          .part = part,
                           .batch_share = (float)((double)batch.images / (double)images),
+                          .gradients = sd_reducer_begin_shard(run->reducer, part),
                           .seed = run->law.seed,
                           .step = step,
                           .first_image = share.first};
     now = sd_run_charge(run, SD_PHASE_DATA, now);
     sd_watch("forward", step);
 
-    sd_reducer_begin_shard(run->reducer, pass.part); /* batch statistics are written forward already */
-    const float *logits = sd_network_forward(run->network, &pass, batch.input.pixels);
+    const float *logits = sd_network_forward(run->network, &pass, &batch.input);
     sd_loss_sums of_shard = {0};
     sd_loss_forward(run->loss, batch.images, logits, &batch.targets, &of_shard);
     sums[SUM_LOSS] = of_shard.loss;
     sums[SUM_CORRECT] = (double)of_shard.top1;
-    const float *dlogits = sd_loss_backward(run->loss, batch.images, logits, &batch.targets, images);
+    float *dlogits = sd_loss_backward(run->loss, batch.images, logits, &batch.targets, images);
     now = sd_run_charge(run, SD_PHASE_FORWARD, now);
     sd_watch("backward", step);
 
-    sd_network_backward(run->network, &pass, batch.input.pixels, dlogits, segment_done, run);
+    sd_network_backward(run->network, &pass, &batch.input, dlogits, segment_done, run);
     sd_run_charge(run, SD_PHASE_BACKWARD, now);
     return status;
 }

@@ -164,12 +164,13 @@ static void run_step(trial *t, const sd_drop_law *law, series *s) {
                           .batch_share = 1,
                           .seed = law->seed,
                           .step = step};
-    const float *logits = sd_network_forward(t->network, &pass, t->x);
+    const sd_input input = {.pixels = t->x};
+    const float *logits = sd_network_forward(t->network, &pass, &input);
     charge(s, PHASE_FORWARD, &now);
     sd_loss_forward(t->loss, t->images, logits, &targets, &t->sums);
-    const float *dlogits = sd_loss_backward(t->loss, t->images, logits, &targets, (uint64_t)t->images);
+    float *dlogits = sd_loss_backward(t->loss, t->images, logits, &targets, (uint64_t)t->images);
     charge(s, PHASE_LOSS, &now);
-    sd_network_backward(t->network, &pass, t->x, dlogits, ignore_segment, NULL);
+    sd_network_backward(t->network, &pass, &input, dlogits, ignore_segment, NULL);
     charge(s, PHASE_BACKWARD, &now);
     sd_network_update_statistics(t->network, &t->plan);
     sd_optimizer_step(t->optimizer, &t->plan, LEARNING_RATE, step);

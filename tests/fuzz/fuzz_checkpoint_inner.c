@@ -114,10 +114,12 @@ static void set_limits(void) {
 
 /* What a run could go on from; else what is wrong with it. */
 static const char *fault_of(tiny_run *run, const sd_checkpoint *d) {
-    for (int i = 0; i < sd_network_n_tensors(run->network); i++)
-        for (size_t e = 0; e < sd_network_tensor(run->network, i)->elems; e++)
-            if (!isfinite(sd_network_tensor(run->network, i)->value[e]))
+    for (int i = 0; i < sd_network_n_tensors(run->network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(run->network, i);
+        for (size_t e = 0; e < tensor->elems; e++)
+            if (!isfinite(sd_network_values(run->network)[tensor->offset_elems + e]))
                 return "a weight that is no number was loaded";
+    }
     for (int c = 0; c < 3; c++)
         if (!isfinite(d->mean[c]) || !isfinite(d->deviation[c]) || !(d->deviation[c] > 0))
             return "a normalisation that cannot be was loaded";

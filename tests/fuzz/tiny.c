@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../src/nn/network.h"
 #include "fuzz.h"
+#include "sdtrain/build.h"
 #include "sdtrain/random.h"
 
 static void must(sd_status status) { fuzz_require(status == SD_OK, "%s", sd_error_message()); }
@@ -20,19 +20,17 @@ static void fill(float *values, size_t n, uint32_t stream) {
 static sd_network *new_network(void) {
     const sd_kernels *kernels;
     sd_network *network;
-    sd_residual *residual;
-    sd_residual_spec spec = {.depth = 1, .relu = true, .stride = 2, .shortcut = SD_SHORTCUT_PROJECTION};
-    const sd_conv_spec convolutions[] = {{4, 3, 2}, {4, 3, 1}};
-    sd_shape in, out;
+    const sd_network_spec spec = {.max_images = 1, .classes = 3};
+    const sd_conv_spec stem = {2, 3, 1}, convolutions[] = {{4, 3, 2}, {4, 3, 1}};
+    sd_residual_spec residual = {.name = "a", .relu = true, .stride = 2, .shortcut = SD_SHORTCUT_PROJECTION};
     must(sd_kernels_select(NULL, &kernels));
-    must(sd_network_create(kernels, 1, 3, &network));
-    must(sd_network_stem_conv(network, (sd_shape){8, 8, 3}, 2, 3, 1, false));
-    in = sd_network_shape(network);
-    must(sd_network_add_unit(network, "a", 1, &spec.unit));
-    must(sd_network_open_residual(network, spec, &residual));
-    must(sd_conv_branch_init(network, &residual->branch, "a", in, 2, convolutions, false, &out));
-    must(sd_network_close_residual(network, residual, "a", out));
-    must(sd_network_head_pool(network, 0));
+    must(sd_network_create(kernels, &spec, &network));
+    must(sd_build_conv_stem(network, (sd_shape){8, 8, 3}, &stem, false));
+    must(sd_build_unit(network, "a", 1, &residual.unit));
+    must(sd_build_residual_begin(network, &residual));
+    must(sd_build_conv_branch(network, 2, convolutions, false));
+    must(sd_build_residual_end(network));
+    must(sd_build_pool_head(network, 0));
     must(sd_network_finish(network));
     return network;
 }
@@ -109,7 +107,7 @@ uint64_t tiny_hash(tiny_run *run) {
     uint64_t hash = 1469598103934665603u;
     for (int i = 0; i < sd_network_n_tensors(run->network); i++) {
         const sd_tensor *tensor = sd_network_tensor(run->network, i);
-        hash = hash_bytes(hash, tensor->value, tensor->elems * sizeof(float));
+        hash = hash_bytes(hash, sd_network_values(run->network) + tensor->offset_elems, tensor->elems * sizeof(float));
         for (int s = 0; tensor->kind == SD_TENSOR_PARAMETER && s < sd_optimizer_n_states(run->optimizer); s++)
             hash = hash_bytes(hash, sd_optimizer_state(run->optimizer, s) + tensor->offset_elems,
                               tensor->elems * sizeof(float));

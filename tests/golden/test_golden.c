@@ -110,7 +110,7 @@ static void fill_tensor(const golden *g, const sd_tensor *t) {
     float *array = malloc(t->elems * sizeof *array);
     for (size_t i = 0; i < t->elems; i++)
         array[i] = (float)(center + halfwidth * (2 * sd_random_uniform(word(g, t->name, (uint32_t)i, 0).word[0]) - 1));
-    sd_tensor_import(t, array, t->value);
+    sd_tensor_import(t, array, value_of(g->network, t));
     free(array);
 }
 
@@ -168,7 +168,7 @@ static void expect_golden_gradient(const golden *g, const char *group, const sd_
     snprintf(name, sizeof name, "%s/%s", group, t->name);
     reference r = read_reference(g, name, true);
     float *array = malloc(t->elems * sizeof *array);
-    sd_tensor_export(t, t->gradient, array);
+    sd_tensor_export(t, gradient_of(g->network, t), array);
     if (!r.sketched) {
         ck_assert_uint_eq(r.n, t->elems);
         expect_golden_floats(g, name, array, true);
@@ -205,7 +205,7 @@ static void expect_statistics(const golden *g) {
         const sd_tensor *t = sd_network_tensor(g->network, i);
         snprintf(name, sizeof name, "stats/%s", t->name);
         if (t->kind == SD_TENSOR_STATISTIC)
-            expect_golden_floats(g, name, t->value, false);
+            expect_golden_floats(g, name, value_of(g->network, t), false);
     }
 }
 
@@ -236,11 +236,11 @@ static double train_pass(golden *g, int step, const float **logits) {
     make_batch(g, step);
     set_plan(g, step);
     const sd_pass pass = {.images = g->batch, .training = true, .plan = &g->plan, .batch_share = 1};
-    *logits = sd_network_forward(g->network, &pass, g->images);
+    *logits = sd_network_forward(g->network, &pass, &(sd_input){.pixels = g->images});
     double loss = mean_loss(g, *logits, g->smoothing);
     sd_kernels_at(0)->cross_entropy_backward((size_t)g->batch, g->classes, *logits, &(sd_targets){.labels = g->labels},
                                              (float)g->smoothing, 1.0f / (float)g->batch, g->dlogits);
-    sd_network_backward(g->network, &pass, g->images, g->dlogits, ignore_segment, NULL);
+    sd_network_backward(g->network, &pass, &(sd_input){.pixels = g->images}, g->dlogits, ignore_segment, NULL);
     sd_network_update_statistics(g->network, &g->plan);
     return loss;
 }
@@ -250,7 +250,7 @@ static void check_evaluation(golden *g) {
     make_batch(g, 0);
     sd_drop_plan_evaluation(&g->law, &g->plan);
     const sd_pass pass = {.images = g->batch, .plan = &g->plan};
-    const float *logits = sd_network_forward(g->network, &pass, g->images);
+    const float *logits = sd_network_forward(g->network, &pass, &(sd_input){.pixels = g->images});
     expect_golden_floats(g, "eval_logits", logits, false);
     expect_golden_number(g, "eval_loss", mean_loss(g, logits, g->smoothing));
 }
@@ -458,7 +458,8 @@ static void check_scope(const char *name, const char *model, int ranks, const sd
                               .part = &part,
                               .batch_share = (float)each / (float)g.batch};
         memset(gradients, 0, elems * sizeof *gradients); /* a branch that none of these images keeps is not written */
-        const float *mine = sd_network_forward(g.network, &pass, g.images + (size_t)first * image);
+        const sd_input input = {.pixels = g.images + (size_t)first * image};
+        const float *mine = sd_network_forward(g.network, &pass, &input);
         memcpy(logits + first * g.classes, mine, (size_t)(each * g.classes) * sizeof *logits);
         kernels->cross_entropy_forward((size_t)each, g.classes, mine, &(sd_targets){.labels = g.labels + first},
                                        (float)g.smoothing, g.losses, g.ranks);
@@ -466,7 +467,7 @@ static void check_scope(const char *name, const char *model, int ranks, const sd
             loss += g.losses[n] / g.batch;
         kernels->cross_entropy_backward((size_t)each, g.classes, mine, &(sd_targets){.labels = g.labels + first},
                                         (float)g.smoothing, 1.0f / (float)g.batch, g.dlogits);
-        sd_network_backward(g.network, &pass, g.images + (size_t)first * image, g.dlogits, ignore_segment, NULL);
+        sd_network_backward(g.network, &pass, &input, g.dlogits, ignore_segment, NULL);
         for (size_t i = 0; i < elems; i++)
             sum[i] += gradients[i];
     }

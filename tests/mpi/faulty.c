@@ -28,14 +28,14 @@ void __real_sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t im
 void __wrap_sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t images, sd_drop_plan *plan);
 uint64_t __real_sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan);
 uint64_t __wrap_sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan);
-const float *__real_sd_network_forward(sd_network *network, const sd_pass *pass, const float *images);
-const float *__wrap_sd_network_forward(sd_network *network, const sd_pass *pass, const float *images);
+const float *__real_sd_network_forward(sd_network *network, const sd_pass *pass, const sd_input *input);
+const float *__wrap_sd_network_forward(sd_network *network, const sd_pass *pass, const sd_input *input);
 sd_status __real_sd_csv_length(sd_csv *csv, uint64_t *bytes);
 sd_status __wrap_sd_csv_length(sd_csv *csv, uint64_t *bytes);
 
-void __real_sd_network_backward(sd_network *network, const sd_pass *pass, const float *images, const float *dlogits,
+void __real_sd_network_backward(sd_network *network, const sd_pass *pass, const sd_input *input, float *dlogits,
                                 sd_segment_done done, void *context);
-void __wrap_sd_network_backward(sd_network *network, const sd_pass *pass, const float *images, const float *dlogits,
+void __wrap_sd_network_backward(sd_network *network, const sd_pass *pass, const sd_input *input, float *dlogits,
                                 sd_segment_done done, void *context);
 void __real_sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step);
 void __wrap_sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step);
@@ -100,7 +100,7 @@ uint64_t __wrap_sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_dro
     return __real_sd_hash_plan(&used, step, plan);
 }
 
-const float *__wrap_sd_network_forward(sd_network *network, const sd_pass *pass, const float *images) {
+const float *__wrap_sd_network_forward(sd_network *network, const sd_pass *pass, const sd_input *input) {
     if (pass->training && fault("weight") == (long)pass->step) {
         uint32_t bits;
         float *value = &sd_network_values(network)[sd_network_buffer_elems(network) / 2];
@@ -116,22 +116,22 @@ const float *__wrap_sd_network_forward(sd_network *network, const sd_pass *pass,
     const bool now = fault("nan") == (long)pass->step || (fault("nans") >= 0 && fault("nans") <= (long)pass->step);
     if (pass->training && now && spoilt != pass->step) {
         spoilt = pass->step;
-        ((float *)images)[0] = NAN;
+        ((float *)input->pixels)[0] = NAN;
     }
     reach("forward");
-    return __real_sd_network_forward(network, pass, images);
+    return __real_sd_network_forward(network, pass, input);
 }
 
 sd_status __wrap_sd_csv_length(sd_csv *csv, uint64_t *bytes) {
     return fault("sync") == 1 ? sd_fail(SD_ERR_IO, "the logs cannot be measured") : __real_sd_csv_length(csv, bytes);
 }
 
-void __wrap_sd_network_backward(sd_network *network, const sd_pass *pass, const float *images, const float *dlogits,
+void __wrap_sd_network_backward(sd_network *network, const sd_pass *pass, const sd_input *input, float *dlogits,
                                 sd_segment_done done, void *context) {
     if (fault("inf") == (long)pass->step)
-        ((float *)dlogits)[0] = INFINITY;
+        dlogits[0] = INFINITY;
     reach("backward");
-    __real_sd_network_backward(network, pass, images, dlogits, done, context);
+    __real_sd_network_backward(network, pass, input, dlogits, done, context);
 }
 
 void __wrap_sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step) {

@@ -117,10 +117,10 @@ START_TEST(a_training_step_allocates_nothing) {
                               .batch_share = 1,
                               .seed = 1,
                               .step = step};
-        const float *logits = sd_network_forward(network, &pass, batch.input.pixels);
+        const float *logits = sd_network_forward(network, &pass, &batch.input);
         sd_loss_forward(loss, BATCH, logits, &batch.targets, &sums);
-        const float *dlogits = sd_loss_backward(loss, BATCH, logits, &batch.targets, BATCH);
-        sd_network_backward(network, &pass, batch.input.pixels, dlogits, ignore_segment, NULL);
+        float *dlogits = sd_loss_backward(loss, BATCH, logits, &batch.targets, BATCH);
+        sd_network_backward(network, &pass, &batch.input, dlogits, ignore_segment, NULL);
         sd_network_update_statistics(network, &plan);
         sd_optimizer_step(optimizer, &plan, 0.01, step);
     }

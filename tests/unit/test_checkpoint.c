@@ -158,7 +158,7 @@ START_TEST(everything_that_is_saved_comes_back) {
     ck_assert_ptr_null(file);
     for (int i = 0; i < sd_network_n_tensors(run.c.network); i++) {
         const sd_tensor *a = sd_network_tensor(run.c.network, i), *b = sd_network_tensor(again.c.network, i);
-        expect_same_bits(a->name, a->value, b->value, a->elems * sizeof(float));
+        expect_same_bits(a->name, value_of(run.c.network, a), value_of(again.c.network, b), a->elems * sizeof(float));
         for (int s = 0; a->kind == SD_TENSOR_PARAMETER && s < sd_optimizer_n_states(run.c.optimizer); s++)
             expect_same_bits(a->name, sd_optimizer_state(run.c.optimizer, s) + a->offset_elems,
                              sd_optimizer_state(again.c.optimizer, s) + b->offset_elems, a->elems * sizeof(float));
@@ -228,7 +228,7 @@ START_TEST(an_evaluation_needs_no_optimizer_and_no_timing) {
     d.network = again.c.network;
     expect_ok(sd_checkpoint_apply(file, &d));
     const sd_tensor *a = find_tensor(run.c.network, "fc.weight"), *b = find_tensor(again.c.network, "fc.weight");
-    expect_same_bits("fc.weight", a->value, b->value, a->elems * sizeof(float));
+    expect_same_bits("fc.weight", value_of(run.c.network, a), value_of(again.c.network, b), a->elems * sizeof(float));
     expect_ok(sd_checkpoint_apply(file, &d)); /* a file may be applied again */
     close_opened(&file, &d);
     sd_checkpoint_close(&file);
@@ -298,7 +298,7 @@ START_TEST(checkpoints_of_older_versions_are_read) {
     expect_ok(sd_checkpoint_apply(file, &d));
     const sd_tensor *bias = find_tensor(run.c.network, "fc.bias");
     const int last = sd_optimizer_n_states(run.c.optimizer) - 1;
-    ck_assert(bias->value[0] == row->bias);
+    ck_assert(value_of(run.c.network, bias)[0] == row->bias);
     if (row->state != 0)
         ck_assert(sd_optimizer_state(run.c.optimizer, last)[bias->offset_elems] == row->state);
     ck_assert_int_eq(sd_network_segment(run.c.network, bias->segment)->kept_steps, 7);
@@ -349,7 +349,7 @@ START_TEST(entries_are_all_there_with_their_values) {
     for (int i = 0; i < 4; i++)
         ck_assert_uint_eq(e->shape[i], t->shape[i]);
     expect_ok(sd_checkpoint_read(file, e, &values));
-    sd_tensor_export(t, t->value, expected);
+    sd_tensor_export(t, value_of(run.c.network, t), expected);
     expect_same_bits(e->path, values, expected, t->elems * sizeof(float));
     free(expected);
     free(values);
@@ -447,7 +447,7 @@ START_TEST(hdf5_reads_pytorchs_names_and_layouts) {
     }
     float fc[7 * 512];
     read_dataset(file, "/model/fc.weight", H5T_NATIVE_FLOAT, fc, 2, (const hsize_t[]){7, 512});
-    expect_same_bits("fc.weight", fc, find_tensor(run.c.network, "fc.weight")->value, sizeof fc);
+    expect_same_bits("fc.weight", fc, value_of(run.c.network, find_tensor(run.c.network, "fc.weight")), sizeof fc);
 
     const char *counters[] = {"bn1", "layer2.0.bn2", "layer2.0.downsample.1"};
     for (int i = 0; i < 3; i++) {

@@ -95,7 +95,7 @@ END_TEST
 START_TEST(the_gradient_is_that_of_the_mean_over_the_global_batch) {
     enum { BATCH = 5 * IMAGES };
     scored s = new_scored();
-    const float *dlogits = sd_loss_backward(s.loss, IMAGES, s.logits, &(sd_targets){.labels = s.labels}, BATCH);
+    float *dlogits = sd_loss_backward(s.loss, IMAGES, s.logits, &(sd_targets){.labels = s.labels}, BATCH);
     for (int i = 0; i < IMAGES; i++) {
         double probability[CLASSES];
         softmax(&s, i, probability);

@@ -15,7 +15,12 @@ typedef struct trainer {
     size_t image_elems;
     float *images, *dlogits, *losses;
     int32_t *labels, *ranks;
+    const float *logits; /* of the last pass */
 } trainer;
+
+static sd_input images_from(const trainer *t, int first) {
+    return (sd_input){.pixels = t->images + (size_t)first * t->image_elems};
+}
 
 static trainer new_trainer(sd_network *network, int image_size, int batch) {
     const int classes = sd_network_classes(network);
@@ -52,14 +57,15 @@ static void scramble(sd_network *network) {
     for (int i = 0; i < sd_network_n_tensors(network); i++) {
         const sd_tensor *t = sd_network_tensor(network, i);
         for (size_t e = 0; e < t->elems && t->dims == 1; e++)
-            t->value[e] += (float)(0.1 * sd_random_normal(sd_random_at(6, 96, e, (uint64_t)i)));
+            value_of(network, t)[e] += (float)(0.1 * sd_random_normal(sd_random_at(6, 96, e, (uint64_t)i)));
     }
 }
 
 static double mean_loss(void *context) {
     trainer *t = context;
     t->pass.plan = &t->plan;
-    const float *logits = sd_network_forward(t->network, &t->pass, t->images);
+    const sd_input input = images_from(t, 0);
+    const float *logits = t->logits = sd_network_forward(t->network, &t->pass, &input);
     best_kernels()->cross_entropy_forward((size_t)t->pass.images, t->classes, logits,
                                           &(sd_targets){.labels = t->labels}, 0.1f, t->losses, t->ranks);
     double sum = 0;
@@ -76,10 +82,10 @@ static void ignore_segment(void *context, int segment) {
 /* Forward and backward; returns the loss. */
 static double train_pass(trainer *t, sd_segment_done done, void *context) {
     double loss = mean_loss(t);
-    const float *logits = t->network->head.logits;
-    best_kernels()->cross_entropy_backward((size_t)t->batch, t->classes, logits, &(sd_targets){.labels = t->labels},
+    const sd_input input = images_from(t, 0);
+    best_kernels()->cross_entropy_backward((size_t)t->batch, t->classes, t->logits, &(sd_targets){.labels = t->labels},
                                            0.1f, 1.0f / (float)t->batch, t->dlogits);
-    sd_network_backward(t->network, &t->pass, t->images, t->dlogits, done, context);
+    sd_network_backward(t->network, &t->pass, &input, t->dlogits, done, context);
     return loss;
 }
 
@@ -101,11 +107,11 @@ static void check_gradients(trainer *t, double change, double tolerance, uint32_
         const sd_segment *segment = sd_network_segment(t->network, tensor->segment);
         if (tensor->kind != SD_TENSOR_PARAMETER || !sd_segment_is_kept(segment, &t->plan))
             continue;
-        const double norm = sqrt(dot(tensor->gradient, tensor->gradient, tensor->elems)),
-                     size = sqrt(dot(tensor->value, tensor->value, tensor->elems)) + 0.05;
-        float *gradient = new_floats(tensor->elems);
-        memcpy(gradient, tensor->gradient, tensor->elems * sizeof *gradient);
-        expect_gradient_along(tensor->name, mean_loss, t, tensor->value, gradient, tensor->elems,
+        float *value = value_of(t->network, tensor), *gradient = new_floats(tensor->elems);
+        memcpy(gradient, gradient_of(t->network, tensor), tensor->elems * sizeof *gradient);
+        const double norm = sqrt(dot(gradient, gradient, tensor->elems)),
+                     size = sqrt(dot(value, value, tensor->elems)) + 0.05;
+        expect_gradient_along(tensor->name, mean_loss, t, value, gradient, tensor->elems,
                               fmin(change / (norm + 1e-30), 10 * change * size), tolerance, change / 1000, directions);
         free(gradient);
     }
@@ -153,24 +159,22 @@ END_TEST
 /* One of each kind of branch, small enough to look in many directions: bottlenecks with a projection and without. */
 static sd_network *new_bottlenecks(void) {
     sd_network *network;
-    const sd_conv_spec first[] = {{4, 1, 1}, {4, 3, 2}, {16, 1, 1}}, second[] = {{5, 1, 1}, {5, 3, 1}, {16, 1, 1}};
-    expect_ok(sd_network_create(best_kernels(), 4, 7, &network));
-    network->gathers = true;
-    expect_ok(sd_network_stem_conv(network, (sd_shape){9, 9, 3}, 8, 3, 1, false));
+    const sd_conv_spec stem = {8, 3, 1}, first[] = {{4, 1, 1}, {4, 3, 2}, {16, 1, 1}},
+                       second[] = {{5, 1, 1}, {5, 3, 1}, {16, 1, 1}};
+    const sd_network_spec spec = {.max_images = 4, .classes = 7, .gathers = true};
+    expect_ok(sd_network_create(best_kernels(), &spec, &network));
+    expect_ok(sd_build_conv_stem(network, (sd_shape){9, 9, 3}, &stem, false));
     for (int i = 0; i < 2; i++) {
-        sd_residual_spec spec = {.depth = i + 1,
-                                 .relu = true,
-                                 .stride = i ? 1 : 2,
-                                 .shortcut = i ? SD_SHORTCUT_IDENTITY : SD_SHORTCUT_PROJECTION};
-        sd_residual *residual;
-        sd_shape in = sd_network_shape(network), out;
-        expect_ok(sd_network_add_unit(network, i ? "b" : "a", i + 1, &spec.unit));
-        expect_ok(sd_network_open_residual(network, spec, &residual));
-        expect_ok(
-            sd_conv_branch_init(network, &residual->branch, i ? "b" : "a", in, 3, i ? second : first, false, &out));
-        expect_ok(sd_network_close_residual(network, residual, i ? "b" : "a", out));
+        sd_residual_spec residual = {.name = i ? "b" : "a",
+                                     .relu = true,
+                                     .stride = i ? 1 : 2,
+                                     .shortcut = i ? SD_SHORTCUT_IDENTITY : SD_SHORTCUT_PROJECTION};
+        expect_ok(sd_build_unit(network, residual.name, i + 1, &residual.unit));
+        expect_ok(sd_build_residual_begin(network, &residual));
+        expect_ok(sd_build_conv_branch(network, 3, i ? second : first, false));
+        expect_ok(sd_build_residual_end(network));
     }
-    expect_ok(sd_network_head_pool(network, 0));
+    expect_ok(sd_build_pool_head(network, 0));
     expect_ok(sd_network_finish(network));
     return network;
 }
@@ -189,29 +193,70 @@ START_TEST(gradients_of_bottlenecks_equal_finite_differences) {
 }
 END_TEST
 
-static sd_network *new_transformer(double dropout) {
+/* Transitions with a ReLU and without, below and above a residual that may be passed by. */
+static sd_network *new_transitions(void) {
     sd_network *network;
-    expect_ok(sd_network_create(best_kernels(), 4, 7, &network));
-    network->gathers = true;
-    expect_ok(sd_network_stem_patch(network, (sd_shape){6, 6, 3}, 12, 3));
-    for (int i = 0; i < 4; i++) {
-        sd_residual_spec spec = {.depth = i / 2 + 1};
-        sd_residual *residual;
-        sd_shape shape = sd_network_shape(network);
-        char name[8];
-        snprintf(name, sizeof name, "b%d", i / 2);
-        expect_ok(sd_network_add_unit(network, name, i / 2 + 1, &spec.unit));
-        expect_ok(sd_network_open_residual(network, spec, &residual));
-        if (i % 2)
-            expect_ok(sd_mlp_branch_init(network, &residual->branch, name, shape, 20));
-        else
-            expect_ok(sd_attention_branch_init(network, &residual->branch, name, shape, 3));
-        expect_ok(sd_network_close_residual(network, residual, name, shape));
-    }
-    expect_ok(sd_network_head_token(network, dropout));
+    const sd_conv_spec stem = {6, 3, 1}, down[] = {{10, 3, 2}}, same[] = {{10, 3, 1}, {10, 1, 1}};
+    sd_residual_spec residual = {.name = "block", .relu = true};
+    expect_ok(sd_network_create(best_kernels(), &(sd_network_spec){.max_images = 4, .classes = 7, .gathers = true},
+                                &network));
+    expect_ok(sd_build_conv_stem(network, (sd_shape){9, 9, 3}, &stem, false));
+    expect_ok(sd_build_transition_begin(network, "down", true));
+    expect_ok(sd_build_conv_branch(network, 1, down, false));
+    expect_ok(sd_build_transition_end(network));
+    expect_ok(sd_build_unit(network, "block", 1, &residual.unit));
+    expect_ok(sd_build_residual_begin(network, &residual));
+    expect_ok(sd_build_conv_branch(network, 2, same, false));
+    expect_ok(sd_build_residual_end(network));
+    expect_ok(sd_build_transition_begin(network, "mix", false));
+    expect_ok(sd_build_mlp_branch(
+        network, &(sd_mlp_spec){.hidden = 9, .norm = "norm", .fc1 = "fc1", .fc2 = "fc2", .epsilon = 1e-5f}));
+    expect_ok(sd_build_transition_end(network));
+    expect_ok(sd_build_pool_head(network, 0));
     expect_ok(sd_network_finish(network));
     return network;
 }
+
+START_TEST(gradients_of_transitions_equal_finite_differences) {
+    sd_kernels_set_threads(1);
+    for (int kept = 0; kept < 2; kept++) {
+        trainer t = new_trainer(new_transitions(), 9, 4);
+        scramble(t.network);
+        for (int i = 0; i < sd_network_n_tensors(t.network); i++) { /* its weights are initially close to 0 */
+            const sd_tensor *tensor = sd_network_tensor(t.network, i);
+            for (size_t e = 0; e < tensor->elems && strstr(tensor->name, "mix.fc") && tensor->dims == 2; e++)
+                value_of(t.network, tensor)[e] *= 15;
+        }
+        t.plan.kept[0] = (unsigned char)kept;
+        check_gradients(&t, 1e-4, 0.03, 6);
+        free_trainer(&t);
+    }
+}
+END_TEST
+
+static sd_network *new_transformer_of(int classes, double dropout) {
+    sd_network *network;
+    const sd_network_spec spec = {.max_images = 4, .classes = classes, .gathers = true};
+    const sd_attention_spec attention = {
+        .heads = 3, .norm = "norm1", .qkv = "attn.qkv", .projection = "attn.proj", .epsilon = 1e-6f};
+    const sd_mlp_spec mlp = {.hidden = 20, .norm = "norm2", .fc1 = "mlp.fc1", .fc2 = "mlp.fc2", .epsilon = 1e-6f};
+    expect_ok(sd_network_create(best_kernels(), &spec, &network));
+    expect_ok(sd_build_patch_stem(network, (sd_shape){6, 6, 3}, 12, 3));
+    for (int i = 0; i < 4; i++) {
+        char name[8];
+        sd_residual_spec residual = {.name = name};
+        snprintf(name, sizeof name, "b%d", i / 2);
+        expect_ok(sd_build_unit(network, name, i / 2 + 1, &residual.unit));
+        expect_ok(sd_build_residual_begin(network, &residual));
+        expect_ok(i % 2 ? sd_build_mlp_branch(network, &mlp) : sd_build_attention_branch(network, &attention));
+        expect_ok(sd_build_residual_end(network));
+    }
+    expect_ok(sd_build_token_head(network, dropout, 1e-6f));
+    expect_ok(sd_network_finish(network));
+    return network;
+}
+
+static sd_network *new_transformer(double dropout) { return new_transformer_of(7, dropout); }
 
 START_TEST(gradients_of_a_transformer_equal_finite_differences) {
     sd_kernels_set_threads(1);
@@ -221,7 +266,7 @@ START_TEST(gradients_of_a_transformer_equal_finite_differences) {
         for (int i = 0; i < sd_network_n_tensors(t.network); i++) { /* its weights are initially close to 0 */
             const sd_tensor *tensor = sd_network_tensor(t.network, i);
             for (size_t e = 0; e < tensor->elems && tensor->dims == 2; e++)
-                tensor->value[e] *= 15;
+                value_of(t.network, tensor)[e] *= 15;
         }
         t.pass.seed = 3;
         t.pass.step = 11;
@@ -262,7 +307,7 @@ static void lift(sd_network *network) {
         const sd_tensor *t = sd_network_tensor(network, i);
         const bool is_bias = strstr(t->name, ".bias") && (strstr(t->name, "bn") || strstr(t->name, "downsample"));
         for (size_t e = 0; e < t->elems && is_bias; e++)
-            t->value[e] += 4;
+            value_of(network, t)[e] += 4;
     }
 }
 
@@ -326,7 +371,7 @@ START_TEST(gradients_of_a_transformer_that_some_images_keep_equal_finite_differe
     for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
         const sd_tensor *tensor = sd_network_tensor(t.network, i);
         for (size_t e = 0; e < tensor->elems && tensor->dims == 2; e++)
-            tensor->value[e] *= 15;
+            value_of(t.network, tensor)[e] *= 15;
     }
     t.pass.seed = 3;
     t.pass.step = 11;
@@ -348,13 +393,13 @@ START_TEST(an_image_of_a_vit_comes_out_as_if_the_batch_decided_as_it_does) {
     scramble(t.network);
     set_masks(&t, &part, masks, 4);
     mean_loss(&t);
-    memcpy(mixed, t.network->head.logits, sizeof mixed);
+    memcpy(mixed, t.logits, sizeof mixed);
     t.pass.part = NULL;
     for (int n = 0; n < 4; n++) {
         for (int unit = 0; unit < 4; unit++)
             t.plan.kept[unit] = masks[unit] >> n & 1;
         mean_loss(&t);
-        expect_close_floats("an image", mixed + 7 * n, t.network->head.logits + 7 * n, 7, 1e-5);
+        expect_close_floats("an image", mixed + 7 * n, t.logits + 7 * n, 7, 1e-5);
     }
     sd_drop_part_free(&part);
     free_trainer(&t);
@@ -417,7 +462,8 @@ START_TEST(a_branch_that_no_image_here_keeps_is_reported_but_not_written) {
         const sd_tensor *tensor = sd_network_tensor(t.network, i);
         const bool absent = sd_network_segment(t.network, tensor->segment)->unit == 2;
         for (size_t e = 0; e < tensor->elems; e++)
-            expect((tensor->gradient[e] == MARK) == absent, "%s, value %zu: %g", tensor->name, e, tensor->gradient[e]);
+            expect((gradient_of(t.network, tensor)[e] == MARK) == absent, "%s, value %zu: %g", tensor->name, e,
+                   gradient_of(t.network, tensor)[e]);
     }
     sd_drop_part_free(&part);
     free_trainer(&t);
@@ -449,7 +495,8 @@ static void statistics_stand_still(int shards) {
         const sd_tensor *tensor = sd_network_tensor(t.network, i);
         const bool still = !strncmp(tensor->name, "layer3.", 7);
         if (tensor->kind == SD_TENSOR_STATISTIC)
-            expect(still == !memcmp(before + tensor->offset_elems, tensor->value, tensor->elems * sizeof(float)),
+            expect(still == !memcmp(before + tensor->offset_elems, value_of(t.network, tensor),
+                                    tensor->elems * sizeof(float)),
                    "%s, %d shards", tensor->name, shards);
     }
     free(sum);
@@ -493,12 +540,12 @@ START_TEST(two_ranks_of_a_vit_with_deciding_samples_are_one) {
         half.images = 2;
         half.batch_share = 0.5f;
         sd_drop_part_draw(&law, 1, rank, (sd_range){(uint64_t)rank * 2, 2}, &part);
-        const float *images = t.images + (size_t)rank * 2 * t.image_elems,
-                    *logits = sd_network_forward(t.network, &half, images);
+        const sd_input images = images_from(&t, 2 * rank);
+        const float *logits = sd_network_forward(t.network, &half, &images);
         best_kernels()->cross_entropy_backward(2, t.classes, logits, &(sd_targets){.labels = t.labels + 2 * rank}, 0.1f,
                                                0.25f, t.dlogits);
         fill_gradients(t.network, 0);
-        sd_network_backward(t.network, &half, images, t.dlogits, ignore_segment, NULL);
+        sd_network_backward(t.network, &half, &images, t.dlogits, ignore_segment, NULL);
         for (size_t i = 0; i < elems; i++)
             sum[i] += sd_network_gradients(t.network)[i];
     }
@@ -554,7 +601,7 @@ START_TEST(gradients_of_a_dropped_unit_are_not_touched) {
         const sd_tensor *tensor = sd_network_tensor(t.network, i);
         size_t written = 0;
         for (size_t e = 0; e < tensor->elems; e++)
-            written += tensor->gradient[e] != MARK;
+            written += gradient_of(t.network, tensor)[e] != MARK;
         bool kept = sd_segment_is_kept(sd_network_segment(t.network, tensor->segment), &t.plan);
         expect(written == (kept ? tensor->elems : 0), "%s: %zu of %zu values are written", tensor->name, written,
                tensor->elems);
@@ -614,7 +661,7 @@ START_TEST(statistics_of_a_dropped_unit_stand_still_and_its_shortcuts_move) {
         const sd_tensor *tensor = sd_network_tensor(t.network, i);
         bool branch = !strncmp(tensor->name, "layer2.0.", 9) && !strstr(tensor->name, "downsample");
         bool moves = tensor->kind == SD_TENSOR_STATISTIC && !branch;
-        bool same = !memcmp(tensor->value, before + tensor->offset_elems, tensor->elems * sizeof(float));
+        bool same = !memcmp(value_of(t.network, tensor), before + tensor->offset_elems, tensor->elems * sizeof(float));
         expect(same == !moves, "%s %s", tensor->name, same ? "stands still" : "moves");
         expect((tensor->kind == SD_TENSOR_STATISTIC) == (strstr(tensor->name, "running_") != NULL), "%s", tensor->name);
     }
@@ -640,7 +687,7 @@ START_TEST(running_statistics_follow_the_batch_as_in_pytorch) {
     const sd_tensor *weight = find_tensor(t.network, "conv1.weight"),
                     *mean = find_tensor(t.network, "bn1.running_mean"),
                     *variance = find_tensor(t.network, "bn1.running_var");
-    const float old_mean = mean->value[5], old_variance = variance->value[5];
+    const float old_mean = value_of(t.network, mean)[5], old_variance = value_of(t.network, variance)[5];
     double values[3 * 6 * 6], batch_mean = 0, batch_variance = 0;
     const int n = 3 * 6 * 6;
     for (int at = 0; at < n; at++) {
@@ -651,24 +698,26 @@ START_TEST(running_statistics_follow_the_batch_as_in_pytorch) {
                     int h = at / 6 % 6 + i - 1, w = at % 6 + j - 1;
                     if (h >= 0 && h < 6 && w >= 0 && w < 6)
                         values[at] += (double)t.images[((at / 36 * 6 + h) * 6 + w) * 3 + c] *
-                                      weight->value[((i * 3 + j) * 3 + c) * 16 + 5]; /* HWIO */
+                                      value_of(t.network, weight)[((i * 3 + j) * 3 + c) * 16 + 5]; /* HWIO */
                 }
         batch_mean += values[at] / n;
     }
     for (int at = 0; at < n; at++)
         batch_variance += pow(values[at] - batch_mean, 2) / (n - 1);
     train_pass(&t, ignore_segment, NULL);
-    expect_number("this rank's part of the mean", mean->gradient[5], 0.25 * (batch_mean - old_mean), 1e-6);
-    expect_number("this rank's part of the variance", variance->gradient[5], 0.25 * (batch_variance - old_variance),
-                  1e-5);
-    ck_assert(mean->value[5] == old_mean); /* not before the ranks' parts are added up */
+    expect_number("this rank's part of the mean", gradient_of(t.network, mean)[5], 0.25 * (batch_mean - old_mean),
+                  1e-6);
+    expect_number("this rank's part of the variance", gradient_of(t.network, variance)[5],
+                  0.25 * (batch_variance - old_variance), 1e-5);
+    ck_assert(value_of(t.network, mean)[5] == old_mean); /* not before the ranks' parts are added up */
     for (size_t e = 0; e < mean->elems; e++) {
-        mean->gradient[e] *= 4;
-        variance->gradient[e] *= 4;
+        gradient_of(t.network, mean)[e] *= 4;
+        gradient_of(t.network, variance)[e] *= 4;
     }
     sd_network_update_statistics(t.network, &t.plan);
-    expect_number("running mean", mean->value[5], 0.9 * old_mean + 0.1 * batch_mean, 1e-6);
-    expect_number("running variance", variance->value[5], 0.9 * old_variance + 0.1 * batch_variance, 1e-5);
+    expect_number("running mean", value_of(t.network, mean)[5], 0.9 * old_mean + 0.1 * batch_mean, 1e-6);
+    expect_number("running variance", value_of(t.network, variance)[5], 0.9 * old_variance + 0.1 * batch_variance,
+                  1e-5);
     free_trainer(&t);
 }
 END_TEST
@@ -685,13 +734,14 @@ START_TEST(an_evaluation_changes_nothing_and_sees_each_image_alone) {
     for (int i = 0; i < t.plan.units; i++)
         t.plan.scale[i] = 0.5f;
     mean_loss(&t);
-    memcpy(together, t.network->head.logits, sizeof together);
+    memcpy(together, t.logits, sizeof together);
     expect_same_bits("values", before, sd_network_values(t.network), bytes);
     for (size_t i = 0; i < sd_network_buffer_elems(t.network); i++)
         expect(sd_network_gradients(t.network)[i] == MARK, "gradient %zu", i);
     for (int i = 0; i < 4; i++) {
         const sd_pass one = {.images = 1, .plan = &t.plan};
-        const float *logits = sd_network_forward(t.network, &one, t.images + (size_t)i * t.image_elems);
+        const sd_input image = images_from(&t, i);
+        const float *logits = sd_network_forward(t.network, &one, &image);
         expect_close_floats("an image alone", logits, together + 10 * i, 10, 1e-5);
     }
     free(before);
@@ -709,7 +759,7 @@ START_TEST(dropout_depends_on_the_place_in_the_global_batch_alone) {
     t.pass.step = 2;
     t.pass.first_image = 8;
     mean_loss(&t);
-    memcpy(together, t.network->head.logits, sizeof together);
+    memcpy(together, t.logits, sizeof together);
     for (int i = 0; i < 2; i++) {
         const sd_pass half = {.images = 2,
                               .training = true,
@@ -718,41 +768,46 @@ START_TEST(dropout_depends_on_the_place_in_the_global_batch_alone) {
                               .seed = 9,
                               .step = 2,
                               .first_image = (uint64_t)(8 + 2 * i)};
-        const float *logits = sd_network_forward(t.network, &half, t.images + (size_t)(2 * i) * t.image_elems);
+        const sd_input images = images_from(&t, 2 * i);
+        const float *logits = sd_network_forward(t.network, &half, &images);
         expect_close_floats("half a batch", logits, together + 14 * i, 14, 1e-5);
     }
     for (int change = 0; change < 2; change++) { /* another step, another seed: another mask */
         t.pass.step += change == 0;
         t.pass.seed += change == 1;
         mean_loss(&t);
-        memcpy(other, t.network->head.logits, sizeof other);
+        memcpy(other, t.logits, sizeof other);
         ck_assert_mem_ne(together, other, sizeof other);
     }
     t.pass.training = false;
     mean_loss(&t);
-    memcpy(other, t.network->head.logits, sizeof other);
+    memcpy(other, t.logits, sizeof other);
     t.pass.step += 1;
     mean_loss(&t);
-    expect_same_bits("an evaluation has no dropout", other, t.network->head.logits, sizeof other);
+    expect_same_bits("an evaluation has no dropout", other, t.logits, sizeof other);
     free_trainer(&t);
 }
 END_TEST
 
-/* timm's drop_rate: what is kept is enlarged, so that its expectation stays. */
+/* timm's drop_rate: what is kept is enlarged, so that its expectation stays. The classifier hands its input on. */
 START_TEST(dropout_zeroes_its_share_and_scales_what_it_keeps) {
     sd_kernels_set_threads(1);
-    trainer t = new_trainer(new_transformer(0.25), 6, 4);
+    trainer t = new_trainer(new_transformer_of(12, 0.25), 6, 4);
     scramble(t.network);
+    const sd_tensor *weight = find_tensor(t.network, "head.weight"), *bias = find_tensor(t.network, "head.bias");
+    for (size_t i = 0; i < weight->elems; i++)
+        value_of(t.network, weight)[i] = i / 12 == i % 12;
+    memset(value_of(t.network, bias), 0, bias->elems * sizeof(float));
     float plain[4 * 12];
     int zeros = 0;
     t.pass.training = false;
     mean_loss(&t);
-    memcpy(plain, t.network->head.features, sizeof plain);
+    memcpy(plain, t.logits, sizeof plain);
     t.pass.training = true;
     for (t.pass.step = 1; t.pass.step <= 50; t.pass.step++) {
         mean_loss(&t);
         for (int i = 0; i < 48; i++) {
-            const float x = t.network->head.features[i];
+            const float x = t.logits[i];
             zeros += x == 0;
             expect(x == 0 || fabs(x - plain[i] / 0.75) <= 1e-6 * fabs(x), "feature %d is %g, without dropout %g", i, x,
                    plain[i]);
@@ -820,10 +875,8 @@ static void expect_table(sd_network *network) {
     for (int i = 0; i < sd_network_n_tensors(network); i++) {
         const sd_tensor *t = sd_network_tensor(network, i);
         const sd_segment *segment = sd_network_segment(network, t->segment);
-        expect((uintptr_t)t->value % 64 == 0 && (uintptr_t)t->gradient % 64 == 0, "%s is not aligned", t->name);
-        expect(t->value == sd_network_values(network) + t->offset_elems &&
-                   t->gradient == sd_network_gradients(network) + t->offset_elems,
-               "%s", t->name);
+        expect((uintptr_t)value_of(network, t) % 64 == 0 && (uintptr_t)gradient_of(network, t) % 64 == 0,
+               "%s is not aligned", t->name);
         expect(t->offset_elems >= segment->offset_elems &&
                    t->offset_elems + t->elems <= segment->offset_elems + segment->elems,
                "%s is not in its segment", t->name);
@@ -1035,18 +1088,19 @@ START_TEST(export_gives_oihw_and_import_takes_it_back) {
     for (int i = 0; i < sd_network_n_tensors(network); i++) {
         const sd_tensor *t = sd_network_tensor(network, i);
         float *array = new_floats(t->elems), *back = new_floats(t->elems);
-        sd_tensor_export(t, t->value, array);
+        sd_tensor_export(t, value_of(network, t), array);
         sd_tensor_import(t, array, back);
-        expect_same_bits(t->name, back, t->value, t->elems * sizeof *back);
+        expect_same_bits(t->name, back, value_of(network, t), t->elems * sizeof *back);
         ck_assert_int_eq(t->layout, t->dims == 4 ? SD_LAYOUT_HWIO : SD_LAYOUT_PLAIN);
         if (t->dims != 4)
-            expect_same_bits(t->name, array, t->value, t->elems * sizeof *array);
+            expect_same_bits(t->name, array, value_of(network, t), t->elems * sizeof *array);
         const int O = t->shape[0], I = t->shape[1], H = t->shape[2], W = t->shape[3];
         for (int o = 0; t->dims == 4 && o < O; o++)
             for (int c = 0; c < I; c++)
                 for (int h = 0; h < H; h++)
                     for (int w = 0; w < W; w++)
-                        expect(array[((o * I + c) * H + h) * W + w] == t->value[((h * W + w) * I + c) * O + o],
+                        expect(array[((o * I + c) * H + h) * W + w] ==
+                                   value_of(network, t)[((h * W + w) * I + c) * O + o],
                                "%s at %d %d %d %d", t->name, o, c, h, w);
         free(array);
         free(back);
@@ -1055,35 +1109,35 @@ START_TEST(export_gives_oihw_and_import_takes_it_back) {
 }
 END_TEST
 
-static double deviation_of(const sd_tensor *t, double *mean) {
+static double deviation_of(sd_network *network, const sd_tensor *t, double *mean) {
     double sum = 0, square = 0;
     for (size_t e = 0; e < t->elems; e++)
-        sum += t->value[e];
+        sum += value_of(network, t)[e];
     *mean = sum / (double)t->elems;
     for (size_t e = 0; e < t->elems; e++)
-        square += pow(t->value[e] - *mean, 2);
+        square += pow(value_of(network, t)[e] - *mean, 2);
     return sqrt(square / (double)t->elems);
 }
 
 /* 5 sigma: the deviation of n normal numbers is known to 1/sqrt(2n) of itself, their mean to deviation / sqrt(n). */
-static void expect_normal(const sd_tensor *t, double deviation) {
-    double mean, d = deviation_of(t, &mean), n = (double)t->elems;
+static void expect_normal(sd_network *network, const sd_tensor *t, double deviation) {
+    double mean, d = deviation_of(network, t, &mean), n = (double)t->elems;
     expect_number(t->name, d, deviation, 5 * deviation / sqrt(2 * n));
     expect_number(t->name, mean, 0, 5 * deviation / sqrt(n));
 }
 
-static void expect_uniform(const sd_tensor *t, double bound) {
-    double mean, d = deviation_of(t, &mean), most = 0;
+static void expect_uniform(sd_network *network, const sd_tensor *t, double bound) {
+    double mean, d = deviation_of(network, t, &mean), most = 0;
     for (size_t e = 0; e < t->elems; e++)
-        most = fmax(most, fabs(t->value[e]));
+        most = fmax(most, fabs(value_of(network, t)[e]));
     expect(most <= bound * (1 + 1e-6), "%s: %g is beyond %g", t->name, most, bound);
     if (t->elems > 100)
         expect_number(t->name, d, bound / sqrt(3), 5 * bound / sqrt((double)t->elems));
 }
 
-static void expect_constant(const sd_tensor *t, float value) {
+static void expect_constant(sd_network *network, const sd_tensor *t, float value) {
     for (size_t e = 0; e < t->elems; e++)
-        expect(t->value[e] == value, "%s: %g", t->name, t->value[e]);
+        expect(value_of(network, t)[e] == value, "%s: %g", t->name, value_of(network, t)[e]);
 }
 
 static bool ends_with(const char *text, const char *end) {
@@ -1104,13 +1158,13 @@ START_TEST(resnets_begin_as_torchvisions) {
             bool last = ends_with(t->name, _i ? "bn3.weight" : "bn2.weight");
             zeroed += zero && last;
             if (t->dims == 4)
-                expect_normal(t, sqrt(2.0 / (t->shape[0] * t->shape[2] * t->shape[3])));
+                expect_normal(network, t, sqrt(2.0 / (t->shape[0] * t->shape[2] * t->shape[3])));
             else if (!strncmp(t->name, "fc.", 3))
-                expect_uniform(t, 1 / sqrt(_i ? 2048 : 64));
+                expect_uniform(network, t, 1 / sqrt(_i ? 2048 : 64));
             else if (ends_with(t->name, ".bias") || ends_with(t->name, "running_mean") || (zero && last))
-                expect_constant(t, 0);
+                expect_constant(network, t, 0);
             else
-                expect_constant(t, 1);
+                expect_constant(network, t, 1);
         }
         ck_assert_int_eq(zeroed, !zero ? 0 : _i ? 16 : 9);
         sd_network_destroy(&network);
@@ -1125,13 +1179,13 @@ START_TEST(vits_begin_as_timms) {
     for (int i = 0; i < sd_network_n_tensors(network); i++) {
         const sd_tensor *t = sd_network_tensor(network, i);
         if (!strncmp(t->name, "patch_embed.proj", 16))
-            expect_uniform(t, 1 / sqrt(48));
+            expect_uniform(network, t, 1 / sqrt(48));
         else if (!strcmp(t->name, "cls_token"))
-            expect_normal(t, 1e-6);
+            expect_normal(network, t, 1e-6);
         else if (!strcmp(t->name, "pos_embed") || t->dims == 2)
-            expect_normal(t, 0.02);
+            expect_normal(network, t, 0.02);
         else
-            expect_constant(t, ends_with(t->name, ".bias") ? 0 : 1);
+            expect_constant(network, t, ends_with(t->name, ".bias") ? 0 : 1);
     }
     sd_network_destroy(&network);
 }
@@ -1150,12 +1204,13 @@ START_TEST(weights_are_a_function_of_the_seed) {
     for (int i = 0; i < sd_network_n_tensors(a); i++) {
         const sd_tensor *t = sd_network_tensor(a, i), *other = sd_network_tensor(b, i);
         bool drawn = t->dims == 4 || !strncmp(t->name, "fc.", 3);
-        expect((memcmp(t->value, other->value, t->elems * sizeof(float)) != 0) == drawn, "%s", t->name);
+        expect((memcmp(value_of(a, t), value_of(b, other), t->elems * sizeof(float)) != 0) == drawn, "%s", t->name);
     }
     sd_network_initialise(b, 1);
     expect_same_bits("again", sd_network_values(a), sd_network_values(b), bytes);
     const sd_tensor *one = find_tensor(a, "layer1.0.conv1.weight"), *two = find_tensor(a, "layer1.0.conv2.weight");
-    ck_assert_mem_ne(one->value, two->value, one->elems * sizeof(float)); /* tensors of one shape are not copies */
+    ck_assert_mem_ne(value_of(a, one), value_of(a, two),
+                     one->elems * sizeof(float)); /* tensors of one shape are not copies */
     sd_network_destroy(&a);
     sd_network_destroy(&b);
 }
@@ -1168,7 +1223,7 @@ START_TEST(initial_values_are_those_of_the_documented_counter) {
     const sd_tensor *t = sd_network_tensor(network, 5);
     ck_assert_str_eq(t->name, "layer1.0.conv1.weight");
     float *array = new_floats(t->elems);
-    sd_tensor_export(t, t->value, array);
+    sd_tensor_export(t, value_of(network, t), array);
     for (size_t e = 0; e < t->elems; e++)
         expect_number(t->name, array[e], sqrt(2.0 / 144) * sd_random_normal(sd_random_at(77, 2, e, 5)), 1e-7);
     free(array);
@@ -1219,6 +1274,110 @@ START_TEST(a_network_runs_on_the_threads_it_was_built_for) {
     free(scratch);
     free(gradients);
     free_trainer(&t);
+}
+END_TEST
+
+/* ---- calls out of order ---- */
+
+static const sd_conv_spec CONV = {8, 3, 1};
+
+static sd_status no_stem(sd_network *network) { return sd_build_pool_head(network, 0); }
+
+static sd_status two_stems(sd_network *network) {
+    SD_TRY(sd_build_conv_stem(network, (sd_shape){8, 8, 3}, &CONV, false));
+    return sd_build_conv_stem(network, (sd_shape){8, 8, 3}, &CONV, false);
+}
+
+static sd_status no_head(sd_network *network) { return sd_build_conv_stem(network, (sd_shape){8, 8, 3}, &CONV, false); }
+
+static sd_status begin_residual(sd_network *network, sd_shortcut_kind shortcut, bool relu, int unit) {
+    SD_TRY(sd_build_conv_stem(network, (sd_shape){8, 8, 3}, &CONV, false));
+    return sd_build_residual_begin(
+        network, &(sd_residual_spec){.name = "a", .unit = unit, .stride = 1, .shortcut = shortcut, .relu = relu});
+}
+
+static sd_status no_branch(sd_network *network) {
+    SD_TRY(begin_residual(network, SD_SHORTCUT_IDENTITY, true, -1));
+    return sd_build_residual_end(network);
+}
+
+static sd_status a_branch_outside(sd_network *network) {
+    SD_TRY(no_head(network));
+    return sd_build_conv_branch(network, 1, &CONV, false);
+}
+
+static sd_status two_branches(sd_network *network) {
+    SD_TRY(begin_residual(network, SD_SHORTCUT_IDENTITY, true, -1));
+    SD_TRY(sd_build_conv_branch(network, 1, &CONV, false));
+    return sd_build_conv_branch(network, 1, &CONV, false);
+}
+
+static sd_status not_ended(sd_network *network) {
+    SD_TRY(begin_residual(network, SD_SHORTCUT_IDENTITY, true, -1));
+    SD_TRY(sd_build_conv_branch(network, 1, &CONV, false));
+    return sd_build_pool_head(network, 0);
+}
+
+static sd_status ended_as_another(sd_network *network) {
+    SD_TRY(begin_residual(network, SD_SHORTCUT_IDENTITY, true, -1));
+    SD_TRY(sd_build_conv_branch(network, 1, &CONV, false));
+    return sd_build_transition_end(network);
+}
+
+static sd_status an_identity_that_changes_the_shape(sd_network *network) {
+    SD_TRY(begin_residual(network, SD_SHORTCUT_IDENTITY, true, -1));
+    SD_TRY(sd_build_conv_branch(network, 1, &(sd_conv_spec){9, 3, 1}, false));
+    return sd_build_residual_end(network);
+}
+
+static sd_status a_projection_of_another_stride(sd_network *network) {
+    SD_TRY(begin_residual(network, SD_SHORTCUT_PROJECTION, true, -1));
+    SD_TRY(sd_build_conv_branch(network, 1, &(sd_conv_spec){9, 3, 2}, false));
+    return sd_build_residual_end(network);
+}
+
+static sd_status a_unit_that_is_not_there(sd_network *network) {
+    return begin_residual(network, SD_SHORTCUT_IDENTITY, true, 0);
+}
+
+static sd_status a_relu_after_a_transformers_branch(sd_network *network) {
+    SD_TRY(begin_residual(network, SD_SHORTCUT_IDENTITY, true, -1));
+    return sd_build_mlp_branch(network, &(sd_mlp_spec){.hidden = 4, .norm = "n", .fc1 = "f", .fc2 = "g"});
+}
+
+static sd_status heads_that_do_not_divide(sd_network *network) {
+    SD_TRY(begin_residual(network, SD_SHORTCUT_IDENTITY, false, -1));
+    return sd_build_attention_branch(network,
+                                     &(sd_attention_spec){.heads = 3, .norm = "n", .qkv = "q", .projection = "p"});
+}
+
+static const struct {
+    sd_status (*define)(sd_network *network);
+    const char *words;
+} misuses[] = {{no_stem, "begins with a stem"},
+               {two_stems, "one stem"},
+               {no_head, "ends with a head"},
+               {no_branch, "a: it has no branch"},
+               {a_branch_outside, "within a residual"},
+               {two_branches, "one in each"},
+               {not_ended, "before 'a' has ended"},
+               {ended_as_another, "no transition is open"},
+               {an_identity_that_changes_the_shape, "does not lead from [8, 8, 8] to [8, 8, 9]"},
+               {a_projection_of_another_stride, "stride 1 does not lead from [8, 8, 8] to [4, 4, 9]"},
+               {a_unit_that_is_not_there, "no decision unit 0"},
+               {a_relu_after_a_transformers_branch, "no ReLU"},
+               {heads_that_do_not_divide, "3 heads do not divide 8"}};
+
+static sd_status define(sd_network *network, sd_status (*definition)(sd_network *network)) {
+    SD_TRY(definition(network));
+    return sd_network_finish(network);
+}
+
+START_TEST(a_definition_out_of_order_is_refused) {
+    sd_network *network;
+    expect_ok(sd_network_create(best_kernels(), &(sd_network_spec){.max_images = 2, .classes = 10}, &network));
+    expect_refused(define(network, misuses[_i].define), SD_ERR_INTERNAL, misuses[_i].words, NULL);
+    sd_network_destroy(&network);
 }
 END_TEST
 
@@ -1283,7 +1442,7 @@ END_TEST
 
 /* What is refused is destroyed and NULL. */
 static sd_status build(sd_status (*add_block)(sd_network *, const char *), const char *name, sd_network **network) {
-    sd_status status = sd_network_create(best_kernels(), 2, 10, network);
+    sd_status status = sd_network_create(best_kernels(), &(sd_network_spec){.max_images = 2, .classes = 10}, network);
     if (status == SD_OK)
         status = add_block(*network, name);
     if (status == SD_OK)
@@ -1295,42 +1454,41 @@ static sd_status build(sd_status (*add_block)(sd_network *, const char *), const
 
 /* A basic block with a projection, all of whose names begin with `name`, between a stem and a head. */
 static sd_status add_conv_block(sd_network *network, const char *name) {
-    const sd_conv_spec spec[] = {{16, 3, 2}, {16, 3, 1}};
-    sd_residual_spec residual_spec = {.depth = 1, .shortcut = SD_SHORTCUT_PROJECTION, .stride = 2, .relu = true};
-    sd_residual *residual;
-    sd_shape out;
-    SD_TRY(sd_network_stem_conv(network, (sd_shape){8, 8, 3}, 8, 3, 1, false));
-    SD_TRY(sd_network_add_unit(network, name, 1, &residual_spec.unit));
-    SD_TRY(sd_network_open_residual(network, residual_spec, &residual));
-    SD_TRY(sd_conv_branch_init(network, &residual->branch, name, residual->in, 2, spec, false, &out));
-    SD_TRY(sd_network_close_residual(network, residual, name, out));
-    return sd_network_head_pool(network, 0);
+    const sd_conv_spec stem = {8, 3, 1}, convs[] = {{16, 3, 2}, {16, 3, 1}};
+    sd_residual_spec residual = {.name = name, .shortcut = SD_SHORTCUT_PROJECTION, .stride = 2, .relu = true};
+    SD_TRY(sd_build_conv_stem(network, (sd_shape){8, 8, 3}, &stem, false));
+    SD_TRY(sd_build_unit(network, name, 1, &residual.unit));
+    SD_TRY(sd_build_residual_begin(network, &residual));
+    SD_TRY(sd_build_conv_branch(network, 2, convs, false));
+    SD_TRY(sd_build_residual_end(network));
+    return sd_build_pool_head(network, 0);
 }
 
 static sd_status add_mlp(sd_network *network, const char *name) {
-    sd_residual *residual;
-    SD_TRY(sd_network_open_residual(network, (sd_residual_spec){.depth = 1, .unit = -1}, &residual));
-    SD_TRY(sd_mlp_branch_init(network, &residual->branch, name, residual->in, 16));
-    return sd_network_close_residual(network, residual, name, residual->in);
+    const sd_mlp_spec mlp = {.hidden = 16, .norm = "norm2", .fc1 = "mlp.fc1", .fc2 = "mlp.fc2", .epsilon = 1e-6f};
+    SD_TRY(sd_build_residual_begin(network, &(sd_residual_spec){.name = name, .unit = -1}));
+    SD_TRY(sd_build_mlp_branch(network, &mlp));
+    return sd_build_residual_end(network);
 }
 
 /* A transformer block. */
 static sd_status add_transformer_block(sd_network *network, const char *name) {
-    sd_residual *residual;
-    SD_TRY(sd_network_stem_patch(network, (sd_shape){8, 8, 3}, 16, 4));
-    SD_TRY(sd_network_open_residual(network, (sd_residual_spec){.depth = 1, .unit = -1}, &residual));
-    SD_TRY(sd_attention_branch_init(network, &residual->branch, name, residual->in, 2));
-    SD_TRY(sd_network_close_residual(network, residual, name, residual->in));
+    const sd_attention_spec attention = {
+        .heads = 2, .norm = "norm1", .qkv = "attn.qkv", .projection = "attn.proj", .epsilon = 1e-6f};
+    SD_TRY(sd_build_patch_stem(network, (sd_shape){8, 8, 3}, 16, 4));
+    SD_TRY(sd_build_residual_begin(network, &(sd_residual_spec){.name = name, .unit = -1}));
+    SD_TRY(sd_build_attention_branch(network, &attention));
+    SD_TRY(sd_build_residual_end(network));
     SD_TRY(add_mlp(network, name));
-    return sd_network_head_token(network, 0);
+    return sd_build_token_head(network, 0, 1e-6f);
 }
 
 /* Its second half has the first's names. */
 static sd_status add_two_mlps(sd_network *network, const char *name) {
-    SD_TRY(sd_network_stem_patch(network, (sd_shape){8, 8, 3}, 16, 4));
+    SD_TRY(sd_build_patch_stem(network, (sd_shape){8, 8, 3}, 16, 4));
     SD_TRY(add_mlp(network, name));
     SD_TRY(add_mlp(network, name));
-    return sd_network_head_token(network, 0);
+    return sd_build_token_head(network, 0, 1e-6f);
 }
 
 /* bert.encoder.bert.encoder. ... of so many characters. */
@@ -1446,6 +1604,8 @@ int main(void) {
     tcase_add_test(cases, gradients_of_resnet18_equal_finite_differences);
     tcase_add_test(cases, gradients_of_vit_tiny_equal_finite_differences);
     tcase_add_test(cases, gradients_of_bottlenecks_equal_finite_differences);
+    tcase_add_test(cases, gradients_of_transitions_equal_finite_differences);
+    tcase_add_loop_test(cases, a_definition_out_of_order_is_refused, 0, sizeof misuses / sizeof misuses[0]);
     tcase_add_test(cases, gradients_of_a_transformer_equal_finite_differences);
     tcase_add_test(cases, gradients_of_bottlenecks_that_some_images_keep_equal_finite_differences);
     tcase_add_test(cases, gradients_of_resnet20_that_some_images_keep_equal_finite_differences);

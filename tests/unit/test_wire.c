@@ -175,8 +175,8 @@ START_TEST(statistics_go_round_the_words) {
             for (size_t i = 0; i < tensor->elems; i++) {
                 const float mine = given[tensor->offset_elems + i];
                 const float expected = !moved ? mine : returned && unit != 4 ? 2 * mine : 0;
-                expect(tensor->gradient[i] == expected, "%s[%zu] is %g, not %g, %s", tensor->name, i,
-                       tensor->gradient[i], expected, returned ? "at the end" : "in between");
+                expect(gradient_of(network, tensor)[i] == expected, "%s[%zu] is %g, not %g, %s", tensor->name, i,
+                       gradient_of(network, tensor)[i], expected, returned ? "at the end" : "in between");
             }
         }
         sd_wire_return_statistics(&wire, network, &plan);

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "model.h"
+#include "family.h"
+
+#define DECLARE(family, names) extern const sd_model_family sd_##family##_family;
+SD_MODEL_FAMILIES(DECLARE)
+#undef DECLARE
 
 static const sd_model_family *find_family(const char *name) {
-    static const sd_model_family *const families[] = {&sd_resnet_family, &sd_vit_family};
+#define ROW(family, names) &sd_##family##_family,
+    static const sd_model_family *const families[] = {SD_MODEL_FAMILIES(ROW)};
+#undef ROW
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
         if (families[i]->matches(name))
             return families[i];
@@ -11,16 +17,14 @@ static const sd_model_family *find_family(const char *name) {
 
 sd_status sd_model_outline(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network) {
     const sd_model_family *family = find_family(spec->name);
+    const sd_network_spec of_network = {.max_images = max_images,
+                                        .classes = spec->classes,
+                                        .direct = spec->convolution == SD_CONVOLUTION_DIRECT,
+                                        .gathers = spec->gathers};
     *network = NULL;
     if (!family)
-        return sd_fail(
-            SD_ERR_CONFIG,
-            "model.name: unknown model '%s'; there are resnet20, resnet32, resnet44, ... resnet1202 (CIFAR, depth "
-            "6n+2), resnet18, resnet34, resnet50, resnet101, resnet152, vit_tiny, vit_small, vit_base",
-            spec->name);
-    SD_TRY(sd_network_create(kernels, max_images, spec->classes, network));
-    (*network)->direct = spec->convolution == SD_CONVOLUTION_DIRECT;
-    (*network)->gathers = spec->gathers;
+        return sd_fail(SD_ERR_CONFIG, "model.name: unknown model '%s'; there are %s", spec->name, SD_MODEL_NAMES);
+    SD_TRY(sd_network_create(kernels, &of_network, network));
     const sd_status status = family->build(spec, *network);
     if (status != SD_OK)
         sd_network_destroy(network);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private: the families of models. */
-#ifndef SDTRAIN_MODELS_MODEL_H
-#define SDTRAIN_MODELS_MODEL_H
+/* Private: a family of models is a file with one of these, called sd_<family>_family, and a row of SD_MODEL_FAMILIES. */
+#ifndef SDTRAIN_MODELS_FAMILY_H
+#define SDTRAIN_MODELS_FAMILY_H
 
-#include "../nn/network.h"
+#include "sdtrain/build.h"
 #include "sdtrain/models.h"
 
 typedef struct sd_model_family {
@@ -11,7 +11,5 @@ typedef struct sd_model_family {
     /* Builds the network of a name that matches, up to, without, sd_network_finish(). */
     sd_status (*build)(const sd_model_spec *spec, sd_network *network);
 } sd_model_family;
-
-extern const sd_model_family sd_resnet_family, sd_vit_family;
 
 #endif

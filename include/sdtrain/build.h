@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Defining a network: nodes in order, from the stem to the head. The models of models.h are built with nothing else.
+ *
+ *     sd_network_create
+ *         sd_build_stem_*                          image -> [h, w, c]
+ *         sd_build_residual_begin                  y = act(shortcut(x) + scale * F(x)), which a drop plan may skip
+ *             sd_build_conv_branch, ...            F: exactly one branch
+ *         sd_build_residual_end
+ *         sd_build_transition_begin                y = act(F(x)), which is always computed
+ *             sd_build_conv_branch, ...
+ *         sd_build_transition_end
+ *         sd_build_head_*                          [h, w, c] -> logits
+ *     sd_network_finish
+ *
+ * Call them in the order in which PyTorch registers parameters: the table of tensors then reads like a state_dict, and initial
+ * values depend on a tensor's place in it. All local. Errors: SD_ERR_INTERNAL for calls out of order and for a tensor's name that is
+ * too long or taken, SD_ERR_CONFIG for an image that is too small, SD_ERR_MEMORY; after one the network can only be destroyed. */
+#ifndef SDTRAIN_BUILD_H
+#define SDTRAIN_BUILD_H
+
+#include <stdbool.h>
+
+#include "sdtrain/nn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The shape of an activation of one image; a sequence of tokens is [tokens, 1, c]. */
+typedef struct sd_shape {
+    int h, w, c;
+} sd_shape;
+
+typedef struct sd_network_spec {
+    int max_images; /* of a pass */
+    int classes;
+    bool direct;  /* convolutions as defined: no transformed algorithm (sd_conv2d) */
+    bool gathers; /* room for passes whose part keeps a branch for some of their images (sd_drop_part) */
+} sd_network_spec;
+
+/* An empty network; the caller destroys it by sd_network_destroy(). It runs on sd_kernels_threads() threads, as they are now. */
+sd_status sd_network_create(const sd_kernels *kernels, const sd_network_spec *spec, sd_network **network);
+
+/* Ends the definition: orders the segments, plans and takes memory. All values are zeros (sd_network_initialise()). Before it, a
+ * network has tables and figures, but no passes. */
+sd_status sd_network_finish(sd_network *network);
+
+/* The shape that the next node sees. */
+sd_shape sd_network_shape(const sd_network *network);
+
+/* A square convolution without bias, padded by kernel / 2, and batch norm behind it. */
+typedef struct sd_conv_spec {
+    int filters, kernel, stride;
+} sd_conv_spec;
+
+/* ---- stems ---- */
+
+/* "conv1", "bn1", ReLU, and with pool max pooling 3x3, stride 2 (torchvision's ResNet). image: [h, w, channels]. */
+sd_status sd_build_conv_stem(sd_network *network, sd_shape image, const sd_conv_spec *conv, bool pool);
+
+/* patches x weight + bias ("patch_embed.proj"), "cls_token" in front, "pos_embed" added (timm's ViT): [1 + patches, 1, dim].
+ * patch_size divides the image. */
+sd_status sd_build_patch_stem(sd_network *network, sd_shape image, int dim, int patch_size);
+
+/* ---- residuals and transitions ---- */
+
+/* A new decision unit (sd_unit) of the block at this depth (from 1), which residuals refer to by *unit. */
+sd_status sd_build_unit(sd_network *network, const char *name, int depth, int *unit);
+
+typedef enum sd_shortcut_kind {
+    SD_SHORTCUT_IDENTITY,   /* needs F's output to have the shape of its input */
+    SD_SHORTCUT_SUBSAMPLE,  /* every stride-th pixel, zero channels appended (He et al. 2016, option A) */
+    SD_SHORTCUT_PROJECTION, /* 1x1 convolution and batch norm, "<name>.downsample.0" and ".1" (option B) */
+} sd_shortcut_kind;
+
+typedef struct sd_residual_spec {
+    const char *name; /* of the block, in front of its tensors' names */
+    int unit;         /* whose decisions it follows; -1: F is always computed */
+    sd_shortcut_kind shortcut;
+    int stride; /* of the shortcut */
+    bool relu;  /* act = ReLU; with an identity shortcut x must then be the output of a ReLU, or of a pool of one */
+} sd_residual_spec;
+
+sd_status sd_build_residual_begin(sd_network *network, const sd_residual_spec *spec);
+sd_status sd_build_residual_end(sd_network *network);
+
+/* name: in front of the branch's tensors' names. */
+sd_status sd_build_transition_begin(sd_network *network, const char *name, bool relu);
+sd_status sd_build_transition_end(sd_network *network);
+
+/* ---- branches ---- */
+
+enum { SD_CONV_BRANCH_MAX = 3 };
+
+/* n convolutions, each with a batch norm, and ReLUs between them: "conv1", "bn1", ... (torchvision's BasicBlock, Bottleneck).
+ * zero_init: the last norm's weight starts at 0 (Goyal et al. 2017). */
+sd_status sd_build_conv_branch(sd_network *network, int n, const sd_conv_spec *convs, bool zero_init);
+
+/* projection(attention(qkv(norm(x)))) over the h * w tokens of an image (Vaswani et al. 2017, before which Dosovitskiy et al. 2021
+ * normalise). heads divides the channels. Not within a node with a ReLU; nor is the next. */
+typedef struct sd_attention_spec {
+    int heads;
+    const char *norm, *qkv, *projection; /* names of the layers within the block */
+    float epsilon;                       /* of the norm */
+} sd_attention_spec;
+sd_status sd_build_attention_branch(sd_network *network, const sd_attention_spec *spec);
+
+/* fc2(gelu(fc1(norm(x)))). */
+typedef struct sd_mlp_spec {
+    int hidden; /* width between the layers */
+    const char *norm, *fc1, *fc2;
+    float epsilon;
+} sd_mlp_spec;
+sd_status sd_build_mlp_branch(sd_network *network, const sd_mlp_spec *spec);
+
+/* ---- heads ---- */
+
+/* Mean over pixels, dropout, "fc". dropout: timm's drop_rate, in [0, 1). */
+sd_status sd_build_pool_head(sd_network *network, double dropout);
+
+/* "norm" of the first token, dropout, "head". epsilon: of the norm. */
+sd_status sd_build_token_head(sd_network *network, double dropout, float epsilon);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ViT's head: the first token, normalised, is classified. */
+#include <string.h>
+
+#include "layer.h"
+#include "network.h"
+
+static const float INIT_DEVIATION = 0.02f; /* timm's init_weights_vit_timm */
+
+typedef struct token_head {
+    sd_node node;
+    sd_layernorm norm;
+    sd_classifier classifier;
+    float *tokens; /* [images, c], the first of each image */
+} token_head;
+
+static void forward(sd_node *node, const sd_context *context) {
+    token_head *head = (token_head *)node;
+    const size_t images = (size_t)context->pass->images, c = (size_t)node->in.c, elems = sd_shape_elems(node->in);
+    for (size_t n = 0; n < images; n++)
+        memcpy(head->tokens + n * c, node->x + n * elems, c * sizeof(float));
+    const sd_map normalise = sd_layernorm_forward(&head->norm, context, images, head->tokens);
+    context->k->map(images, node->in.c, head->tokens, &normalise, head->classifier.features);
+    sd_classifier_forward(&head->classifier, context, node->y);
+    node->output = node->y;
+}
+
+static void backward(sd_node *node, const sd_context *context, float *dlogits, float *dx, const sd_epilogue *epilogue) {
+    token_head *head = (token_head *)node;
+    const size_t images = (size_t)context->pass->images, c = (size_t)node->in.c, elems = sd_shape_elems(node->in);
+    float *dfeatures = context->work[0], *dtokens = context->work[1];
+    sd_classifier_backward(&head->classifier, context, dlogits, dfeatures);
+    sd_layernorm_backward(&head->norm, context, images, head->tokens, dfeatures, NULL, dtokens);
+    memset(dx, 0, images * elems * sizeof(float));
+    for (size_t n = 0; n < images; n++)
+        memcpy(dx + n * elems, dtokens + n * c, c * sizeof(float));
+    context->k->finish(sd_rows(context, node->in), node->in.c, dx, epilogue, context->scratch);
+    sd_segment_complete(context, node->segment);
+}
+
+static const sd_node_kind kind = {.forward = forward, .backward = backward};
+
+sd_status sd_build_token_head(sd_network *network, double dropout, float epsilon) {
+    token_head *head;
+    SD_TRY(sd_network_add_node(network, &kind, sizeof *head, -1, &head));
+    const int c = head->node.in.c;
+    sd_network_want_work(network, (size_t)c);
+    SD_TRY(sd_network_reserve(network, &head->tokens, (size_t)c));
+    SD_TRY(sd_layernorm_init(network, &head->norm, "norm", 1, c, epsilon));
+    SD_TRY(sd_classifier_init(network, &head->classifier, "head", c, dropout, INIT_DEVIATION));
+    return sd_network_end_head(network, &head->node);
+}
