@@ -168,6 +168,11 @@ static inline sd_config *config_of_list(const char *const *settings) {
     return config;
 }
 
+static inline sd_status open_dataset(const sd_config *config, sd_dataset **dataset) {
+    const sd_data_spec spec = sd_config_data(config);
+    return sd_config_locate(config, sd_dataset_open(&spec, dataset));
+}
+
 static inline const sd_kernels *best_kernels(void) {
     const sd_kernels *kernels;
     expect_ok(sd_kernels_select(NULL, &kernels));

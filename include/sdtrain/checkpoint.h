@@ -65,7 +65,7 @@ extern "C" {
     X(uint64_t, best_step, 0)                                                                                          \
     X(double, best_val_accuracy, NAN) /* of all epoch rows, and its row; 0: older than what is known */                \
     X(uint64_t, best_val_epoch, 0)                                                                                     \
-    X(uint64_t, run_id, 0) /* drawn where a history begins; 0: an older file */                                        \
+    X(uint64_t, run_id, 0)          /* drawn where a history begins; 0: an older file */                               \
     X(uint64_t, steps_csv_bytes, 0) /* lengths of the logs at this moment */                                           \
     X(uint64_t, epochs_csv_bytes, 0)                                                                                   \
     X(uint64_t, timing_csv_bytes, 0)                                                                                   \

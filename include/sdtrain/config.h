@@ -12,7 +12,14 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "sdtrain/choice.h"
+#include "sdtrain/data.h"
+#include "sdtrain/dist.h"
 #include "sdtrain/drop.h"
+#include "sdtrain/list.h"
+#include "sdtrain/models.h"
+#include "sdtrain/optim.h"
+#include "sdtrain/report.h"
 #include "sdtrain/status.h"
 
 #ifdef __cplusplus
@@ -20,69 +27,52 @@ extern "C" {
 #endif
 
 /* Texts fit a line of the file together with their key. */
-enum { SD_CONFIG_TEXT = 184, SD_CONFIG_FILE = 512, SD_CONFIG_LIST = 1024, SD_CONFIG_MAX_KEYS = 96 };
+enum { SD_CONFIG_TEXT = 184, SD_CONFIG_FILE = 512, SD_CONFIG_MAX_KEYS = 128 };
 enum { SD_MAX_THREADS = 1024 }; /* of a rank */
 
-typedef enum sd_dataset_kind { SD_DATASET_SYNTHETIC, SD_DATASET_CIFAR10, SD_DATASET_CIFAR100 } sd_dataset_kind;
-typedef enum sd_augment { SD_AUGMENT_NONE, SD_AUGMENT_CROP_FLIP } sd_augment;
-typedef enum sd_last_batch { SD_LAST_BATCH_DROP, SD_LAST_BATCH_KEEP } sd_last_batch;
-typedef enum sd_convolution_choice { SD_CONVOLUTION_AUTO, SD_CONVOLUTION_DIRECT } sd_convolution_choice;
-typedef enum sd_stem_choice { SD_STEM_AUTO, SD_STEM_CIFAR, SD_STEM_IMAGENET } sd_stem_choice;
-typedef enum sd_unit_choice { SD_UNIT_BRANCH, SD_UNIT_BLOCK } sd_unit_choice;
-typedef enum sd_rank_divisor { SD_RANK_DIVISOR_ALL, SD_RANK_DIVISOR_KEPT } sd_rank_divisor;
-typedef enum sd_dropped_update { SD_DROPPED_DECAY_AND_MOMENTUM, SD_DROPPED_FREEZE } sd_dropped_update;
-typedef enum sd_optimizer_kind { SD_OPTIMIZER_SGD, SD_OPTIMIZER_ADAMW } sd_optimizer_kind;
-typedef enum sd_decay { SD_DECAY_ALL, SD_DECAY_MATRICES } sd_decay;
-typedef enum sd_on_nonfinite { SD_NONFINITE_STOP, SD_NONFINITE_SKIP } sd_on_nonfinite;
-typedef enum sd_lr_kind { SD_LR_STEP, SD_LR_COSINE, SD_LR_CONSTANT, SD_LR_ONECYCLE } sd_lr_kind;
-typedef enum sd_reduction { SD_REDUCTION_FAST, SD_REDUCTION_REPRODUCIBLE } sd_reduction;
-typedef enum sd_communication_progress { SD_COMMUNICATION_THREAD, SD_COMMUNICATION_POLL } sd_communication_progress;
-typedef enum sd_wire_format { SD_WIRE_FP32, SD_WIRE_BF16 } sd_wire_format;
-typedef enum sd_display { SD_DISPLAY_AUTO, SD_DISPLAY_ON, SD_DISPLAY_OFF } sd_display;
+/* What becomes of a step whose loss or gradient is not finite. */
+#define SD_ON_NONFINITE_LIST(X)                                                                                        \
+    X(SD_NONFINITE_STOP, "stop")                                                                                       \
+    X(SD_NONFINITE_SKIP, "skip")
+typedef enum sd_on_nonfinite { SD_ON_NONFINITE_LIST(SD_CHOICE_ENUMERATOR) } sd_on_nonfinite;
+SD_CHOICE_WORD_OF(sd_on_nonfinite, SD_ON_NONFINITE_LIST)
 
-typedef struct sd_list {
-    int n;
-    double value[SD_CONFIG_LIST];
-} sd_list;
-
-/* One member a key; choices hold the enumerator above, as int. The keys' meanings: config/keys.c. */
+/* What the keys say (config/keys.c has their meanings), section by section; a section that is a room's spec is that spec. */
 typedef struct sd_config {
     struct {
         char name[SD_CONFIG_TEXT], output[SD_CONFIG_TEXT];
         int64_t seed, threads, max_seconds, stall_seconds;
-        int convolution;
+        sd_convolution_choice convolution;
     } run;
     struct {
-        int dataset, augment, last_batch;
+        sd_dataset_kind dataset;
+        sd_augment augment;
+        sd_last_batch last_batch;
         char path[SD_CONFIG_TEXT];
         int64_t image_size, train_samples, val_samples, validation, workers; /* validation: 0 = the test set */
     } data;
     struct {
         char name[SD_CONFIG_TEXT];
-        int stem;
+        sd_stem_choice stem;
         int64_t classes, patch_size;
         double dropout;
         bool zero_init_residual;
     } model;
     struct {
         double rate, survival_prob; /* after sd_config_check() rate alone counts */
-        int schedule, scope, rank_divisor, scale, unit, dropped_update;
+        sd_drop_schedule schedule;
+        sd_drop_scope scope;
+        sd_rank_divisor rank_divisor;
+        sd_drop_scale scale;
+        sd_unit_choice unit;
         sd_list rates;
     } stochastic_depth;
-    struct {
-        int name, decay;
-        double momentum, weight_decay, beta1, beta2, epsilon, clip_norm;
-        bool nesterov;
-    } optimizer;
-    struct {
-        int schedule;
-        double base, warmup_epochs, gamma, minimum;
-        sd_list milestones;
-    } lr;
+    sd_optimizer_spec optimizer; /* and stochastic_depth.dropped_update */
+    sd_lr_spec lr;
     struct {
         int64_t epochs, max_steps, batch_size;
         double label_smoothing;
-        int on_nonfinite;
+        sd_on_nonfinite on_nonfinite;
     } train;
     struct {
         int64_t every_epochs, train_samples;
@@ -95,13 +85,15 @@ typedef struct sd_config {
     struct {
         int64_t bucket_bytes, check_every, shards;
         bool skip_dropped;
-        int reduction, progress, wire;
+        sd_reduction reduction;
+        sd_communication_progress progress;
+        sd_wire_format wire;
     } communication;
     struct {
         int64_t every_steps, trace_step;
         bool decisions;
         char trace[SD_CONFIG_TEXT];
-        int progress;
+        sd_display progress;
     } log;
 
     char file[SD_CONFIG_FILE];    /* where the text came from, for messages */
@@ -141,6 +133,13 @@ const char *sd_config_value(const sd_config *config, const char *key, char *text
 /* The keys that change a run's results and differ, "key = a, not b" joined by "; ", into differences ("" if none). */
 void sd_config_differences(const sd_config *config, const sd_config *other, char *differences,
                            size_t differences_bytes);
+
+/* The specs of rooms whose section is not their spec. They point into the configuration, which must outlive them. Local. */
+sd_data_spec sd_config_data(const sd_config *config);
+sd_model_spec sd_config_model(const sd_config *config, sd_sample_spec samples);
+/* The drop rate of each unit, by the depth of its block: rate: [units]. SD_ERR_CONFIG if another number of rates is listed than the
+ * network has blocks. */
+sd_status sd_config_drop_rates(const sd_config *config, const sd_network *network, double *rate);
 
 /* The table, for --help. */
 void sd_config_help(FILE *out);

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "sdtrain/batch.h"
-#include "sdtrain/config.h"
+#include "sdtrain/choice.h"
 #include "sdtrain/range.h"
 #include "sdtrain/status.h"
 
@@ -23,6 +23,41 @@ extern "C" {
 #endif
 
 enum { SD_CHANNELS = 3 };
+
+/* Kinds of data sets; each has a row in data/source.c. */
+#define SD_DATASET_LIST(X)                                                                                             \
+    X(SD_DATASET_SYNTHETIC, "synthetic") /* procedural coloured shapes */                                              \
+    X(SD_DATASET_CIFAR10, "cifar10")                                                                                   \
+    X(SD_DATASET_CIFAR100, "cifar100")
+typedef enum sd_dataset_kind { SD_DATASET_LIST(SD_CHOICE_ENUMERATOR) } sd_dataset_kind;
+SD_CHOICE_WORD_OF(sd_dataset_kind, SD_DATASET_LIST)
+
+/* What is done to training images. */
+#define SD_AUGMENT_LIST(X)                                                                                             \
+    X(SD_AUGMENT_NONE, "none")                                                                                         \
+    X(SD_AUGMENT_CROP_FLIP, "crop_flip") /* zero padding of 4, random crop, random horizontal flip */
+typedef enum sd_augment { SD_AUGMENT_LIST(SD_CHOICE_ENUMERATOR) } sd_augment;
+SD_CHOICE_WORD_OF(sd_augment, SD_AUGMENT_LIST)
+
+/* What becomes of a last batch that is not full. */
+#define SD_LAST_BATCH_LIST(X)                                                                                          \
+    X(SD_LAST_BATCH_DROP, "drop")                                                                                      \
+    X(SD_LAST_BATCH_KEEP, "keep")
+typedef enum sd_last_batch { SD_LAST_BATCH_LIST(SD_CHOICE_ENUMERATOR) } sd_last_batch;
+SD_CHOICE_WORD_OF(sd_last_batch, SD_LAST_BATCH_LIST)
+
+/* Which data, and which part of them. 0 stands for what a data set has itself. */
+typedef struct sd_data_spec {
+    sd_dataset_kind kind;
+    const char *path;   /* folder of its files, or its parent; the caller's */
+    int64_t image_size; /* pixels */
+    int64_t classes;
+    int64_t train_samples, val_samples; /* the first N in file order */
+    int64_t
+        validation; /* so many images are held out of training, drawn by the seed, and validate; 0: the test set does */
+    int64_t scored_samples; /* training images that are to be scored, for a warning if there are fewer */
+    uint32_t seed;
+} sd_data_spec;
 
 typedef enum sd_split { SD_SPLIT_TRAIN, SD_SPLIT_VALIDATION } sd_split;
 
@@ -37,15 +72,16 @@ size_t sd_sample_elems(sd_sample_spec samples);
 
 typedef struct sd_dataset sd_dataset;
 
-/* Opens what [data] names, checks its files (CIFAR: reads them whole), and splits off the validation images.
- * SD_ERR_NOINPUT, SD_ERR_DATA (file and record), SD_ERR_CONFIG (a request the dataset cannot meet), SD_ERR_MEMORY;
+/* Opens what spec names, checks its files (CIFAR: reads them whole), and splits off the validation images.
+ * SD_ERR_NOINPUT, SD_ERR_DATA (file and record), SD_ERR_CONFIG (a request the dataset cannot meet; the message begins
+ * with its key, "data.image_size: ..."), SD_ERR_MEMORY;
  * *dataset is NULL then. */
-sd_status sd_dataset_open(const sd_config *config, sd_dataset **dataset);
+sd_status sd_dataset_open(const sd_data_spec *spec, sd_dataset **dataset);
 /* After the loaders that read from it. */
 void sd_dataset_close(sd_dataset **dataset);
 
-/* What the samples that [data] names are like, without opening its files. */
-sd_sample_spec sd_dataset_describe(const sd_config *config);
+/* What the samples that spec names are like, without opening its files. */
+sd_sample_spec sd_dataset_describe(const sd_data_spec *spec);
 
 sd_sample_spec sd_dataset_samples(const sd_dataset *dataset);
 uint32_t sd_dataset_images(const sd_dataset *dataset, sd_split split);

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sdtrain/choice.h"
 #include "sdtrain/nn.h"
 #include "sdtrain/status.h"
 
@@ -17,6 +18,30 @@ extern "C" {
 #endif
 
 typedef struct sd_comm sd_comm;
+
+/* How gradients are summed. */
+#define SD_REDUCTION_LIST(X)                                                                                           \
+    X(SD_REDUCTION_FAST, "fast") /* MPI's allreduce */                                                                 \
+    X(SD_REDUCTION_REPRODUCIBLE,                                                                                       \
+      "reproducible") /* a tree over shards: the same bits on any number of ranks that divides them */
+typedef enum sd_reduction { SD_REDUCTION_LIST(SD_CHOICE_ENUMERATOR) } sd_reduction;
+SD_CHOICE_WORD_OF(sd_reduction, SD_REDUCTION_LIST)
+
+/* Who moves data while a rank computes. */
+#define SD_COMMUNICATION_PROGRESS_LIST(X)                                                                              \
+    X(SD_COMMUNICATION_THREAD, "thread") /* sd_comm_start_thread() */                                                  \
+    X(SD_COMMUNICATION_POLL, "poll")     /* the reducer, whenever it is told of a segment */
+typedef enum sd_communication_progress {
+    SD_COMMUNICATION_PROGRESS_LIST(SD_CHOICE_ENUMERATOR)
+} sd_communication_progress;
+SD_CHOICE_WORD_OF(sd_communication_progress, SD_COMMUNICATION_PROGRESS_LIST)
+
+/* How gradients travel. */
+#define SD_WIRE_LIST(X)                                                                                                \
+    X(SD_WIRE_FP32, "fp32")                                                                                            \
+    X(SD_WIRE_BF16, "bf16") /* half the bytes, with error feedback */
+typedef enum sd_wire_format { SD_WIRE_LIST(SD_CHOICE_ENUMERATOR) } sd_wire_format;
+SD_CHOICE_WORD_OF(sd_wire_format, SD_WIRE_LIST)
 
 /* Starts MPI and joins all ranks: once in a process. Collective. */
 sd_status sd_comm_start(int *argc, char ***argv, sd_comm **comm);

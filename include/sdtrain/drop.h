@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "sdtrain/choice.h"
 #include "sdtrain/range.h"
 #include "sdtrain/status.h"
 
@@ -19,29 +20,36 @@ extern "C" {
 #endif
 
 /* How the drop rate grows over depth; l = 1..L is the block's place from the input. */
-typedef enum sd_drop_schedule {
-    SD_DROP_LINEAR,     /* p_l = l/L rate          Huang et al., equation 4 (as survival: 1 - l/L (1 - p_L)) */
-    SD_DROP_LINSPACE,   /* p_l = (l-1)/(L-1) rate  timm, torchvision's ConvNeXt; 0 where L = 1 */
-    SD_DROP_ZERO_BASED, /* p_l = (l-1)/L rate      EfficientNet */
-    SD_DROP_CONSTANT,   /* p_l = rate */
-    SD_DROP_LIST,       /* p_l as given */
-} sd_drop_schedule;
+#define SD_DROP_SCHEDULE_LIST(X)                                                                                       \
+    X(SD_DROP_LINEAR,                                                                                                  \
+      "linear") /* p_l = l/L rate          Huang et al., equation 4 (as survival: 1 - l/L (1 - p_L)) */                \
+    X(SD_DROP_LINSPACE, "linspace")     /* p_l = (l-1)/(L-1) rate  timm, torchvision's ConvNeXt; 0 where L = 1 */      \
+    X(SD_DROP_ZERO_BASED, "zero_based") /* p_l = (l-1)/L rate      EfficientNet */                                     \
+    X(SD_DROP_CONSTANT, "constant")     /* p_l = rate */                                                               \
+    X(SD_DROP_LIST, "list")             /* p_l as given */
+typedef enum sd_drop_schedule { SD_DROP_SCHEDULE_LIST(SD_CHOICE_ENUMERATOR) } sd_drop_schedule;
+SD_CHOICE_WORD_OF(sd_drop_schedule, SD_DROP_SCHEDULE_LIST)
 
 /* Where the expectation of a branch is kept. */
-typedef enum sd_drop_scale {
-    SD_DROP_SCALE_INFERENCE, /* kept branches as they are in training, times 1 - p_l at evaluation (Huang et al.) */
-    SD_DROP_SCALE_TRAINING,  /* kept branches times 1/(1 - p_l) in training, as they are at evaluation (timm) */
-} sd_drop_scale;
+#define SD_DROP_SCALE_LIST(X)                                                                                          \
+    X(SD_DROP_SCALE_INFERENCE,                                                                                         \
+      "inference") /* kept branches as they are in training, times 1 - p_l at evaluation (Huang et al.) */             \
+    X(SD_DROP_SCALE_TRAINING,                                                                                          \
+      "training") /* kept branches times 1/(1 - p_l) in training, as they are at evaluation (timm) */
+typedef enum sd_drop_scale { SD_DROP_SCALE_LIST(SD_CHOICE_ENUMERATOR) } sd_drop_scale;
+SD_CHOICE_WORD_OF(sd_drop_scale, SD_DROP_SCALE_LIST)
 
 /* The drop rate of block l of L under a schedule other than SD_DROP_LIST. */
 double sd_drop_rate(sd_drop_schedule schedule, double rate, int l, int L);
 
 /* Who shares a decision. */
-typedef enum sd_drop_scope {
-    SD_DROP_SCOPE_GLOBAL, /* the whole batch, on all ranks */
-    SD_DROP_SCOPE_RANK, /* the images of a rank (in effect timm's, torchvision's and Composer's with one mask a batch) */
-    SD_DROP_SCOPE_SAMPLE, /* nobody: every image has its own */
-} sd_drop_scope;
+#define SD_DROP_SCOPE_LIST(X)                                                                                          \
+    X(SD_DROP_SCOPE_GLOBAL, "global") /* the whole batch, on all ranks */                                              \
+    X(SD_DROP_SCOPE_RANK,                                                                                              \
+      "rank") /* the images of a rank (in effect timm's, torchvision's, Composer's with one mask a batch) */           \
+    X(SD_DROP_SCOPE_SAMPLE, "sample") /* nobody: every image has its own */
+typedef enum sd_drop_scope { SD_DROP_SCOPE_LIST(SD_CHOICE_ENUMERATOR) } sd_drop_scope;
+SD_CHOICE_WORD_OF(sd_drop_scope, SD_DROP_SCOPE_LIST)
 
 /* What decisions are drawn from. rate: [units], in [0, 1], the caller's; ranks: read with SD_DROP_SCOPE_RANK only. */
 typedef struct sd_drop_law {

@@ -10,7 +10,7 @@
 #ifndef SDTRAIN_MODELS_H
 #define SDTRAIN_MODELS_H
 
-#include "sdtrain/config.h"
+#include "sdtrain/choice.h"
 #include "sdtrain/data.h"
 #include "sdtrain/nn.h"
 
@@ -28,17 +28,39 @@ extern "C" {
 #define SD_MODEL_NAMES (&(SD_MODEL_FAMILIES(SD_MODEL_NAMES_OF))[2])
 #define SD_MODEL_NAMES_OF(family, names) ", " names
 
+/* How a resnet18 ... 152 begins. */
+#define SD_STEM_LIST(X)                                                                                                \
+    X(SD_STEM_AUTO, "auto")         /* cifar up to 64 pixels */                                                        \
+    X(SD_STEM_CIFAR, "cifar")       /* 3x3, no pooling */                                                              \
+    X(SD_STEM_IMAGENET, "imagenet") /* 7x7 of stride 2, 3x3 max pooling of stride 2 */
+typedef enum sd_stem_choice { SD_STEM_LIST(SD_CHOICE_ENUMERATOR) } sd_stem_choice;
+SD_CHOICE_WORD_OF(sd_stem_choice, SD_STEM_LIST)
+
+/* How convolutions are computed. */
+#define SD_CONVOLUTION_LIST(X)                                                                                         \
+    X(SD_CONVOLUTION_AUTO, "auto")     /* transformed where that is faster (sd_kernels.conv2d_forward) */              \
+    X(SD_CONVOLUTION_DIRECT, "direct") /* as defined */
+typedef enum sd_convolution_choice { SD_CONVOLUTION_LIST(SD_CHOICE_ENUMERATOR) } sd_convolution_choice;
+SD_CHOICE_WORD_OF(sd_convolution_choice, SD_CONVOLUTION_LIST)
+
+/* Whether the branches of a transformer block are decided apart or together. */
+#define SD_UNIT_LIST(X)                                                                                                \
+    X(SD_UNIT_BRANCH, "branch") /* apart */                                                                            \
+    X(SD_UNIT_BLOCK, "block")   /* together */
+typedef enum sd_unit_choice { SD_UNIT_LIST(SD_CHOICE_ENUMERATOR) } sd_unit_choice;
+SD_CHOICE_WORD_OF(sd_unit_choice, SD_UNIT_LIST)
+
 typedef struct sd_model_spec {
     const char *name;
     int image_size; /* height and width; 3 channels */
     int classes;
-    sd_stem_choice stem; /* resnet18 ... 152; auto: the CIFAR stem (3x3, no pooling) up to 64 pixels */
-    int patch_size;      /* ViT: divides image_size */
-    double dropout;      /* before the classifier */
+    sd_stem_choice stem;
+    int patch_size; /* ViT: divides image_size */
+    double dropout; /* before the classifier */
     bool zero_init_residual;
     sd_convolution_choice convolution;
-    sd_unit_choice unit; /* whether both branches of a transformer block are decided together */
-    bool gathers;        /* room for passes whose part keeps a branch for some of their images (sd_drop_part) */
+    sd_unit_choice unit;
+    bool gathers; /* room for passes whose part keeps a branch for some of their images (sd_drop_part) */
 } sd_model_spec;
 
 /* All local. Builds a network for at most max_images images a pass; its values are zeros. The caller destroys it by
@@ -48,11 +70,6 @@ sd_status sd_model_create(const sd_model_spec *spec, const sd_kernels *kernels, 
 /* The same without memory for values and activations: for its units and its figures, or to see whether the spec describes a
  * network. */
 sd_status sd_model_outline(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network);
-
-/* The network that a configuration asks for, on such samples, and the drop rate of each of its units: rate: [units].
- * SD_ERR_CONFIG if another number of rates is listed than the network has blocks. */
-sd_model_spec sd_model_spec_of(const sd_config *config, sd_sample_spec samples);
-sd_status sd_model_drop_rates(const sd_config *config, const sd_network *network, double *rate);
 
 #ifdef __cplusplus
 }

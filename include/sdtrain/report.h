@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "sdtrain/config.h"
+#include "sdtrain/choice.h"
 #include "sdtrain/drop.h"
 #include "sdtrain/nn.h"
 
@@ -48,6 +48,11 @@ typedef struct sd_console {
     int shown_bytes;
 } sd_console;
 
+/* Whether the line is rewritten: on a terminal, always, never. */
+#define SD_DISPLAY_LIST(X) X(SD_DISPLAY_AUTO, "auto") X(SD_DISPLAY_ON, "on") X(SD_DISPLAY_OFF, "off")
+typedef enum sd_display { SD_DISPLAY_LIST(SD_CHOICE_ENUMERATOR) } sd_display;
+SD_CHOICE_WORD_OF(sd_display, SD_DISPLAY_LIST)
+
 void sd_console_init(sd_console *console, sd_display display);
 /* Shown if it is due (terminal: 5 times a second; else every half minute). */
 void sd_console_progress(sd_console *console, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -76,7 +81,11 @@ sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_dr
 
 /* The text of --check on standard output. */
 typedef struct sd_description {
-    const sd_config *config;
+    const char *model, *resume; /* model.name, checkpoint.resume */
+    uint64_t epochs, batch_size;
+    int shards; /* of a batch, with reproducible; 0: one a rank */
+    bool skip_dropped;
+    size_t wire_value_bytes; /* of a gradient value that travels */
     sd_network *network;
     const sd_drop_law *law;
     const char *isa, *folder;

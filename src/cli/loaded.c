@@ -14,11 +14,12 @@ static sd_status build(sd_loaded *l) {
     const sd_kernels *kernels;
     sd_config_init(&l->config);
     SD_TRY(sd_config_parse(&l->config, l->described.config, l->path));
-    l->samples = sd_dataset_describe(&l->config);
+    const sd_data_spec data = sd_config_data(&l->config);
+    l->samples = sd_dataset_describe(&data);
     SD_TRY(sd_kernels_select(NULL, &kernels));
-    const sd_model_spec spec = sd_model_spec_of(&l->config, l->samples);
+    const sd_model_spec spec = sd_config_model(&l->config, l->samples);
     SD_TRY(sd_model_create(&spec, kernels, 1, &l->described.network));
-    return sd_optimizer_create(&l->config, l->described.network, &l->described.optimizer);
+    return sd_optimizer_create(&l->config.optimizer, l->described.network, &l->described.optimizer);
 }
 
 sd_status sd_loaded_open(const char *path, sd_loaded *l) {

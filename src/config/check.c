@@ -170,7 +170,7 @@ sd_status sd_config_check(sd_config *config, int ranks) {
         return sd_config_fail(config, "checkpoint.resume", "auto, never, or a checkpoint file is expected");
     SD_TRY(check_drop(config));
     SD_TRY(check_lr(config));
-    if (config->optimizer.nesterov && config->optimizer.name == SD_OPTIMIZER_SGD && config->optimizer.momentum == 0)
+    if (config->optimizer.nesterov && config->optimizer.kind == SD_OPTIMIZER_SGD && config->optimizer.momentum == 0)
         return sd_config_fail(config, "optimizer.nesterov", "Nesterov momentum needs optimizer.momentum above 0");
     if (config->train.batch_size < ranks)
         return sd_config_fail(config, "train.batch_size",

@@ -16,8 +16,9 @@
     { #s, #n, KEY_REAL, AT(s, n), initial, low, high, NULL, NULL, results, help }
 #define SWITCH(s, n, initial, results, help)                                                                           \
     { #s, #n, KEY_SWITCH, AT(s, n), initial, 0, 0, NULL, NULL, results, help }
-#define CHOICE(s, n, initial, choices, later, results, help)                                                           \
-    { #s, #n, KEY_CHOICE, AT(s, n), initial, 0, 0, choices, later, results, help }
+#define CHOICE(s, n, initial, LIST, later, results, help) CHOICE_AT(s, n, AT(s, n), initial, LIST, later, results, help)
+#define CHOICE_AT(s, n, at, initial, LIST, later, results, help)                                                       \
+    { #s, #n, KEY_CHOICE, at, initial, 0, 0, SD_CHOICE_WORDS(LIST), later, results, help }
 #define LIST(s, n, low, high, results, help)                                                                           \
     { #s, #n, KEY_LIST, AT(s, n), "", low, high, NULL, NULL, results, help }
 
@@ -36,12 +37,12 @@ const key sd_keys[] = {
         run, max_seconds, "0", 0, 1e9, false,
         "wall-clock time from the start of the program in which it saves and stops (exit code 75) by itself; 0: no limit"),
     CHOICE(
-        run, convolution, "auto", "auto|direct", NULL, false,
+        run, convolution, "auto", SD_CONVOLUTION_LIST, NULL, false,
         "direct: as defined; auto: Winograd F(4x4,3x3) where it is faster, with rounding errors about ten times larger"),
     WHOLE(run, stall_seconds, "600", 0, 1e6, false,
           "end a run that has made no progress for so long, saying where each rank is; 0: never"),
 
-    CHOICE(data, dataset, "synthetic", "synthetic|cifar10|cifar100", "folder|hdf5", true,
+    CHOICE(data, dataset, "synthetic", SD_DATASET_LIST, "folder|hdf5", true,
            "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files"),
     PATH(data, path, "", false, "folder of the dataset's files, or its parent"),
     WHOLE(data, image_size, "0", 0, 4096, true,
@@ -50,17 +51,15 @@ const key sd_keys[] = {
     WHOLE(data, val_samples, "0", 0, SAMPLES, true, "use the first N validation images; 0: all (synthetic: 1000)"),
     {"data", "validation", KEY_WHOLE, AT(data, validation), "test", 1, SAMPLES, "test", NULL, true,
      "what is scored as validation: the test set, or N images held out of training, drawn by the seed"},
-    CHOICE(data, augment, "none", "none|crop_flip", NULL, true,
+    CHOICE(data, augment, "none", SD_AUGMENT_LIST, NULL, true,
            "crop_flip: zero padding of 4, random crop, random horizontal flip"),
-    CHOICE(data, last_batch, "drop", "drop|keep", NULL, true, "what becomes of a last batch that is not full"),
+    CHOICE(data, last_batch, "drop", SD_LAST_BATCH_LIST, NULL, true, "what becomes of a last batch that is not full"),
     WHOLE(data, workers, "1", 1, 64, false, "threads a rank that prepare batches ahead"),
 
-    TEXT(
-        model, name, "resnet20", true,
-        "resnet20, 32, 44, 56, 110, ... 1202 (CIFAR, depth 6n+2); resnet18, 34, 50, 101, 152; vit_tiny, vit_small, vit_base"),
+    TEXT(model, name, "resnet20", true, SD_MODEL_NAMES),
     WHOLE(model, classes, "0", 0, 100000, true, "number of classes; 0: the dataset's (synthetic: 10)"),
     CHOICE(
-        model, stem, "auto", "auto|cifar|imagenet", NULL, true,
+        model, stem, "auto", SD_STEM_LIST, NULL, true,
         "resnet18 to 152: cifar = 3x3 without pooling, imagenet = 7x7 stride 2 and max pooling; auto: cifar up to 64 pixels"),
     WHOLE(model, patch_size, "16", 1, 32, true, "side of a ViT patch in pixels; divides the image"),
     REAL(model, dropout, "0", 0, 0.99, true, "dropout probability in front of the classifier"),
@@ -70,33 +69,32 @@ const key sd_keys[] = {
          "drop probability of the last block (the schedule spreads it over depth)"),
     REAL(stochastic_depth, survival_prob, "1", 0, 1, false, "the same as rate = 1 - survival_prob; never give both"),
     CHOICE(
-        stochastic_depth, schedule, "linear", "linear|linspace|zero_based|constant|list", NULL, true,
+        stochastic_depth, schedule, "linear", SD_DROP_SCHEDULE_LIST, NULL, true,
         "rate of block l of L: linear l/L (Huang et al.), linspace (l-1)/(L-1) (timm), zero_based (l-1)/L, constant, or rates"),
     LIST(stochastic_depth, rates, 0, 1, true, "schedule = list: the drop rate of every block, separated by commas"),
-    CHOICE(stochastic_depth, scope, "global", "global|rank|sample", NULL, true,
+    CHOICE(stochastic_depth, scope, "global", SD_DROP_SCOPE_LIST, NULL, true,
            "who shares a decision: the whole batch, the images of a rank, or nobody: each image has its own"),
-    CHOICE(stochastic_depth, rank_divisor, "all", "all|kept", NULL, true,
+    CHOICE(stochastic_depth, rank_divisor, "all", SD_RANK_DIVISOR_LIST, NULL, true,
            "scope = rank: a branch's gradient is divided by the images of all ranks, or of those that kept it"),
-    CHOICE(stochastic_depth, scale, "inference", "inference|training", NULL, true,
+    CHOICE(stochastic_depth, scale, "inference", SD_DROP_SCALE_LIST, NULL, true,
            "inference: branches times 1-p at evaluation (Huang et al.); training: kept ones times 1/(1-p) (timm)"),
-    CHOICE(stochastic_depth, unit, "branch", "branch|block", NULL, true,
+    CHOICE(stochastic_depth, unit, "branch", SD_UNIT_LIST, NULL, true,
            "whether attention and MLP of a transformer block are decided apart or together"),
-    CHOICE(stochastic_depth, dropped_update, "decay_and_momentum", "decay_and_momentum|freeze", NULL, true,
-           "a dropped branch's weights: zero gradient (momentum and decay act), or no update at all"),
+    CHOICE_AT(stochastic_depth, dropped_update, AT(optimizer, dropped_update), "decay_and_momentum", SD_DROPPED_LIST,
+              NULL, true, "a dropped branch's weights: zero gradient (momentum and decay act), or no update at all"),
 
-    CHOICE(optimizer, name, "sgd", "sgd|adamw", NULL, true, "PyTorch's SGD or AdamW"),
+    CHOICE_AT(optimizer, name, AT(optimizer, kind), "sgd", SD_OPTIMIZER_LIST, NULL, true, "PyTorch's SGD or AdamW"),
     REAL(optimizer, momentum, "0.9", 0, 0.9999, true, "sgd: momentum"),
     SWITCH(optimizer, nesterov, "false", true, "sgd: Nesterov momentum"),
     REAL(optimizer, weight_decay, "0.0001", 0, 10, true, "weight decay (sgd: added to the gradient; adamw: decoupled)"),
-    CHOICE(optimizer, decay, "all", "all|matrices", NULL, true,
+    CHOICE(optimizer, decay, "all", SD_DECAY_LIST, NULL, true,
            "what decays; matrices: no norms, biases, position or class embeddings"),
     REAL(optimizer, beta1, "0.9", 0, 0.999999, true, "adamw: decay of the first moment"),
     REAL(optimizer, beta2, "0.999", 0, 0.999999, true, "adamw: decay of the second moment"),
     REAL(optimizer, epsilon, "1e-08", 1e-30, 1, true, "adamw: added to the root of the second moment"),
     REAL(optimizer, clip_norm, "0", 0, 1e30, true, "largest L2 norm of the whole gradient; 0: no clipping"),
 
-    CHOICE(lr, schedule, "step", "step|cosine|constant|onecycle", NULL, true,
-           "shape of the learning rate over the epochs"),
+    CHOICE(lr, schedule, "step", SD_LR_LIST, NULL, true, "shape of the learning rate over the epochs"),
     REAL(lr, base, "0.1", 0, 1e6, true, "learning rate (onecycle: its peak)"),
     REAL(lr, warmup_epochs, "0", 0, 1e6, true, "epochs over which the rate rises linearly to what the schedule says"),
     LIST(lr, milestones, 0, 1e9, true, "step: completed epochs after which the rate is multiplied by gamma, rising"),
@@ -107,7 +105,7 @@ const key sd_keys[] = {
     WHOLE(train, max_steps, "0", 0, MANY, false, "stop after this many steps from the start of training; 0: never"),
     WHOLE(train, batch_size, "128", 1, SAMPLES, true, "images a step, over all ranks"),
     REAL(train, label_smoothing, "0", 0, 0.999, true, "label smoothing of the training loss"),
-    CHOICE(train, on_nonfinite, "stop", "stop|skip", NULL, true,
+    CHOICE(train, on_nonfinite, "stop", SD_ON_NONFINITE_LIST, NULL, true,
            "a step whose loss or gradient is not finite: stop the run, or go on without its update"),
 
     WHOLE(eval, every_epochs, "1", 0, 1e6, false, "score the validation images every so many epochs; 0: never"),
@@ -127,15 +125,15 @@ const key sd_keys[] = {
 
     WHOLE(communication, bucket_bytes, "1048576", 4096, 2147483648.0, false, "most gradient bytes in one reduction"),
     SWITCH(communication, skip_dropped, "true", false, "do not send the gradients of dropped branches"),
-    CHOICE(communication, reduction, "fast", "fast|reproducible", NULL, true,
+    CHOICE(communication, reduction, "fast", SD_REDUCTION_LIST, NULL, true,
            "fast: the MPI library's allreduce; reproducible: the same bits on any number of ranks that divides shards"),
     WHOLE(communication, shards, "8", 1, 4096, true,
           "reproducible: parts of a batch, a power of two; batch norm sees one at a time (batch_size / shards images)"),
     CHOICE(
-        communication, progress, "thread", "thread|poll", NULL, false,
+        communication, progress, "thread", SD_COMMUNICATION_PROGRESS_LIST, NULL, false,
         "what moves data while a rank computes: a thread that sleeps between looks, or the rank itself after each block"),
     CHOICE(
-        communication, wire, "fp32", "fp32|bf16", NULL, true,
+        communication, wire, "fp32", SD_WIRE_LIST, NULL, true,
         "how gradients travel; bf16: half the bytes, rounded, and what rounding takes is added to the next step's (error feedback)"),
     WHOLE(communication, check_every, "100", 0, MANY, false,
           "compare the weights of all ranks every so many steps, and at the start; 0: never"),
@@ -146,7 +144,7 @@ const key sd_keys[] = {
     PATH(log, trace, "", false,
          "file for what every rank does in one step, as Chrome trace events (chrome://tracing, ui.perfetto.dev)"),
     WHOLE(log, trace_step, "0", 0, MANY, false, "the step that is traced; 0: the third after the start"),
-    CHOICE(log, progress, "auto", "auto|on|off", NULL, false,
+    CHOICE(log, progress, "auto", SD_DISPLAY_LIST, NULL, false,
            "a progress line that rewrites itself; auto: on a terminal"),
 };
 

@@ -8,6 +8,8 @@
 
 #include "keys.h"
 
+_Static_assert(sizeof(sd_drop_scope) == sizeof(int), "a choice is written as an int");
+
 static const char BLANKS[] = " \t\r\n\v\f";
 
 /* ---- reading ---- */
@@ -42,7 +44,7 @@ static bool read_list(const char *text, const key *k, sd_list *list) {
     char item[256];
     for (text += strspn(text, BLANKS); *text; text += strspn(text, BLANKS)) {
         const size_t bytes = strcspn(text, ",");
-        if (bytes >= sizeof item || list->n == SD_CONFIG_LIST)
+        if (bytes >= sizeof item || list->n == SD_LIST_MAX)
             return false;
         snprintf(item, sizeof item, "%.*s", (int)bytes, text);
         if (!read_real(item, k, &list->value[list->n]))
@@ -88,7 +90,7 @@ bool sd_key_read(const key *k, sd_config *config, const char *text) {
     case KEY_CHOICE: {
         int choice = sd_choice_find(k->choices, text);
         if (choice >= 0)
-            *(int *)value = choice;
+            memcpy(value, &choice, sizeof choice); /* of an enumeration type */
         return choice >= 0;
     }
     case KEY_LIST:
@@ -122,7 +124,7 @@ void sd_key_allowed(const key *k, char *text, size_t text_bytes) {
         break;
     case KEY_LIST:
         snprintf(text, text_bytes, "decimal numbers from %g to %g, a comma between two, at most %d", k->low, k->high,
-                 SD_CONFIG_LIST);
+                 SD_LIST_MAX);
         break;
     }
 }
@@ -164,9 +166,12 @@ void sd_key_print(const key *k, const sd_config *config, char *text, size_t text
     case KEY_SWITCH:
         snprintf(text, text_bytes, "%s", *(const bool *)value ? "true" : "false");
         break;
-    case KEY_CHOICE:
-        sd_choice_name(k->choices, *(const int *)value, text, text_bytes);
+    case KEY_CHOICE: {
+        int choice;
+        memcpy(&choice, value, sizeof choice);
+        sd_choice_name(k->choices, choice, text, text_bytes);
         break;
+    }
     case KEY_LIST: {
         const sd_list *list = value;
         size_t used = 0, line = 0;

@@ -17,7 +17,7 @@ enum {
     PLANE = SIDE * SIDE,
     IMAGE_BYTES = PLANE * SD_CHANNELS,
     MAX_FILES = 5,
-    PATH_BYTES = 2 * SD_CONFIG_TEXT
+    PATH_BYTES = 4096 /* what Linux takes */
 };
 
 typedef struct cifar {
@@ -129,27 +129,27 @@ static uint64_t hash_records(const cifar *data) {
     return sd_hash(parts, sizeof parts);
 }
 
-static const cifar_kind *kind_of(const sd_config *config) {
-    return config->data.dataset == SD_DATASET_CIFAR10 ? &cifar10 : &cifar100;
+static const cifar_kind *kind_of(const sd_data_spec *spec) {
+    return spec->kind == SD_DATASET_CIFAR10 ? &cifar10 : &cifar100;
 }
 
-static sd_sample_spec describe(const sd_config *config) {
-    const cifar_kind *kind = kind_of(config);
+static sd_sample_spec describe(const sd_data_spec *spec) {
+    const cifar_kind *kind = kind_of(spec);
     return (sd_sample_spec){.image_size = SIDE, .classes = kind->classes[kind->label_bytes - 1]};
 }
 
-static sd_status open_cifar(const sd_config *config, sd_source **source) {
-    const cifar_kind *kind = kind_of(config);
+static sd_status open_cifar(const sd_data_spec *spec, sd_source **source) {
+    const cifar_kind *kind = kind_of(spec);
     cifar *data;
     SD_TRY(sd_alloc(&data, 1, sizeof *data));
-    data->source = (sd_source){.samples = describe(config), .read = read_image, .close = close_cifar};
+    data->source = (sd_source){.samples = describe(spec), .read = read_image, .close = close_cifar};
     data->label_bytes = kind->label_bytes;
 
     char folder[PATH_BYTES];
     struct stat info;
-    snprintf(folder, sizeof folder, "%s/%s", config->data.path, kind->folder);
+    snprintf(folder, sizeof folder, "%s/%s", spec->path, kind->folder);
     if (stat(folder, &info) != 0) /* path is the folder itself, not its parent */
-        snprintf(folder, sizeof folder, "%s", config->data.path);
+        snprintf(folder, sizeof folder, "%s", spec->path);
     sd_status status = load_files(folder, kind, data);
     data->source.bytes = ((size_t)data->source.n_train + data->source.n_test) * (kind->label_bytes + IMAGE_BYTES);
     if (status != SD_OK) {

@@ -42,78 +42,78 @@ cleanup:
     return status;
 }
 
-static sd_status split(sd_dataset *dataset, const sd_config *config) {
+static sd_status split(sd_dataset *dataset, const sd_data_spec *spec) {
     const sd_source *source = dataset->source;
     SD_TRY(sd_alloc(&dataset->train, source->n_train, sizeof *dataset->train));
-    if (config->data.validation > 0) {
-        if (config->data.validation >= source->n_train)
-            return sd_config_fail(config, "data.validation", "%lld images cannot be held out of %u training images",
-                                  (long long)config->data.validation, source->n_train);
-        SD_TRY(hold_out(dataset, (uint32_t)config->data.validation, (uint32_t)config->run.seed));
+    if (spec->validation > 0) {
+        if (spec->validation >= source->n_train)
+            return sd_fail(SD_ERR_CONFIG, "data.validation: %lld images cannot be held out of %u training images",
+                           (long long)spec->validation, source->n_train);
+        SD_TRY(hold_out(dataset, (uint32_t)spec->validation, spec->seed));
     } else {
         for (; dataset->n_train < source->n_train; dataset->n_train++)
             dataset->train[dataset->n_train] = dataset->n_train;
         dataset->n_validation = source->n_test;
     }
-    if (config->data.train_samples > dataset->n_train)
-        return sd_config_fail(config, "data.train_samples", "%lld is more than the %u training images there are",
-                              (long long)config->data.train_samples, dataset->n_train);
-    if (config->data.val_samples > dataset->n_validation)
-        return sd_config_fail(config, "data.val_samples", "%lld is more than the %u validation images there are",
-                              (long long)config->data.val_samples, dataset->n_validation);
-    if (config->data.train_samples > 0)
-        dataset->n_train = (uint32_t)config->data.train_samples;
-    if (config->data.val_samples > 0)
-        dataset->n_validation = (uint32_t)config->data.val_samples;
-    if (config->eval.train_samples > dataset->n_train)
+    if (spec->train_samples > dataset->n_train)
+        return sd_fail(SD_ERR_CONFIG, "data.train_samples: %lld is more than the %u training images there are",
+                       (long long)spec->train_samples, dataset->n_train);
+    if (spec->val_samples > dataset->n_validation)
+        return sd_fail(SD_ERR_CONFIG, "data.val_samples: %lld is more than the %u validation images there are",
+                       (long long)spec->val_samples, dataset->n_validation);
+    if (spec->train_samples > 0)
+        dataset->n_train = (uint32_t)spec->train_samples;
+    if (spec->val_samples > 0)
+        dataset->n_validation = (uint32_t)spec->val_samples;
+    if (spec->scored_samples > dataset->n_train)
         sd_log_warn("eval.train_samples = %lld: there are %u training images; all of them are scored",
-                    (long long)config->eval.train_samples, dataset->n_train);
+                    (long long)spec->scored_samples, dataset->n_train);
     return SD_OK;
 }
 
 /* What can be told without the dataset's files. */
-static sd_status check_description(const sd_config *config) {
-    const sd_sample_spec samples = sd_dataset_describe(config);
-    if (config->model.classes > 0 && config->model.classes != samples.classes)
-        return sd_config_fail(config, "model.classes",
-                              "%lld does not fit this dataset, which has %d classes (0 takes them)",
-                              (long long)config->model.classes, samples.classes);
-    if (config->data.image_size > 0 && config->data.image_size != samples.image_size)
-        return sd_config_fail(config, "data.image_size",
-                              "%lld does not fit this dataset, whose images have %d pixels (0 takes "
-                              "them; resizing is not in this version)",
-                              (long long)config->data.image_size, samples.image_size);
+static sd_status check_description(const sd_data_spec *spec) {
+    const sd_sample_spec samples = sd_dataset_describe(spec);
+    if (spec->classes > 0 && spec->classes != samples.classes)
+        return sd_fail(SD_ERR_CONFIG,
+                       "model.classes: %lld does not fit this dataset, which has %d classes (0 takes them)",
+                       (long long)spec->classes, samples.classes);
+    if (spec->image_size > 0 && spec->image_size != samples.image_size)
+        return sd_fail(SD_ERR_CONFIG,
+                       "data.image_size: %lld does not fit this dataset, whose images have %d pixels (0 takes "
+                       "them; resizing is not in this version)",
+                       (long long)spec->image_size, samples.image_size);
     return SD_OK;
 }
 
-static sd_status fill_in(const sd_config *config, sd_dataset *dataset) {
+static sd_status fill_in(const sd_data_spec *spec, sd_dataset *dataset) {
     const sd_source *source = dataset->source;
-    SD_TRY(split(dataset, config));
+    SD_TRY(split(dataset, spec));
     if (!source->mean)
         return sd_normalisation_measure(&dataset->normalisation, source, dataset->train, dataset->n_train);
     sd_normalisation_set(&dataset->normalisation, source->mean, source->deviation);
     return SD_OK;
 }
 
-sd_status sd_dataset_of(const sd_config *config, sd_source *source, sd_dataset **dataset) {
+sd_status sd_dataset_of(const sd_data_spec *spec, sd_source *source, sd_dataset **dataset) {
     sd_status status = sd_alloc(dataset, 1, sizeof **dataset);
     if (status != SD_OK) {
         source->close(source);
         return status;
     }
     (*dataset)->source = source;
-    status = fill_in(config, *dataset);
+    status = fill_in(spec, *dataset);
     if (status != SD_OK)
         sd_dataset_close(dataset);
     return status;
 }
 
-sd_status sd_dataset_open(const sd_config *config, sd_dataset **dataset) {
+sd_status sd_dataset_open(const sd_data_spec *spec, sd_dataset **dataset) {
     sd_source *source;
     *dataset = NULL;
-    SD_TRY(check_description(config));
-    SD_TRY(sd_source_kind_of(config)->open(config, &source));
-    return sd_dataset_of(config, source, dataset);
+    SD_TRY(check_description(spec));
+    SD_TRY(sd_source_kind_of(spec)->open(spec, &source));
+    return sd_dataset_of(spec, source, dataset);
 }
 
 void sd_dataset_close(sd_dataset **place) {
@@ -128,7 +128,7 @@ void sd_dataset_close(sd_dataset **place) {
     *place = NULL;
 }
 
-sd_sample_spec sd_dataset_describe(const sd_config *config) { return sd_source_kind_of(config)->describe(config); }
+sd_sample_spec sd_dataset_describe(const sd_data_spec *spec) { return sd_source_kind_of(spec)->describe(spec); }
 
 sd_sample_spec sd_dataset_samples(const sd_dataset *dataset) { return dataset->source->samples; }
 size_t sd_dataset_bytes(const sd_dataset *dataset) { return dataset->source->bytes; }

@@ -7,6 +7,6 @@
 
 /* Splits the source and measures its normalisation. The source is closed with the data set, or at once if this
  * fails; *dataset is NULL then. SD_ERR_CONFIG, SD_ERR_MEMORY, and what the source's read returns. */
-sd_status sd_dataset_of(const sd_config *config, sd_source *source, sd_dataset **dataset);
+sd_status sd_dataset_of(const sd_data_spec *spec, sd_source *source, sd_dataset **dataset);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "source.h"
 
-const sd_source_kind *sd_source_kind_of(const sd_config *config) {
+const sd_source_kind *sd_source_kind_of(const sd_data_spec *spec) {
     static const sd_source_kind *const kinds[] = {
         [SD_DATASET_SYNTHETIC] = &sd_synthetic_source,
         [SD_DATASET_CIFAR10] = &sd_cifar10_source,
         [SD_DATASET_CIFAR100] = &sd_cifar100_source,
     };
-    return kinds[config->data.dataset];
+    return kinds[spec->kind];
 }

@@ -25,14 +25,14 @@ sd_status sd_sample_resize(sd_sample *sample, int h, int w);
 /* A kind of source. To add one: a file, a row in source.c, and its word among the choices of data.dataset. */
 typedef struct sd_source_kind {
     /* What its samples are like, without opening its files. */
-    sd_sample_spec (*describe)(const sd_config *config);
+    sd_sample_spec (*describe)(const sd_data_spec *spec);
     /* SD_ERR_NOINPUT, SD_ERR_DATA (file and record), SD_ERR_CONFIG (a request that it cannot meet), SD_ERR_MEMORY. */
-    sd_status (*open)(const sd_config *config, sd_source **source);
+    sd_status (*open)(const sd_data_spec *spec, sd_source **source);
 } sd_source_kind;
 
 extern const sd_source_kind sd_synthetic_source, sd_cifar10_source, sd_cifar100_source;
 
 /* That of data.dataset. */
-const sd_source_kind *sd_source_kind_of(const sd_config *config);
+const sd_source_kind *sd_source_kind_of(const sd_data_spec *spec);
 
 #endif

@@ -135,28 +135,28 @@ static sd_status read_image(const sd_source *source, bool test, uint32_t index, 
 
 static void close_synthetic(sd_source *source) { free(source); }
 
-static sd_sample_spec describe(const sd_config *config) {
-    return (sd_sample_spec){.image_size = config->data.image_size > 0 ? (int)config->data.image_size : DEFAULT_SIZE,
-                            .classes = config->model.classes > 0 ? (int)config->model.classes : DEFAULT_CLASSES};
+static sd_sample_spec describe(const sd_data_spec *spec) {
+    return (sd_sample_spec){.image_size = spec->image_size > 0 ? (int)spec->image_size : DEFAULT_SIZE,
+                            .classes = spec->classes > 0 ? (int)spec->classes : DEFAULT_CLASSES};
 }
 
-static sd_status open_synthetic(const sd_config *config, sd_source **source) {
-    if (config->data.image_size > 0 && config->data.image_size < MIN_SIZE)
-        return sd_config_fail(config, "data.image_size",
-                              "%lld is too small to see a shape; at least %d pixels are needed",
-                              (long long)config->data.image_size, MIN_SIZE);
-    if (config->model.classes == 1)
-        return sd_config_fail(config, "model.classes", "1 class leaves nothing to learn; at least 2 are needed");
-    const int64_t train = (config->data.train_samples > 0 ? config->data.train_samples : DEFAULT_TRAIN) +
-                          config->data.validation; /* held-out images are further ones */
-    const int64_t test = config->data.val_samples > 0 ? config->data.val_samples : DEFAULT_TEST;
+static sd_status open_synthetic(const sd_data_spec *spec, sd_source **source) {
+    if (spec->image_size > 0 && spec->image_size < MIN_SIZE)
+        return sd_fail(SD_ERR_CONFIG,
+                       "data.image_size: %lld is too small to see a shape; at least %d pixels are needed",
+                       (long long)spec->image_size, MIN_SIZE);
+    if (spec->classes == 1)
+        return sd_fail(SD_ERR_CONFIG, "model.classes: 1 class leaves nothing to learn; at least 2 are needed");
+    const int64_t train = (spec->train_samples > 0 ? spec->train_samples : DEFAULT_TRAIN) +
+                          spec->validation; /* held-out images are further ones */
+    const int64_t test = spec->val_samples > 0 ? spec->val_samples : DEFAULT_TEST;
     if (train >= TEST_OFFSET || test >= TEST_OFFSET)
-        return sd_config_fail(config, train >= TEST_OFFSET ? "data.train_samples" : "data.val_samples",
-                              "at most %u synthetic images can be made, not %lld", TEST_OFFSET - 1,
-                              (long long)(train >= TEST_OFFSET ? train : test));
+        return sd_fail(SD_ERR_CONFIG, "data.%s: at most %u synthetic images can be made, not %lld",
+                       train >= TEST_OFFSET ? "train_samples" : "val_samples", TEST_OFFSET - 1,
+                       (long long)(train >= TEST_OFFSET ? train : test));
     SD_TRY(sd_alloc(source, 1, sizeof **source));
     **source = (sd_source){
-        .samples = describe(config),
+        .samples = describe(spec),
         .n_train = (uint32_t)train,
         .n_test = (uint32_t)test,
         .mean = MEAN,

@@ -13,21 +13,21 @@ static double one_cycle(double base, double t, double T) {
     return half_cosine(base, end, (t - peak) / (T - 1 - peak));
 }
 
-double sd_lr_at(const sd_config *config, uint64_t t, uint64_t steps_per_epoch) {
-    const double T = (double)config->train.epochs * (double)steps_per_epoch;
-    const double warmup = config->lr.warmup_epochs * (double)steps_per_epoch;
-    double lr = config->lr.base;
-    switch (config->lr.schedule) {
+double sd_lr_at(const sd_lr_spec *spec, uint64_t epochs, uint64_t t, uint64_t steps_per_epoch) {
+    const double T = (double)epochs * (double)steps_per_epoch;
+    const double warmup = spec->warmup_epochs * (double)steps_per_epoch;
+    double lr = spec->base;
+    switch (spec->schedule) {
     case SD_LR_STEP:
-        for (int i = 0; i < config->lr.milestones.n; i++)
-            if ((double)(t / steps_per_epoch) >= config->lr.milestones.value[i])
-                lr *= config->lr.gamma;
+        for (int i = 0; i < spec->milestones.n; i++)
+            if ((double)(t / steps_per_epoch) >= spec->milestones.value[i])
+                lr *= spec->gamma;
         break;
     case SD_LR_COSINE:
-        lr = half_cosine(config->lr.base, config->lr.minimum, (double)t / T);
+        lr = half_cosine(spec->base, spec->minimum, (double)t / T);
         break;
     case SD_LR_ONECYCLE:
-        lr = one_cycle(config->lr.base, (double)t, T);
+        lr = one_cycle(spec->base, (double)t, T);
         break;
     case SD_LR_CONSTANT:
         break;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
-#include "sdtrain/bucket.h"
 #include "sdtrain/file.h"
 #include "sdtrain/report.h"
 
@@ -27,10 +26,9 @@ sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_dr
 /* What batch norm takes its statistics from. */
 static void print_groups(const sd_description *d) {
     const char *const who = sd_network_batchnorm_values(d->network) > 0 ? "batch norm sees" : "passes have";
-    if (d->config->communication.reduction == SD_REDUCTION_REPRODUCIBLE)
-        printf("shards     %lld, %lld a rank: %s %llu images at a time (batch / shards), on any number of ranks\n",
-               (long long)d->config->communication.shards, (long long)d->config->communication.shards / d->ranks, who,
-               (unsigned long long)d->shard_images);
+    if (d->shards > 0)
+        printf("shards     %d, %d a rank: %s %llu images at a time (batch / shards), on any number of ranks\n",
+               d->shards, d->shards / d->ranks, who, (unsigned long long)d->shard_images);
     else
         printf("shards     one a rank: %s %llu images at a time (batch / ranks)\n", who,
                (unsigned long long)d->shard_images);
@@ -39,21 +37,18 @@ static void print_groups(const sd_description *d) {
 static double mebibytes(size_t bytes) { return (double)bytes / (1 << 20); }
 
 sd_status sd_description_print(const sd_description *d) {
-    const uint64_t batch = (uint64_t)d->config->train.batch_size,
-                   images = batch < d->train_images ? batch : d->train_images;
+    const uint64_t images = d->batch_size < d->train_images ? d->batch_size : d->train_images;
     const sd_savings savings = sd_savings_expected(d->network, d->law, images);
-    const double value_bytes = (double)sd_wire_value_bytes(d->config->communication.wire == SD_WIRE_BF16);
     const double forward = sd_network_flops(d->network);
-    const double full_bytes = value_bytes * (double)sd_network_parameters(d->network);
-    printf("model      %s, %d classes, %d x %d pixels: %zu parameters, %.4g MFLOP forward an image\n",
-           d->config->model.name, sd_network_classes(d->network), d->image_size, d->image_size,
-           sd_network_parameters(d->network), forward * 1e-6);
+    const double full_bytes = (double)d->wire_value_bytes * (double)sd_network_parameters(d->network);
+    printf("model      %s, %d classes, %d x %d pixels: %zu parameters, %.4g MFLOP forward an image\n", d->model,
+           sd_network_classes(d->network), d->image_size, d->image_size, sd_network_parameters(d->network),
+           forward * 1e-6);
     printf("data       %llu training and %llu validation images\n", (unsigned long long)d->train_images,
            (unsigned long long)d->validation_images);
-    printf("training   %lld epochs of %llu steps, %llu steps in all; %lld images a step, at most %llu a rank\n",
-           (long long)d->config->train.epochs, (unsigned long long)d->steps_per_epoch,
-           (unsigned long long)d->total_steps, (long long)d->config->train.batch_size,
-           (unsigned long long)d->rank_images);
+    printf("training   %llu epochs of %llu steps, %llu steps in all; %llu images a step, at most %llu a rank\n",
+           (unsigned long long)d->epochs, (unsigned long long)d->steps_per_epoch, (unsigned long long)d->total_steps,
+           (unsigned long long)d->batch_size, (unsigned long long)d->rank_images);
     printf("ranks      %d with %d thread%s each, %s kernels\n", d->ranks, d->threads, d->threads == 1 ? "" : "s",
            d->isa);
     print_groups(d);
@@ -63,7 +58,7 @@ sd_status sd_description_print(const sd_description *d) {
         mebibytes(d->state_bytes + d->activation_bytes + d->data_bytes + d->program_bytes + d->checkpoint_bytes),
         mebibytes(d->state_bytes), mebibytes(d->activation_bytes), mebibytes(d->data_bytes),
         mebibytes(d->program_bytes), mebibytes(d->checkpoint_bytes));
-    printf("files      %s (checkpoint.resume = %s)\n", d->folder, d->config->checkpoint.resume);
+    printf("files      %s (checkpoint.resume = %s)\n", d->folder, d->resume);
     printf("start      %s\n", d->start);
     printf("\nbranch  name                depth  drop rate  parameters      MFLOP\n");
     for (int i = 0; i < d->law->units; i++) {
@@ -76,7 +71,7 @@ sd_status sd_description_print(const sd_description *d) {
            d->law->units * (1 - savings.branches), d->law->units);
     printf("  FLOPs skipped           %6.2f %%   (forward %.4g of %.4g MFLOP an image)\n", 100 * savings.flops,
            forward * (1 - savings.flops) * 1e-6, forward * 1e-6);
-    if (d->config->communication.skip_dropped)
+    if (d->skip_dropped)
         printf("  gradient bytes skipped  %6.2f %%   (%.0f of %.0f bytes a rank%s)\n", 100 * savings.bytes,
                full_bytes * (1 - savings.bytes), full_bytes, d->ranks == 1 ? "; with one rank nothing is sent" : "");
     else

@@ -66,8 +66,6 @@ sd_status sd_savings_of_slowest(sd_network *network, const sd_drop_law *law, uin
 }
 
 sd_status sd_savings_print(const sd_description *d, uint64_t images) {
-    static const char *const names[] = {
-        [SD_DROP_SCOPE_GLOBAL] = "global", [SD_DROP_SCOPE_RANK] = "rank", [SD_DROP_SCOPE_SAMPLE] = "sample"};
     const uint64_t draws = images * (uint64_t)d->law->units, affordable = MOST_DRAWS / (draws ? draws : 1);
     const int steps = affordable < 1 ? 1 : affordable < DRAWN_STEPS ? (int)affordable : DRAWN_STEPS;
     printf("\nskipped with each stochastic_depth.scope, of %llu images on %d rank%s; expected",
@@ -83,9 +81,8 @@ sd_status sd_savings_print(const sd_description *d, uint64_t images) {
         law.ranks = d->ranks;
         const sd_savings savings = sd_savings_expected(d->network, &law, images);
         SD_TRY(sd_savings_of_slowest(d->network, &law, images, d->ranks, steps, &slowest));
-        printf("%-6s  %6.2f %%          %6.2f %%             %6.2f %%        %6.2f %%\n", names[scope],
-               100 * savings.branches, 100 * savings.flops, 100 * slowest,
-               d->config->communication.skip_dropped ? 100 * savings.bytes : 0.0);
+        printf("%-6s  %6.2f %%          %6.2f %%             %6.2f %%        %6.2f %%\n", sd_drop_scope_word(law.scope),
+               100 * savings.branches, 100 * savings.flops, 100 * slowest, d->skip_dropped ? 100 * savings.bytes : 0.0);
     }
     return SD_OK;
 }

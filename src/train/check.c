@@ -10,6 +10,7 @@
 #include "calibrate.h"
 #include "run.h"
 #include "sdtrain/arena.h"
+#include "sdtrain/bucket.h"
 #include "sdtrain/train.h"
 
 /* Copies of parameters and optimizer state: as they were, as HDF5 builds the file, and the file. */
@@ -20,8 +21,15 @@ static sd_status print_description(const sd_run *run, const char *start, size_t 
     const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
     const sd_sample_spec samples = sd_dataset_samples(run->dataset);
     const size_t batch_elems = (size_t)sd_run_max_images(run) * sd_sample_elems(samples);
+    const sd_config *config = run->config;
     const sd_description description = {
-        .config = run->config,
+        .model = config->model.name,
+        .resume = config->checkpoint.resume,
+        .epochs = (uint64_t)config->train.epochs,
+        .batch_size = (uint64_t)config->train.batch_size,
+        .shards = config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? run->shards : 0,
+        .skip_dropped = config->communication.skip_dropped,
+        .wire_value_bytes = sd_wire_value_bytes(config->communication.wire == SD_WIRE_BF16),
         .network = run->network,
         .law = &run->law,
         .isa = run->kernels->name,
@@ -38,8 +46,7 @@ static sd_status print_description(const sd_run *run, const char *start, size_t 
         .shard_images = (uint64_t)sd_run_max_images(run),
         .state_bytes = buffer_bytes * (2 + states) + sd_reducer_bytes(run->reducer),
         .activation_bytes = sd_network_activation_bytes(run->network),
-        .data_bytes =
-            sd_dataset_bytes(run->dataset) + batch_elems * sizeof(float) * ((size_t)run->config->data.workers + 1),
+        .data_bytes = sd_dataset_bytes(run->dataset) + batch_elems * sizeof(float) * ((size_t)config->data.workers + 1),
         .program_bytes = program_bytes,
         .checkpoint_bytes = CHECKPOINT_COPIES * sd_run_state_bytes(run),
     };

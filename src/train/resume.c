@@ -37,10 +37,9 @@ sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
         p->best_val_accuracy = p->best_accuracy;
     const int ranks = sd_comm_size(run->comm);
     if (p->batch > run->epoch_plan.steps && resume->described.ranks == ranks)
-        return sd_comm_agree(run->comm,
-                             sd_fail(SD_ERR_DATA,
-                                     "%s: is after %" PRIu64 " batches of an epoch, where an epoch has %" PRIu64,
-                                     resume->path, p->batch, run->epoch_plan.steps));
+        return sd_comm_agree(
+            run->comm, sd_fail(SD_ERR_DATA, "%s: is after %" PRIu64 " batches of an epoch, where an epoch has %" PRIu64,
+                               resume->path, p->batch, run->epoch_plan.steps));
     sd_run_plan_end(run);
     SD_TRY(sd_errors_restore(run, resume->file, resume->described.ranks));
     if (resume->described.ranks != ranks) {

@@ -109,7 +109,8 @@ static bool is_there(const char *checkpoints, const sd_resume *resume) {
 /* Whether the folder's logs are of the history that the file is of: they have its number, and up to its moment they are as long as it
  * says. */
 static bool logs_fit(const char *folder, const sd_progress *p) {
-    return sd_summary_last_start(folder).run_id == p->run_id && p->steps_csv_bytes > 0 && sd_csv_bytes_up_to(folder, "steps.csv", p->step) == p->steps_csv_bytes &&
+    return sd_summary_last_start(folder).run_id == p->run_id && p->steps_csv_bytes > 0 &&
+           sd_csv_bytes_up_to(folder, "steps.csv", p->step) == p->steps_csv_bytes &&
            sd_csv_bytes_up_to(folder, "epochs.csv", p->epoch) == p->epochs_csv_bytes &&
            sd_csv_bytes_up_to(folder, "timing.csv", p->epoch) == p->timing_csv_bytes;
 }

@@ -129,7 +129,7 @@ static sd_status copy_state(sd_run *run) {
     c->validation_images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION);
     c->data_hash = sd_dataset_hash(run->dataset);
     snprintf(c->isa, sizeof c->isa, "%s", run->kernels->name);
-    snprintf(c->scale, sizeof c->scale, "%s", run->law.scale == SD_DROP_SCALE_INFERENCE ? "inference" : "training");
+    snprintf(c->scale, sizeof c->scale, "%s", sd_drop_scale_word(run->law.scale));
     return sd_config_text(run->config, &c->config);
 }
 

@@ -51,11 +51,12 @@ static sd_status check_model(sd_run *run) {
     const uint64_t batch = (uint64_t)config->train.batch_size;
     sd_network *outline = NULL;
     double *rate = NULL;
-    const sd_model_spec spec = sd_model_spec_of(config, sd_dataset_describe(config));
+    const sd_data_spec data = sd_config_data(config);
+    const sd_model_spec spec = sd_config_model(config, sd_dataset_describe(&data));
     sd_status status;
     SD_TRY_CLEANUP(sd_config_locate(config, sd_model_outline(&spec, run->kernels, 1, &outline)));
     SD_TRY_CLEANUP(sd_alloc(&rate, (size_t)sd_network_n_units(outline), sizeof *rate));
-    SD_TRY_CLEANUP(sd_model_drop_rates(config, outline, rate));
+    SD_TRY_CLEANUP(sd_config_drop_rates(config, outline, rate));
     run->min_shard_images = sd_network_batchnorm_values(outline) == 1 ? 2 : 1;
     if (batch / (uint64_t)run->shards < run->min_shard_images)
         status = sd_config_fail(
@@ -71,7 +72,7 @@ cleanup:
 
 static sd_status build_network(sd_run *run) {
     const sd_config *config = run->config;
-    const sd_model_spec spec = sd_model_spec_of(config, sd_dataset_samples(run->dataset));
+    const sd_model_spec spec = sd_config_model(config, sd_dataset_samples(run->dataset));
     return sd_config_locate(config, sd_model_create(&spec, run->kernels, sd_run_max_images(run), &run->network));
 }
 
@@ -79,12 +80,12 @@ static sd_status build_law(sd_run *run) {
     const sd_config *config = run->config;
     const int units = sd_network_n_units(run->network);
     run->law = (sd_drop_law){.seed = (uint32_t)config->run.seed,
-                             .scope = (sd_drop_scope)config->stochastic_depth.scope,
-                             .scale = (sd_drop_scale)config->stochastic_depth.scale,
+                             .scope = config->stochastic_depth.scope,
+                             .scale = config->stochastic_depth.scale,
                              .ranks = sd_comm_size(run->comm),
                              .units = units};
     SD_TRY(sd_alloc(&run->law.rate, (size_t)units, sizeof *run->law.rate));
-    SD_TRY(sd_model_drop_rates(config, run->network, run->law.rate));
+    SD_TRY(sd_config_drop_rates(config, run->network, run->law.rate));
     SD_TRY(sd_drop_plan_create(units, &run->plan));
     SD_TRY(sd_drop_plan_create(units, &run->evaluation_plan));
     if (run->law.scope != SD_DROP_SCOPE_GLOBAL)
@@ -96,8 +97,7 @@ static sd_status build_law(sd_run *run) {
 static sd_status plan_steps(sd_run *run) {
     const sd_config *config = run->config;
     const uint64_t batch = (uint64_t)config->train.batch_size, images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN);
-    run->epoch_plan =
-        sd_epoch_plan_make(images, batch, (sd_last_batch)config->data.last_batch, run->shards, run->min_shard_images);
+    run->epoch_plan = sd_epoch_plan_make(images, batch, config->data.last_batch, run->shards, run->min_shard_images);
     if (run->epoch_plan.steps == 0)
         return sd_config_fail(config, "train.batch_size",
                               "%llu is more than the %llu training images; no step is possible",
@@ -135,7 +135,8 @@ static sd_status open_parts(sd_run *run) {
     const sd_config *config = run->config;
     SD_TRY(check_model(run));
     sd_watch("opening the data", 0);
-    SD_TRY(sd_dataset_open(config, &run->dataset));
+    const sd_data_spec data = sd_config_data(config);
+    SD_TRY(sd_config_locate(config, sd_dataset_open(&data, &run->dataset)));
     sd_watch("setting up the network", 0);
     SD_TRY(build_network(run));
     SD_TRY(sd_loss_create(&(sd_loss_spec){.smoothing = (float)config->train.label_smoothing}, run->kernels,
@@ -153,14 +154,14 @@ static sd_status open_parts(sd_run *run) {
                            .bf16 = config->communication.wire == SD_WIRE_BF16,
                            .restorable = config->train.on_nonfinite == SD_NONFINITE_SKIP},
         &run->reducer));
-    SD_TRY(sd_optimizer_create(config, run->network, &run->optimizer));
+    SD_TRY(sd_optimizer_create(&config->optimizer, run->network, &run->optimizer));
     return sd_loader_create(run->dataset, sd_run_max_images(run), (int)config->data.workers, &run->loader);
 }
 
 sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const char *isa) {
     *run = (sd_run){.comm = comm, .config = config};
     sd_run_folders(config, run->folder, sizeof run->folder, run->checkpoints, sizeof run->checkpoints);
-    sd_console_init(&run->console, (sd_display)config->log.progress);
+    sd_console_init(&run->console, config->log.progress);
     SD_TRY(sd_threads_choose(comm, config, &run->threads));
     sd_kernels_set_threads(run->threads);
     SD_TRY(choose_kernels(run, isa));
@@ -236,7 +237,7 @@ bool sd_run_is_finished(const sd_run *run) {
 
 double sd_run_lr(const sd_run *run, uint64_t batch) {
     const uint64_t steps = run->epoch_plan.steps;
-    return sd_lr_at(run->config, run->progress.epoch * steps + batch, steps);
+    return sd_lr_at(&run->config->lr, (uint64_t)run->config->train.epochs, run->progress.epoch * steps + batch, steps);
 }
 
 sd_range sd_run_shard(const sd_run *run, uint64_t images, int shard) {

@@ -31,8 +31,9 @@ static sd_status check_place(const sd_config *config) {
         return sd_config_fail(config, "log.trace", "%s cannot be written: %s: %s", path, folder, strerror(errno));
     if (!S_ISDIR(info.st_mode) || (lstat(path, &info) == 0 && !S_ISREG(info.st_mode)))
         return sd_config_fail(config, "log.trace", "%s cannot be written: it is %s", path,
-                              S_ISLNK(info.st_mode) ? "a symbolic link, and files of a run are not written through links"
-                                                    : "not a file in a folder");
+                              S_ISLNK(info.st_mode)
+                                  ? "a symbolic link, and files of a run are not written through links"
+                                  : "not a file in a folder");
     return SD_OK;
 }
 

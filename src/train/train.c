@@ -30,7 +30,7 @@ static void begin_epoch(sd_run *run) {
             range->first += (p->batch + b) * run->epoch_plan.batch_size;
         }
     sd_loader_begin(run->loader, &(sd_loader_pass){.split = SD_SPLIT_TRAIN,
-                                                   .augment = (sd_augment)run->config->data.augment,
+                                                   .augment = run->config->data.augment,
                                                    .seed = run->law.seed,
                                                    .epoch = epoch,
                                                    .order = run->order,

@@ -59,17 +59,17 @@ static sd_status build_network(trial *t) {
     const sd_model_spec spec = {.name = config->model.name,
                                 .image_size = t->image_size,
                                 .classes = classes,
-                                .stem = (sd_stem_choice)config->model.stem,
+                                .stem = config->model.stem,
                                 .patch_size = (int)config->model.patch_size,
                                 .dropout = config->model.dropout,
                                 .zero_init_residual = config->model.zero_init_residual,
-                                .unit = (sd_unit_choice)config->stochastic_depth.unit,
+                                .unit = config->stochastic_depth.unit,
                                 .gathers = config->stochastic_depth.scope == SD_DROP_SCOPE_SAMPLE};
     SD_TRY(sd_config_locate(config, sd_model_create(&spec, t->kernels, t->images, &t->network)));
     if (sd_network_batchnorm_values(t->network) * (size_t)t->images == 1)
         return sd_config_fail(config, "train.batch_size", "one image leaves batch norm one value a channel");
     sd_network_initialise(t->network, (uint32_t)config->run.seed);
-    return sd_optimizer_create(config, t->network, &t->optimizer);
+    return sd_optimizer_create(&config->optimizer, t->network, &t->optimizer);
 }
 
 static sd_status build_laws(trial *t) {
@@ -80,8 +80,8 @@ static sd_status build_laws(trial *t) {
         return sd_config_fail(config, "stochastic_depth.rates", "%d rates are given, but %s has %d blocks",
                               config->stochastic_depth.rates.n, config->model.name, blocks);
     t->law = t->no_drop = (sd_drop_law){.seed = (uint32_t)config->run.seed,
-                                        .scope = (sd_drop_scope)config->stochastic_depth.scope,
-                                        .scale = (sd_drop_scale)config->stochastic_depth.scale,
+                                        .scope = config->stochastic_depth.scope,
+                                        .scale = config->stochastic_depth.scale,
                                         .ranks = 1,
                                         .units = units};
     SD_TRY(sd_alloc(&t->law.rate, (size_t)units, sizeof *t->law.rate));
@@ -89,7 +89,7 @@ static sd_status build_laws(trial *t) {
     for (int i = 0; i < units; i++) {
         const int depth = sd_network_unit(t->network, i)->depth;
         t->law.rate[i] = is_list ? config->stochastic_depth.rates.value[depth - 1]
-                                 : sd_drop_rate((sd_drop_schedule)config->stochastic_depth.schedule,
+                                 : sd_drop_rate(config->stochastic_depth.schedule,
                                                 config->stochastic_depth.rate, depth, blocks);
     }
     SD_TRY(sd_drop_part_create(units, t->images, &t->part));

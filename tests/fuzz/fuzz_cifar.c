@@ -158,7 +158,8 @@ static void open_and_read(const cifar_set *set, const cifar_file *files, const s
     sd_dataset *dataset = NULL;
     const sd_status expected = judge_all(set, files, config);
     sd_error_clear();
-    sd_status status = sd_dataset_open(config, &dataset);
+    const sd_data_spec spec = sd_config_data(config);
+    sd_status status = sd_dataset_open(&spec, &dataset);
     fuzz_require(status == expected, "status %d, where %d is right: %s", (int)status, (int)expected,
                  sd_error_message());
     fuzz_require((status == SD_OK) == (dataset != NULL), "a dataset, and status %d", (int)status);

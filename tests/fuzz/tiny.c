@@ -45,7 +45,7 @@ static const sd_config *tiny_config(void) {
 
 tiny_run tiny_new(uint32_t stream) {
     tiny_run run = {.network = new_network()};
-    must(sd_optimizer_create(tiny_config(), run.network, &run.optimizer));
+    must(sd_optimizer_create(&tiny_config()->optimizer, run.network, &run.optimizer));
     const size_t n = sd_network_buffer_elems(run.network);
     fill(sd_network_values(run.network), n, stream);
     for (int s = 0; s < sd_optimizer_n_states(run.optimizer); s++)

@@ -308,7 +308,7 @@ static void check_curve(golden *g, const char *name, const char *optimizer_name,
     H5Dclose(dataset);
 
     sd_optimizer *optimizer;
-    ck_assert_int_eq(sd_optimizer_create(g->config, g->network, &optimizer), SD_OK);
+    ck_assert_int_eq(sd_optimizer_create(&g->config->optimizer, g->network, &optimizer), SD_OK);
     reset_weights(g);
     for (int step = 0; step < STEPS; step++) {
         const float *logits;

@@ -41,14 +41,14 @@ void __real_sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan,
 void __wrap_sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step);
 sd_status __real_sd_loader_next(sd_loader *loader, sd_batch *batch);
 sd_status __wrap_sd_loader_next(sd_loader *loader, sd_batch *batch);
-sd_status __real_sd_dataset_open(const sd_config *config, sd_dataset **dataset);
-sd_status __wrap_sd_dataset_open(const sd_config *config, sd_dataset **dataset);
+sd_status __real_sd_dataset_open(const sd_data_spec *spec, sd_dataset **dataset);
+sd_status __wrap_sd_dataset_open(const sd_data_spec *spec, sd_dataset **dataset);
 const float *__real_sd_dataset_mean(const sd_dataset *dataset);
 const float *__wrap_sd_dataset_mean(const sd_dataset *dataset);
 void __real_sd_network_initialise(sd_network *network, uint32_t seed);
 void __wrap_sd_network_initialise(sd_network *network, uint32_t seed);
-double __real_sd_lr_at(const sd_config *config, uint64_t t, uint64_t steps_per_epoch);
-double __wrap_sd_lr_at(const sd_config *config, uint64_t t, uint64_t steps_per_epoch);
+double __real_sd_lr_at(const sd_lr_spec *spec, uint64_t epochs, uint64_t t, uint64_t steps_per_epoch);
+double __wrap_sd_lr_at(const sd_lr_spec *spec, uint64_t epochs, uint64_t t, uint64_t steps_per_epoch);
 sd_status __real_sd_run_score(void *run, sd_split split, uint64_t n, void *score, bool *stopped);
 sd_status __wrap_sd_run_score(void *run, sd_split split, uint64_t n, void *score, bool *stopped);
 sd_status __real_sd_run_save(void *run, bool planned);
@@ -148,11 +148,11 @@ sd_status __wrap_sd_loader_next(sd_loader *loader, sd_batch *batch) {
     return status;
 }
 
-sd_status __wrap_sd_dataset_open(const sd_config *config, sd_dataset **dataset) {
+sd_status __wrap_sd_dataset_open(const sd_data_spec *spec, sd_dataset **dataset) {
     reach("open");
     if (fault("open") >= 0)
         return sd_fail(SD_ERR_NOINPUT, "images.bin: Stale file handle");
-    return __real_sd_dataset_open(config, dataset);
+    return __real_sd_dataset_open(spec, dataset);
 }
 
 const float *__wrap_sd_dataset_mean(const sd_dataset *dataset) {
@@ -167,8 +167,8 @@ void __wrap_sd_network_initialise(sd_network *network, uint32_t seed) {
             sd_network_values(network)[i] = nextafterf(sd_network_values(network)[i], INFINITY);
 }
 
-double __wrap_sd_lr_at(const sd_config *config, uint64_t t, uint64_t steps_per_epoch) {
-    const double lr = __real_sd_lr_at(config, t, steps_per_epoch);
+double __wrap_sd_lr_at(const sd_lr_spec *spec, uint64_t epochs, uint64_t t, uint64_t steps_per_epoch) {
+    const double lr = __real_sd_lr_at(spec, epochs, t, steps_per_epoch);
     return fault("libm") >= 0 ? (double)nextafterf((float)lr, INFINITY) : lr; /* as far apart as an update sees */
 }
 

@@ -15,8 +15,8 @@
 set -euo pipefail
 
 # The rooms, lowest first. `all` is sdtrain.h.
-levels=('base' 'drop kernels' 'config' 'nn loss data' 'optim' 'models dist checkpoint report' 'train' 'all' 'cli')
-base_headers=' arena batch bucket clock file finite hash processors random range status '
+levels=('base' 'drop kernels' 'nn loss data' 'models optim' 'dist checkpoint report' 'config' 'predict guard' 'train' 'all' 'cli')
+base_headers=' arena batch bucket choice clock file finite hash list processors random range status '
 
 # Prints the C files named in its input as FILE:LINE:CODE, without comments and without what strings hold, except in
 # include lines.
@@ -194,7 +194,7 @@ self_test() {
     put src/train/all.c '#include "sdtrain/sdtrain.h"'
     put src/nn/what.c '#include "sdtrain/unheard_of.h"'
     put include/sdtrain/drop.h '#include "../../src/drop/plan.h"'
-    put include/sdtrain/config.h '#include "sdtrain/nn.h"'
+    put include/sdtrain/kernels.h '#include "sdtrain/nn.h"'
     put include/sdtrain/data.h 'sd_status sd_data(void);'
     put include/sdtrain/random.h 'static inline int *f(void *x) { return x; }'
     output=$( (check_tree "$tmp") || true)
@@ -204,7 +204,7 @@ self_test() {
         'files: src/drop/rates.c:1' 'files: src/kernels/table.c:1' \
         'its own: src/models/resnet.c:1' 'process: src/base/status.c:2' 'process: src/base/arena.c:1' 'process: src/train/stop.c:1' \
         'downward: src/drop/plan.c:1' 'downward: src/models/vit.c:1' 'downward: src/kernels/conv.c:1' \
-        'downward: src/train/all.c:1' 'downward: include/sdtrain/config.h:1' 'unknown room: src/nn/what.c:1' \
+        'downward: src/train/all.c:1' 'downward: include/sdtrain/kernels.h:1' 'unknown room: src/nn/what.c:1' \
         'public ones only: include/sdtrain/drop.h:1' 'compiles alone: include/sdtrain/data.h:1' \
         'all public headers: include/sdtrain/random.h:1' ${cxx:+'as C++: include/sdtrain/random.h:1'}; do
         grep -qF -- "$expected" <<<"$output" || {
@@ -213,7 +213,7 @@ self_test() {
             exit 1
         }
     done
-    # Nothing else: the 22 above; vit.c leaves models as well; config.h, data.h and drop.h are not in sdtrain.h, and drop.h does not compile either; C++.
+    # Nothing else: the 22 above; vit.c leaves models as well; kernels.h, data.h and drop.h are not in sdtrain.h, and drop.h does not compile either; C++.
     local breaches=27
     [[ -z $cxx ]] || breaches=28
     [[ $(tail -n 1 <<<"$output") == "walls_test: $breaches breaches" ]] || {

@@ -64,7 +64,7 @@ START_TEST(a_training_step_allocates_nothing) {
     sd_dataset *dataset;
     sd_loader *loader;
     sd_optimizer *optimizer;
-    expect_ok(sd_dataset_open(config, &dataset));
+    expect_ok(open_dataset(config, &dataset));
     expect_ok(sd_loader_create(dataset, BATCH, 2, &loader));
     sd_network *network = new_model((sd_model_spec){.name = row->model,
                                                     .image_size = SIDE,
@@ -73,7 +73,7 @@ START_TEST(a_training_step_allocates_nothing) {
                                                     .dropout = 0.1,
                                                     .gathers = row->scope == SD_DROP_SCOPE_SAMPLE},
                                     BATCH);
-    expect_ok(sd_optimizer_create(config, network, &optimizer));
+    expect_ok(sd_optimizer_create(&config->optimizer, network, &optimizer));
     sd_network_initialise(network, 1);
     sd_drop_plan plan = keep_all(sd_network_n_units(network));
     sd_drop_part part;
@@ -179,7 +179,7 @@ END_TEST
 
 static sd_status try_dataset(void *context) {
     sd_dataset *dataset = NULL;
-    sd_status status = sd_dataset_open(context, &dataset);
+    sd_status status = open_dataset(context, &dataset);
     sd_dataset_close(&dataset);
     return status;
 }
@@ -213,7 +213,7 @@ static sd_status try_loader(void *context) {
 START_TEST(a_loader_without_memory_is_refused) {
     sd_config *config = config_of("data.train_samples=20", NULL);
     sd_dataset *dataset;
-    expect_ok(sd_dataset_open(config, &dataset));
+    expect_ok(open_dataset(config, &dataset));
     expect_memory_errors("loader", try_loader, dataset);
     sd_dataset_close(&dataset);
     free(config);
@@ -240,7 +240,7 @@ typedef struct saved_run {
 static sd_status try_optimizer(void *context) {
     saved_run *run = context;
     sd_optimizer *optimizer = NULL;
-    sd_status status = sd_optimizer_create(run->config, run->checkpoint.network, &optimizer);
+    sd_status status = sd_optimizer_create(&run->config->optimizer, run->checkpoint.network, &optimizer);
     sd_optimizer_destroy(&optimizer);
     return status;
 }
@@ -299,7 +299,7 @@ START_TEST(a_checkpoint_without_memory_is_refused) {
                                     .timing = timing,
                                     .n_phases = 2}};
     run.checkpoint.network = new_model((sd_model_spec){.name = "resnet20", .image_size = 8, .classes = 10}, 1);
-    expect_ok(sd_optimizer_create(run.config, run.checkpoint.network, &run.checkpoint.optimizer));
+    expect_ok(sd_optimizer_create(&run.config->optimizer, run.checkpoint.network, &run.checkpoint.optimizer));
     snprintf(run.path, sizeof run.path, "%s/step-00000001.h5", folder);
     expect_memory_errors("sd_drop_plan_create and sd_drop_part_create", try_plan, NULL);
     expect_memory_errors("sd_config_text", try_text, &run);

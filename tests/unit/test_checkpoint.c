@@ -38,7 +38,7 @@ static saved_run new_run(const char *model, int classes, const char *optimizer) 
                            .n_phases = PHASES}};
     sd_checkpoint *c = &run.c;
     c->network = new_model((sd_model_spec){.name = model, .image_size = 8, .classes = classes, .patch_size = 8}, 1);
-    expect_ok(sd_optimizer_create(run.config, c->network, &c->optimizer));
+    expect_ok(sd_optimizer_create(&run.config->optimizer, c->network, &c->optimizer));
     const size_t n = sd_network_buffer_elems(c->network);
     fill(sd_network_values(c->network), n, 0);
     for (int s = 0; s < sd_optimizer_n_states(c->optimizer); s++)

@@ -305,14 +305,14 @@ END_TEST
 
 START_TEST(a_list_that_is_too_long_is_refused) {
     char *text = malloc(TEXT_BYTES);
-    for (int n = SD_CONFIG_LIST; n <= SD_CONFIG_LIST + 1; n++) {
+    for (int n = SD_LIST_MAX; n <= SD_LIST_MAX + 1; n++) {
         size_t used = (size_t)sprintf(text, "[stochastic_depth]\nschedule = list\nrates =");
         for (int i = 0; i < n; i++)
             used += (size_t)sprintf(text + used, "%s0.5,", i % 16 == 15 ? "\n  " : " ");
         sprintf(text + used, "\n");
-        if (n == SD_CONFIG_LIST) {
+        if (n == SD_LIST_MAX) {
             sd_config *config = parsed(text);
-            ck_assert_int_eq(config->stochastic_depth.rates.n, SD_CONFIG_LIST);
+            ck_assert_int_eq(config->stochastic_depth.rates.n, SD_LIST_MAX);
             free(config);
         } else {
             expect_parse_refused(text, "folder/run.ini:67: ", "stochastic_depth.rates", "1024", NULL);
@@ -661,15 +661,15 @@ END_TEST
 
 START_TEST(the_longest_list_is_written_and_read_back) {
     sd_config *config = parsed("[stochastic_depth]\nschedule = list\n");
-    config->stochastic_depth.rates.n = SD_CONFIG_LIST;
-    for (int i = 0; i < SD_CONFIG_LIST; i++)
+    config->stochastic_depth.rates.n = SD_LIST_MAX;
+    for (int i = 0; i < SD_LIST_MAX; i++)
         config->stochastic_depth.rates.value[i] =
             1.2345678901234567e-100 * (i + 1); /* as many digits as there can be */
     char *text = text_of(config);
     sd_config *again = parsed(text);
-    ck_assert_int_eq(again->stochastic_depth.rates.n, SD_CONFIG_LIST);
+    ck_assert_int_eq(again->stochastic_depth.rates.n, SD_LIST_MAX);
     ck_assert_mem_eq(again->stochastic_depth.rates.value, config->stochastic_depth.rates.value,
-                     SD_CONFIG_LIST * sizeof(double));
+                     SD_LIST_MAX * sizeof(double));
     free(text);
     free(again);
     free(config);

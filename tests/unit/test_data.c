@@ -9,14 +9,14 @@ enum { SIDE = 32, PLANE = SIDE * SIDE, IMAGE = 3 * PLANE, FOLDER_BYTES = SUPPORT
 
 static sd_dataset *opened(const sd_config *config) {
     sd_dataset *dataset;
-    expect_ok(sd_dataset_open(config, &dataset));
+    expect_ok(open_dataset(config, &dataset));
     return dataset;
 }
 
 #define expect_open_refused(config, code, ...)                                                                         \
     do {                                                                                                               \
         sd_dataset *refused_ = NULL;                                                                                   \
-        expect_refused(sd_dataset_open(config, &refused_), code, __VA_ARGS__);                                         \
+        expect_refused(open_dataset(config, &refused_), code, __VA_ARGS__);                                            \
         ck_assert_ptr_null(refused_);                                                                                  \
     } while (0)
 
@@ -142,7 +142,8 @@ START_TEST(a_dataset_is_described_without_its_files) {
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
         sd_config *config =
             config_of(rows[r].dataset, "data.path=/nowhere", "data.image_size=8", "model.classes=37", NULL);
-        const sd_sample_spec samples = sd_dataset_describe(config);
+        const sd_data_spec spec = sd_config_data(config);
+        const sd_sample_spec samples = sd_dataset_describe(&spec);
         ck_assert_int_eq(samples.image_size, rows[r].image_size);
         ck_assert_int_eq(samples.classes, rows[r].classes);
         free(config);
@@ -844,6 +845,11 @@ static void expect_failing_pass(sd_loader *loader, passing *p, uint32_t bad, uin
     sd_loader_end(loader);
 }
 
+static sd_status dataset_of(const sd_config *config, sd_source *source, sd_dataset **dataset) {
+    const sd_data_spec spec = sd_config_data(config);
+    return sd_dataset_of(&spec, source, dataset);
+}
+
 START_TEST(a_batch_with_an_image_that_cannot_be_read_fails_with_the_first_such_image) {
     sd_config *config = config_of(NULL, NULL);
     enum { BATCHES = 11 }; /* 50 images */
@@ -857,8 +863,8 @@ START_TEST(a_batch_with_an_image_that_cannot_be_read_fails_with_the_first_such_i
                 bool closed;
                 set_pass(&p, 1, BATCHES, (sd_split)split);
                 const uint32_t bad = p.pass.order ? p.order[bad_places[i]] : bad_places[i];
-                expect_ok(sd_dataset_of(config, new_broken(bad, p.pass.order ? LOADED : 7, SMALL, false, &closed),
-                                        &p.dataset));
+                expect_ok(
+                    dataset_of(config, new_broken(bad, p.pass.order ? LOADED : 7, SMALL, false, &closed), &p.dataset));
                 expect_ok(sd_loader_create(p.dataset, MAX_IMAGES, workers[w], &loader));
                 expect_failing_pass(loader, &p, bad, BATCHES);
                 expect_failing_pass(loader, &p, bad, BATCHES); /* a pass begins anew */
@@ -883,7 +889,7 @@ START_TEST(an_image_of_another_size_than_the_network_takes_is_refused) {
     float x[SMALL_IMAGE];
     bool closed;
     for (int augment = SD_AUGMENT_NONE; augment <= SD_AUGMENT_CROP_FLIP; augment++) {
-        expect_ok(sd_dataset_of(config, new_broken(UINT32_MAX, 1, SMALL + 1, false, &closed), &dataset));
+        expect_ok(dataset_of(config, new_broken(UINT32_MAX, 1, SMALL + 1, false, &closed), &dataset));
         expect_refused(sd_dataset_prepare(dataset, SD_SPLIT_TRAIN, 2, (sd_augment)augment, 1, 1, &work, x), SD_ERR_DATA,
                        "9 x 9", "8 x 8", NULL);
         sd_dataset_close(&dataset);
@@ -897,10 +903,10 @@ START_TEST(a_source_that_fails_while_it_is_measured_is_closed) {
     sd_config *config = config_of(NULL, NULL);
     sd_dataset *dataset;
     bool closed;
-    expect_refused(sd_dataset_of(config, new_broken(17, 1, SMALL, true, &closed), &dataset), SD_ERR_DATA,
+    expect_refused(dataset_of(config, new_broken(17, 1, SMALL, true, &closed), &dataset), SD_ERR_DATA,
                    "image 17 is cut off", NULL);
     ck_assert(closed && !dataset);
-    expect_ok(sd_dataset_of(config, new_broken(UINT32_MAX, 1, SMALL, true, &closed), &dataset));
+    expect_ok(dataset_of(config, new_broken(UINT32_MAX, 1, SMALL, true, &closed), &dataset));
     expect_number("mean", sd_dataset_mean(dataset)[1], (LOADED - 1) / 2.0 / 255, 1e-7);
     sd_dataset_close(&dataset);
     free(config);

@@ -1555,7 +1555,7 @@ START_TEST(a_checkpoint_holds_names_of_127_characters) {
     int n_entries, whole = 0;
     sd_config *config = config_of("optimizer.name=adamw", NULL);
     expect_ok(build(add_conv_block, name_of(101), &network));
-    expect_ok(sd_optimizer_create(config, network, &optimizer));
+    expect_ok(sd_optimizer_create(&config->optimizer, network, &optimizer));
     sd_network_initialise(network, 1);
     const size_t bytes = sd_network_buffer_elems(network) * sizeof(float);
     float *values = new_floats(sd_network_buffer_elems(network));

@@ -4,12 +4,16 @@
 
 /* ---- learning rates ---- */
 
+static double lr_at(const sd_config *config, uint64_t t, uint64_t steps_per_epoch) {
+    return sd_lr_at(&config->lr, (uint64_t)config->train.epochs, t, steps_per_epoch);
+}
+
 static void expect_rates(const sd_config *config, uint64_t steps_per_epoch, const double *rates, uint64_t n,
                          double tolerance) {
     for (uint64_t t = 0; t < n; t++) {
         char what[32];
         snprintf(what, sizeof what, "lr of step t = %d", (int)t);
-        expect_number(what, sd_lr_at(config, t, steps_per_epoch), rates[t], tolerance);
+        expect_number(what, lr_at(config, t, steps_per_epoch), rates[t], tolerance);
     }
 }
 
@@ -20,11 +24,11 @@ START_TEST(step_multiplies_after_completed_epochs) {
     expect_rates(config, 2, rates, 10, 1e-16);
     free(config);
     config = config_of("lr.base=0.3", "train.epochs=5", NULL); /* without milestones */
-    ck_assert(sd_lr_at(config, 9, 2) == 0.3);
+    ck_assert(lr_at(config, 9, 2) == 0.3);
     free(config);
     config = config_of("lr.base=1", "lr.milestones=0.5", "train.epochs=5", NULL); /* epochs 1, 2, ... have passed 0.5 */
-    ck_assert(sd_lr_at(config, 3, 4) == 1);
-    ck_assert(sd_lr_at(config, 4, 4) == 0.1);
+    ck_assert(lr_at(config, 3, 4) == 1);
+    ck_assert(lr_at(config, 4, 4) == 0.1);
     free(config);
 }
 END_TEST
@@ -60,7 +64,7 @@ END_TEST
 START_TEST(constant_stays) {
     sd_config *config = config_of("lr.schedule=constant", "lr.base=0.07", NULL);
     for (uint64_t t = 0; t < 100; t++)
-        ck_assert(sd_lr_at(config, t, 10) == 0.07);
+        ck_assert(lr_at(config, t, 10) == 0.07);
     free(config);
 }
 END_TEST
@@ -113,7 +117,7 @@ START_TEST(onecycle_equals_pytorchs) {
     config = config_of("lr.schedule=onecycle", "lr.base=0.5", "train.epochs=1", NULL);
     for (uint64_t steps = 1; steps < 5; steps++)
         for (uint64_t t = 0; t < steps; t++)
-            ck_assert(isfinite(sd_lr_at(config, t, steps)) && sd_lr_at(config, t, steps) >= 0);
+            ck_assert(isfinite(lr_at(config, t, steps)) && lr_at(config, t, steps) >= 0);
     free(config);
 }
 END_TEST
@@ -126,7 +130,7 @@ START_TEST(warm_up_multiplies_and_shifts_nothing) {
                   *cold = config_of(schedules[s], "lr.base=0.4", "train.epochs=6", NULL);
         for (uint64_t t = 0; t < 30; t++) {
             double factor = t < 10 ? (double)(t + 1) / 10 : 1;
-            expect_number("lr", sd_lr_at(warm, t, 5), factor * sd_lr_at(cold, t, 5), 1e-16);
+            expect_number("lr", lr_at(warm, t, 5), factor * lr_at(cold, t, 5), 1e-16);
         }
         free(warm);
         free(cold);
@@ -143,7 +147,7 @@ START_TEST(warm_up_never_exceeds_the_schedule) {
             sd_config *config = config_of("lr.schedule=constant", "lr.base=1", "train.epochs=6", warm_ups[w], NULL);
             double before = 0;
             for (uint64_t t = 0; t < 6 * steps; t++) {
-                double lr = sd_lr_at(config, t, steps);
+                double lr = lr_at(config, t, steps);
                 expect(lr <= 1, "%s, %d steps an epoch: lr %g at t = %d, where the schedule says 1", warm_ups[w],
                        (int)steps, lr, (int)t);
                 expect(lr >= before, "%s: it falls", warm_ups[w]);
@@ -172,7 +176,7 @@ typedef struct twin {
 static twin new_twin(const char *model, sd_config *config) {
     twin t = {.config = config};
     t.network = new_model((sd_model_spec){.name = model, .image_size = 8, .classes = 10, .patch_size = 8}, 1);
-    expect_ok(sd_optimizer_create(config, t.network, &t.optimizer));
+    expect_ok(sd_optimizer_create(&config->optimizer, t.network, &t.optimizer));
     sd_network_initialise(t.network, 3);
     t.plan = keep_all(sd_network_n_units(t.network));
     t.n = sd_network_buffer_elems(t.network);
@@ -220,7 +224,7 @@ static bool decays(const twin *t, const sd_tensor *tensor) {
 /* The formulas of torch.optim.SGD and AdamW, and of clip_grad_norm_. */
 static void reference_step(twin *t, double lr, uint64_t step) {
     const sd_config *c = t->config;
-    const bool freeze = c->stochastic_depth.dropped_update == SD_DROPPED_FREEZE;
+    const bool freeze = c->optimizer.dropped_update == SD_DROPPED_FREEZE;
     double norm = 0, clip = 1;
     for (int s = 0; s < sd_network_n_segments(t->network); s++)
         t->kept_steps[s] += sd_segment_is_kept(sd_network_segment(t->network, s), &t->plan);
@@ -246,7 +250,7 @@ static void reference_step(twin *t, double lr, uint64_t step) {
             const size_t at = tensor->offset_elems + e;
             const double g = kept ? clip * gradient_of(t->network, tensor)[e] : 0;
             double *w = &t->w[at], *m = &t->first[at], *v = &t->second[at];
-            if (c->optimizer.name == SD_OPTIMIZER_SGD) {
+            if (c->optimizer.kind == SD_OPTIMIZER_SGD) {
                 const double d = g + decay * *w;
                 *m = c->optimizer.momentum * *m + d;
                 *w -= lr * (c->optimizer.nesterov ? d + c->optimizer.momentum * *m : *m);
@@ -286,7 +290,7 @@ static void run_and_compare(twin *t, double lr, bool drop) {
             snprintf(what, sizeof what, "%s, step %d", tensor->name, (int)step);
             expect_close(what, moved, expected, n, 2e-4);
             expect_close(what, sd_optimizer_state(t->optimizer, 0) + from, t->first + from, n, 1e-5);
-            if (t->config->optimizer.name == SD_OPTIMIZER_ADAMW)
+            if (t->config->optimizer.kind == SD_OPTIMIZER_ADAMW)
                 expect_close(what, sd_optimizer_state(t->optimizer, 1) + from, t->second + from, n, 1e-5);
             free(moved);
             free(expected);

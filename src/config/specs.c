@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a configuration asks of other rooms, in their own terms. */
+#include "sdtrain/config.h"
+
+sd_data_spec sd_config_data(const sd_config *config) {
+    return (sd_data_spec){.kind = config->data.dataset,
+                          .path = config->data.path,
+                          .image_size = config->data.image_size,
+                          .classes = config->model.classes,
+                          .train_samples = config->data.train_samples,
+                          .val_samples = config->data.val_samples,
+                          .validation = config->data.validation,
+                          .scored_samples = config->eval.train_samples,
+                          .seed = (uint32_t)config->run.seed};
+}
+
+sd_model_spec sd_config_model(const sd_config *config, sd_sample_spec samples) {
+    return (sd_model_spec){.name = config->model.name,
+                           .image_size = samples.image_size,
+                           .classes = samples.classes,
+                           .stem = config->model.stem,
+                           .convolution = config->run.convolution,
+                           .patch_size = (int)config->model.patch_size,
+                           .dropout = config->model.dropout,
+                           .zero_init_residual = config->model.zero_init_residual,
+                           .unit = config->stochastic_depth.unit,
+                           .gathers = config->stochastic_depth.scope == SD_DROP_SCOPE_SAMPLE};
+}
+
+sd_status sd_config_drop_rates(const sd_config *config, const sd_network *network, double *rate) {
+    const int blocks = sd_network_blocks(network), units = sd_network_n_units(network);
+    const sd_drop_schedule schedule = config->stochastic_depth.schedule;
+    const sd_list *rates = &config->stochastic_depth.rates;
+    if (schedule == SD_DROP_LIST && rates->n != blocks)
+        return sd_config_fail(config, "stochastic_depth.rates", "%d rates are given, but %s has %d blocks", rates->n,
+                              config->model.name, blocks);
+    for (int i = 0; i < units; i++) {
+        const int depth = sd_network_unit(network, i)->depth;
+        rate[i] = schedule == SD_DROP_LIST ? rates->value[depth - 1]
+                                           : sd_drop_rate(schedule, config->stochastic_depth.rate, depth, blocks);
+    }
+    return SD_OK;
+}
