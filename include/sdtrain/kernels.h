@@ -79,7 +79,7 @@ int sd_conv2d_out_h(const sd_conv2d *conv);
 int sd_conv2d_out_w(const sd_conv2d *conv);
 
 /* Floats of scratch that both convolution passes need on so many threads; enough for fewer images, too, and for the
- * epilogue alone (sd_kernels.finish) on x and on y. */
+ * epilogue alone (sd_kernels.apply_epilogue) on x and on y. */
 size_t sd_conv2d_scratch_elems(const sd_conv2d *conv, int threads);
 
 /* What the linear kernels do to a matrix [rows, c] while they read or write it: v at row r, column j becomes
@@ -103,7 +103,7 @@ typedef struct sd_map {
 size_t sd_linear_scratch_elems(int in, int out, int threads);
 size_t sd_attention_scratch_elems(int tokens, int head_dim, int threads);
 
-/* Floats of scratch that finish and layernorm_backward need for [rows, c], or fewer rows, on any number of threads. */
+/* Floats of scratch that apply_epilogue and layernorm_backward need for [rows, c], or fewer rows, on any number of threads. */
 size_t sd_norm_scratch_elems(size_t rows, int c);
 
 typedef struct sd_kernels {
@@ -118,9 +118,9 @@ typedef struct sd_kernels {
                             float *dx, const sd_epilogue *epilogue, sd_scratch scratch);
 
     /* Stores the values of operand x: y[row][j] = a[j] u + b[j] v + d[j], and its ReLU. y may be x's u or v. */
-    void (*evaluate)(size_t rows, int c, const sd_operand *x, float *y);
+    void (*store_operand)(size_t rows, int c, const sd_operand *x, float *y);
     /* The epilogue alone, in place. y: [rows, c]. */
-    void (*finish)(size_t rows, int c, float *y, const sd_epilogue *epilogue, sd_scratch scratch);
+    void (*apply_epilogue)(size_t rows, int c, float *y, const sd_epilogue *epilogue, sd_scratch scratch);
 
     /* Statistics of each row (Ba et al. 2016), kept for the normalisation (SD_MAP_NORMALISE) and the backward pass: mean and
      * rstd = 1 / sqrt(biased variance + epsilon), [rows] each. */

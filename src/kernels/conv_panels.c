@@ -178,7 +178,7 @@ static void backward_data(const sd_conv2d *conv, const sd_operand *dy, const flo
         gather_multiply(&g, dy, c, dx, &to, conv->stride == 1 ? epilogue : NULL, &s, scratch.threads);
     }
     if (epilogue && conv->stride > 1) /* the phases lie between each other */
-        SD_ISA_NAME(finish)(pixels, conv->c, dx, epilogue, scratch);
+        SD_ISA_NAME(apply_epilogue)(pixels, conv->c, dx, epilogue, scratch);
 }
 
 /* dw[row, o] += sum over pixels of a panel, for some slices of rows and the columns of `gradient` [pixel][columns]. */

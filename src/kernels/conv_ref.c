@@ -69,7 +69,7 @@ void conv2d_forward_ref(const sd_conv2d *conv, const sd_operand *x, const float 
     memset(y, 0, rows * (size_t)conv->k * sizeof(float));
     for_each_tap(conv, visit_forward, x, NULL, w, y);
     if (epilogue)
-        finish_ref(rows, conv->k, y, epilogue, scratch);
+        apply_epilogue_ref(rows, conv->k, y, epilogue, scratch);
 }
 
 void conv2d_backward_ref(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
@@ -82,5 +82,5 @@ void conv2d_backward_ref(const sd_conv2d *conv, const sd_operand *x, const sd_op
     memset(dx, 0, rows * (size_t)conv->c * sizeof(float));
     for_each_tap(conv, visit_data, x, dy, w, dx);
     if (epilogue)
-        finish_ref(rows, conv->c, dx, epilogue, scratch);
+        apply_epilogue_ref(rows, conv->c, dx, epilogue, scratch);
 }

@@ -134,7 +134,7 @@ static inline __attribute__((always_inline)) void finish_rows(const int rows, co
         for (int i = 0; i < n; i++) {
             const vec u = load(e->mask.u + place(i, vectors, at, c));
             fetch_line_ahead(e->mask.u, i, vectors, at, c);
-            value[i] = where(u * k->a[i % vectors] + k->d[i % vectors] > 0, value[i]);
+            value[i] = keep_where(u * k->a[i % vectors] + k->d[i % vectors] > 0, value[i]);
         }
     }
     UNROLL
@@ -169,7 +169,7 @@ static inline __attribute__((always_inline)) void gradient_of(const int vectors,
     for (int v = 0; v < vectors; v++) {
         const size_t channel = i + (size_t)(v * VL);
         k.mean[v] = e.product ? load(e.product_mean + channel) : (vec){0};
-        k.a[v] = e.mask.a ? load(e.mask.a + channel) : same(1);
+        k.a[v] = e.mask.a ? load(e.mask.a + channel) : splat(1);
         k.d[v] = e.mask.d ? load(e.mask.d + channel) : (vec){0};
     }
     UNROLL
@@ -231,7 +231,7 @@ void finish_piece(const sd_epilogue *e, size_t first, size_t rows, int c, float 
         gradient(e, first, rows, (size_t)c, y, partial);
 }
 
-void SD_ISA_NAME(finish)(size_t rows, int c, float *y, const sd_epilogue *e, sd_scratch scratch) {
+void SD_ISA_NAME(apply_epilogue)(size_t rows, int c, float *y, const sd_epilogue *e, sd_scratch scratch) {
     const size_t some = chunk_rows(c), chunks = n_chunks(rows, c);
 #pragma omp parallel for schedule(static) num_threads(scratch.threads)
     for (size_t n = 0; n < chunks; n++) {

@@ -16,8 +16,8 @@ static inline size_t partial_elems(int c) { return 2 * (2 * (size_t)c + 2); }
 void finish_piece(const sd_epilogue *epilogue, size_t first, size_t rows, int c, float *y, size_t piece,
                   float *partials);
 
-/* sd_kernels.finish */
-void SD_ISA_NAME(finish)(size_t rows, int c, float *y, const sd_epilogue *epilogue, sd_scratch scratch);
+/* sd_kernels.apply_epilogue */
+void SD_ISA_NAME(apply_epilogue)(size_t rows, int c, float *y, const sd_epilogue *epilogue, sd_scratch scratch);
 
 /* All pieces: writes mean and variance, or sum and sum_product. */
 void fold_pieces(const sd_epilogue *epilogue, size_t pieces, int c, float *partials);

@@ -18,8 +18,8 @@ typedef struct coefficients {
 } coefficients;
 
 static inline coefficients coefficients_at(const sd_operand *x, size_t channel) {
-    return (coefficients){.a = x->a ? load(x->a + channel) : same(1),
-                          .b = x->b ? load(x->b + channel) : same(1),
+    return (coefficients){.a = x->a ? load(x->a + channel) : splat(1),
+                          .b = x->b ? load(x->b + channel) : splat(1),
                           .d = x->d ? load(x->d + channel) : (vec){0}};
 }
 
@@ -184,7 +184,7 @@ void evaluate_block(const sd_operand *x, size_t first, size_t rows, size_t c, si
             y[row * columns + (i - column)] = operand_value(x, at + row * c + i, i);
 }
 
-void SD_ISA_NAME(evaluate)(size_t rows, int c, const sd_operand *x, float *y) {
+void SD_ISA_NAME(store_operand)(size_t rows, int c, const sd_operand *x, float *y) {
     const size_t some = chunk_rows(c), chunks = n_chunks(rows, c);
 #pragma omp parallel for schedule(static)
     for (size_t n = 0; n < chunks; n++) {

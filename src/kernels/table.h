@@ -8,8 +8,8 @@
 #define SD_KERNEL_LIST(X)                                                                                              \
     X(conv2d_forward)                                                                                                  \
     X(conv2d_backward)                                                                                                 \
-    X(evaluate)                                                                                                        \
-    X(finish)                                                                                                          \
+    X(store_operand)                                                                                                   \
+    X(apply_epilogue)                                                                                                  \
     X(layernorm_statistics)                                                                                            \
     X(layernorm_backward)                                                                                              \
     X(scale)                                                                                                           \

@@ -94,7 +94,7 @@ static inline __attribute__((always_inline)) void add_product(const int height, 
         weight[v] = load(b + v * VL);
     UNROLL
     for (int p = 0; p < height; p++) {
-        const vec x = same(a[p * SLICE]);
+        const vec x = splat(a[p * SLICE]);
         UNROLL
         for (int v = 0; v < vectors; v++)
             multiply_add(&acc[p * vectors + v], weight[v], x);
@@ -195,7 +195,7 @@ static inline __attribute__((always_inline)) void add_outer_product(const int la
         d[v] = load(b + v * VL);
     UNROLL
     for (int l = 0; l < lanes; l++) {
-        const vec x = same(a[l]);
+        const vec x = splat(a[l]);
         UNROLL
         for (int v = 0; v < vectors; v++)
             multiply_add(&acc[l * vectors + v], d[v], x);

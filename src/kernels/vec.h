@@ -17,7 +17,7 @@ enum { VL = SD_VECTOR_FLOATS };
 
 static inline vec load(const float *p) { return *(const vec *)p; }
 static inline void store(float *p, vec v) { *(vec *)p = v; }
-static inline vec same(float x) { return x - (vec){0}; } /* x - 0 is x, also for -0: a broadcast and no more */
+static inline vec splat(float x) { return x - (vec){0}; } /* x - 0 is x, also for -0: a broadcast and no more */
 
 /* For register tiles. gcc 12 lets a sum move into the register of one of its factors (vfmadd132), which costs copies and, unrolled, spills. A
  * statement without instructions that changes the sum behind each product keeps it where it is; one that reads a factor behind its last
@@ -38,7 +38,7 @@ static inline void fetch_ahead(const float *p) {
 }
 
 /* condition ? x : 0, value by value. */
-static inline vec where(vec_mask condition, vec x) { return (vec)((vec_mask)x & condition); }
+static inline vec keep_where(vec_mask condition, vec x) { return (vec)((vec_mask)x & condition); }
 
 /* max(x, 0); NaN stays NaN. */
 static inline vec positive_part(vec x) { return (vec)((vec_mask)x & ~(vec_mask)(x < 0)); }

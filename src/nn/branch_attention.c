@@ -37,7 +37,7 @@ static void backward(sd_branch *branch, const sd_context *context, const float *
                                    dmixed, dqkv, context->scratch);
     sd_linear_backward(&b->qkv, context, rows, x, &normalise, dqkv, NULL, dnormed, NULL);
     sd_layernorm_backward(&b->norm, context, rows, x, dnormed, shortcut, dx);
-    context->k->finish(rows, branch->in.c, dx, epilogue, context->scratch);
+    context->k->apply_epilogue(rows, branch->in.c, dx, epilogue, context->scratch);
 }
 
 static const sd_branch_kind kind = {.forward = forward, .backward = backward};

@@ -26,7 +26,7 @@ static void forward(sd_branch *branch, const sd_context *context, const float *x
         in.relu = i < last || relu;
     }
     in.v = shortcut;
-    context->k->evaluate(sd_rows(context, branch->out), branch->out.c, &in, y);
+    context->k->store_operand(sd_rows(context, branch->out), branch->out.c, &in, y);
 }
 
 static sd_epilogue gradient_epilogue(const sd_branch *branch) {
@@ -56,7 +56,7 @@ static void backward(sd_branch *branch, const sd_context *context, const float *
     float *dbranch = context->work[0];
     sd_conv_bn_backward(&b->layer[0], context, &in, dy, scale, dbranch, NULL);
     of_dx.add = dbranch;
-    context->k->finish(sd_rows(context, branch->in), branch->in.c, dx, &of_dx, context->scratch);
+    context->k->apply_epilogue(sd_rows(context, branch->in), branch->in.c, dx, &of_dx, context->scratch);
 }
 
 static const sd_branch_kind kind = {

@@ -33,7 +33,7 @@ static void backward(sd_branch *branch, const sd_context *context, const float *
     sd_linear_backward(&b->fc2, context, rows, b->hidden, &gelu, dy, &scaled, dhidden, NULL);
     sd_linear_backward(&b->fc1, context, rows, x, &normalise, dhidden, &gelu_backward, dnormed, NULL);
     sd_layernorm_backward(&b->norm, context, rows, x, dnormed, shortcut, dx);
-    context->k->finish(rows, branch->in.c, dx, epilogue, context->scratch);
+    context->k->apply_epilogue(rows, branch->in.c, dx, epilogue, context->scratch);
 }
 
 static const sd_branch_kind kind = {.forward = forward, .backward = backward};

@@ -34,7 +34,7 @@ static void backward(sd_node *node, const sd_context *context, float *dlogits, f
     memset(dx, 0, images * elems * sizeof(float));
     for (size_t n = 0; n < images; n++)
         memcpy(dx + n * elems, dtokens + n * c, c * sizeof(float));
-    context->k->finish(sd_rows(context, node->in), node->in.c, dx, epilogue, context->scratch);
+    context->k->apply_epilogue(sd_rows(context, node->in), node->in.c, dx, epilogue, context->scratch);
     sd_segment_complete(context, node->segment);
 }
 

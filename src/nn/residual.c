@@ -118,10 +118,10 @@ static void backward_some(residual *r, const sd_context *context, const branch_p
     } else {
         sd_gather(b->images, b->places, in_elems, dx, some_dx);
     }
-    context->k->finish(sd_rows(&inner, out), out.c, some_dy, &of_dy, context->scratch);
+    context->k->apply_epilogue(sd_rows(&inner, out), out.c, some_dy, &of_dy, context->scratch);
     r->branch->kind->backward(r->branch, &inner, some_x, some_dy, b->scale, through_shortcut, some_dx, &nothing);
     sd_scatter(b->images, b->places, in_elems, some_dx, dx);
-    context->k->finish(sd_rows(context, in), in.c, dx, epilogue, context->scratch);
+    context->k->apply_epilogue(sd_rows(context, in), in.c, dx, epilogue, context->scratch);
 }
 
 static void backward(sd_node *node, const sd_context *context, float *dy, float *dx, const sd_epilogue *epilogue) {
@@ -130,11 +130,11 @@ static void backward(sd_node *node, const sd_context *context, float *dy, float 
     const branch_pass b = branch_pass_of(r, context);
     if (b.all && r->shortcut.kind == SD_SHORTCUT_PROJECTION) { /* dy came with the branch's sums */
         const sd_epilogue of_dy = sd_shortcut_gradient_epilogue(&r->shortcut);
-        context->k->finish(sd_rows(context, out), out.c, dy, &of_dy, context->scratch);
+        context->k->apply_epilogue(sd_rows(context, out), out.c, dy, &of_dy, context->scratch);
     }
     const float *through_shortcut = sd_shortcut_backward(&r->shortcut, context, node->x, dy, dx);
     if (b.images == 0) {
-        context->k->finish(sd_rows(context, in), in.c, dx, epilogue, context->scratch);
+        context->k->apply_epilogue(sd_rows(context, in), in.c, dx, epilogue, context->scratch);
     } else if (b.all) {
         const sd_context inner = branch_context(context, &b);
         r->branch->kind->backward(r->branch, &inner, node->x, dy, b.scale, through_shortcut, dx, epilogue);

@@ -47,7 +47,7 @@ const float *sd_shortcut_forward(sd_shortcut *shortcut, const sd_context *contex
         const sd_operand of_x = sd_plain(x);
         sd_operand projected = sd_conv_bn_forward(&shortcut->projection, context, &of_x, 1);
         projected.relu = relu;
-        context->k->evaluate(sd_rows(context, out), out.c, &projected, y);
+        context->k->store_operand(sd_rows(context, out), out.c, &projected, y);
         return y;
     }
     }

@@ -16,7 +16,7 @@ static void forward(sd_node *node, const sd_context *context) {
     const sd_operand in = sd_plain(context->input->pixels);
     sd_operand normalised = sd_conv_bn_forward(&stem->layer, context, &in, 1);
     normalised.relu = true;
-    context->k->evaluate(sd_conv_rows_out(conv), conv->k, &normalised, stem->pool ? stem->unpooled : node->y);
+    context->k->store_operand(sd_conv_rows_out(conv), conv->k, &normalised, stem->pool ? stem->unpooled : node->y);
     if (stem->pool)
         context->k->maxpool_forward(conv->images, sd_conv2d_out_h(conv), sd_conv2d_out_w(conv), conv->k, stem->unpooled,
                                     node->y);
@@ -45,7 +45,7 @@ static void backward(sd_node *node, const sd_context *context, float *dy, float 
         float *dunpooled = context->work[0];
         context->k->maxpool_backward(conv->images, sd_conv2d_out_h(conv), sd_conv2d_out_w(conv), conv->k,
                                      stem->unpooled, dy, dunpooled);
-        context->k->finish(sd_conv_rows_out(conv), conv->k, dunpooled, &of_unpooled, context->scratch);
+        context->k->apply_epilogue(sd_conv_rows_out(conv), conv->k, dunpooled, &of_unpooled, context->scratch);
         dy = dunpooled;
     }
     sd_conv_bn_backward(&stem->layer, context, &in, dy, 1, dx, epilogue);

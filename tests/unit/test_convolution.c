@@ -280,8 +280,8 @@ START_TEST(operands_of_every_form_are_read_as_their_values) {
             p.x.d = form & 8 ? p.x.d : NULL;
             p.gradient.v = form & 16 ? p.gradient.v : NULL;
             p.gradient.d = form & 8 ? p.gradient.d : NULL;
-            k->evaluate(x_elems(c) / (size_t)c->c, c->c, &p.x, plain.u);
-            k->evaluate(y_elems(c) / (size_t)c->k, c->k, &p.gradient, plain.dy);
+            k->store_operand(x_elems(c) / (size_t)c->c, c->c, &p.x, plain.u);
+            k->store_operand(y_elems(c) / (size_t)c->k, c->k, &p.gradient, plain.dy);
             k->conv2d_forward(c, &p.x, p.w, p.y, NULL, p.scratch);
             k->conv2d_backward(c, &p.x, &p.gradient, p.w, p.dw, p.dx, NULL, p.scratch);
             k->conv2d_forward(c, &plain.x, plain.w, plain.y, NULL, plain.scratch);

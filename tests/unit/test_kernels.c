@@ -93,7 +93,7 @@ START_TEST(operands_of_every_form_equal_their_formula) {
                                       .d = form & 8 ? d : NULL,
                                       .relu = form & 16};
                 y[rows * c] = 5;
-                k->evaluate(rows, (int)c, &x, y);
+                k->store_operand(rows, (int)c, &x, y);
                 for (size_t e = 0; e < rows * c; e++) {
                     const double au = u[e] * (x.a ? (double)a[e % c] : 1), d_e = x.d ? d[e % c] : 0;
                     const double bv = x.v ? v[e] * (x.b ? (double)b[e % c] : 1) : 0, sum = au + bv + d_e;
@@ -135,7 +135,7 @@ static void define_statistics(size_t rows, int c, const float *x, double *mean, 
 /* Batch normalisation as networks put it together. */
 static void batchnorm_statistics(size_t rows, int c, float *x, float *mean, float *variance, sd_scratch scratch) {
     const sd_epilogue statistics = {.mean = mean, .variance = variance};
-    k->finish(rows, c, x, &statistics, scratch);
+    k->apply_epilogue(rows, c, x, &statistics, scratch);
 }
 
 static void batchnorm_apply(size_t rows, int c, const float *x, const float *mean, const float *variance,
@@ -143,7 +143,7 @@ static void batchnorm_apply(size_t rows, int c, const float *x, const float *mea
     float *a = new_floats((size_t)c), *d = new_floats((size_t)c);
     sd_batchnorm_forward(c, mean, variance, EPSILON, gamma, beta, 1, a, d);
     const sd_operand normalised = {.u = x, .a = a, .d = d, .relu = relu};
-    k->evaluate(rows, c, &normalised, y);
+    k->store_operand(rows, c, &normalised, y);
     free(a);
     free(d);
 }
@@ -158,11 +158,11 @@ static void batchnorm_backward(size_t rows, int c, const float *x, const float *
         .mask = {.u = y}, .product = x, .product_mean = mean, .sum = part, .sum_product = part + channels};
     if (dx != dy)
         memcpy(dx, dy, rows * channels * sizeof *dx);
-    k->finish(rows, c, dx, &sums, scratch);
+    k->apply_epilogue(rows, c, dx, &sums, scratch);
     sd_batchnorm_backward(rows, c, mean, variance, EPSILON, gamma, 1, sums.sum, sums.sum_product, dgamma, dbeta, a, b,
                           d);
     const sd_operand gradient = {.u = dx, .a = a, .v = x, .b = b, .d = d};
-    k->evaluate(rows, c, &gradient, dx);
+    k->store_operand(rows, c, &gradient, dx);
     free(part);
 }
 
@@ -205,7 +205,7 @@ START_TEST(statistics_of_few_rows_equal_their_formula) {
             const size_t rows = row_counts[r];
             const sd_scratch scratch = new_scratch(rows, c);
             const sd_epilogue statistics = {.mean = mean, .variance = variance};
-            k->finish(rows, c, y, &statistics, scratch);
+            k->apply_epilogue(rows, c, y, &statistics, scratch);
             define_statistics(rows, c, y, exact_mean, exact_variance);
             for (int i = 0; i < c; i++) {
                 const double scale =
@@ -237,7 +237,7 @@ static void expect_epilogue(int form, size_t rows, int channels) {
                            .sum_product = sum_product};
     memcpy(before, y, n * sizeof *y);
     y[n] = 5;
-    k->finish(rows, channels, y, &e, scratch);
+    k->apply_epilogue(rows, channels, y, &e, scratch);
     ck_assert(y[n] == 5);
     for (size_t i = 0; i < n; i++) {
         const size_t ch = i % c;
@@ -567,13 +567,13 @@ END_TEST
 /* The sum at the end of a residual block, and back through its ReLU, as operand and epilogue of one channel. */
 static void residual_add(size_t n, const float *shortcut, const float *branch, float scale, bool relu, float *y) {
     const sd_operand sum = {.u = branch, .a = &scale, .v = shortcut, .relu = relu};
-    k->evaluate(n, 1, &sum, y);
+    k->store_operand(n, 1, &sum, y);
 }
 
 static void relu_backward(size_t n, const float *y, float *dy) {
     const sd_epilogue masked = {.mask = sd_plain(y)};
     const sd_scratch scratch = new_scratch(n, 1);
-    k->finish(n, 1, dy, &masked, scratch);
+    k->apply_epilogue(n, 1, dy, &masked, scratch);
     free_scratch(scratch, n, 1);
 }
 
