@@ -46,6 +46,19 @@ const char *sd_error_message(void);
 const char *sd_error_trace(void);
 void sd_error_clear(void);
 
+enum { SD_MESSAGE_BYTES = 4096 }; /* of a sentence; longer ones are cut */
+
+/* How a call on one thread ended, to be reported by another. Begins as {0}: well. */
+typedef struct sd_outcome {
+    sd_status status;
+    char message[SD_MESSAGE_BYTES]; /* of a status that is not SD_OK */
+} sd_outcome;
+
+/* Keeps a status and, if it is a failure, this thread's error sentence. */
+void sd_outcome_keep(sd_outcome *outcome, sd_status status);
+/* Makes it this thread's own: returns the status, with its sentence in the error context. */
+sd_status sd_outcome_report(const sd_outcome *outcome);
+
 /* Adds a caller's place to the trace; used by SD_TRY. */
 void sd_error_push(const char *file, int line);
 

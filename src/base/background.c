@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "background.h"
 
-#include <stdio.h>
-
 static void *run(void *context) {
     sd_background *background = context;
-    background->status = background->job(background->context);
-    if (background->status != SD_OK)
-        snprintf(background->message, sizeof background->message, "%s", sd_error_message());
+    sd_outcome_keep(&background->outcome, background->job(background->context));
     atomic_store(&background->done, true);
     return NULL;
 }
@@ -32,13 +28,13 @@ void sd_background_discard(sd_background *background) {
     if (!background->started)
         return;
     join(background);
-    if (background->status != SD_OK)
-        sd_log_warn("%s", background->message);
+    if (background->outcome.status != SD_OK)
+        sd_log_warn("%s", background->outcome.message);
 }
 
 sd_status sd_background_end(sd_background *background) {
     if (!background->started)
         return SD_OK;
     join(background);
-    return background->status == SD_OK ? SD_OK : sd_fail(background->status, "%s", background->message);
+    return sd_outcome_report(&background->outcome);
 }

@@ -15,8 +15,7 @@ typedef struct sd_background {
     pthread_t thread;
     bool started, threaded;
     atomic_bool done;
-    sd_status status;
-    char message[1024]; /* of a job that failed */
+    sd_outcome outcome;
 } sd_background;
 
 /* Begins a job; none may be under way. Where no thread can be had, it is done at once. */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static _Thread_local char error_message[4096];
+static _Thread_local char error_message[SD_MESSAGE_BYTES];
 static _Thread_local char error_trace[512];
 static int log_muted;
 static const char *program = "sdtrain-mpi";
@@ -48,6 +48,16 @@ sd_status sd_fail_at(const char *file, int line, sd_status status, const char *f
     error_trace[0] = '\0';
     sd_error_push(file, line);
     return status;
+}
+
+void sd_outcome_keep(sd_outcome *outcome, sd_status status) {
+    outcome->status = status;
+    if (status != SD_OK)
+        snprintf(outcome->message, sizeof outcome->message, "%s", error_message);
+}
+
+sd_status sd_outcome_report(const sd_outcome *outcome) {
+    return outcome->status == SD_OK ? SD_OK : sd_fail(outcome->status, "%s", outcome->message);
 }
 
 void sd_log_set_program(const char *name) { program = name; }

@@ -4,7 +4,6 @@
  * made it when. */
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "sdtrain/arena.h"
 #include "slot.h"
@@ -29,8 +28,7 @@ struct sd_loader {
     uint64_t handed;      /* batches handed to the caller */
     int busy;             /* workers at work on a batch */
     bool quit;
-    sd_status status; /* of the first batch of the pass that was handed over and had failed; the caller's alone */
-    char message[SD_SLOT_MESSAGE_BYTES];
+    sd_outcome outcome; /* of the first batch of the pass that was handed over and had failed; the caller's alone */
 };
 
 static void *work(void *context) {
@@ -117,7 +115,7 @@ void sd_loader_begin(sd_loader *loader, const sd_loader_pass *pass) {
     pthread_mutex_lock(&loader->mutex);
     loader->pass = *pass;
     loader->taken = loader->used = loader->handed = 0;
-    loader->status = SD_OK;
+    loader->outcome.status = SD_OK;
     for (int i = 0; i < loader->n_slots; i++)
         loader->ready[i] = false;
     pthread_cond_broadcast(&loader->changed);
@@ -142,11 +140,9 @@ static const sd_slot *wait_for_next(sd_loader *loader) {
 sd_status sd_loader_next(sd_loader *loader, sd_batch *batch) {
     const sd_slot *slot = wait_for_next(loader);
     *batch = (sd_batch){.images = slot->images, .input.pixels = slot->pixels, .targets.labels = slot->labels};
-    if (loader->status == SD_OK && slot->status != SD_OK) {
-        loader->status = slot->status;
-        memcpy(loader->message, slot->message, sizeof loader->message);
-    }
-    return loader->status == SD_OK ? SD_OK : sd_fail(loader->status, "%s", loader->message);
+    if (loader->outcome.status == SD_OK && slot->outcome.status != SD_OK)
+        loader->outcome = slot->outcome;
+    return sd_outcome_report(&loader->outcome);
 }
 
 void sd_loader_end(sd_loader *loader) {

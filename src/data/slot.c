@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "slot.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,14 +28,13 @@ void sd_slot_fill(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass
     const sd_range range = pass->ranges[b];
     const size_t elems = sd_sample_elems(sd_dataset_samples(dataset));
     slot->images = (int)range.count;
-    slot->status = SD_OK;
+    slot->outcome.status = SD_OK;
     for (uint64_t i = 0; i < range.count; i++) {
         const uint64_t at = range.first + i;
         const uint32_t index = pass->order ? pass->order[at] : (uint32_t)at;
-        slot->status = sd_dataset_prepare(dataset, pass->split, index, pass->augment, pass->seed, pass->epoch, work,
-                                          slot->pixels + i * elems);
-        if (slot->status != SD_OK) {
-            snprintf(slot->message, sizeof slot->message, "%s", sd_error_message());
+        sd_outcome_keep(&slot->outcome, sd_dataset_prepare(dataset, pass->split, index, pass->augment, pass->seed,
+                                                           pass->epoch, work, slot->pixels + i * elems));
+        if (slot->outcome.status != SD_OK) {
             clear(slot, elems, i);
             return;
         }

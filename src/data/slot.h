@@ -5,14 +5,11 @@
 
 #include "sdtrain/data.h"
 
-enum { SD_SLOT_MESSAGE_BYTES = 1024 };
-
 typedef struct sd_slot {
     int images;
-    float *pixels;    /* [max_images, size, size, SD_CHANNELS] */
-    int32_t *labels;  /* [max_images] */
-    sd_status status; /* of the first image in the batch's order that could not be prepared */
-    char message[SD_SLOT_MESSAGE_BYTES];
+    float *pixels;      /* [max_images, size, size, SD_CHANNELS] */
+    int32_t *labels;    /* [max_images] */
+    sd_outcome outcome; /* of the first image in the batch's order that could not be prepared */
 } sd_slot;
 
 /* SD_ERR_MEMORY; free it in any case. */

@@ -24,7 +24,7 @@ typedef struct operation {
     double begin, end; /* clock */
 } operation;
 
-enum { MAX_LEVELS = 16, MESSAGE_BYTES = 4096 };
+enum { MAX_LEVELS = 16 };
 
 struct sd_reducer {
     sd_comm *comm;
@@ -51,8 +51,7 @@ struct sd_reducer {
     _Atomic(uint64_t) *labels;
     atomic_int posted; /* the rest is of whoever calls MPI, until all posted are done */
     atomic_int done;   /* of these, from the first on; written by whoever calls MPI */
-    sd_status status;
-    char message[MESSAGE_BYTES]; /* of a status that is not OK */
+    sd_outcome outcome;
 };
 
 static size_t value_bytes(const sd_reducer *r) { return sd_wire_value_bytes(r->spec.bf16); }
@@ -186,12 +185,9 @@ static sd_status work_on(sd_reducer *r, int posted) {
 static bool work(void *context) {
     sd_reducer *r = context;
     const int posted = atomic_load_explicit(&r->posted, memory_order_acquire);
-    if (r->status == SD_OK) {
-        r->status = work_on(r, posted);
-        if (r->status != SD_OK)
-            snprintf(r->message, sizeof r->message, "%s", sd_error_message());
-    }
-    return r->done == posted || r->status != SD_OK || disagree(r);
+    if (r->outcome.status == SD_OK)
+        sd_outcome_keep(&r->outcome, work_on(r, posted));
+    return r->done == posted || r->outcome.status != SD_OK || disagree(r);
 }
 
 /* ---- the step ---- */
@@ -217,7 +213,7 @@ void sd_reducer_begin(sd_reducer *r, const sd_drop_plan *plan, uint64_t hash) {
     r->shard = -1;
     r->open = (sd_bucket){0};
     r->traffic = (sd_traffic){0};
-    r->status = SD_OK;
+    r->outcome.status = SD_OK;
     atomic_store(&r->posted, 0); /* before done, by which sd_reducer_waits_for() knows that a step has begun */
     atomic_store(&r->done, 0);
     r->vote = sd_vote_of(hash);
@@ -319,8 +315,7 @@ sd_status sd_reducer_end(sd_reducer *r, double *values, int n, sd_traffic *traff
     r->n_sums = n;
     post(r, (operation){.kind = GATHER});
     sd_comm_finish_work(r->comm);
-    if (r->status != SD_OK)
-        return sd_fail(r->status, "%s", r->message);
+    SD_TRY(sd_outcome_report(&r->outcome));
     if (disagree(r))
         return sd_comm_check_same(r->comm, r->hash, "drop plan");
     const int posted = atomic_load(&r->posted);

@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -16,7 +15,7 @@
 #include "comm.h"
 #include "sdtrain/arena.h"
 
-enum { NAP_NANOSECONDS = 500000, MESSAGE_BYTES = 4096 };
+enum { NAP_NANOSECONDS = 500000 };
 
 struct sd_progress_thread {
     sd_comm *comm;
@@ -25,9 +24,8 @@ struct sd_progress_thread {
     pthread_cond_t changed;
     sd_status (*call)(sd_comm *, void *); /* asked for and not yet done */
     void *call_context;
-    sd_status call_status;
-    char message[MESSAGE_BYTES]; /* of a call that failed */
-    uint64_t wanted, done;       /* times that work was asked for; how many of them are done with */
+    sd_outcome outcome;    /* of the last call */
+    uint64_t wanted, done; /* times that work was asked for; how many of them are done with */
     bool quit;
     atomic_bool awaited; /* somebody waits for the work to be done */
 };
@@ -36,9 +34,7 @@ static void do_call(sd_progress_thread *thread) {
     pthread_mutex_unlock(&thread->mutex);
     const sd_status status = thread->call(thread->comm, thread->call_context);
     pthread_mutex_lock(&thread->mutex);
-    thread->call_status = status;
-    if (status != SD_OK)
-        snprintf(thread->message, sizeof thread->message, "%s", sd_error_message());
+    sd_outcome_keep(&thread->outcome, status);
     thread->call = NULL;
     pthread_cond_broadcast(&thread->changed);
 }
@@ -120,9 +116,9 @@ static sd_status call_here_or_there(sd_comm *comm, sd_status (*call)(sd_comm *, 
     pthread_cond_broadcast(&thread->changed);
     while (thread->call)
         pthread_cond_wait(&thread->changed, &thread->mutex);
-    const sd_status status = thread->call_status;
+    const sd_status status = sd_outcome_report(&thread->outcome);
     pthread_mutex_unlock(&thread->mutex);
-    return status == SD_OK ? SD_OK : sd_fail(status, "%s", thread->message);
+    return status;
 }
 
 sd_status sd_comm_call(sd_comm *comm, const char *name, sd_status (*call)(sd_comm *, void *), void *context) {

@@ -245,6 +245,21 @@ START_TEST(a_failure_is_one_line_whatever_is_in_it) {
 }
 END_TEST
 
+START_TEST(a_kept_failure_is_reported_as_it_was) {
+    sd_outcome outcome = {0};
+    sd_error_clear();
+    ck_assert_int_eq(sd_outcome_report(&outcome), SD_OK);
+    sd_outcome_keep(&outcome, passes_on());
+    sd_fail(SD_ERR_IO, "another one meanwhile");
+    ck_assert_int_eq(sd_outcome_report(&outcome), SD_ERR_DATA);
+    ck_assert_str_eq(sd_error_message(), "file: record 7");
+    sd_outcome_keep(&outcome, SD_OK);
+    sd_error_clear();
+    ck_assert_int_eq(sd_outcome_report(&outcome), SD_OK);
+    ck_assert_str_eq(sd_error_message(), "");
+}
+END_TEST
+
 START_TEST(exit_codes_are_those_of_sysexits) {
     static const struct {
         sd_status status;
@@ -397,6 +412,7 @@ int main(void) {
     tcase_add_test(cases, an_array_grows_and_keeps_what_it_holds);
     tcase_add_test(cases, a_failure_keeps_its_sentence_and_the_way_it_took);
     tcase_add_test(cases, a_long_failure_is_cut_and_a_long_way_too);
+    tcase_add_test(cases, a_kept_failure_is_reported_as_it_was);
     tcase_add_test(cases, a_failure_is_one_line_whatever_is_in_it);
     tcase_add_test(cases, a_file_is_put_whole_with_the_users_umask);
     tcase_add_test(cases, nothing_is_written_through_a_link_or_into_what_is_no_file);
