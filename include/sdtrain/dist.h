@@ -21,9 +21,8 @@ typedef struct sd_comm sd_comm;
 
 /* How gradients are summed. */
 #define SD_REDUCTION_LIST(X)                                                                                           \
-    X(SD_REDUCTION_FAST, "fast") /* MPI's allreduce */                                                                 \
-    X(SD_REDUCTION_REPRODUCIBLE,                                                                                       \
-      "reproducible") /* a tree over shards: the same bits on any number of ranks that divides them */
+    X(SD_REDUCTION_FAST, "fast")                 /* MPI's allreduce */                                                 \
+    X(SD_REDUCTION_REPRODUCIBLE, "reproducible") /* a tree over shards, the same on any ranks */
 typedef enum sd_reduction { SD_REDUCTION_LIST(SD_CHOICE_ENUMERATOR) } sd_reduction;
 SD_CHOICE_WORD_OF(sd_reduction, SD_REDUCTION_LIST)
 

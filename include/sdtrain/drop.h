@@ -21,8 +21,7 @@ extern "C" {
 
 /* How the drop rate grows over depth; l = 1..L is the block's place from the input. */
 #define SD_DROP_SCHEDULE_LIST(X)                                                                                       \
-    X(SD_DROP_LINEAR,                                                                                                  \
-      "linear") /* p_l = l/L rate          Huang et al., equation 4 (as survival: 1 - l/L (1 - p_L)) */                \
+    X(SD_DROP_LINEAR, "linear")         /* p_l = l/L rate          Huang et al., equation 4 */                         \
     X(SD_DROP_LINSPACE, "linspace")     /* p_l = (l-1)/(L-1) rate  timm, torchvision's ConvNeXt; 0 where L = 1 */      \
     X(SD_DROP_ZERO_BASED, "zero_based") /* p_l = (l-1)/L rate      EfficientNet */                                     \
     X(SD_DROP_CONSTANT, "constant")     /* p_l = rate */                                                               \
@@ -32,10 +31,8 @@ SD_CHOICE_WORD_OF(sd_drop_schedule, SD_DROP_SCHEDULE_LIST)
 
 /* Where the expectation of a branch is kept. */
 #define SD_DROP_SCALE_LIST(X)                                                                                          \
-    X(SD_DROP_SCALE_INFERENCE,                                                                                         \
-      "inference") /* kept branches as they are in training, times 1 - p_l at evaluation (Huang et al.) */             \
-    X(SD_DROP_SCALE_TRAINING,                                                                                          \
-      "training") /* kept branches times 1/(1 - p_l) in training, as they are at evaluation (timm) */
+    X(SD_DROP_SCALE_INFERENCE, "inference") /* all branches times 1 - p_l at evaluation (Huang et al.) */              \
+    X(SD_DROP_SCALE_TRAINING, "training")   /* kept branches times 1/(1 - p_l) in training (timm) */
 typedef enum sd_drop_scale { SD_DROP_SCALE_LIST(SD_CHOICE_ENUMERATOR) } sd_drop_scale;
 SD_CHOICE_WORD_OF(sd_drop_scale, SD_DROP_SCALE_LIST)
 
@@ -45,8 +42,7 @@ double sd_drop_rate(sd_drop_schedule schedule, double rate, int l, int L);
 /* Who shares a decision. */
 #define SD_DROP_SCOPE_LIST(X)                                                                                          \
     X(SD_DROP_SCOPE_GLOBAL, "global") /* the whole batch, on all ranks */                                              \
-    X(SD_DROP_SCOPE_RANK,                                                                                              \
-      "rank") /* the images of a rank (in effect timm's, torchvision's, Composer's with one mask a batch) */           \
+    X(SD_DROP_SCOPE_RANK, "rank")     /* the images of a rank (timm's, torchvision's, Composer's: a mask a batch) */   \
     X(SD_DROP_SCOPE_SAMPLE, "sample") /* nobody: every image has its own */
 typedef enum sd_drop_scope { SD_DROP_SCOPE_LIST(SD_CHOICE_ENUMERATOR) } sd_drop_scope;
 SD_CHOICE_WORD_OF(sd_drop_scope, SD_DROP_SCOPE_LIST)

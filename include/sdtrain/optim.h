@@ -91,8 +91,7 @@ float *sd_optimizer_state(sd_optimizer *optimizer, int i);
     X(SD_LR_STEP, "step") /* base * gamma^(milestones reached)  (MultiStepLR; a milestone counts completed epochs) */  \
     X(SD_LR_COSINE, "cosine")     /* minimum + (base - minimum) (1 + cos(pi t / T)) / 2 */                             \
     X(SD_LR_CONSTANT, "constant") /* base */                                                                           \
-    X(SD_LR_ONECYCLE,                                                                                                  \
-      "onecycle") /* base/25 -> base over 0.3 T, then -> base/250000, by half cosines (OneCycleLR's defaults) */
+    X(SD_LR_ONECYCLE, "onecycle") /* base/25 -> base in 0.3 T -> base/250000, half cosines (OneCycleLR) */
 typedef enum sd_lr_schedule { SD_LR_LIST(SD_CHOICE_ENUMERATOR) } sd_lr_schedule;
 SD_CHOICE_WORD_OF(sd_lr_schedule, SD_LR_LIST)
 
