@@ -22,7 +22,8 @@ enum { SUPPORT_SEED = 20160730, SUPPORT_PATH_BYTES = 256 };
 const char *__asan_default_options(void);
 const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
 
-/* ck_assert writes to a file each time it is passed; this one only when it fails, so it may stand in a loop over values. */
+/* ck_assert writes to a file each time it is passed; this one only when it fails, so it may stand in a loop over
+ * values. */
 #define expect(condition, ...)                                                                                         \
     do {                                                                                                               \
         if (!(condition))                                                                                              \
@@ -114,9 +115,10 @@ static inline void expect_number(const char *what, double ours, double reference
     expect(fabs(ours - reference) <= tolerance, "%s is %.17g, not %.17g within %g", what, ours, reference, tolerance);
 }
 
-/* Central differences: dx must be the gradient of loss(context) in x, which is changed and put back. Looked at along the
- * gradient itself, where an error of its size shows, and along random directions, where a wrong part shows. The
- * difference of the rounded arguments is used, so that only the loss is inexact, by noise. Allowed: tolerance |dx|_2. */
+/* Central differences: dx must be the gradient of loss(context) in x, which is changed and put back. Looked at along
+ * the gradient itself, where an error of its size shows, and along random directions, where a wrong part shows. The
+ * difference of the rounded arguments is used, so that only the loss is inexact, by noise. Allowed: tolerance
+ * |dx|_2. */
 static inline void expect_gradient_along(const char *what, double (*loss)(void *), void *context, float *x,
                                          const float *dx, size_t n, double step, double tolerance, double noise,
                                          uint32_t directions) {

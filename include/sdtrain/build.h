@@ -12,9 +12,10 @@
  *         sd_build_head_*                          [h, w, c] -> logits
  *     sd_network_finish
  *
- * Call them in the order in which PyTorch registers parameters: the table of tensors then reads like a state_dict, and initial
- * values depend on a tensor's place in it. All local. Errors: SD_ERR_INTERNAL for calls out of order and for a tensor's name that is
- * too long or taken, SD_ERR_CONFIG for an image that is too small, SD_ERR_MEMORY; after one the network can only be destroyed. */
+ * Call them in the order in which PyTorch registers parameters: the table of tensors then reads like a state_dict, and
+ * initial values depend on a tensor's place in it. All local. Errors: SD_ERR_INTERNAL for calls out of order and for a
+ * tensor's name that is too long or taken, SD_ERR_CONFIG for an image that is too small, SD_ERR_MEMORY; after one
+ * the network can only be destroyed. */
 #ifndef SDTRAIN_BUILD_H
 #define SDTRAIN_BUILD_H
 
@@ -38,11 +39,12 @@ typedef struct sd_network_spec {
     bool gathers; /* room for passes whose part keeps a branch for some of their images (sd_drop_part) */
 } sd_network_spec;
 
-/* An empty network; the caller destroys it by sd_network_destroy(). It runs on sd_kernels_threads() threads, as they are now. */
+/* An empty network; the caller destroys it by sd_network_destroy(). It runs on sd_kernels_threads() threads, as they
+ * are now. */
 sd_status sd_network_create(const sd_kernels *kernels, const sd_network_spec *spec, sd_network **network);
 
-/* Ends the definition: orders the segments, plans and takes memory. All values are zeros (sd_network_initialise()). Before it, a
- * network has tables and figures, but no passes. */
+/* Ends the definition: orders the segments, plans and takes memory. All values are zeros (sd_network_initialise()).
+ * Before it, a network has tables and figures, but no passes. */
 sd_status sd_network_finish(sd_network *network);
 
 /* The shape that the next node sees. */
@@ -58,8 +60,8 @@ typedef struct sd_conv_spec {
 /* "conv1", "bn1", ReLU, and with pool max pooling 3x3, stride 2 (torchvision's ResNet). image: [h, w, channels]. */
 sd_status sd_build_conv_stem(sd_network *network, sd_shape image, const sd_conv_spec *conv, bool pool);
 
-/* patches x weight + bias ("patch_embed.proj"), "cls_token" in front, "pos_embed" added (timm's ViT): [1 + patches, 1, dim].
- * patch_size divides the image. */
+/* patches x weight + bias ("patch_embed.proj"), "cls_token" in front, "pos_embed" added (timm's ViT): [1 + patches, 1,
+ * dim]. patch_size divides the image. */
 sd_status sd_build_patch_stem(sd_network *network, sd_shape image, int dim, int patch_size);
 
 /* ---- residuals and transitions ---- */
@@ -92,12 +94,13 @@ sd_status sd_build_transition_end(sd_network *network);
 
 enum { SD_CONV_BRANCH_MAX = 3 };
 
-/* n convolutions, each with a batch norm, and ReLUs between them: "conv1", "bn1", ... (torchvision's BasicBlock, Bottleneck).
+/* n convolutions, each with a batch norm, and ReLUs between them: "conv1", "bn1", ... (torchvision's BasicBlock,
+ * Bottleneck).
  * zero_init: the last norm's weight starts at 0 (Goyal et al. 2017). */
 sd_status sd_build_conv_branch(sd_network *network, int n, const sd_conv_spec *convs, bool zero_init);
 
-/* projection(attention(qkv(norm(x)))) over the h * w tokens of an image (Vaswani et al. 2017, before which Dosovitskiy et al. 2021
- * normalise). heads divides the channels. Not within a node with a ReLU; nor is the next. */
+/* projection(attention(qkv(norm(x)))) over the h * w tokens of an image (Vaswani et al. 2017, before which Dosovitskiy
+ * et al. 2021 normalise). heads divides the channels. Not within a node with a ReLU; nor is the next. */
 typedef struct sd_attention_spec {
     int heads;
     const char *norm, *qkv, *projection; /* names of the layers within the block */

@@ -4,22 +4,22 @@
  *     /model/<state_dict name>              parameters and statistics in PyTorch's layout; num_batches_tracked as int64
  *     /optimizer/<state>/<parameter name>   momentum, or exp_avg and exp_avg_sq
  *     /optimizer/kept_steps                 [segments] int64, in the order of the network's buffer
- *     /communication/error/<rank>/<parameter name>   what rounding for the wire has kept back, with communication.wire = bf16
- *     /progress/<member>                    sd_progress; /progress/timing [ranks, phases] of the epoch under way, in seconds
+ *     /communication/error/<rank>/<parameter name>   what rounding to bf16 has kept back (communication.wire)
+ *     /progress/<member>                    sd_progress; /progress/timing [ranks, phases]: seconds of this epoch
  *     /data/mean, /data/std                 normalisation of the training images
  *     /data/images, /data/hash              [2] of training and validation; of all of the data set
  *     /config                               the resolved configuration, INI text
  *     attributes of /                       format_version, seed, ranks, threads, isa, scale
  *
- * format_version is raised when what is here changes its meaning; other versions are refused. What a version adds beside it, outside of
- * /model, older ones of the same format ignore, and do not hand on when they save; a member of /progress that is missing has its
- * initial value, and timing with another number of phases counts as zeros. All else must be there. Every link is hard and every byte in the file.
+ * format_version is raised when what is here changes its meaning; other versions are refused. What a version adds
+ * beside it, outside of /model, older ones of the same format ignore, and do not hand on when they save; a member of
+ * /progress that is missing has its initial value, and timing with another number of phases counts as zeros. All else
+ * must be there. Every link is hard and every byte in the file.
  *
- * In front lies a 512-byte HDF5 user block with magic, version, length and the XXH3-128 of the file, which is checked before
- * HDF5 sees a byte. HDF5 itself works in memory; files are written and read whole. Everything here is local; rank 0 calls it,
- * and the state is spread by sd_comm_broadcast(). Errors: SD_ERR_IO (writing), SD_ERR_NOINPUT, SD_ERR_DATA (damaged, or of
- * another model; the message says what).
- */
+ * In front lies a 512-byte HDF5 user block with magic, version, length and the XXH3-128 of the file, which is checked
+ * before HDF5 sees a byte. HDF5 itself works in memory; files are written and read whole. Everything here is local;
+ * rank 0 calls it, and the state is spread by sd_comm_broadcast(). Errors: SD_ERR_IO (writing), SD_ERR_NOINPUT,
+ * SD_ERR_DATA (damaged, or of another model; the message says what). */
 #ifndef SDTRAIN_CHECKPOINT_H
 #define SDTRAIN_CHECKPOINT_H
 
@@ -35,8 +35,9 @@
 extern "C" {
 #endif
 
-/* Where a run is. X(type, member, initial): all of 8 bytes. A member that is added later takes its initial value from a file that was
- * written before it, so that older checkpoints stay readable; choose one with which such a run goes on as it would have. */
+/* Where a run is. X(type, member, initial): all of 8 bytes. A member that is added later takes its initial value from a
+ * file that was written before it, so that older checkpoints stay readable; choose one with which such a run goes on
+ * as it would have. */
 #define SD_PROGRESS_LIST(X)                                                                                            \
     X(uint64_t, step, 0)         /* updates done */                                                                    \
     X(uint64_t, epoch, 0)        /* epochs completed */                                                                \
@@ -89,13 +90,15 @@ typedef struct sd_snapshot {
     float *error; /* [ranks][elems] of error feedback (sd_reducer_error()), filled in by the caller; NULL: none */
 } sd_snapshot;
 
-/* Room for a copy: values, the optimizer's states, and the error feedback of n_errors ranks (0: none). Free it in any case. SD_ERR_MEMORY. */
+/* Room for a copy: values, the optimizer's states, and the error feedback of n_errors ranks (0: none). Free it in
+ * any case. SD_ERR_MEMORY. */
 sd_status sd_snapshot_create(sd_network *network, const sd_optimizer *optimizer, int n_errors, sd_snapshot *snapshot);
 void sd_snapshot_free(sd_snapshot *snapshot);
 /* Copies all but the error feedback, from the network and optimizer that it was created for. */
 void sd_snapshot_take(sd_snapshot *snapshot, sd_network *network, sd_optimizer *optimizer);
 
-/* Saving: all members are the caller's. Loading: sd_checkpoint_open() fills in all but network, optimizer and what is for saving only. */
+/* Saving: all members are the caller's. Loading: sd_checkpoint_open() fills in all but network, optimizer and what
+ * is for saving only. */
 typedef struct sd_checkpoint {
     sd_network *network;
     sd_optimizer *optimizer; /* NULL when loading for evaluation */
@@ -115,19 +118,21 @@ typedef struct sd_checkpoint {
     int compression;             /* of tensors: 0 none, 1 to 9 deflate's levels, behind a byte shuffle */
 } sd_checkpoint;
 
-/* Writes the file under a temporary name, syncs it and its folder, and renames it to path. May run in another thread than training, as
- * long as that leaves alone what `checkpoint` points to. */
+/* Writes the file under a temporary name, syncs it and its folder, and renames it to path. May run in another thread
+ * than training, as long as that leaves alone what `checkpoint` points to. */
 sd_status sd_checkpoint_save(const char *path, const sd_checkpoint *checkpoint);
 
 /* A file read and found whole, not yet applied. */
 typedef struct sd_checkpoint_file sd_checkpoint_file;
 
-/* Reads and verifies a file and fills in what describes the run (all but the tensors). On success the caller closes *file; it frees
- * described->config and ->timing in any case. */
+/* Reads and verifies a file and fills in what describes the run (all but the tensors). On success the caller closes
+ * *file; it frees described->config and ->timing in any case. */
 sd_status sd_checkpoint_open(const char *path, sd_checkpoint_file **file, sd_checkpoint *described);
-/* Copies its tensors into checkpoint->network and, unless NULL, checkpoint->optimizer: all of them, or none with SD_ERR_DATA. */
+/* Copies its tensors into checkpoint->network and, unless NULL, checkpoint->optimizer: all of them, or none with
+ * SD_ERR_DATA. */
 sd_status sd_checkpoint_apply(sd_checkpoint_file *file, sd_checkpoint *checkpoint);
-/* Copies a rank's error feedback into error, laid out like the network's gradients; parts that are not learned stay as they are. */
+/* Copies a rank's error feedback into error, laid out like the network's gradients; parts that are not learned stay
+ * as they are. */
 sd_status sd_checkpoint_read_error(sd_checkpoint_file *file, const sd_network *network, int rank, float *error);
 void sd_checkpoint_close(sd_checkpoint_file **file);
 
@@ -142,8 +147,8 @@ typedef struct sd_entry {
     size_t elem_bytes; /* as stored; of a text: its length and the zero */
 } sd_entry;
 
-/* All datasets, then the attributes of the file, each in the order of names. Caller frees *entries. SD_ERR_DATA: one of a kind, or of a
- * size, that no checkpoint holds. */
+/* All datasets, then the attributes of the file, each in the order of names. Caller frees *entries. SD_ERR_DATA: one of
+ * a kind, or of a size, that no checkpoint holds. */
 sd_status sd_checkpoint_entries(const sd_checkpoint_file *file, sd_entry **entries, int *n);
 /* The values of one: [elems] float, double, int64_t or uint64_t, or a text. Caller frees *values. */
 sd_status sd_checkpoint_read(const sd_checkpoint_file *file, const sd_entry *entry, void **values);
@@ -153,16 +158,17 @@ size_t sd_checkpoint_file_bytes(const sd_checkpoint_file *file);
 void sd_checkpoint_path(const char *folder, uint64_t step, char *path, size_t path_bytes);
 /* Their steps, newest first. *n = 0 if the folder does not exist. Caller frees *steps. */
 sd_status sd_checkpoint_list(const char *folder, uint64_t **steps, int *n);
-/* Points FOLDER/link at a step's file, in one move: what was there is replaced. A convenience: where it cannot be made, there is none,
- * and one warning. */
+/* Points FOLDER/link at a step's file, in one move: what was there is replaced. A convenience: where it cannot be made,
+ * there is none, and one warning. */
 void sd_checkpoint_link(const char *folder, const char *link, uint64_t step);
-/* Renames those of steps first to last, which are not of the history of a run that goes back: STEP.h5 becomes STEP.h5.aside, which no
- * run takes for its own. */
+/* Renames those of steps first to last, which are not of the history of a run that goes back: STEP.h5 becomes
+ * STEP.h5.aside, which no run takes for its own. */
 sd_status sd_checkpoint_set_aside(const char *folder, uint64_t first, uint64_t last);
-/* Removes all but the newest keep, the best (0: none), and those whose step is a multiple of keep_every (0: none). Files that do not
- * go are left with one warning. */
+/* Removes all but the newest keep, the best (0: none), and those whose step is a multiple of keep_every (0: none).
+ * Files that do not go are left with one warning. */
 void sd_checkpoint_retain(const char *folder, int keep, uint64_t keep_every, uint64_t best_step);
-/* Removes what a killed save has left: STEP.h5.part, .latest.part, .best.part. Only for the holder of the run's lock. */
+/* Removes what a killed save has left: STEP.h5.part, .latest.part, .best.part. Only for the holder of the run's
+ * lock. */
 void sd_checkpoint_discard_parts(const char *folder);
 
 #ifdef __cplusplus

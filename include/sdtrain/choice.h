@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Choices: an enumeration and the words for it in configurations and reports, from one list in the header of the room that owns it.
+/* Choices: an enumeration and the words for it in configurations and reports, from one list in the header of the room
+ * that owns it.
  *
  *     #define SD_COLOUR_LIST(X) X(SD_COLOUR_RED, "red") X(SD_COLOUR_BLUE, "blue")
  *     typedef enum sd_colour { SD_COLOUR_LIST(SD_CHOICE_ENUMERATOR) } sd_colour;

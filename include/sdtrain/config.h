@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration of a run: INI text -> one typed struct, each key checked against one table (config/keys.c).
  *
- * Local: the caller sees to it that all ranks parse the same text. Errors are SD_ERR_CONFIG and name file, line, key and
- * what is allowed.
- */
+ * Local: the caller sees to it that all ranks parse the same text. Errors are SD_ERR_CONFIG and name file, line, key
+ * and what is allowed. */
 #ifndef SDTRAIN_CONFIG_H
 #define SDTRAIN_CONFIG_H
 
@@ -37,7 +36,8 @@ enum { SD_MAX_THREADS = 1024 }; /* of a rank */
 typedef enum sd_on_nonfinite { SD_ON_NONFINITE_LIST(SD_CHOICE_ENUMERATOR) } sd_on_nonfinite;
 SD_CHOICE_WORD_OF(sd_on_nonfinite, SD_ON_NONFINITE_LIST)
 
-/* What the keys say (config/keys.c has their meanings), section by section; a section that is a room's spec is that spec. */
+/* What the keys say (config/keys.c has their meanings), section by section; a section that is a room's spec is that
+ * spec. */
 typedef struct sd_config {
     struct {
         char name[SD_CONFIG_TEXT], output[SD_CONFIG_TEXT];
@@ -106,15 +106,15 @@ void sd_config_init(sd_config *config);
 /* Refuses text in another encoding than UTF-8, and what is no text. Local. */
 sd_status sd_config_check_text(const char *text, size_t bytes, const char *file);
 
-/* Reads INI text; file is its name in messages. Lines of 200 bytes or more are refused. A list may go on in indented lines. A
- * section may come several times, a key once. */
+/* Reads INI text; file is its name in messages. Lines of 200 bytes or more are refused. A list may go on in indented
+ * lines. A section may come several times, a key once. */
 sd_status sd_config_parse(sd_config *config, const char *text, const char *file);
 
 /* One "section.key=value" of the command line; wins over the file. */
 sd_status sd_config_set(sd_config *config, const char *assignment);
 
-/* Finds contradictions between keys and texts that only a shell would expand, resolves survival_prob into rate and an empty
- * run.name into the file's name, and warns where experience says so. ranks: of the run. */
+/* Finds contradictions between keys and texts that only a shell would expand, resolves survival_prob into rate and an
+ * empty run.name into the file's name, and warns where experience says so. ranks: of the run. */
 sd_status sd_config_check(sd_config *config, int ranks);
 
 /* SD_ERR_CONFIG with the place of "section.key" in front of the message. */
@@ -134,11 +134,12 @@ const char *sd_config_value(const sd_config *config, const char *key, char *text
 void sd_config_differences(const sd_config *config, const sd_config *other, char *differences,
                            size_t differences_bytes);
 
-/* The specs of rooms whose section is not their spec. They point into the configuration, which must outlive them. Local. */
+/* The specs of rooms whose section is not their spec. They point into the configuration, which must outlive them.
+ * Local. */
 sd_data_spec sd_config_data(const sd_config *config);
 sd_model_spec sd_config_model(const sd_config *config, sd_sample_spec samples);
-/* The drop rate of each unit, by the depth of its block: rate: [units]. SD_ERR_CONFIG if another number of rates is listed than the
- * network has blocks. */
+/* The drop rate of each unit, by the depth of its block: rate: [units]. SD_ERR_CONFIG if another number of rates is
+ * listed than the network has blocks. */
 sd_status sd_config_drop_rates(const sd_config *config, const sd_network *network, double *rate);
 
 /* The table, for --help. */

@@ -65,26 +65,30 @@ typedef struct sd_drop_plan {
     uint64_t *images;    /* [units], for how many images of the batch it is computed */
 } sd_drop_plan;
 
-/* The decisions about some images in a row that one rank computes together. With SD_DROP_SCOPE_GLOBAL there is none: they are the plan's. */
+/* The decisions about some images in a row that one rank computes together. With SD_DROP_SCOPE_GLOBAL there is none:
+ * they are the plan's. */
 typedef struct sd_drop_part {
     int units, max_images;
     int *images;      /* [units], for how many of these images the branch is computed */
     uint32_t *places; /* [units][max_images], which ones (0: the first of these), in rising order */
 } sd_drop_part;
 
-/* Allocates the arrays of a plan, zeroed; one plan is drawn into again and again. SD_ERR_MEMORY; free it in any case (zeros are valid). */
+/* Allocates the arrays of a plan, zeroed; one plan is drawn into again and again. SD_ERR_MEMORY; free it in any case
+ * (zeros are valid). */
 sd_status sd_drop_plan_create(int units, sd_drop_plan *plan);
 void sd_drop_plan_free(sd_drop_plan *plan);
 
-/* The plan of a training step (from 1) on a batch of images: unit i is dropped if u < rate[i], u = word * 2^-32 of Philox; global: first
- * word, key (seed, SD_STREAM_DROP), counter (i, step); the others as SD_STREAM_DROP_RANK and SD_STREAM_DROP_SAMPLE say. */
+/* The plan of a training step (from 1) on a batch of images: unit i is dropped if u < rate[i], u = word * 2^-32 of
+ * Philox; global: first word, key (seed, SD_STREAM_DROP), counter (i, step); the others as SD_STREAM_DROP_RANK and
+ * SD_STREAM_DROP_SAMPLE say. */
 void sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t images, sd_drop_plan *plan);
 
 /* Likewise of a part. */
 sd_status sd_drop_part_create(int units, int max_images, sd_drop_part *part);
 void sd_drop_part_free(sd_drop_part *part);
 
-/* The part of that plan for the images at `share` of the batch, at most max_images, on a rank. Not with SD_DROP_SCOPE_GLOBAL. */
+/* The part of that plan for the images at `share` of the batch, at most max_images, on a rank. Not with
+ * SD_DROP_SCOPE_GLOBAL. */
 void sd_drop_part_draw(const sd_drop_law *law, uint64_t step, int rank, sd_range share, sd_drop_part *part);
 
 /* The plan of an evaluation: every branch is kept. */

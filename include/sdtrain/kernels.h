@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The numerical kernels: pure functions on float arrays, one table of them for each instruction set.
  *
- * Local. Images are NHWC and contiguous, x[n][h][w][c]; token sequences x[b][t][c] are the same with rows = b*t. A matrix
- * is row-major. "rows x c" below means any leading shape flattened. Outputs are written, never accumulated into, unless
- * said otherwise; outputs do not overlap inputs unless "may be" is said.
+ * Local. Images are NHWC and contiguous, x[n][h][w][c]; token sequences x[b][t][c] are the same with rows = b*t. A
+ * matrix is row-major. "rows x c" below means any leading shape flattened. Outputs are written, never accumulated into,
+ * unless said otherwise; outputs do not overlap inputs unless "may be" is said.
  *
  * Determinism: work is cut into chunks by shape alone and partial sums are added in a fixed order, so the bits of a
  * result depend on shape and table only, not on the number of threads.
@@ -12,8 +12,7 @@
  * sd_kernels_threads(). Calls from several threads at a time need scratch of their own each.
  *
  * No kernel fails, allocates, or keeps a pointer: shapes, at least 1 in each direction, are checked when a network is
- * built.
- */
+ * built. */
 #ifndef SDTRAIN_KERNELS_H
 #define SDTRAIN_KERNELS_H
 
@@ -103,7 +102,8 @@ typedef struct sd_map {
 size_t sd_linear_scratch_elems(int in, int out, int threads);
 size_t sd_attention_scratch_elems(int tokens, int head_dim, int threads);
 
-/* Floats of scratch that apply_epilogue and layernorm_backward need for [rows, c], or fewer rows, on any number of threads. */
+/* Floats of scratch that apply_epilogue and layernorm_backward need for [rows, c], or fewer rows, on any number of
+ * threads. */
 size_t sd_norm_scratch_elems(size_t rows, int c);
 
 typedef struct sd_kernels {
@@ -122,8 +122,8 @@ typedef struct sd_kernels {
     /* The epilogue alone, in place. y: [rows, c]. */
     void (*apply_epilogue)(size_t rows, int c, float *y, const sd_epilogue *epilogue, sd_scratch scratch);
 
-    /* Statistics of each row (Ba et al. 2016), kept for the normalisation (SD_MAP_NORMALISE) and the backward pass: mean and
-     * rstd = 1 / sqrt(biased variance + epsilon), [rows] each. */
+    /* Statistics of each row (Ba et al. 2016), kept for the normalisation (SD_MAP_NORMALISE) and the backward pass:
+     * mean and rstd = 1 / sqrt(biased variance + epsilon), [rows] each. */
     void (*layernorm_statistics)(size_t rows, int c, const float *x, float epsilon, float *mean, float *rstd);
     /* Gradient through statistics and normalisation, dy being that of the normalised values: dx = add + ..., where add
      * may be dx, or NULL for nothing. x, dy, add, dx: [rows, c]; dgamma, dbeta: [c]. */
@@ -136,8 +136,9 @@ typedef struct sd_kernels {
     /* y += x. */
     void (*accumulate)(size_t elems, const float *x, float *y);
 
-    /* y = map(x), x and y: [rows, c]; y may be x. GELU has the exact error function: x/2 (1 + erf(x / sqrt 2)) (Hendrycks &
-     * Gimpel 2016), to 2.4e-7 max(1, |x|), its derivative to 3.4e-7; infinities give the limits, NaN stays NaN. */
+    /* y = map(x), x and y: [rows, c]; y may be x. GELU has the exact error function: x/2 (1 + erf(x / sqrt 2))
+     * (Hendrycks & Gimpel 2016), to 2.4e-7 max(1, |x|), its derivative to 3.4e-7; infinities give the limits, NaN
+     * stays NaN. */
     void (*map)(size_t rows, int c, const float *x, const sd_map *map, float *y);
 
     /* Linear layer, PyTorch's convention: x: [rows, in], w: [out, in], bias: [out],
@@ -156,8 +157,8 @@ typedef struct sd_kernels {
     void (*attention_backward)(int images, int tokens, int heads, int head_dim, const float *qkv, const float *dy,
                                float *dqkv, sd_scratch scratch);
 
-    /* 3x3 max pooling, stride 2, padding 1: x: [images, h, w, c] -> [images, (h+1)/2, (w+1)/2, c]. The gradient goes to the
-     * first maximum in row order, as in PyTorch. */
+    /* 3x3 max pooling, stride 2, padding 1: x: [images, h, w, c] -> [images, (h+1)/2, (w+1)/2, c]. The gradient goes to
+     * the first maximum in row order, as in PyTorch. */
     void (*maxpool_forward)(int images, int h, int w, int c, const float *x, float *y);
     void (*maxpool_backward)(int images, int h, int w, int c, const float *x, const float *dy, float *dx);
     /* Mean over all pixels: [images, pixels, c] -> [images, c]. */
@@ -169,9 +170,10 @@ typedef struct sd_kernels {
     void (*subsample_backward)(int images, int h, int w, int c, int stride, int k, const float *dy, float *dx);
 
     /* Softmax cross entropy with label smoothing, as torch.nn.functional.cross_entropy. logits: [rows, classes];
-     * targets: of rows, labels and others in [0, classes); 0 <= smoothing < 1; loss: [rows]; n_better: [rows], how many classes
-     * score higher than the label's (never the other's), so the row is top-k correct if n_better < k. An equal score of a class before the label
-     * counts as higher. A logit that is not finite, of whatever class, makes the row wrong for every k: INT32_MAX. */
+     * targets: of rows, labels and others in [0, classes); 0 <= smoothing < 1; loss: [rows]; n_better: [rows], how many
+     * classes score higher than the label's (never the other's), so the row is top-k correct if n_better < k. An equal
+     * score of a class before the label counts as higher. A logit that is not finite, of whatever class, makes the
+     * row wrong for every k: INT32_MAX. */
     void (*cross_entropy_forward)(size_t rows, int classes, const float *logits, const sd_targets *targets,
                                   float smoothing, float *loss, int32_t *n_better);
     /* dlogits = scale * d(loss)/d(logits). */
@@ -183,7 +185,8 @@ typedef struct sd_kernels {
  *     y = scale (gamma (x - mean) / sqrt(variance + epsilon) + beta)  =  a x + d */
 void sd_batchnorm_forward(int c, const float *mean, const float *variance, float epsilon, const float *gamma,
                           const float *beta, float scale, float *a, float *d);
-/* Its gradient, the statistics' part included, from sum dy and sum dy (x - mean) (sd_epilogue):  dx = a dy + b x + d. */
+/* Its gradient, the statistics' part included, from sum dy and sum dy (x - mean) (sd_epilogue):  dx = a dy + b x +
+ * d. */
 void sd_batchnorm_backward(size_t rows, int c, const float *mean, const float *variance, float epsilon,
                            const float *gamma, float scale, const float *sum, const float *sum_product, float *dgamma,
                            float *dbeta, float *a, float *b, float *d);

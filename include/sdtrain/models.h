@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The models, by name, built out of nn with the parameter names of torchvision (ResNet) and timm (ViT).
  *
- *     resnet20, 32, 44, 56, 110, ..., 1202   CIFAR ResNets of depth 6n+2 (He et al. 2016, section 4.2): 3x3 stem, 16/32/64
- *                                            filters, basic blocks, parameter-free shortcuts
+ *     resnet20, 32, 44, 56, 110, ..., 1202   CIFAR ResNets of depth 6n+2 (He et al. 2016, section 4.2): 3x3 stem,
+ *                                            16/32/64 filters, basic blocks, parameter-free shortcuts
  *     resnet18, 34, 50, 101, 152             ImageNet ResNets as torchvision's (v1.5: a bottleneck strides in its 3x3
  *                                            convolution); these names win over 6n+2
- *     vit_tiny, vit_small, vit_base          as timm's vit_*_patch16_224, any patch size
- */
+ *     vit_tiny, vit_small, vit_base          as timm's vit_*_patch16_224, any patch size */
 #ifndef SDTRAIN_MODELS_H
 #define SDTRAIN_MODELS_H
 
@@ -67,8 +66,8 @@ typedef struct sd_model_spec {
  * sd_network_destroy(). SD_ERR_CONFIG names the key that is wrong; SD_ERR_MEMORY; *network is NULL then. */
 sd_status sd_model_create(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network);
 
-/* The same without memory for values and activations: for its units and its figures, or to see whether the spec describes a
- * network. */
+/* The same without memory for values and activations: for its units and its figures, or to see whether the spec
+ * describes a network. */
 sd_status sd_model_outline(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network);
 
 #ifdef __cplusplus

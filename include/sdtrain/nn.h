@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A network: nodes in order, a stem, residuals and transitions, a head; its parameters; its forward and backward pass under a drop plan.
+/* A network: nodes in order, a stem, residuals and transitions, a head; its parameters; its forward and backward pass
+ * under a drop plan.
  *
  * Everything here is local, and for one thread at a time. A network comes from sd_model_create(), or is defined with
- * build.h. Its passes cannot fail and allocate nothing. Kernels that share its scratch run on at most the threads that were set
- * when it was created (sd_kernels_set_threads()). Parameters live in one contiguous buffer and their gradients in another with
- * the same layout, ordered as the backward pass finishes them (head first, stem last):
+ * build.h. Its passes cannot fail and allocate nothing. Kernels that share its scratch run on at most the threads that
+ * were set when it was created (sd_kernels_set_threads()). Parameters live in one contiguous buffer and their gradients
+ * in another with the same layout, ordered as the backward pass finishes them (head first, stem last):
  *
  *     values     | head | block L shortcut | block L branch | ... | block 1 branch | stem |
  *     gradients  | head | block L shortcut | block L branch | ... | block 1 branch | stem |
  *                   ^ a segment: finished at one moment, dropped or kept as one, sent as one piece of memory
  *
- * The running statistics of batch norm stand in the same table: their value is the running estimate, their "gradient" is
- * this rank's batch statistic minus that value, times its share of the global batch, so the sum over ranks is how far the batch's
- * statistic is from the running one: exactly 0 where no rank had any.
- */
+ * The running statistics of batch norm stand in the same table: their value is the running estimate, their "gradient"
+ * is this rank's batch statistic minus that value, times its share of the global batch, so the sum over ranks is how
+ * far the batch's statistic is from the running one: exactly 0 where no rank had any. */
 #ifndef SDTRAIN_NN_H
 #define SDTRAIN_NN_H
 
@@ -79,33 +79,35 @@ typedef struct sd_pass {
     int images; /* at most the max_images of the network */
     bool training;
     const sd_drop_plan *plan;
-    /* Training: which of these images a branch is computed for; NULL: all, where the plan keeps it. Only a network that gathers
-     * (sd_model_spec) takes one that keeps some of them. */
+    /* Training: which of these images a branch is computed for; NULL: all, where the plan keeps it. Only a network that
+     * gathers (sd_model_spec) takes one that keeps some of them. */
     const sd_drop_part *part;
     /* Training: images / images of the global batch. (With a part, branches use the share of images that keep them.) */
     float batch_share;
-    /* Training: where gradients go, laid out as values are; NULL: the network's own buffer. Forward and backward of a pass get the same. */
+    /* Training: where gradients go, laid out as values are; NULL: the network's own buffer. Forward and backward of
+     * a pass get the same. */
     float *gradients;
     /* Training with dropout: seed, step, and the place of image 0 in the global batch. */
     uint32_t seed;
     uint64_t step, first_image;
 } sd_pass;
 
-/* input: of pass->images images. Returns logits: [images, classes], the network's own memory, until the next pass. In training
- * batch statistics are written to the gradients already. */
+/* input: of pass->images images. Returns logits: [images, classes], the network's own memory, until the next pass. In
+ * training batch statistics are written to the gradients already. */
 const float *sd_network_forward(sd_network *network, const sd_pass *pass, const sd_input *input);
 
 /* Called when all gradients of a segment are complete, in the order of segments; also for dropped ones. */
 typedef void (*sd_segment_done)(void *context, int segment);
 
-/* The pass and input of the last forward, which was a training pass; dlogits: [images, classes], may be overwritten. Writes the gradient
- * of every kept segment; those of dropped segments, and of branches that none of these images keeps, are neither
- * written nor read. */
+/* The pass and input of the last forward, which was a training pass; dlogits: [images, classes], may be overwritten.
+ * Writes the gradient of every kept segment; those of dropped segments, and of branches that none of these images
+ * keeps, are neither written nor read. */
 void sd_network_backward(sd_network *network, const sd_pass *pass, const sd_input *input, float *dlogits,
                          sd_segment_done done, void *context);
 
-/* After the gradients (and with them the batch statistics) of a training step have been summed over ranks: moves the running
- * statistics of kept segments, r += 0.1 gradient, that is 0.1 (batch - r) (PyTorch's momentum 0.1), and counts their steps. */
+/* After the gradients (and with them the batch statistics) of a training step have been summed over ranks: moves the
+ * running statistics of kept segments, r += 0.1 gradient, that is 0.1 (batch - r) (PyTorch's momentum 0.1), and
+ * counts their steps. */
 void sd_network_update_statistics(sd_network *network, const sd_drop_plan *plan);
 
 /* Whether a plan computes a segment. */
@@ -129,7 +131,8 @@ size_t sd_network_buffer_elems(const sd_network *network); /* of values and of g
 size_t sd_network_parameters(const sd_network *network);   /* learned values */
 double sd_network_flops(const sd_network *network);        /* forward, per image, all branches kept */
 size_t sd_network_activation_bytes(const sd_network *network);
-/* The fewest values a channel that batch norm sees per image (0: no batch norm): images of a rank times this must be >= 2. */
+/* The fewest values a channel that batch norm sees per image (0: no batch norm): images of a rank times this must be
+ * >= 2. */
 size_t sd_network_batchnorm_values(const sd_network *network);
 
 /* Sets all values from the counter-based RNG: the same on every rank. */

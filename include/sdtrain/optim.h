@@ -12,9 +12,10 @@
 extern "C" {
 #endif
 
-/* SGD:    d = g + decay w;  m = momentum m + d;  w -= lr (nesterov ? d + momentum m : m)      (torch.optim.SGD, dampening 0)
+/* SGD:    d = g + decay w;  m = momentum m + d;  w -= lr (nesterov ? d + momentum m : m)      (torch.optim.SGD,
+ * dampening 0)
  * AdamW:  w -= lr decay w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
- *         w -= lr / (1-b1^t) m / (sqrt(v / (1-b2^t)) + epsilon)                                (Loshchilov & Hutter 2019)
+ *         w -= lr / (1-b1^t) m / (sqrt(v / (1-b2^t)) + epsilon)   (Loshchilov & Hutter 2019)
  * t: the step, or with dropped_update = freeze the steps in which the branch was kept.
  * As in PyTorch, m and v of parameters without a gradient shrink to denormal numbers and stay there (0.9 m rounds to
  * m), which makes updates slower on many processors. */
@@ -66,21 +67,21 @@ void sd_optimizer_destroy(sd_optimizer **optimizer);
  * configured; their gradients are not read. Call after sd_network_update_statistics(). */
 void sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step);
 
-/* With SD_RANK_DIVISOR_KEPT: makes the summed gradients of a branch, which are divided by the images of the batch, those
- * of the images that kept it. Gradients only: statistics are weighted so already. */
+/* With SD_RANK_DIVISOR_KEPT: makes the summed gradients of a branch, which are divided by the images of the batch,
+ * those of the images that kept it. Gradients only: statistics are weighted so already. */
 void sd_gradients_divide_by_kept(sd_network *network, const sd_drop_plan *plan, uint64_t images);
 
 /* Whether no gradient or batch statistic of a kept segment is infinite or not a number. */
 bool sd_gradients_are_finite(sd_network *network, const sd_drop_plan *plan);
-/* Where the trouble began, for people: the first such batch statistic in the order of the forward pass, or else the first such
- * gradient in the order of the backward pass; NULL if all are finite. */
+/* Where the trouble began, for people: the first such batch statistic in the order of the forward pass, or else the
+ * first such gradient in the order of the backward pass; NULL if all are finite. */
 const sd_tensor *sd_gradient_not_finite(sd_network *network, const sd_drop_plan *plan);
 
 /* The L2 norm of the gradients of all kept segments, before any clipping; summed in double, in a fixed order. */
 double sd_gradient_norm(sd_network *network, const sd_drop_plan *plan);
 
-/* What a checkpoint must hold: buffers laid out like the network's values, the optimizer's own. Names (static text): "momentum";
- * "exp_avg", "exp_avg_sq". */
+/* What a checkpoint must hold: buffers laid out like the network's values, the optimizer's own. Names (static text):
+ * "momentum"; "exp_avg", "exp_avg_sq". */
 int sd_optimizer_n_states(const sd_optimizer *optimizer);
 const char *sd_optimizer_state_name(const sd_optimizer *optimizer, int i);
 float *sd_optimizer_state(sd_optimizer *optimizer, int i);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The processors that this process may use: those of its affinity mask, and the CPU time that its control groups allow (a
- * container's or a job's quota).
+/* The processors that this process may use: those of its affinity mask, and the CPU time that its control groups allow
+ * (a container's or a job's quota).
  *
  * Local. Linux; what cannot be read is no limit. */
 #ifndef SDTRAIN_PROCESSORS_H
@@ -24,8 +24,9 @@ int sd_processors_allowed(void);
 /* Of the host that are switched on; at least 1. */
 int sd_processors_online(void);
 
-/* The quotas of this process's control groups and of all above them: cgroup v2's cpu.max, and v1's cpu.cfs_quota_us over
- * cpu.cfs_period_us. root: where /proc and the mount points are, "" but for tests. Returns how many are in limits. */
+/* The quotas of this process's control groups and of all above them: cgroup v2's cpu.max, and v1's cpu.cfs_quota_us
+ * over cpu.cfs_period_us. root: where /proc and the mount points are, "" but for tests. Returns how many are in
+ * limits. */
 int sd_processors_limits(const char *root, sd_cpu_limit limits[SD_MAX_CPU_LIMITS]);
 
 #ifdef __cplusplus

@@ -23,11 +23,12 @@ typedef struct sd_csv {
     char path[1024];
 } sd_csv;
 
-/* The bytes of a file up to its first row whose first column, a number that never falls, is above last, or that is cut short. What is no row,
- * such as a note, counts to the rows before it. 0 if there is no such file. */
+/* The bytes of a file up to its first row whose first column, a number that never falls, is above last, or that is cut
+ * short. What is no row, such as a note, counts to the rows before it. 0 if there is no such file. */
 uint64_t sd_csv_bytes_up_to(const char *folder, const char *name, uint64_t last);
-/* had_bytes = 0: a new file. Else it goes on behind its rows up to `last`, as above; what is behind them is removed. had_bytes: what they took
- * when they were written; a warning if they take anything else now, as somebody has edited the file or it is gone. */
+/* had_bytes = 0: a new file. Else it goes on behind its rows up to `last`, as above; what is behind them is removed.
+ * had_bytes: what they took when they were written; a warning if they take anything else now, as somebody has edited
+ * the file or it is gone. */
 sd_status sd_csv_open(sd_csv *csv, const char *folder, const char *name, const char *header, uint64_t last,
                       uint64_t had_bytes);
 /* One row, with its newline; reaches the operating system at once. */
@@ -70,9 +71,9 @@ typedef struct sd_savings {
 /* images: of a batch. */
 sd_savings sd_savings_expected(sd_network *network, const sd_drop_law *law, uint64_t images);
 
-/* The fraction of its FLOPs that the slowest rank of a step is spared, for which all others wait: what the rank with most of
- * them computes, of what the rank with most images would without dropping. Mean of the plans of steps 1 to `steps`; the expected
- * saving where all ranks do alike. */
+/* The fraction of its FLOPs that the slowest rank of a step is spared, for which all others wait: what the rank with
+ * most of them computes, of what the rank with most images would without dropping. Mean of the plans of steps 1 to
+ * `steps`; the expected saving where all ranks do alike. */
 sd_status sd_savings_of_slowest(sd_network *network, const sd_drop_law *law, uint64_t images, int ranks, int steps,
                                 double *saved);
 
@@ -93,8 +94,8 @@ typedef struct sd_description {
     int ranks, threads, image_size;
     uint64_t train_images, validation_images, steps_per_epoch, total_steps;
     uint64_t rank_images, shard_images; /* the largest share of a batch, and what of it is computed together */
-    /* A rank: parameters, gradients, optimizer; activations; images; the program before it took any of these; and what the
-     * rank that writes a checkpoint needs for it. */
+    /* A rank: parameters, gradients, optimizer; activations; images; the program before it took any of these; and what
+     * the rank that writes a checkpoint needs for it. */
     size_t state_bytes, activation_bytes, data_bytes, program_bytes, checkpoint_bytes;
 } sd_description;
 sd_status sd_description_print(const sd_description *description);
@@ -124,8 +125,8 @@ void sd_trace_add(sd_trace *trace, sd_lane lane, const char *name, double begin,
 sd_status sd_trace_write(const char *path, uint64_t step, const sd_event *events, int events_a_rank, int ranks,
                          const char *const *hosts);
 
-/* The rank that the others waited for: the one that waited least, if the others waited longer than it by at least 3 % of the time and
- * no other came near. waited: [ranks] seconds, of `seconds` of training. */
+/* The rank that the others waited for: the one that waited least, if the others waited longer than it by at least 3 %
+ * of the time and no other came near. waited: [ranks] seconds, of `seconds` of training. */
 typedef struct sd_blame {
     int rank;        /* -1: nobody stands out */
     double fraction; /* of the time, by which the others waited longer than it */
@@ -163,13 +164,15 @@ void sd_summary_print(const sd_summary *summary);
 
 /* ---- what a step takes on ranks that are not here (prediction.c, prediction_table.c) ----
  *
- * Pure functions of a calibration, which train/calibrate.c measures on this machine, and of a stated cluster. Seconds, bytes. */
+ * Pure functions of a calibration, which train/calibrate.c measures on this machine, and of a stated cluster.
+ * Seconds, bytes. */
 
 /* The time of some work on n images: fixed + per_image n. */
 typedef struct sd_cost {
     double fixed, per_image;
 } sd_cost;
-/* The line through (images, seconds) at two places; neither part is negative. images[0] == images[1]: all is per image. */
+/* The line through (images, seconds) at two places; neither part is negative. images[0] == images[1]: all is per
+ * image. */
 sd_cost sd_cost_fit(const double images[2], const double seconds[2]);
 
 /* A segment, in the order in which backward finishes them (sdtrain/nn.h). */
@@ -189,7 +192,8 @@ typedef struct sd_calibration {
     double optimizer, optimizer_left; /* all branches computed; all dropped */
     double transfer_seconds_per_byte; /* this processor's work to send and to receive a byte over TCP */
     double add_seconds_per_byte;      /* and to add one of floats to another */
-    /* And with bf16 on the wire for a value: to round it, in the backward pass; to add it to another; to make a float of a sum. */
+    /* And with bf16 on the wire for a value: to round it, in the backward pass; to add it to another; to make a
+     * float of a sum. */
     double bf16_round_seconds_per_elem, bf16_add_seconds_per_elem, bf16_expand_seconds_per_elem;
     double images[2];               /* of a rank, at which was measured */
     double seconds;                 /* that the calibration took */
@@ -207,8 +211,8 @@ typedef struct sd_cluster {
     int shards;        /* a rank computes shards / ranks passes one after another; 0: one pass */
 } sd_cluster;
 
-/* How m bytes are summed over R ranks; P is the largest power of two up to R. Where R is more than P, halving and doubling take some
- * messages more (as in Open MPI's coll/base): 3 with 2 m bytes, 2 with 2 m bytes. */
+/* How m bytes are summed over R ranks; P is the largest power of two up to R. Where R is more than P, halving and
+ * doubling take some messages more (as in Open MPI's coll/base): 3 with 2 m bytes, 2 with 2 m bytes. */
 typedef enum sd_allreduce_kind {
     SD_ALLREDUCE_NONE,    /* one rank */
     SD_ALLREDUCE_RING,    /* 2 messages, 2 (R-1)/R m bytes in all (Patarasuk & Yuan 2009) */
@@ -221,8 +225,8 @@ typedef struct sd_allreduce {
     double seconds;           /* from start to end */
     double processor_seconds; /* in which this rank's processor works for it and computes nothing else */
 } sd_allreduce;
-/* The cheapest way to sum bytes over ranks, as MPI libraries choose; if reproducible, by halving. With cluster->bf16 they are words of
- * 2 bytes; rounding and expanding are not in it. */
+/* The cheapest way to sum bytes over ranks, as MPI libraries choose; if reproducible, by halving. With cluster->bf16
+ * they are words of 2 bytes; rounding and expanding are not in it. */
 sd_allreduce sd_allreduce_predict(const sd_calibration *calibration, const sd_cluster *cluster, double bytes,
                                   int ranks);
 

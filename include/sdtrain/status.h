@@ -2,9 +2,8 @@
 /* Status codes and the error message that goes with them.
  *
  * Local. Every fallible function of the library returns an sd_status; on failure it has put one sentence for the user
- * into the calling thread's error context with sd_fail(). The library never ends the process: main() prints the sentence
- * and exits with sd_status_exit_code(). The codes follow sysexits(3).
- */
+ * into the calling thread's error context with sd_fail(). The library never ends the process: main() prints the
+ * sentence and exits with sd_status_exit_code(). The codes follow sysexits(3). */
 #ifndef SDTRAIN_STATUS_H
 #define SDTRAIN_STATUS_H
 
@@ -41,7 +40,8 @@ sd_status sd_fail_at(const char *file, int line, sd_status status, const char *f
     __attribute__((format(printf, 4, 5)));
 #define sd_fail(...) sd_fail_at(__FILE__, __LINE__, __VA_ARGS__)
 
-/* This thread's last error sentence ("" if none), and where in the source it and its callers stood ("file:line < ..."). */
+/* This thread's last error sentence ("" if none), and where in the source it and its callers stood ("file:line <
+ * ..."). */
 const char *sd_error_message(void);
 const char *sd_error_trace(void);
 void sd_error_clear(void);
@@ -82,8 +82,8 @@ void sd_error_push(const char *file, int line);
         }                                                                                                              \
     } while (0)
 
-/* Messages for the user on stderr, one line each, prefixed "sdtrain-mpi: ", or by another program's name (text that lasts). Only
- * the rank that is not muted speaks (sd_log_mute(true) on all ranks but the first). */
+/* Messages for the user on stderr, one line each, prefixed "sdtrain-mpi: ", or by another program's name (text that
+ * lasts). Only the rank that is not muted speaks (sd_log_mute(true) on all ranks but the first). */
 void sd_log_set_program(const char *name);
 void sd_log_mute(int muted);
 /* The line of the last error, with its trace if SD_TRACE is set. For main() alone; muted or not. */

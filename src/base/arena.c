@@ -32,8 +32,8 @@ sd_status sd_arena_reserve(sd_arena *arena, float **place, size_t elems) {
     return SD_OK;
 }
 
-/* Passes walk through all of it, often through many rows at a time: with pages of 4 KB they wait for page tables, and prefetching
- * stops at each border. Only advice; where the system has no such pages nothing changes. */
+/* Passes walk through all of it, often through many rows at a time: with pages of 4 KB they wait for page tables, and
+ * prefetching stops at each border. Only advice; where the system has no such pages nothing changes. */
 static void ask_for_huge_pages(void *memory, size_t bytes) {
 #ifdef MADV_HUGEPAGE
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);

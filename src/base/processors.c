@@ -89,8 +89,8 @@ static bool has_word(const char *words, const char *word) {
     return false;
 }
 
-/* This process's group in the hierarchy that hands out CPU time, of /proc/self/cgroup's lines "ID:CONTROLLERS:PATH"; v2's is
- * "0::PATH". */
+/* This process's group in the hierarchy that hands out CPU time, of /proc/self/cgroup's lines "ID:CONTROLLERS:PATH";
+ * v2's is "0::PATH". */
 static bool find_group(const char *root, bool v2, char *group, size_t group_bytes) {
     char path[PATH_BYTES + 64], line[PATH_BYTES];
     bool found = false;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is in a checkpoint, as HDF5. All HDF5 calls of the program are in this room, behind one mutex; HDF5 sees memory only. */
+/* What is in a checkpoint, as HDF5. All HDF5 calls of the program are in this room, behind one mutex; HDF5 sees
+ * memory only. */
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -202,8 +203,8 @@ static size_t largest_tensor(const sd_network *network) {
     return most;
 }
 
-/* The whole HDF5 file as bytes, behind room for the seal. (HDF5 looks for a file's start at 0, 512, 1024, ...: bytes put in
- * front of a finished file are a user block.) */
+/* The whole HDF5 file as bytes, behind room for the seal. (HDF5 looks for a file's start at 0, 512, 1024, ...: bytes
+ * put in front of a finished file are a user block.) */
 static bool make_image(const sd_checkpoint *checkpoint, const sd_snapshot *from, float *scratch, unsigned char **image,
                        size_t *image_bytes) {
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
@@ -358,7 +359,8 @@ sd_progress sd_progress_initial(void) {
 #undef INITIAL
 }
 
-/* A member that is missing is younger than the file. Only step is in every file: without it this is no checkpoint of a run. */
+/* A member that is missing is younger than the file. Only step is in every file: without it this is no checkpoint of
+ * a run. */
 static sd_status read_progress(const sd_checkpoint_file *from, sd_progress *progress) {
     *progress = sd_progress_initial();
     SD_TRY(read_array(from, "/progress/step", H5T_NATIVE_UINT64, 0, NULL, &progress->step));
@@ -370,7 +372,8 @@ static sd_status read_progress(const sd_checkpoint_file *from, sd_progress *prog
     return SD_OK;
 }
 
-/* The phases are those of the version that wrote the file. Of others only the seconds of the epoch under way are lost, and count as 0. */
+/* The phases are those of the version that wrote the file. Of others only the seconds of the epoch under way are
+ * lost, and count as 0. */
 static sd_status read_timing(const sd_checkpoint_file *from, sd_checkpoint *described) {
     const int shape[2] = {described->ranks, described->n_phases};
     hsize_t extent[H5S_MAX_RANK] = {0};

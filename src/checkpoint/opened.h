@@ -17,8 +17,8 @@ struct sd_checkpoint_file {
 void sd_hdf5_lock(void);
 void sd_hdf5_unlock(void);
 
-/* SD_ERR_DATA with path and name if the file holds anything but hard links to groups and to datasets whose bytes lie in it. Needs the
- * lock; nothing is opened by name before. */
+/* SD_ERR_DATA with path and name if the file holds anything but hard links to groups and to datasets whose bytes lie in
+ * it. Needs the lock; nothing is opened by name before. */
 sd_status sd_checkpoint_gate(const sd_checkpoint_file *file);
 
 #endif

@@ -20,8 +20,8 @@ void sd_seal_make(unsigned char *file, size_t bytes);
 /* SD_ERR_DATA with path and reason if the seal does not fit. */
 sd_status sd_seal_check(const char *path, unsigned char *file, size_t bytes);
 
-/* Reads a sealed file whole and checks it: its first bytes before memory is taken for the others. Caller frees *file. SD_ERR_NOINPUT,
- * SD_ERR_DATA. */
+/* Reads a sealed file whole and checks it: its first bytes before memory is taken for the others. Caller frees *file.
+ * SD_ERR_NOINPUT, SD_ERR_DATA. */
 sd_status sd_seal_read(const char *path, unsigned char **file, size_t *bytes);
 
 #endif

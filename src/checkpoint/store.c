@@ -40,7 +40,8 @@ static bool is_named(const char *name, const char *suffix, uint64_t *step) {
     return !strncmp(name, expected, bytes) && !strcmp(name + bytes, suffix);
 }
 
-/* The next entry of a folder; NULL at its end, or where it cannot be read further, which is an error: half a folder is not its content. */
+/* The next entry of a folder; NULL at its end, or where it cannot be read further, which is an error: half a folder
+ * is not its content. */
 static struct dirent *next_entry(DIR *directory, const char *folder, sd_status *status) {
     errno = 0;
     struct dirent *entry = readdir(directory);

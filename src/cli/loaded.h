@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to cli/: a checkpoint as training would load it, into the network and optimizer that its own configuration describes. */
+/* Private to cli/: a checkpoint as training would load it, into the network and optimizer that its own configuration
+ * describes. */
 #ifndef SDTRAIN_CLI_LOADED_H
 #define SDTRAIN_CLI_LOADED_H
 
@@ -19,7 +20,8 @@ typedef struct sd_loaded {
     int n_entries;
 } sd_loaded;
 
-/* SD_ERR_NOINPUT; SD_ERR_DATA if any of it could not be resumed from. The caller calls sd_loaded_close() in any case. */
+/* SD_ERR_NOINPUT; SD_ERR_DATA if any of it could not be resumed from. The caller calls sd_loaded_close() in any
+ * case. */
 sd_status sd_loaded_open(const char *path, sd_loaded *loaded);
 /* Copies what the file holds into network and optimizer, as a resume does, or says why it cannot. */
 sd_status sd_loaded_apply(sd_loaded *loaded);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to cli/: what there is to say about a checkpoint, for people (inspect.c) and programs (inspect_json.c) alike. */
+/* Private to cli/: what there is to say about a checkpoint, for people (inspect.c) and programs (inspect_json.c)
+ * alike. */
 #ifndef SDTRAIN_CLI_SURVEY_H
 #define SDTRAIN_CLI_SURVEY_H
 

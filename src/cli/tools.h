@@ -5,7 +5,8 @@
 
 #include "sdtrain/status.h"
 
-/* words: what follows the tool's name. *exit_code: of the process, where no error is returned; 0 unless the tool sets it. */
+/* words: what follows the tool's name. *exit_code: of the process, where no error is returned; 0 unless the tool
+ * sets it. */
 typedef sd_status sd_tool(int n, char **words, int *exit_code);
 
 sd_tool sd_tool_verify, sd_tool_inspect, sd_tool_diff;

@@ -151,7 +151,8 @@ static void check_section(reader *r, const char *line) {
 static const char BYTE_ORDER_MARK[] = "\xEF\xBB\xBF";
 static const size_t MARK_BYTES = 3;
 
-/* Refuses bytes that editors leave in a file and that hide lines, and long lines. bytes: of the line with its line feed. */
+/* Refuses bytes that editors leave in a file and that hide lines, and long lines. bytes: of the line with its line
+ * feed. */
 static void check_bytes(reader *r, const char *line, size_t bytes, size_t most) {
     const char *cr = memchr(line, '\r', bytes);
     if (cr && (cr + 1 == line + bytes || cr[1] != '\n'))

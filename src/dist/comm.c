@@ -19,9 +19,9 @@ sd_status sd_mpi_status(int code, const char *call) {
     return sd_fail(SD_ERR_INTERNAL, "%s failed: %.*s", call, length, text);
 }
 
-/* What Open MPI does better when asked; the user's own settings win. Ranks that wait give their core away. An allreduce in place
- * that does not block goes by a binomial tree unless told otherwise, which sends everything lg R times; Rabenseifner's
- * (halving and doubling) sends it twice at most. */
+/* What Open MPI does better when asked; the user's own settings win. Ranks that wait give their core away. An allreduce
+ * in place that does not block goes by a binomial tree unless told otherwise, which sends everything lg R times;
+ * Rabenseifner's (halving and doubling) sends it twice at most. */
 static void prepare_environment(void) {
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
     setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0);

@@ -59,7 +59,8 @@ void sd_wire_sum(void *words, void *sum, int *n, MPI_Datatype *type);
 
 void sd_progress_thread_stop(sd_progress_thread **thread);
 
-/* Whether all ranks hold one hash: MPI_MIN over ranks of (hash, ~hash) yields min and ~max, which are complements only if min = max. */
+/* Whether all ranks hold one hash: MPI_MIN over ranks of (hash, ~hash) yields min and ~max, which are complements
+ * only if min = max. */
 enum { SD_VOTE_WORDS = 2 };
 typedef struct sd_vote {
     uint64_t word[SD_VOTE_WORDS];
@@ -67,11 +68,13 @@ typedef struct sd_vote {
 static inline sd_vote sd_vote_of(uint64_t hash) { return (sd_vote){{hash, ~hash}}; }
 static inline bool sd_vote_is_unanimous(const sd_vote *counted) { return counted->word[0] == ~counted->word[1]; }
 
-/* values: [rows][n] -> values[0..n): the sum over rows in a fixed binary tree that joins neighbours (0+1, 2+3, then those). */
+/* values: [rows][n] -> values[0..n): the sum over rows in a fixed binary tree that joins neighbours (0+1, 2+3, then
+ * those). */
 void sd_tree_fold(double *values, int rows, int n);
 
-/* The sum of a range of the gradient over ranks, a power of two of them, in place, in the binary tree that joins neighbours:
- * recursive halving, then recursive doubling (Thakur et al. 2005), so that every value is summed by one rank and in one order. */
+/* The sum of a range of the gradient over ranks, a power of two of them, in place, in the binary tree that joins
+ * neighbours: recursive halving, then recursive doubling (Thakur et al. 2005), so that every value is summed by one
+ * rank and in one order. */
 typedef struct sd_tree_sum {
     float *data, *received; /* received: room for half of it */
     size_t elems;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The operations of a step, in one order on all ranks: 0 asks whether ranks hold one plan; 1, 2, ... sum buckets (with bf16 the
- * first of them sums batch statistics, as floats); the last one sums the few numbers of the step, and shows when every rank has ended
- * its backward pass. */
+/* The operations of a step, in one order on all ranks: 0 asks whether ranks hold one plan; 1, 2, ... sum buckets (with
+ * bf16 the first of them sums batch statistics, as floats); the last one sums the few numbers of the step, and shows
+ * when every rank has ended its backward pass. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +47,8 @@ struct sd_reducer {
     double mine[SD_MAX_SUMS];
     int n_sums;
     operation *operations;
-    /* Kind and bytes of each in one word: all that other threads see of an operation, which the next step overwrites. */
+    /* Kind and bytes of each in one word: all that other threads see of an operation, which the next step
+     * overwrites. */
     _Atomic(uint64_t) *labels;
     atomic_int posted; /* the rest is of whoever calls MPI, until all posted are done */
     atomic_int done;   /* of these, from the first on; written by whoever calls MPI */
@@ -57,8 +58,9 @@ struct sd_reducer {
 static size_t value_bytes(const sd_reducer *r) { return sd_wire_value_bytes(r->spec.bf16); }
 static float *gradients(const sd_reducer *r) { return sd_network_gradients(r->network); }
 
-/* Where the shard under way is summed. It will have taken in the sums of levels 0, 1, ..., as many as its number ends in ones in binary,
- * and waits at the next level until its neighbour takes it in; the last shard, whose number is all ones, has the network's own buffer. */
+/* Where the shard under way is summed. It will have taken in the sums of levels 0, 1, ..., as many as its number ends
+ * in ones in binary, and waits at the next level until its neighbour takes it in; the last shard, whose number is
+ * all ones, has the network's own buffer. */
 static float *shard_gradients(const sd_reducer *r) {
     int level = 0;
     while (r->shard >> level & 1)
@@ -251,8 +253,8 @@ static void fold(sd_reducer *r, const sd_segment *segment) {
     }
 }
 
-/* Here, while the segment is in the cache; what arrives is expanded where MPI is called. The zeros sent for a dropped segment leave its
- * error as it is, since nobody reads their sum. */
+/* Here, while the segment is in the cache; what arrives is expanded where MPI is called. The zeros sent for a dropped
+ * segment leave its error as it is, since nobody reads their sum. */
 static void round_off(sd_reducer *r, const sd_segment *segment, bool kept, bool sent) {
     float *data = gradients(r) + segment->offset_elems, *error = r->wire.error + segment->offset_elems;
     uint16_t *words = r->wire.words + segment->offset_elems;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who calls MPI: the caller itself, between its own work, or a thread that does nothing else.
  *
- * Open MPI moves data only inside its calls (its issues 8436 and 13074), and its maintainers advise a thread of one's own for what
- * shall go on meanwhile (2427). The thread sleeps a little whenever nothing has moved, since it shares a core with a thread that
- * computes; it is told of calls and of work under one mutex. */
+ * Open MPI moves data only inside its calls (its issues 8436 and 13074), and its maintainers advise a thread of one's
+ * own for what shall go on meanwhile (2427). The thread sleeps a little whenever nothing has moved, since it shares a
+ * core with a thread that computes; it is told of calls and of work under one mutex. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>

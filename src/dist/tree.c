@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sums whose order does not depend on the number of ranks: one binary tree over shards, whose lower levels a rank folds by
- * itself and whose upper levels ranks fold between them. Addition of two numbers commutes bit for bit, so who adds is free. */
+/* Sums whose order does not depend on the number of ranks: one binary tree over shards, whose lower levels a rank folds
+ * by itself and whose upper levels ranks fold between them. Addition of two numbers commutes bit for bit, so who
+ * adds is free. */
 #include <string.h>
 
 #include "comm.h"
@@ -16,8 +17,8 @@ typedef struct span {
     size_t first, elems;
 } span;
 
-/* What a rank still has to sum after so many halvings: at each, the partners are neighbours 1, 2, 4, ... apart, and the lower of
- * them keeps the first half. */
+/* What a rank still has to sum after so many halvings: at each, the partners are neighbours 1, 2, 4, ... apart, and the
+ * lower of them keeps the first half. */
 static span span_at(const sd_tree_sum *sum, int rank, int level) {
     span s = {0, sum->elems};
     for (int l = 0; l < level; l++) {
@@ -27,7 +28,8 @@ static span span_at(const sd_tree_sum *sum, int rank, int level) {
     return s;
 }
 
-/* Halving: the partner's half goes out, mine comes in. Doubling: what I have summed goes out, the partner's comes in. */
+/* Halving: the partner's half goes out, mine comes in. Doubling: what I have summed goes out, the partner's comes
+ * in. */
 static sd_status exchange(sd_comm *comm, sd_tree_sum *sum) {
     const int partner = comm->rank ^ 1 << sum->level;
     const span mine = span_at(sum, comm->rank, sum->level + 1), theirs = span_at(sum, partner, sum->level + 1);

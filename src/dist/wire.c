@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Gradients as bf16: rounding, adding, and the statistics that are not rounded. Plain loops of one thread: the compiler makes vectors
- * of them, and whoever calls MPI must not start a team of threads beside the one that computes. */
+/* Gradients as bf16: rounding, adding, and the statistics that are not rounded. Plain loops of one thread: the compiler
+ * makes vectors of them, and whoever calls MPI must not start a team of threads beside the one that computes. */
 #include "wire.h"
 
 #include <float.h>

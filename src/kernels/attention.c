@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Attention, head by head. Scores are held transposed, in slices of 16 queries, [slice of queries][key][16]: softmax over the
- * keys then works on whole vectors, and the scores are a panel as they lie (tile.h), which multiplies
+/* Attention, head by head. Scores are held transposed, in slices of 16 queries, [slice of queries][key][16]: softmax
+ * over the keys then works on whole vectors, and the scores are a panel as they lie (tile.h), which multiplies
  *     from the left    [key, query] B[query, d]      dV, dK
  *     transposed       [query, key] B[key, d]        Y, dQ
  * Lanes behind the last query hold the scores of a query of zeros; the right-hand matrices have zeros there. */

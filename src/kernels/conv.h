@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to kernels/: what the convolution algorithms share. Which one runs, and how it cuts its work, follows from the shape
- * alone (conv_plan.c). */
+/* Private to kernels/: what the convolution algorithms share. Which one runs, and how it cuts its work, follows from
+ * the shape alone (conv_plan.c). */
 #ifndef SDTRAIN_KERNELS_CONV_H
 #define SDTRAIN_KERNELS_CONV_H
 
@@ -59,22 +59,24 @@ typedef struct scatter {
 
 void gather_for_forward(const sd_conv2d *conv, gather *g, scatter *to);
 
-/* Input pixels with h % stride == phase_h, w % stride == phase_w; tap[t] is the index r * S + s of the weight of tap t. */
+/* Input pixels with h % stride == phase_h, w % stride == phase_w; tap[t] is the index r * S + s of the weight of tap
+ * t. */
 void gather_for_backward_data(const sd_conv2d *conv, int phase_h, int phase_w, gather *g, scatter *to, int *tap);
 
 /* The offset in floats of each of count grid pixels in a result with so many columns; and zeros in all of them. */
 void scatter_offsets(const gather *g, const scatter *to, size_t first, int count, size_t columns, size_t *offset);
 void scatter_zeros(const gather *g, const scatter *to, size_t columns, float *out);
 
-/* Where the channels of a pixel are not whole slices, the rows of some pixels are put together first: their distance, and the
- * floats of room for that. rows: taps * channels. */
+/* Where the channels of a pixel are not whole slices, the rows of some pixels are put together first: their distance,
+ * and the floats of room for that. rows: taps * channels. */
 enum { ROOM_PIXELS = 64 };
 static inline size_t conv_row_pitch(size_t rows) { return (panel_slices(rows) + 1) * SLICE; }
 static inline size_t conv_room_elems(size_t rows, int channels) {
     return channels % SLICE == 0 ? 0 : ROOM_PIXELS * conv_row_pitch(rows);
 }
 
-/* How a product of [pixels, rows] by [rows, columns] is cut: pixels of a panel, and slices of its rows packed at a time. */
+/* How a product of [pixels, rows] by [rows, columns] is cut: pixels of a panel, and slices of its rows packed at a
+ * time. */
 typedef struct panel_cut {
     int pixels, slices;
 } panel_cut;
@@ -109,7 +111,8 @@ typedef struct band_shape {
     size_t slice_elems;        /* from one slice to the next, at least rows * columns * 16 */
 } band_shape;
 
-/* Image rows row0 - 1, row0, ..., row0 + rows - 2; slices slice0 ... slice0 + slices - 1. Zeros where there is no pixel. */
+/* Image rows row0 - 1, row0, ..., row0 + rows - 2; slices slice0 ... slice0 + slices - 1. Zeros where there is no
+ * pixel. */
 void pack_band(const band_shape *shape, const sd_operand *x, int image, int row0, int slice0, float *band);
 
 enum { BAND_SINGLE_ROW_WIDTH = 14 }; /* narrower images may be computed two rows at a time, so they are not cut */
@@ -127,7 +130,8 @@ typedef struct band_piece {
     int image, images, row, rows;
 } band_piece;
 
-/* channels: those packed together. weights_bytes: what they are multiplied with; large weights are worth more pixels. */
+/* channels: those packed together. weights_bytes: what they are multiplied with; large weights are worth more
+ * pixels. */
 band_plan band_plan_of(int images, int h, int w, int channels, size_t weights_bytes);
 band_piece band_piece_at(const band_plan *plan, long n);
 

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: chunks of a backward pass, for threads that need not wait for each other.
  *
- * A backward pass walks over pieces of its images, each of which adds to the gradient of the weights. Consecutive pieces are cut into
- * chunks, by shape alone, with a gradient each:
+ * A backward pass walks over pieces of its images, each of which adds to the gradient of the weights. Consecutive
+ * pieces are cut into chunks, by shape alone, with a gradient each:
  *
  *     parallel: for each chunk n of the thread (conv_chunks_of_thread):
  *                   gradient[n] = 0
  *                   for each piece of the chunk: its steps (conv_part_of), between which conv_wait()
  *               barrier, add_chunks()
  *
- * If there is one chunk, all threads share each of its pieces: a thread does its part of every step, and always sums the same values
- * of the gradient. */
+ * If there is one chunk, all threads share each of its pieces: a thread does its part of every step, and always sums
+ * the same values of the gradient. */
 #ifndef SDTRAIN_KERNELS_CONV_CHUNKS_H
 #define SDTRAIN_KERNELS_CONV_CHUNKS_H
 
@@ -21,7 +21,8 @@ typedef struct conv_chunks {
     int count;
 } conv_chunks;
 
-/* One chunk if there is one piece, or if the gradients, of gradient_elems floats each, would take more than max_bytes. */
+/* One chunk if there is one piece, or if the gradients, of gradient_elems floats each, would take more than
+ * max_bytes. */
 static inline conv_chunks conv_cut_chunks(long pieces, size_t gradient_elems, size_t max_bytes) {
     enum { MAX_CHUNKS = 8 };
     const bool fit = MAX_CHUNKS * gradient_elems * sizeof(float) <= max_bytes;

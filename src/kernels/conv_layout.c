@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "conv_layout.h"
 
-/* The most that the gradients of chunks may take: of Winograd's points (8 chunks of 64 x 64 channels), and of plain weights. */
+/* The most that the gradients of chunks may take: of Winograd's points (8 chunks of 64 x 64 channels), and of plain
+ * weights. */
 enum { MAX_DU_BYTES = 5 * 1024 * 1024, MAX_DW_BYTES = 2 * 1024 * 1024 };
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Direct convolution of any shape as a product of two packed matrices, without ever holding the whole im2col matrix.
  *
- * All three passes walk a grid of pixels, each of which sees a list of taps of another image (struct gather). The taps of
- * a panel of pixels are packed (tile.h); edges become zeros. The weights HWIO are already the right-hand matrix
+ * All three passes walk a grid of pixels, each of which sees a list of taps of another image (struct gather). The taps
+ * of a panel of pixels are packed (tile.h); edges become zeros. The weights HWIO are already the right-hand matrix
  * [tap * channel][k].
  *
  *     forward           grid = output pixels; taps into x;  y[pixel, k] = A[pixel, tap*c] B[tap*c, k]
  *     backward data     grid = input pixels of one phase (h mod stride, w mod stride); taps into dy; B transposed
- *     backward weights  grid = output pixels; dw[tap*c, k] = A^T[tap*c, pixel] dy[pixel, k]
- */
+ *     backward weights  grid = output pixels; dw[tap*c, k] = A^T[tap*c, pixel] dy[pixel, k] */
 #include <string.h>
 
 #include "conv_layout.h"
 #include "operand.h"
 #include "tile.h"
 
-/* Slices [slice0, slice1) of grid pixels (i, j0 ... j0 + run - 1) of one image, for channels in whole slices, which then
+/* Slices [slice0, slice1) of grid pixels (i, j0 ... j0 + run - 1) of one image, for channels in whole slices, which
+ * then
  * belong to one tap each: to[slice - slice0][pixel][16]. */
 static void gather_run(const gather *g, const sd_operand *x, size_t image, int i, int j0, int run, int slice0,
                        int slice1, float *to, size_t slice_elems) {
@@ -191,7 +191,8 @@ static void add_weights(const gather *g, const sd_operand *x, size_t first, int 
                               dw + row0 * k);
 }
 
-/* What a panel of pixels adds to the columns [column, column + columns) of dw: dy is evaluated, then multiplied with slices of x. */
+/* What a panel of pixels adds to the columns [column, column + columns) of dw: dy is evaluated, then multiplied with
+ * slices of x. */
 static void add_panel(const gather *g, const sd_operand *x, const sd_operand *dy, size_t panel, size_t column, size_t k,
                       const weights_scratch *s, float *dw) {
     const size_t first = panel * WEIGHT_PANEL_PIXELS,

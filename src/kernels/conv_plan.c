@@ -18,8 +18,8 @@ conv_share conv_share_of(int n) {
 
 enum { MIN_WINOGRAD_CHANNELS = 16, MAX_WINOGRAD_CHANNELS = 256, MIN_ROWS_WIDTH = 7 };
 
-/* Measured (tests/bench/LOG.md): from 16 channels on the transforms save more than they cost; with many channels the weights'
- * transform must be spread over many tiles. */
+/* Measured (tests/bench/LOG.md): from 16 channels on the transforms save more than they cost; with many channels the
+ * weights' transform must be spread over many tiles. */
 static bool winograd_pays(const sd_conv2d *conv) {
     const int least = conv->c < conv->k ? conv->c : conv->k, most = conv->c < conv->k ? conv->k : conv->c;
     const long tiles = (long)conv->images * ((conv->h + WINOGRAD_TILE - 1) / WINOGRAD_TILE) *
@@ -170,7 +170,8 @@ void gather_for_backward_data(const sd_conv2d *conv, int phase_h, int phase_w, g
                   .in_c = conv->k,
                   .step = 1};
     *to = (scatter){.h = conv->h, .w = conv->w, .h0 = phase_h, .w0 = phase_w, .step = stride};
-    /* Input row h = phase + stride * i was seen through weight r by output row (h + pad - r) / stride, if that is whole. */
+    /* Input row h = phase + stride * i was seen through weight r by output row (h + pad - r) / stride, if that is
+     * whole. */
     for (int r = 0; r < conv->r; r++)
         for (int s = 0; s < conv->s; s++) {
             int h = phase_h + conv->pad - r, w = phase_w + conv->pad - s;

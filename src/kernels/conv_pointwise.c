@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Backward pass of a 1x1 convolution of stride 1 whose weights fit the cache: panel by panel of pixels, dy is evaluated once and
- * serves both products, dw[c, k] += x^T dy and dx = dy w^T. */
+/* Backward pass of a 1x1 convolution of stride 1 whose weights fit the cache: panel by panel of pixels, dy is evaluated
+ * once and serves both products, dw[c, k] += x^T dy and dx = dy w^T. */
 #include <string.h>
 
 #include "conv_layout.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Direct 3x3 convolution of stride 1 on bands of rows (conv.h). Each value of the band is loaded once and serves the three
+/* Direct 3x3 convolution of stride 1 on bands of rows (conv.h). Each value of the band is loaded once and serves the
+ * three
  * taps of a row: a tile of COLS pixels needs COLS + 2 loads for 3 COLS multiplications by vectors. */
 #include <limits.h>
 #include <string.h>
@@ -85,8 +86,8 @@ typedef struct tile_choice {
     tile_function run;
 } tile_choice;
 
-/* The tile that wastes the fewest pixels of a row; the last of a row is moved back so that it ends with the row. Tiles of two
- * rows need images whole (band_plan_of). */
+/* The tile that wastes the fewest pixels of a row; the last of a row is moved back so that it ends with the row. Tiles
+ * of two rows need images whole (band_plan_of). */
 static tile_choice choose_tile(int w) {
     static const tile_choice choices[] = {
 #if SD_VECTOR_FLOATS == 16

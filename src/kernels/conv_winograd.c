@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): a tile of 4x4 outputs costs 36 multiplications a pair of channels
- * instead of 144. Tiles are taken in blocks of whole tile rows; for each of the 36 points a block is a product of matrices.
+/* 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): a tile of 4x4 outputs costs 36 multiplications a pair of
+ * channels instead of 144. Tiles are taken in blocks of whole tile rows; for each of the 36 points a block is a product
+ * of matrices.
  *
  *     forward           V[point][tile, in] from the input,  M[point] = V[point] U[point],  output from M
  *     backward weights  dU[point][c, k] += V[point]^T Z[point][tile, k] with Z from dy,  dw from dU
- *     backward data     the forward pass of dy, with the weights turned
- */
+ *     backward data     the forward pass of dy, with the weights turned */
 #include <string.h>
 
 #include "conv_layout.h"
@@ -20,8 +20,9 @@ static int block_rows(const winograd_plan *p, long first) {
     return p->tile_rows - first < p->block_rows ? (int)(p->tile_rows - first) : p->block_rows;
 }
 
-/* A tile is transformed in two passes, of columns and of rows. With 16 registers their loops stay rolled, so that a turn fits: gcc moves the
- * loads of unrolled turns together, and spills them. With 32 it spills less than rolling costs (measured: tests/bench/LOG.md). */
+/* A tile is transformed in two passes, of columns and of rows. With 16 registers their loops stay rolled, so that a
+ * turn fits: gcc moves the loads of unrolled turns together, and spills them. With 32 it spills less than rolling
+ * costs (measured: tests/bench/LOG.md). */
 #if SD_VECTOR_FLOATS == 16
 #define EACH_PASS UNROLL
 #else
@@ -243,8 +244,8 @@ static __attribute__((noinline)) void transform_gradient_row(const winograd_plan
         }
 }
 
-/* Z and, for the gradient of the input, V of tile rows [begin, end) of a block of dy. z_plan has dy as out, v_plan as in; v may be
- * NULL. */
+/* Z and, for the gradient of the input, V of tile rows [begin, end) of a block of dy. z_plan has dy as out, v_plan as
+ * in; v may be NULL. */
 static void transform_gradient_rows(const winograd_plan *z_plan, const winograd_plan *v_plan, const sd_operand *dy,
                                     long first, int begin, int end, float *band, float *z, float *v) {
     const int slices = v_plan->in / SLICE;

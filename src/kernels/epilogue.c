@@ -7,8 +7,8 @@
 
 enum {
     GROUP = 4, /* vectors of channels whose sums are kept in registers at a time */
-    /* Sums of each kind that run side by side: with fewer, an addition waits for the one before it. Where there are fewer
-     * vectors of channels, some rows at once have sums of their own, which are added up in order at the end. */
+    /* Sums of each kind that run side by side: with fewer, an addition waits for the one before it. Where there are
+     * fewer vectors of channels, some rows at once have sums of their own, which are added up in order at the end. */
     STATISTICS_CHAINS = 4,
     GRADIENT_CHAINS = VL == 16 ? 4 : 2,
     MAX_CHAINS = 8, /* that either may be set to */
@@ -25,8 +25,8 @@ static inline __attribute__((always_inline)) void fold_chains(const int rows, co
 
 /* ---- statistics ---- */
 
-/* The piece's means and sums of squared differences from them, of n channels. A row of the piece itself is subtracted from all,
- * which keeps the difference of squares from cancelling when a mean is far from zero. */
+/* The piece's means and sums of squared differences from them, of n channels. A row of the piece itself is subtracted
+ * from all, which keeps the difference of squares from cancelling when a mean is far from zero. */
 static inline __attribute__((always_inline)) void end_statistics(const int n, const float *origin, const float *sum,
                                                                  const float *squares, size_t rows, double *means,
                                                                  double *differences) {
@@ -112,8 +112,8 @@ static inline void fetch_line_ahead(const float *stream, int i, int vectors, siz
         fetch_ahead(stream + place(i, vectors, at, c));
 }
 
-/* Some rows of some vectors of channels, from `at` on; each row has sums of its own. What there is to do is asked once for all of
- * them. */
+/* Some rows of some vectors of channels, from `at` on; each row has sums of its own. What there is to do is asked once
+ * for all of them. */
 static inline __attribute__((always_inline)) void finish_rows(const int rows, const int vectors, const sd_epilogue *e,
                                                               const gradient_channels *k, size_t at, size_t c, float *y,
                                                               vec *sum, vec *products) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to kernels/: epilogues, piece by piece. A kernel cuts its result into pieces of consecutive rows, by shape alone;
- * finishes each while it is in the cache, which leaves partial sums; and folds those, in order, at the end. */
+/* Private to kernels/: epilogues, piece by piece. A kernel cuts its result into pieces of consecutive rows, by shape
+ * alone; finishes each while it is in the cache, which leaves partial sums; and folds those, in order, at the end. */
 #ifndef SDTRAIN_KERNELS_EPILOGUE_H
 #define SDTRAIN_KERNELS_EPILOGUE_H
 

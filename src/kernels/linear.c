@@ -14,7 +14,8 @@
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Rows [row, row + rows) of x [*, c], mapped: to[j / width][pixel][j % width], blocks block_elems apart, zeros behind column c. */
+/* Rows [row, row + rows) of x [*, c], mapped: to[j / width][pixel][j % width], blocks block_elems apart, zeros
+ * behind column c. */
 static void pack_rows(const float *x, const sd_map *map, size_t c, size_t row, size_t rows, size_t width,
                       size_t block_elems, float *to) {
     map_values(map, x, c, (map_part){row, rows, 0, c}, to, (map_layout){width, block_elems, width});

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operands (sd_operand), evaluated. Whether v is there, and the ReLU, are constants of the loops, so that these have no branches:
- * stores to the result may change *x as far as a compiler knows. */
+/* Operands (sd_operand), evaluated. Whether v is there, and the ReLU, are constants of the loops, so that these have no
+ * branches: stores to the result may change *x as far as a compiler knows. */
 #include "operand.h"
 
 #include "chunk.h"

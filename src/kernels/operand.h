@@ -22,12 +22,13 @@ static inline float operand_value(const sd_operand *x, size_t at, size_t channel
 
 static inline bool operand_is_plain(const sd_operand *x) { return !x->a && !x->v && !x->d && !x->relu; }
 
-/* count pixels, the first at `at` and then every `stride` values: channels [channel, channel + 16 slices), each slice to its own
- * place, to[slice * slice_elems + pixel * 16]. */
+/* count pixels, the first at `at` and then every `stride` values: channels [channel, channel + 16 slices), each slice
+ * to its own place, to[slice * slice_elems + pixel * 16]. */
 void operand_slices(const sd_operand *x, size_t at, size_t stride, size_t channel, int slices, int count, float *to,
                     size_t slice_elems);
 
-/* Columns [column, column + columns) of rows [first, first + rows) of x [*, c] to y[row][columns]. y may be what x reads there. */
+/* Columns [column, column + columns) of rows [first, first + rows) of x [*, c] to y[row][columns]. y may be what x
+ * reads there. */
 void evaluate_block(const sd_operand *x, size_t first, size_t rows, size_t c, size_t column, size_t columns, float *y);
 
 #endif

@@ -115,8 +115,8 @@ static __attribute__((noinline)) void store_part(const float *spilled, size_t pi
         }
 }
 
-/* acc[pixel][vector] = sum over slices and their 16 values of a * b, for `height` pixels; then `pixels` of them are stored to
- * out + offset[pixel], or added to what is there. spill: room for a tile. */
+/* acc[pixel][vector] = sum over slices and their 16 values of a * b, for `height` pixels; then `pixels` of them are
+ * stored to out + offset[pixel], or added to what is there. spill: room for a tile. */
 static inline __attribute__((always_inline)) void tile(const int height, const int vectors, const float *a,
                                                        size_t slice_elems, const float *b, int slices, bool add,
                                                        float *out, const size_t *offset, int pixels, size_t columns,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Private to kernels/: matrix products in register tiles, for one instruction set.
  *
- * The left matrix A [pixels, rows] is a panel, packed as slices of 16 values, a[slice][pixel][16]: the pixel stride becomes a
- * compile-time constant, so a tile broadcasts from fixed addresses. The right matrix B [rows, columns] is packed once a call
- * into groups of two vectors of columns. Missing rows and columns are zeros. */
+ * The left matrix A [pixels, rows] is a panel, packed as slices of 16 values, a[slice][pixel][16]: the pixel stride
+ * becomes a compile-time constant, so a tile broadcasts from fixed addresses. The right matrix B [rows, columns] is
+ * packed once a call into groups of two vectors of columns. Missing rows and columns are zeros. */
 #ifndef SDTRAIN_KERNELS_TILE_H
 #define SDTRAIN_KERNELS_TILE_H
 
@@ -27,7 +27,8 @@ enum {
 };
 
 /* Rows [row0, row0 + rows) of the packed B, of which there are b_rows (a multiple of SLICE) in all: element (i, j) is
- * b[i * row_stride + j * column_stride], one of the strides being 1. The last rows up to the next slice become zeros. */
+ * b[i * row_stride + j * column_stride], one of the strides being 1. The last rows up to the next slice become
+ * zeros. */
 void pack_b(const float *b, size_t rows, size_t columns, size_t row_stride, size_t column_stride, size_t row0,
             size_t b_rows, float *packed);
 

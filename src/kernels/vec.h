@@ -19,9 +19,10 @@ static inline vec load(const float *p) { return *(const vec *)p; }
 static inline void store(float *p, vec v) { *(vec *)p = v; }
 static inline vec splat(float x) { return x - (vec){0}; } /* x - 0 is x, also for -0: a broadcast and no more */
 
-/* For register tiles. gcc 12 lets a sum move into the register of one of its factors (vfmadd132), which costs copies and, unrolled, spills. A
- * statement without instructions that changes the sum behind each product keeps it where it is; one that reads a factor behind its last
- * product keeps its register from becoming a sum's. Same products, same order. */
+/* For register tiles. gcc 12 lets a sum move into the register of one of its factors (vfmadd132), which costs copies
+ * and, unrolled, spills. A statement without instructions that changes the sum behind each product keeps it where it
+ * is; one that reads a factor behind its last product keeps its register from becoming a sum's. Same products, same
+ * order. */
 #if defined(__x86_64__) || defined(__i386__)
 #define KEEP_SUM(sum) __asm__ volatile("" : "+v"(sum))
 #define KEEP_FACTOR(factor) __asm__ volatile("" : : "v"(factor))
@@ -30,7 +31,8 @@ static inline vec splat(float x) { return x - (vec){0}; } /* x - 0 is x, also fo
 #define KEEP_FACTOR(factor) ((void)0)
 #endif
 
-/* For streams through far memory, which hardware prefetchers alone do not keep up with (measured: 2 to 3 % of a step). May pass the
+/* For streams through far memory, which hardware prefetchers alone do not keep up with (measured: 2 to 3 % of a step).
+ * May pass the
  * end of an array: prefetching cannot fault. */
 static inline void fetch_ahead(const float *p) {
     enum { AHEAD_ELEMS = 1024 };

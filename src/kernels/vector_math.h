@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to kernels/: functions without calls and branches, so that the compiler can turn loops over them into vector code.
- * Coefficients are fitted, and these tables printed, by tests/bench/fit_functions.py; errors are measured by
+/* Private to kernels/: functions without calls and branches, so that the compiler can turn loops over them into vector
+ * code. Coefficients are fitted, and these tables printed, by tests/bench/fit_functions.py; errors are measured by
  * tests/unit/test_kernels.c. NaN stays NaN: `x > limit ? limit : x` is false for it. */
 #ifndef SDTRAIN_KERNELS_VECTOR_MATH_H
 #define SDTRAIN_KERNELS_VECTOR_MATH_H
@@ -30,14 +30,15 @@ static inline float upper_tail(float x) {
     return y < 0.0f ? 0.0f : y;
 }
 
-/* x Phi(x) = max(x, 0) - |x| (1 - Phi(|x|)) to 2.1e-7 max(1, |x|) with FMA, 2.4e-7 without; never above max(x, 0). From 6 on, where
- * the fit has passed 1/2 by 1.3e-6 and the tail is thus 0, exactly max(x, 0); infinities too. */
+/* x Phi(x) = max(x, 0) - |x| (1 - Phi(|x|)) to 2.1e-7 max(1, |x|) with FMA, 2.4e-7 without; never above max(x, 0). From
+ * 6 on, where the fit has passed 1/2 by 1.3e-6 and the tail is thus 0, exactly max(x, 0); infinities too. */
 static inline float gelu(float x) {
     const float size = fabsf(x), a = size > 6.0f ? 6.0f : size, positive = x < 0.0f ? 0.0f : x;
     return positive - a * upper_tail(a);
 }
 
-/* d(x Phi(x))/dx to 2.4e-7 with FMA, 3.4e-7 without. Less 1/2 it is odd. Beyond |x| = 6.2 it is within 1.1e-8 of 0 or 1, and is set to that. */
+/* d(x Phi(x))/dx to 2.4e-7 with FMA, 3.4e-7 without. Less 1/2 it is odd. Beyond |x| = 6.2 it is within 1.1e-8 of 0
+ * or 1, and is set to that. */
 static inline float gelu_slope(float x) {
     /* slope on [0, 6.2]: 7.9e-09, 2.3e-08 */
     static const float p[] = {0.7978845f,      -0.0122128303f,  0.0133382566f,   0.000390913048f,
@@ -48,7 +49,8 @@ static inline float gelu_slope(float x) {
     return x > 6.2f ? 1.0f : x < -6.2f ? 0.0f : y;
 }
 
-/* e^x for x <= 0 to 1 ulp; 0 for x < -87, where normal floats end. x = n ln 2 + r, |r| <= ln(2)/2; e^r = 1 + r + r^2 exp_rest(r). */
+/* e^x for x <= 0 to 1 ulp; 0 for x < -87, where normal floats end. x = n ln 2 + r, |r| <= ln(2)/2; e^r = 1 + r + r^2
+ * exp_rest(r). */
 static inline float exp_below(float x) {
     /* exp_rest on [-0.3466, 0.3466]: 3.1e-09, 3.8e-09 */
     static const float p[] = {1.0f, 1.0f, 0.499999935f, 0.166665207f, 0.0416683874f, 0.00836871004f, 0.0013814611f};

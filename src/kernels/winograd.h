@@ -21,8 +21,8 @@ typedef struct winograd_plan {
     int block_rows;         /* tile rows of a block, which may be of several images */
     long tile_rows, blocks; /* of all images */
     int columns;            /* of a band */
-    /* Floats: of V and M of a block and from one of their points to the next, from one slice of V to the next; of the bands
-     * that a block needs at a time, and from one slice of theirs to the next. */
+    /* Floats: of V and M of a block and from one of their points to the next, from one slice of V to the next; of the
+     * bands that a block needs at a time, and from one slice of theirs to the next. */
     size_t v_elems, v_point_elems, slice_elems, m_elems, m_point_elems, band_elems, band_slice_elems;
 } winograd_plan;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to kernels/: the one-dimensional transforms of Winograd's F(4, 3) with the points 0, 1, -1, 2, -2, infinity (Lavin &
- * Gray 2016, "Fast algorithms for convolutional neural networks", section 4.3), on vectors of channels. Values of in and out are
- * `step` vectors apart. */
+/* Private to kernels/: the one-dimensional transforms of Winograd's F(4, 3) with the points 0, 1, -1, 2, -2, infinity
+ * (Lavin & Gray 2016, "Fast algorithms for convolutional neural networks", section 4.3), on vectors of channels. Values
+ * of in and out are `step` vectors apart. */
 #ifndef SDTRAIN_KERNELS_WINOGRAD_TRANSFORMS_H
 #define SDTRAIN_KERNELS_WINOGRAD_TRANSFORMS_H
 

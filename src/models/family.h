@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private: a family of models is a file with one of these, called sd_<family>_family, and a row of SD_MODEL_FAMILIES. */
+/* Private: a family of models is a file with one of these, called sd_<family>_family, and a row of
+ * SD_MODEL_FAMILIES. */
 #ifndef SDTRAIN_MODELS_FAMILY_H
 #define SDTRAIN_MODELS_FAMILY_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* F(x) = projection(attention(qkv(norm(x)))), the first branch of a pre-norm transformer block (Dosovitskiy et al. 2021, equation 2). */
+/* F(x) = projection(attention(qkv(norm(x)))), the first branch of a pre-norm transformer block (Dosovitskiy et al.
+ * 2021, equation 2). */
 #include "branch.h"
 #include "layer.h"
 #include "network.h"

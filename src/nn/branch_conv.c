@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Basic block (two 3x3 convolutions) and bottleneck (1x1, 3x3, 1x1; He et al. 2016): F(x) = bn(conv(... relu(bn(conv(x))))). */
+/* Basic block (two 3x3 convolutions) and bottleneck (1x1, 3x3, 1x1; He et al. 2016): F(x) = bn(conv(...
+ * relu(bn(conv(x))))). */
 #include "branch.h"
 #include "layer.h"
 #include "network.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* F(x) = fc2(gelu(fc1(norm(x)))), the second branch of a pre-norm transformer block (Dosovitskiy et al. 2021, equation 3). */
+/* F(x) = fc2(gelu(fc1(norm(x)))), the second branch of a pre-norm transformer block (Dosovitskiy et al. 2021,
+ * equation 3). */
 #include "branch.h"
 #include "layer.h"
 #include "network.h"

@@ -199,8 +199,8 @@ sd_status sd_network_add_tensor(sd_network *network, sd_tensor tensor, const cha
 
 /* ---- the end ---- */
 
-/* Puts the segments into the order in which backward finishes them, the reverse of how they were built, and lays the buffer
- * out in that order. */
+/* Puts the segments into the order in which backward finishes them, the reverse of how they were built, and lays the
+ * buffer out in that order. */
 static void order_segments(sd_network *network) {
     const int n = network->n_segments;
     for (int i = 0; i < n / 2; i++) {

@@ -30,8 +30,8 @@ static inline float *sd_gradient(const sd_context *context, const sd_tensor *ten
     return context->gradients + tensor->offset_elems;
 }
 
-/* Says that all gradients of a segment are written. segment: as sd_network_open_segment() numbered it, from the stem on; the world
- * counts from the head on. */
+/* Says that all gradients of a segment are written. segment: as sd_network_open_segment() numbered it, from the stem
+ * on; the world counts from the head on. */
 static inline void sd_segment_complete(const sd_context *context, int segment) {
     context->done(context->done_context, context->n_segments - 1 - segment);
 }

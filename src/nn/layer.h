@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private: the layers that branches, stems and heads are written with. Each is a short forward and backward over kernels.
+/* Private: the layers that branches, stems and heads are written with. Each is a short forward and backward over
+ * kernels.
  *
- * Constructors add their tensors to the network's table under PyTorch's names and plan their activations in its arena, which
- * have addresses only after sd_network_finish(). */
+ * Constructors add their tensors to the network's table under PyTorch's names and plan their activations in its arena,
+ * which have addresses only after sd_network_finish(). */
 #ifndef SDTRAIN_NN_LAYER_H
 #define SDTRAIN_NN_LAYER_H
 
@@ -13,8 +14,8 @@ static inline size_t sd_conv_rows_out(const sd_conv2d *conv) {
     return (size_t)conv->images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
 }
 
-/* Convolution without bias and batch norm. Only the convolution's product is stored; the normalised values are an operand of
- * whoever reads them. */
+/* Convolution without bias and batch norm. Only the convolution's product is stored; the normalised values are an
+ * operand of whoever reads them. */
 typedef struct sd_conv_bn {
     sd_conv2d conv;
     sd_tensor *weight, *gamma, *beta, *running_mean, *running_variance;
@@ -26,14 +27,16 @@ typedef struct sd_conv_bn {
 
 sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *conv_name, const char *norm_name,
                           sd_shape in, const sd_conv_spec *spec, sd_shape *out);
-/* Returns scale times the normalised product, to be read until the next pass. In training it normalises by the statistics of the
- * pass; where these would be those of a single value a channel (whose variance is no estimate, and which would come out as 0
- * whatever it is), by the running ones as constants, which then count as this pass's part of the batch: they do not move. */
+/* Returns scale times the normalised product, to be read until the next pass. In training it normalises by the
+ * statistics of the pass; where these would be those of a single value a channel (whose variance is no estimate, and
+ * which would come out as 0 whatever it is), by the running ones as constants, which then count as this pass's part
+ * of the batch: they do not move. */
 sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, float scale);
-/* The epilogue that whoever computes dy applies to it before sd_conv_bn_backward(): the sums that the norm's gradient needs. */
+/* The epilogue that whoever computes dy applies to it before sd_conv_bn_backward(): the sums that the norm's
+ * gradient needs. */
 sd_epilogue sd_conv_bn_sums(const sd_conv_bn *layer);
-/* dy: the gradient of the normalised product, which is scale times what dy holds; its sums have been taken. epilogue: of dx.
- * dx may be NULL. */
+/* dy: the gradient of the normalised product, which is scale times what dy holds; its sums have been taken. epilogue:
+ * of dx. dx may be NULL. */
 void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, const float *dy,
                          float scale, float *dx, const sd_epilogue *epilogue);
 double sd_conv_bn_flops(const sd_conv_bn *layer);
@@ -74,8 +77,9 @@ sd_map sd_layernorm_map(const sd_layernorm *layer, const sd_context *context);
 void sd_layernorm_backward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x, const float *dy,
                            const float *add, float *dx);
 
-/* What heads end with: dropout, then a linear layer to the classes. Dropout is timm's drop_rate: kept features times 1/(1-p), drawn from
- * the counter-based RNG by the place in the global batch, so it does not depend on the number of ranks. */
+/* What heads end with: dropout, then a linear layer to the classes. Dropout is timm's drop_rate: kept features times
+ * 1/(1-p), drawn from the counter-based RNG by the place in the global batch, so it does not depend on the number of
+ * ranks. */
 typedef struct sd_classifier {
     double dropout;
     sd_linear linear;

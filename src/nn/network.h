@@ -44,8 +44,9 @@ sd_status sd_name_format(char name[SD_NAME_BYTES], const char *format, ...) __at
 
 /* ---- for constructors of nodes ---- */
 
-/* A node of this kind and so many bytes, which begin with an sd_node, behind the others; it opens a segment of the unit. in: the shape so
- * far, or the image. place: where the pointer goes; the network frees it. The node ends with one of the functions below. */
+/* A node of this kind and so many bytes, which begin with an sd_node, behind the others; it opens a segment of the
+ * unit. in: the shape so far, or the image. place: where the pointer goes; the network frees it. The node ends with
+ * one of the functions below. */
 sd_status sd_network_add_node(sd_network *network, const sd_node_kind *kind, size_t bytes, int unit, void *place);
 sd_status sd_network_add_stem(sd_network *network, const sd_node_kind *kind, size_t bytes, sd_shape image, void *place);
 /* Plans its output, and the gradient of that. */
@@ -65,8 +66,8 @@ sd_status sd_network_add_branch(sd_network *network, const sd_branch_kind *kind,
 
 /* ---- for all ---- */
 
-/* The tensor is called <name>.<suffix>, or <suffix> where name is NULL. Initial values: see sd_tensor; an entry of zeros is zeros.
- * SD_ERR_INTERNAL if the name is too long or taken. */
+/* The tensor is called <name>.<suffix>, or <suffix> where name is NULL. Initial values: see sd_tensor; an entry of
+ * zeros is zeros. SD_ERR_INTERNAL if the name is too long or taken. */
 sd_status sd_network_add_tensor(sd_network *network, sd_tensor tensor, const char *name, const char *suffix,
                                 sd_tensor **added);
 /* unit: see sd_segment. Segments are numbered in the order in which they are opened. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* y = act(shortcut(x) + scale * F(x)), and what is left of it when F is dropped: y = act(shortcut(x)).
  *
- * With an identity shortcut nothing at all is left: x goes through by its address. That is right with a ReLU as well: x is
- * then itself the output of a ReLU (or a max pool of one), so ReLU(x) = x, and where x = 0 the mask of the ReLU that made x
- * stops the gradient.
+ * With an identity shortcut nothing at all is left: x goes through by its address. That is right with a ReLU as well: x
+ * is then itself the output of a ReLU (or a max pool of one), so ReLU(x) = x, and where x = 0 the mask of the ReLU that
+ * made x stops the gradient.
  *
- * Where a pass has a part (sd_drop_part) that keeps F for some images only, those are gathered, F is computed on them as if they
- * were the batch, and the result is scattered into y; the others get act(shortcut(x)). */
+ * Where a pass has a part (sd_drop_part) that keeps F for some images only, those are gathered, F is computed on them
+ * as if they were the batch, and the result is scattered into y; the others get act(shortcut(x)). */
 #include "branch.h"
 #include "network.h"
 #include "shortcut.h"
@@ -91,8 +91,8 @@ static bool is_identity(const sd_node *node, const sd_context *context) {
     return r->shortcut.kind == SD_SHORTCUT_IDENTITY && branch_pass_of(r, context).images == 0;
 }
 
-/* The sums that the branch's gradient needs, if it saw all images. Of some images the sums are taken over their gathered gradients, in
- * backward_some(); then the shortcut's come with dy. */
+/* The sums that the branch's gradient needs, if it saw all images. Of some images the sums are taken over their
+ * gathered gradients, in backward_some(); then the shortcut's come with dy. */
 static sd_epilogue gradient_epilogue(const sd_node *node, const sd_context *context) {
     const residual *r = (const residual *)node;
     sd_epilogue epilogue = branch_pass_of(r, context).all ? sd_branch_gradient_epilogue(r->branch)

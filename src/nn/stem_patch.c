@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ViT's stem: y[n] = (cls_token, patches of image n x weight + bias) + pos_embed (Dosovitskiy et al. 2021, equation 1). */
+/* ViT's stem: y[n] = (cls_token, patches of image n x weight + bias) + pos_embed (Dosovitskiy et al. 2021, equation
+ * 1). */
 #include <math.h>
 #include <string.h>
 

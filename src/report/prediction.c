@@ -37,7 +37,8 @@ static sd_allreduce price(const sd_calibration *c, const sd_cluster *k, sd_allre
                           .processor_seconds = sent_bytes * c->transfer_seconds_per_byte + add};
 }
 
-/* The largest power of two up to R, as lg P; halving and doubling fold the ranks beyond it into the others, and unfold them. */
+/* The largest power of two up to R, as lg P; halving and doubling fold the ranks beyond it into the others, and
+ * unfold them. */
 static double log2_down(int ranks) { return floor(log2(ranks)); }
 static double folded(int ranks) { return exp2(log2_down(ranks)) < ranks; }
 
@@ -153,8 +154,8 @@ static double optimizer_seconds(const sd_calibration *c, const sd_drop_plan *pla
 
 /* ---- reducing ---- */
 
-/* The wire, beside the backward pass. Time runs; so does `computed`, the backward pass's own clock, which stands still while the
- * processor serves the wire. */
+/* The wire, beside the backward pass. Time runs; so does `computed`, the backward pass's own clock, which stands still
+ * while the processor serves the wire. */
 typedef struct timeline {
     const sd_calibration *calibration;
     const sd_cluster *cluster;

@@ -39,9 +39,9 @@ bool sd_budget_is_over(const sd_budget *budget) {
     return sd_clock_seconds() + budget->step + budget->checkpoint + MARGIN > budget->end;
 }
 
-/* Asked when a step begins, as the answer rides on that step's sums; the next chance is a step later. So this step and the next
- * must fit, and the checkpoint at the end, and one that may be due between the two; at the end of an epoch the scoring as well.
- * Scoring an image takes no longer than training on it. */
+/* Asked when a step begins, as the answer rides on that step's sums; the next chance is a step later. So this step and
+ * the next must fit, and the checkpoint at the end, and one that may be due between the two; at the end of an epoch the
+ * scoring as well. Scoring an image takes no longer than training on it. */
 bool sd_budget_spent(const sd_budget *budget, bool epoch_ends, uint64_t scored, uint64_t batch) {
     double needed = 2 * (budget->step + budget->checkpoint) + MARGIN;
     if (epoch_ends)

@@ -16,7 +16,8 @@ typedef struct sd_budget {
     bool spent; /* on some rank: why the run stops */
 } sd_budget;
 
-/* run.max_seconds from the start of the program, or the end of its Slurm job (SLURM_JOB_END_TIME), whichever comes first.
+/* run.max_seconds from the start of the program, or the end of its Slurm job (SLURM_JOB_END_TIME), whichever comes
+ * first.
  * state_bytes: of a checkpoint. */
 void sd_budget_begin(sd_budget *budget, const sd_config *config, size_t state_bytes);
 
@@ -26,8 +27,8 @@ void sd_budget_note(double *longest, double begin);
 /* Whether there is time left for a checkpoint only. */
 bool sd_budget_is_over(const sd_budget *budget);
 
-/* Whether the step that begins now must be the last, as after it and one more there would be no time left to save. epoch_ends: with
- * this step; scored: images that are scored then. batch: images of a step. */
+/* Whether the step that begins now must be the last, as after it and one more there would be no time left to save.
+ * epoch_ends: with this step; scored: images that are scored then. batch: images of a step. */
 bool sd_budget_spent(const sd_budget *budget, bool epoch_ends, uint64_t scored, uint64_t batch);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a step costs on this machine, for predictions (report/prediction.c): passes of the run's own network, on made-up
- * images, with all branches and with none, at two sizes of a rank's batch. All ranks measure at once, so that they share
- * memory and caches as in training. */
+ * images, with all branches and with none, at two sizes of a rank's batch. All ranks measure at once, so that they
+ * share memory and caches as in training. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

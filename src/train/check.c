@@ -53,7 +53,8 @@ static sd_status print_description(const sd_run *run, const char *start, size_t 
     return sd_description_print(&description);
 }
 
-/* Whether files can be made in the run's folder, or the folder in the nearest one above that is there. Writes nothing. */
+/* Whether files can be made in the run's folder, or the folder in the nearest one above that is there. Writes
+ * nothing. */
 static sd_status check_output(const sd_run *run) {
     char folder[SD_FOLDER_BYTES + 16];
     struct stat info;

@@ -8,7 +8,8 @@
 
 enum { COUNT_BYTES = 21 }; /* of a number in the row, with what parts it from the next */
 
-/* For how many images of a rank's share of the batch each unit is computed; drawn in pieces that run->part has room for. */
+/* For how many images of a rank's share of the batch each unit is computed; drawn in pieces that run->part has room
+ * for. */
 static void count_share(sd_run *run, uint64_t step, uint64_t images, int rank, uint64_t *kept) {
     const sd_range share = sd_range_share(images, rank, sd_comm_size(run->comm));
     const uint64_t at_once = (uint64_t)run->part.max_images;
@@ -40,8 +41,8 @@ static sd_status compare(const sd_run *run, uint64_t step, int rank, const uint6
     return SD_OK;
 }
 
-/* global: a digit a unit; rank: such a string a rank, joined by '/'; sample: the images of each unit, joined by spaces. all: the
- * ranks' testimonies of n counts, their own shares at the end. */
+/* global: a digit a unit; rank: such a string a rank, joined by '/'; sample: the images of each unit, joined by spaces.
+ * all: the ranks' testimonies of n counts, their own shares at the end. */
 static void write_kept(const sd_run *run, const uint64_t *all, size_t n, char *text) {
     const size_t units = (size_t)run->plan.units;
     const int ranks = sd_comm_size(run->comm), strings = run->law.scope == SD_DROP_SCOPE_RANK ? ranks : 1;

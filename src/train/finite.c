@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train.on_nonfinite. All ranks hold the same sums, so each finds the same without asking the others; only who it was is asked. */
+/* train.on_nonfinite. All ranks hold the same sums, so each finds the same without asking the others; only who it
+ * was is asked. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

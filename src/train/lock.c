@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One run a folder: OUTPUT/NAME/.lock is held by rank 0 from before it looks into the folder until its end, and says who holds it.
+/* One run a folder: OUTPUT/NAME/.lock is held by rank 0 from before it looks into the folder until its end, and says
+ * who holds it.
  *
- * Two signs tell a living run from what a dead one has left. flock(2): the kernel drops it when the process dies, however it dies; where
- * it is refused, the holder lives. But network file systems may keep it to one host, and some to one container, or not know it. So the
- * holder also touches the file every few seconds, and a lock is watched for longer than that: the run lives if the file's time moves.
- * Only a lock of this very boot of this machine, and of this container, is taken over at once: two machines may have one name. No
- * clock is compared with another one. */
+ * Two signs tell a living run from what a dead one has left. flock(2): the kernel drops it when the process dies,
+ * however it dies; where it is refused, the holder lives. But network file systems may keep it to one host, and some to
+ * one container, or not know it. So the holder also touches the file every few seconds, and a lock is watched for
+ * longer than that: the run lives if the file's time moves. Only a lock of this very boot of this machine, and of this
+ * container, is taken over at once: two machines may have one name. No clock is compared with another one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -98,7 +99,8 @@ static void read_holder(const sd_lock *lock, char *holder, size_t holder_bytes) 
     make_printable(holder);
 }
 
-/* The last part of a holder's text, ", boot B", which tells machines apart; "" if it has none, as an older version's. */
+/* The last part of a holder's text, ", boot B", which tells machines apart; "" if it has none, as an older
+ * version's. */
 static const char *boot_part(const char *holder) {
     static const char begin[] = ", boot ";
     const char *part = strstr(holder, begin);
@@ -110,8 +112,8 @@ static const char *boot_part(const char *holder) {
 /* Without it, for messages. */
 static int words_bytes(const char *holder) { return (int)(boot_part(holder) - holder); }
 
-/* "BOOT_ID/N": the kernel's number of this boot, which containers share, and that of their namespace of processes. "" if the system
- * does not tell. */
+/* "BOOT_ID/N": the kernel's number of this boot, which containers share, and that of their namespace of processes. ""
+ * if the system does not tell. */
 static void read_boot(char boot[BOOT_BYTES]) {
     static const char path[] = "/proc/sys/kernel/random/boot_id";
     char id[BOOT_ID_BYTES + 1] = "", link[64] = "", space[32];
@@ -173,7 +175,8 @@ static sd_status cannot_tell(const sd_lock *lock) {
     return sd_fail(SD_ERR_IO, "%s: whether another run holds it cannot be told: %s", lock->path, strerror(errno));
 }
 
-/* Whether somebody touches the file, or has put another in its place. It ends early if so, and if the file goes away. */
+/* Whether somebody touches the file, or has put another in its place. It ends early if so, and if the file goes
+ * away. */
 static sd_status watch(const sd_lock *lock, bool *touched) {
     struct stat first, now;
     bool looked = false;

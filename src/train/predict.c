@@ -5,8 +5,8 @@
 /* Of an Ethernet frame's 1538 bytes (preamble, gap and headers of Ethernet, IP and TCP among them) these are data. */
 static const double PAYLOAD = 1448.0 / 1538.0;
 
-/* Allowed to rank 0 for its tables, for which the others wait: with stochastic_depth.scope = rank and 4096 ranks it draws millions of
- * plans. */
+/* Allowed to rank 0 for its tables, for which the others wait: with stochastic_depth.scope = rank and 4096 ranks it
+ * draws millions of plans. */
 enum { PREDICTION_SECONDS = 3600 };
 
 sd_status sd_run_predict(sd_run *run, const sd_forecast *forecast) {

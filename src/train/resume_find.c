@@ -59,7 +59,8 @@ static bool is_laid_out_over_epochs(const sd_config *config) {
     return config->lr.schedule == SD_LR_COSINE || config->lr.schedule == SD_LR_ONECYCLE;
 }
 
-/* Whether a run that was begun with other epochs may make this many: its learning rates so far must be those of such a run. */
+/* Whether a run that was begun with other epochs may make this many: its learning rates so far must be those of such
+ * a run. */
 static bool may_have_epochs(const sd_config *config, const sd_progress *progress) {
     return !is_laid_out_over_epochs(config) &&
            (uint64_t)config->train.epochs >= progress->epoch + (progress->batch > 0);
@@ -106,8 +107,8 @@ static bool is_there(const char *checkpoints, const sd_resume *resume) {
     return same;
 }
 
-/* Whether the folder's logs are of the history that the file is of: they have its number, and up to its moment they are as long as it
- * says. */
+/* Whether the folder's logs are of the history that the file is of: they have its number, and up to its moment they are
+ * as long as it says. */
 static bool logs_fit(const char *folder, const sd_progress *p) {
     return sd_summary_last_start(folder).run_id == p->run_id && p->steps_csv_bytes > 0 &&
            sd_csv_bytes_up_to(folder, "steps.csv", p->step) == p->steps_csv_bytes &&

@@ -8,7 +8,8 @@
 #include "run.h"
 #include "sdtrain/file.h"
 
-/* Points a link at a step's file; if that is not in this run's folder, a link to something else that is gone goes too. */
+/* Points a link at a step's file; if that is not in this run's folder, a link to something else that is gone goes
+ * too. */
 static void link_if_there(const sd_run *run, const char *link, uint64_t step) {
     char path[SD_FOLDER_BYTES + 64];
     sd_checkpoint_path(run->checkpoints, step, path, sizeof path);

@@ -15,8 +15,8 @@
 #include "sdtrain/optim.h"
 #include "sdtrain/report.h"
 
-/* What a rank spends its time on. Communication: until sums are complete, once no rank computes any more; wait: for the slowest
- * rank before that. */
+/* What a rank spends its time on. Communication: until sums are complete, once no rank computes any more; wait: for the
+ * slowest rank before that. */
 #define SD_PHASE_LIST(X)                                                                                               \
     X(DATA, data)                                                                                                      \
     X(FORWARD, forward)                                                                                                \
@@ -93,18 +93,19 @@ typedef struct sd_run {
 sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const char *isa);
 void sd_run_close(sd_run *run);
 
-/* Fits progress to the epochs of this number of ranks, and sets planned_steps and total_steps to what follows from it: train.epochs epochs in all, whose steps to come have the length
- * that they have on this number of ranks. Local. */
+/* Fits progress to the epochs of this number of ranks, and sets planned_steps and total_steps to what follows from it:
+ * train.epochs epochs in all, whose steps to come have the length that they have on this number of ranks. Local. */
 void sd_run_plan_end(sd_run *run);
 
-/* A number for a history that begins here: a new run, or one that goes on from a file of another. Local; rank 0's counts. */
+/* A number for a history that begins here: a new run, or one that goes on from a file of another. Local; rank 0's
+ * counts. */
 uint64_t sd_run_draw_id(void);
 
 /* Whether all epochs have ended, or train.max_steps are done. */
 bool sd_run_is_finished(const sd_run *run);
 
-/* The learning rate of a batch (from 0) of the epoch under way. It follows the place in the epochs, not the count of steps, of which an
- * epoch may have had another number on other ranks. */
+/* The learning rate of a batch (from 0) of the epoch under way. It follows the place in the epochs, not the count of
+ * steps, of which an epoch may have had another number on other ranks. */
 double sd_run_lr(const sd_run *run, uint64_t batch);
 
 /* The images of a batch that are one of this rank's shards. */
@@ -122,12 +123,12 @@ typedef struct sd_wish {
 /* One training step on the loader's next batch. Collective. */
 sd_status sd_run_step(sd_run *run, sd_wish *wish);
 
-/* Whether the step's loss and gradients, summed over all ranks, can be used. If not: SD_ERR_DIVERGED with on_nonfinite = stop or
- * after many in a row; with skip a warning. loss: the sum; loss_here: this rank's shards'. Collective. */
+/* Whether the step's loss and gradients, summed over all ranks, can be used. If not: SD_ERR_DIVERGED with on_nonfinite
+ * = stop or after many in a row; with skip a warning. loss: the sum; loss_here: this rank's shards'. Collective. */
 sd_status sd_run_check_finite(sd_run *run, uint64_t step, double loss, double loss_here, bool *usable);
 
-/* Gathers every rank's own decisions about a batch of images, compares them with what the seed says on rank 0, and writes the row of
- * decisions.csv. Uses run->part. Collective. */
+/* Gathers every rank's own decisions about a batch of images, compares them with what the seed says on rank 0, and
+ * writes the row of decisions.csv. Uses run->part. Collective. */
 sd_status sd_run_log_decisions(sd_run *run, uint64_t step, uint64_t images);
 
 /* log.trace. begin and end are collective and do nothing but in the step asked for. */
@@ -137,9 +138,9 @@ void sd_run_trace_phase(sd_run *run, sd_phase phase, double begin, double end);
 void sd_run_trace_segment(sd_run *run, int segment);
 sd_status sd_run_end_trace(sd_run *run, uint64_t step);
 
-/* Mean loss (without label smoothing) and accuracies of the first n images of a split, without augmentation. *stopped: a rank was asked
- * to stop meanwhile (by a signal, or its wall-clock budget), so that all have left after the pass under way and *score holds nothing;
- * with stopped NULL nobody asks. Collective. */
+/* Mean loss (without label smoothing) and accuracies of the first n images of a split, without augmentation. *stopped:
+ * a rank was asked to stop meanwhile (by a signal, or its wall-clock budget), so that all have left after the pass
+ * under way and *score holds nothing; with stopped NULL nobody asks. Collective. */
 typedef struct sd_score {
     double loss, top1, top5;
     uint64_t images;
@@ -150,8 +151,8 @@ uint64_t sd_run_scored_images(const sd_run *run);
 
 /* The folder and its logs on rank 0, cut to where progress says. Collective. */
 sd_status sd_run_open_logs(sd_run *run);
-/* Scores the epoch whose batches are done, writes its rows, and resets its partial sums. *stopped: asked to stop while it scored; then
- * progress is what it was, and a run that goes on from there ends the epoch. Collective. */
+/* Scores the epoch whose batches are done, writes its rows, and resets its partial sums. *stopped: asked to stop while
+ * it scored; then progress is what it was, and a run that goes on from there ends the epoch. Collective. */
 sd_status sd_run_end_epoch(sd_run *run, bool *stopped);
 /* summary.json of a run that has begun, or can go on no more, with no closing words. Local: rank 0 writes. */
 sd_status sd_run_mark(const sd_run *run, const char *state);
@@ -160,8 +161,9 @@ sd_status sd_run_summarise(sd_run *run, const char *status);
 
 sd_status sd_run_prepare_saving(sd_run *run);
 void sd_run_close_saving(sd_run *run);
-/* Copies the state as it is, and lets it be written while training goes on, once the write before has ended. planned: it is a checkpoint
- * that an uninterrupted run writes too; only those may be the best. SD_ERR_IO after checkpoint.max_failures in a row. Collective. */
+/* Copies the state as it is, and lets it be written while training goes on, once the write before has ended. planned:
+ * it is a checkpoint that an uninterrupted run writes too; only those may be the best. SD_ERR_IO after
+ * checkpoint.max_failures in a row. Collective. */
 sd_status sd_run_save(sd_run *run, bool planned);
 /* Tells of a write that has failed meanwhile. Rank 0. */
 sd_status sd_run_look_after_saving(sd_run *run);
@@ -170,7 +172,8 @@ sd_status sd_run_finish_saving(sd_run *run);
 /* Whether checkpoint.every_seconds have passed since the last one. Rank 0's clock decides; false on others. */
 bool sd_run_save_is_due(const sd_run *run);
 
-/* With communication.wire = bf16: every rank's error feedback (sd_reducer_error()) into all, [ranks][buffer] on rank 0. Collective. */
+/* With communication.wire = bf16: every rank's error feedback (sd_reducer_error()) into all, [ranks][buffer] on rank
+ * 0. Collective. */
 sd_status sd_errors_collect(sd_run *run, float *all);
 /* Gives each rank its own, or, on another number of ranks, rank 0 the sum of all. Collective. */
 sd_status sd_errors_restore(sd_run *run, sd_checkpoint_file *file, int ranks);
@@ -184,7 +187,8 @@ typedef struct sd_resume {
     sd_checkpoint_file *file; /* rank 0 */
     sd_checkpoint described;  /* its texts and timing on rank 0 only */
 } sd_resume;
-/* What [checkpoint] resume asks for; "auto" where the folder's last start was one of this job (NULL: none). Collective. */
+/* What [checkpoint] resume asks for; "auto" where the folder's last start was one of this job (NULL: none).
+ * Collective. */
 sd_status sd_resume_find(sd_comm *comm, const sd_config *config, const char *job, sd_resume *resume);
 /* SD_ERR_DATA if the data set is not the one that it was trained on, naming what differs. Collective. */
 sd_status sd_resume_check_data(const sd_resume *resume, const sd_run *run);
@@ -194,12 +198,12 @@ void sd_resume_compare_data(const sd_resume *resume, const sd_run *run);
 sd_status sd_resume_open(sd_comm *comm, const char *path, sd_resume *resume);
 /* Copies its tensors, and with_optimizer the optimizer's state and progress, to all ranks. Collective. */
 sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer);
-/* Makes the run's folder that of a run at its progress: later checkpoints are set aside, the links point where they should. With a
- * foreign file logs begin anew, and what another run has left in their place is set aside.
+/* Makes the run's folder that of a run at its progress: later checkpoints are set aside, the links point where they
+ * should. With a foreign file logs begin anew, and what another run has left in their place is set aside.
  * *summarised: whether summary.json says that the run is complete. Collective. */
 sd_status sd_resume_settle(const sd_resume *resume, sd_run *run, bool *summarised);
-/* A file from elsewhere: saves its state as a checkpoint of this run, from which "auto" goes on, then sets later ones aside; with a
- * foreign file earlier ones too. Before the first step. Collective. */
+/* A file from elsewhere: saves its state as a checkpoint of this run, from which "auto" goes on, then sets later ones
+ * aside; with a foreign file earlier ones too. Before the first step. Collective. */
 sd_status sd_resume_adopt(sd_run *run, bool foreign);
 void sd_resume_close(sd_resume *resume);
 
@@ -213,8 +217,9 @@ double sd_run_charge(sd_run *run, sd_phase phase, double begin);
 /* Whether a signal has asked this process to stop. */
 bool sd_stop_requested(void);
 
-/* OUTPUT/NAME/.lock: one run at a time in a folder. Rank 0 holds it; NULL elsewhere. Collective; SD_ERR_CONFIG if another run, which is
- * named, is in the folder. Makes the folder; what it made and is still empty goes with the release. */
+/* OUTPUT/NAME/.lock: one run at a time in a folder. Rank 0 holds it; NULL elsewhere. Collective; SD_ERR_CONFIG if
+ * another run, which is named, is in the folder. Makes the folder; what it made and is still empty goes with the
+ * release. */
 typedef struct sd_lock sd_lock;
 enum { SD_LOCK_SECONDS = 15 }; /* the longest that it takes to find out whether another run lives */
 sd_status sd_lock_take(sd_comm *comm, const sd_config *config, sd_lock **lock);

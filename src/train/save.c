@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a run to its checkpoint files. All ranks stop for a copy of the state in rank 0's memory; a thread there makes a file of it
- * while training goes on. What happens on the disk is known when the next checkpoint is due, or the step after it has happened. */
+/* From a run to its checkpoint files. All ranks stop for a copy of the state in rank 0's memory; a thread there makes a
+ * file of it while training goes on. What happens on the disk is known when the next checkpoint is due, or the step
+ * after it has happened. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,8 +70,8 @@ static sd_status write_behind(void *context) {
 
 /* ---- rank 0, between steps ---- */
 
-/* Hears how the write under way has ended. A failure is a warning, unless it is the last chance or one too many in a row; then
- * the best checkpoint is again the best of those that are on the disk. */
+/* Hears how the write under way has ended. A failure is a warning, unless it is the last chance or one too many in a
+ * row; then the best checkpoint is again the best of those that are on the disk. */
 static sd_status hear(sd_run *run, bool last_chance) {
     sd_saver *saver = &run->saver;
     if (!sd_background_is_busy(&saver->background))

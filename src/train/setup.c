@@ -13,8 +13,8 @@
 #include "sdtrain/models.h"
 #include "threads.h"
 
-/* The best instruction set that all ranks have, or the one a checkpoint was trained with, if all have it and the environment
- * does not say otherwise. */
+/* The best instruction set that all ranks have, or the one a checkpoint was trained with, if all have it and the
+ * environment does not say otherwise. */
 static sd_status choose_kernels(sd_run *run, const char *isa) {
     const char *forced = getenv("SD_ISA");
     SD_TRY(sd_comm_agree(run->comm, sd_kernels_select(NULL, &run->kernels)));
@@ -44,8 +44,8 @@ static const char *shards_name(const sd_run *run) {
     return run->config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? "shards" : "ranks";
 }
 
-/* That the configuration describes a network, with its rates, whose batch norms have enough images. The data's files are not
- * looked at for that. */
+/* That the configuration describes a network, with its rates, whose batch norms have enough images. The data's files
+ * are not looked at for that. */
 static sd_status check_model(sd_run *run) {
     const sd_config *config = run->config;
     const uint64_t batch = (uint64_t)config->train.batch_size;

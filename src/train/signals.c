@@ -8,8 +8,8 @@
 /* What users, terminals that close, batch systems and limits on processor time send to end a process. */
 static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU};
 
-/* Their default is to kill, where the call that they accompany says what happened: EPIPE of messages that nobody reads any more
- * (`| head`) is no reason to end, EFBIG of a file (`ulimit -f`) is dealt with as a full disk. */
+/* Their default is to kill, where the call that they accompany says what happened: EPIPE of messages that nobody reads
+ * any more (`| head`) is no reason to end, EFBIG of a file (`ulimit -f`) is dealt with as a full disk. */
 static const int error_signals[] = {SIGPIPE, SIGXFSZ};
 
 static volatile sig_atomic_t requested, interrupted;

@@ -54,7 +54,8 @@ static int share_of(const sd_comm *comm, const quota *quota) {
     return threads < 1 ? 1 : threads > SD_MAX_THREADS ? SD_MAX_THREADS : threads;
 }
 
-/* The first number of OMP_NUM_THREADS, which may list several for nested teams; 0: it is not set, or not of that form. */
+/* The first number of OMP_NUM_THREADS, which may list several for nested teams; 0: it is not set, or not of that
+ * form. */
 static int environment_threads(void) {
     const char *text = getenv("OMP_NUM_THREADS");
     long first = 0;
@@ -76,7 +77,8 @@ static int environment_threads(void) {
     return (int)first;
 }
 
-/* Threads that take turns on a processor are slower than one. Usual causes: how mpirun binds ranks, a container's quota. */
+/* Threads that take turns on a processor are slower than one. Usual causes: how mpirun binds ranks, a container's
+ * quota. */
 static void hint_at_sharing(const sd_comm *comm, const quota *quota, int threads) {
     const int mine = sd_processors_allowed(), online = sd_processors_online(), ranks = sd_comm_local_size(comm);
     if (threads == 1)

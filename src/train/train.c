@@ -89,7 +89,8 @@ static sd_status train(sd_run *run) {
                                             (unsigned long long)p->step));
 }
 
-/* Whatever the end of training was, it stands in summary.json, if that can still be written; the message is training's. */
+/* Whatever the end of training was, it stands in summary.json, if that can still be written; the message is
+ * training's. */
 static void mark_divergence(const sd_run *run) {
     char message[2048];
     snprintf(message, sizeof message, "%s", sd_error_message());

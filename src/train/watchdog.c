@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Nothing hangs: a thread on each rank looks whether the one that trains still gets anywhere.
  *
- * A job that hangs cannot use MPI to say so, and ranks cannot ask each other. So each rank's thread writes its own line to standard
- * error, which mpirun forwards, and only some time later, when all that can have done so, the lowest rank that can ends the job. A
- * rank that was stopped, or whose host is gone, is the one whose line is missing.
+ * A job that hangs cannot use MPI to say so, and ranks cannot ask each other. So each rank's thread writes its own line
+ * to standard error, which mpirun forwards, and only some time later, when all that can have done so, the lowest rank
+ * that can ends the job. A rank that was stopped, or whose host is gone, is the one whose line is missing.
  *
- * What is counted is the time in which this thread ran and saw nothing, not what the clock says: where a whole job was suspended
- * (Slurm does it with SIGSTOP), nothing was hanging. */
+ * What is counted is the time in which this thread ran and saw nothing, not what the clock says: where a whole job was
+ * suspended (Slurm does it with SIGSTOP), nothing was hanging. */
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>

@@ -149,7 +149,8 @@ static void multiply(bool transpose_a, bool transpose_b, size_t m, size_t n, siz
                 (blasint)(transpose_b ? k : n), 0.0f, c, (blasint)n);
 }
 
-/* The same products with the patches given for nothing, weights lying as the layer has them: [k, n], or [n, k] if linear. */
+/* The same products with the patches given for nothing, weights lying as the layer has them: [k, n], or [n, k] if
+ * linear. */
 static void blas_forward(const subject *s) {
     multiply(false, s->layer->part != NULL, s->size.m, s->size.n, s->size.k, s->patches, s->w, s->blas_out);
 }

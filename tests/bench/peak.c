@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rate at which one thread can multiply and add at best. Compiled for each instruction set with the flags of its kernels; one
- * without fused multiply-add multiplies, then adds. */
+/* The rate at which one thread can multiply and add at best. Compiled for each instruction set with the flags of its
+ * kernels; one without fused multiply-add multiplies, then adds. */
 #include "peak.h"
 
 #define JOIN2(name, isa) name##_##isa

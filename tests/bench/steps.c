@@ -88,9 +88,9 @@ static sd_status build_laws(trial *t) {
     SD_TRY(sd_alloc(&t->no_drop.rate, (size_t)units, sizeof *t->no_drop.rate));
     for (int i = 0; i < units; i++) {
         const int depth = sd_network_unit(t->network, i)->depth;
-        t->law.rate[i] = is_list ? config->stochastic_depth.rates.value[depth - 1]
-                                 : sd_drop_rate(config->stochastic_depth.schedule,
-                                                config->stochastic_depth.rate, depth, blocks);
+        t->law.rate[i] =
+            is_list ? config->stochastic_depth.rates.value[depth - 1]
+                    : sd_drop_rate(config->stochastic_depth.schedule, config->stochastic_depth.rate, depth, blocks);
     }
     SD_TRY(sd_drop_part_create(units, t->images, &t->part));
     return sd_drop_plan_create(units, &t->plan);

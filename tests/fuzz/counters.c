@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libFuzzer's coverage counters. Compiled without them: in a file that has some, clang's own names for them collide with these. */
+/* libFuzzer's coverage counters. Compiled without them: in a file that has some, clang's own names for them collide
+ * with these. */
 #include "fuzz.h"
 
 extern unsigned char __start___sancov_cntrs[] __attribute__((weak, visibility("hidden")));

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the fuzz targets share. A target is a function of bytes, LLVMFuzzerTestOneInput(), that ends the process where the
- * library breaks its word, and the inputs to begin with, fuzz_seed(). libFuzzer drives it (SD_FUZZ, clang), or driver.c.
+/* What the fuzz targets share. A target is a function of bytes, LLVMFuzzerTestOneInput(), that ends the process where
+ * the library breaks its word, and the inputs to begin with, fuzz_seed(). libFuzzer drives it (SD_FUZZ, clang), or
+ * driver.c.
  *
- *     TARGET --write-seeds=FOLDER     writes the inputs to begin with into files, for libFuzzer's corpus
- */
+ *     TARGET --write-seeds=FOLDER     writes the inputs to begin with into files, for libFuzzer's corpus */
 #ifndef SDTRAIN_TESTS_FUZZ_H
 #define SDTRAIN_TESTS_FUZZ_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checkpoint files, through the path a resume takes: only the file that was written is loaded; whatever differs from it is refused
- * with its name and a reason, leaves the run as it was, and never reaches HDF5.
+/* Checkpoint files, through the path a resume takes: only the file that was written is loaded; whatever differs from it
+ * is refused with its name and a reason, leaves the run as it was, and never reaches HDF5.
  *
  *     input: the file */
 #include <stdio.h>
@@ -26,8 +26,8 @@ bool fuzz_seed(int i, uint8_t **bytes, size_t *n) {
     return i < 2;
 }
 
-/* libFuzzer reads the right digest out of the comparison with the wrong one, and puts it in: after a minute it seals what it likes.
- * That is the matter of checkpoint_inner. */
+/* libFuzzer reads the right digest out of the comparison with the wrong one, and puts it in: after a minute it seals
+ * what it likes. That is the matter of checkpoint_inner. */
 static bool sealed(const uint8_t *bytes, size_t n) {
     unsigned char *copy = malloc(n + 1);
     memcpy(copy, bytes, n);

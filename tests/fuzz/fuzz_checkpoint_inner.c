@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The HDF5 inside a checkpoint, sealed with a right digest, as no accident makes it: the seal keeps out accidents, so this is the second
- * line of defence. The HDF5 library itself may crash or run for ever on such files; therefore a child with limits loads them.
- * Demanded: refused with the file's name, or loaded with numbers that can be; and where the child dies, it dies inside HDF5. A death
- * there is counted and told at the end; one in our code is a finding.
+/* The HDF5 inside a checkpoint, sealed with a right digest, as no accident makes it: the seal keeps out accidents, so
+ * this is the second line of defence. The HDF5 library itself may crash or run for ever on such files; therefore a
+ * child with limits loads them.
+ * Demanded: refused with the file's name, or loaded with numbers that can be; and where the child dies, it dies inside
+ * HDF5. A death there is counted and told at the end; one in our code is a finding.
  *
  *     input: the file behind its seal */
 #include <dlfcn.h>

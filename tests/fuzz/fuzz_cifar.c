@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CIFAR folders: what sd_dataset_open() says of one is what its files are, and every image of a good one is read as it stands.
+/* CIFAR folders: what sd_dataset_open() says of one is what its files are, and every image of a good one is read as it
+ * stands.
  *
- *     input: options (1 byte) | validation, train_samples, val_samples (1 byte each) | a file each: kind, records, odd bytes |
- *            labels and pixels, over and over
- */
+ *     input: options (1 byte) | validation, train_samples, val_samples (1 byte each) |
+ *            a file each: kind, records, odd bytes | labels and pixels, over and over */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

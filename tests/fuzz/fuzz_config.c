@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Configuration text and --set assignments, as cli/main.c takes them: refused with a place and a reason, or accepted, and then
- * what is written of it reads back as the same configuration.
+/* Configuration text and --set assignments, as cli/main.c takes them: refused with a place and a reason, or accepted,
+ * and then what is written of it reads back as the same configuration.
  *
  *     input: ranks (1 byte), the file, then assignments, each after a zero byte */
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A network small enough to be saved and loaded thousands of times a minute, and its checkpoint, made by the library itself. */
+/* A network small enough to be saved and loaded thousands of times a minute, and its checkpoint, made by the library
+ * itself. */
 #ifndef SDTRAIN_TESTS_FUZZ_TINY_H
 #define SDTRAIN_TESTS_FUZZ_TINY_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The C code against PyTorch: logits, loss, every gradient, batch-norm statistics and ten-step loss curves (README.md here).
- * A tensor passes if |ours - ref|_2 <= max(1e-4, 4 x the error of PyTorch's own float32) x |ref|_2. */
+/* The C code against PyTorch: logits, loss, every gradient, batch-norm statistics and ten-step loss curves (README.md
+ * here). A tensor passes if |ours - ref|_2 <= max(1e-4, 4 x the error of PyTorch's own float32) x |ref|_2. */
 #include <check.h>
 #include <hdf5.h>
 #include <math.h>
@@ -266,8 +266,8 @@ static void check_step(golden *g) {
     expect_statistics(g);
 }
 
-/* Which step of which curve meets a relu mask that rounding flips is chance, so the bound of all curves of a convention comes
- * from the largest error that PyTorch's own float32 makes in any of them. */
+/* Which step of which curve meets a relu mask that rounding flips is chance, so the bound of all curves of a convention
+ * comes from the largest error that PyTorch's own float32 makes in any of them. */
 static double curve_tolerance(const golden *g) {
     static const char *const curves[] = {"curve_sgd", "curve_adamw", "curve_sgd_freeze", "curve_adamw_freeze"};
     double tolerance = 1e-4, f32_error[STEPS];
@@ -322,8 +322,10 @@ static void check_curve(golden *g, const char *name, const char *optimizer_name,
     free(reference_losses);
 }
 
-/* What is compared: everything, with the definition of convolutions; the same without the curves; or, with the algorithms that `auto`
- * takes, evaluation alone: their larger rounding errors flip ReLUs that are near their kink, and with them gradients. */
+/* What is compared: everything, with the definition of convolutions; the same without the curves; or, with the
+ * algorithms that `auto`
+ * takes, evaluation alone: their larger rounding errors flip ReLUs that are near their kink, and with them
+ * gradients. */
 typedef enum extent { WITH_CURVES, WITHOUT_CURVES, EVALUATION_WITH_AUTO } extent;
 
 /* Reads what every file holds, and builds the network for passes of at most max_images (0: the batch). */
@@ -420,8 +422,8 @@ static void set_masks(golden *g, const unsigned char *masks, int first, int imag
     }
 }
 
-/* One step of a batch that some ranks (0: as many as the golden has) compute one after another, as they would side by side: what
- * each writes is added up. */
+/* One step of a batch that some ranks (0: as many as the golden has) compute one after another, as they would side by
+ * side: what each writes is added up. */
 static void check_scope(const char *name, const char *model, int ranks, const sd_kernels *kernels) {
     char path[1024];
     snprintf(path, sizeof path, "%s/%s.h5", SD_GOLDEN_DIR, name);
@@ -503,8 +505,8 @@ START_TEST(every_instruction_set_equals_pytorch) {
 }
 END_TEST
 
-/* Winograd's rounding errors are 11 times the definition's (tests/unit/test_convolution.c); those of float32 PyTorch, at most 6e-7
- * here, times 11 are still below the smallest tolerance there is, 1e-4. */
+/* Winograd's rounding errors are 11 times the definition's (tests/unit/test_convolution.c); those of float32 PyTorch,
+ * at most 6e-7 here, times 11 are still below the smallest tolerance there is, 1e-4. */
 START_TEST(transformed_convolutions_equal_pytorch) {
     check_model("resnet20", 0, sd_kernels_at(_i), EVALUATION_WITH_AUTO);
     check_model("resnet50", 0, sd_kernels_at(_i), EVALUATION_WITH_AUTO);

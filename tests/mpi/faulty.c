@@ -12,9 +12,10 @@
  *     SD_FAULT=copy:RANK:0       its copy of the data set is another
  *     SD_FAULT=open:RANK:0       it does not see its data
  *     SD_FAULT=read:RANK:STEP    from that step on it cannot read its images; read.evaluation: those that it scores
- *     SD_FAULT=libm:RANK:0       its processor's log, cos and pow round otherwise: initial weights and learning rates differ
- *     SD_FAULT=stop.PHASE:RANK:STEP, kill.PHASE:RANK:STEP    it is stopped (SIGSTOP), or killed, where PHASE begins: open, data,
- *                                forward, backward, optimizer, evaluation, checkpoint; in or after that step */
+ *     SD_FAULT=libm:RANK:0       its log, cos and pow round otherwise: initial weights and learning rates differ
+ *     SD_FAULT=stop.PHASE:RANK:STEP, kill.PHASE:RANK:STEP    it is stopped (SIGSTOP), or killed, where PHASE begins:
+ *                                open, data, forward, backward, optimizer, evaluation, checkpoint; in that step or
+ *                                after it */
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>

@@ -3,9 +3,9 @@
  *
  *     SD_HOSTILE="symlink:EPERM fsync:EINVAL:/checkpoints flock:0"
  *
- * are rules CALL:ERRNO[:PART], separated by spaces: CALL fails with ERRNO, or with 0 does nothing and succeeds, where the path (of a
- * link or a rename the new name, of a descriptor the file behind it) holds PART. Calls: those below; fsync_folder is fsync of a folder,
- * rename that over a file that is there. */
+ * are rules CALL:ERRNO[:PART], separated by spaces: CALL fails with ERRNO, or with 0 does nothing and succeeds, where
+ * the path (of a link or a rename the new name, of a descriptor the file behind it) holds PART. Calls: those below;
+ * fsync_folder is fsync of a folder, rename that over a file that is there. */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A program of a user's: a residual network that libsdtrain does not know, trained with stochastic depth on one process. It learns in which
- * quarter of a noisy image there is light.
+/* A program of a user's: a residual network that libsdtrain does not know, trained with stochastic depth on one
+ * process. It learns in which quarter of a noisy image there is light.
  *
  *     cc own_network.c $(pkg-config --cflags --libs --static sdtrain)
  *
- * Prints the mean loss of the first and of the last ten steps, and how many branches were skipped. Exit code 0 if it has learned. */
+ * Prints the mean loss of the first and of the last ten steps, and how many branches were skipped. Exit code 0 if it
+ * has learned. */
 #include <stdio.h>
 #include <stdlib.h>
 

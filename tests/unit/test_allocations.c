@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory: a training step takes none, and where there is none the error says so. The linker sends the library's calls of
- * malloc and its kin here (CMakeLists.txt: --wrap); those of other libraries go their own way. */
+/* Memory: a training step takes none, and where there is none the error says so. The linker sends the library's calls
+ * of malloc and its kin here (CMakeLists.txt: --wrap); those of other libraries go their own way. */
 #include <stdatomic.h>
 
 #include "../support.h"

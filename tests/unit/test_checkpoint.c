@@ -985,8 +985,8 @@ static sd_status open_and_load(const char *path, saved_run *into) {
     return status;
 }
 
-/* The seal is no signature. Bytes of other files are never read, filters (which HDF5 loads from where it is told) never run, memory is
- * not taken for what is not there, and values that no run saves do not get into one. */
+/* The seal is no signature. Bytes of other files are never read, filters (which HDF5 loads from where it is told) never
+ * run, memory is not taken for what is not there, and values that no run saves do not get into one. */
 START_TEST(a_sealed_file_with_what_no_run_saves_is_refused) {
     static const struct {
         void (*change)(hid_t file);

@@ -692,8 +692,8 @@ START_TEST(numbers_are_written_to_the_last_bit) {
 }
 END_TEST
 
-/* What a command line may hold and a line of a file may not: refused when it is set, or written so that it is read back.
- * A checkpoint whose configuration cannot be read cannot be resumed. */
+/* What a command line may hold and a line of a file may not: refused when it is set, or written so that it is read
+ * back. A checkpoint whose configuration cannot be read cannot be resumed. */
 START_TEST(a_text_of_the_command_line_is_refused_or_comes_back) {
     static const char *const values[] = {"run.output=/data/a ;b", "data.path=;b",        "run.output=a\nb",
                                          "run.name=a\n[train]",   "run.output= leading", "run.output=trailing ",
@@ -1018,7 +1018,8 @@ START_TEST(what_looks_like_a_comment_and_is_none_is_warned_of) {
 }
 END_TEST
 
-/* A run that is named by its file is written into config.ini and every checkpoint as any other: it must come back from there. */
+/* A run that is named by its file is written into config.ini and every checkpoint as any other: it must come back
+ * from there. */
 START_TEST(a_name_that_comes_from_the_file_is_checked_like_any_other) {
     char too_long[300] = "folder/", far[900] = "/";
     memset(too_long + 7, 'n', 200);

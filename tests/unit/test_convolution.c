@@ -90,17 +90,18 @@ static void expect_guard(const char *what, const float *x, size_t n) {
         expect(x[i] == MARK, "%s is written %zu values behind its end", what, i - n);
 }
 
-/* The direct tolerance (derived below), times 11 for Winograd's F(4x4, 3x3): with independent inputs and weights of variance 1, point
- * (i, j) of M has the variance m_i m_j, m_i = sum of squares of row i of B^T times that of row i of G = 2.6, 2.8, 2.8, 0.36, 0.36, 42;
- * it is rounded relative to its size, and output (r, s) adds up a_ri^2 a_sj^2 of that. Averaged over the tile: (9.0 + 8.6 + 17.3 +
- * 94)^2 / 16 = 1043 where the direct sum has 9: errors are sqrt(1043 / 9) = 10.8 times larger. */
+/* The direct tolerance (derived below), times 11 for Winograd's F(4x4, 3x3): with independent inputs and weights of
+ * variance 1, point (i, j) of M has the variance m_i m_j, m_i = sum of squares of row i of B^T times that of row i of G
+ * = 2.6, 2.8, 2.8, 0.36, 0.36, 42; it is rounded relative to its size, and output (r, s) adds up a_ri^2 a_sj^2 of that.
+ * Averaged over the tile: (9.0 + 8.6 + 17.3 + 94)^2 / 16 = 1043 where the direct sum has 9: errors are sqrt(1043 /
+ * 9) = 10.8 times larger. */
 static double tolerance_of(const sd_conv2d *c) {
     const bool winograd = !c->direct && c->r == 3 && c->stride == 1 && c->c >= 16 && c->k >= 16 && c->h >= 4;
     return winograd ? 1.1e-4 : 1e-5;
 }
 
-/* Everything the passes can read and write: x = relu(a u + b v + d), y with its statistics; gradient = da dy + db dv + dd,
- * dx = (conv + add) masked, with its sums. */
+/* Everything the passes can read and write: x = relu(a u + b v + d), y with its statistics; gradient = da dy + db dv +
+ * dd, dx = (conv + add) masked, with its sums. */
 typedef struct passes {
     sd_operand x, gradient;
     sd_epilogue forward, data;
@@ -178,8 +179,9 @@ static void describe(char *what, size_t bytes, const sd_kernels *k, const sd_con
              c->stride);
 }
 
-/* Tolerance: a value is a sum of n <= 3072 products, each exact to u = 6e-8; rounding adds up like a random walk over at most
- * n partial sums, which are themselves at most sqrt(n) terms large: error / |value| about u sqrt(n) = 3e-6 at worst. */
+/* Tolerance: a value is a sum of n <= 3072 products, each exact to u = 6e-8; rounding adds up like a random walk over
+ * at most n partial sums, which are themselves at most sqrt(n) terms large: error / |value| about u sqrt(n) = 3e-6
+ * at worst. */
 START_TEST(passes_equal_the_definition) {
     const sd_kernels *k = sd_kernels_at(_i / N_SHAPES);
     const sd_conv2d *c = &shapes[_i % N_SHAPES];
@@ -258,8 +260,8 @@ START_TEST(operands_and_epilogues_equal_their_definition) {
 }
 END_TEST
 
-/* An operand of whatever form is read as if it had been evaluated before. One slice of 16 channels, several, and more than are
- * read at a time. */
+/* An operand of whatever form is read as if it had been evaluated before. One slice of 16 channels, several, and more
+ * than are read at a time. */
 START_TEST(operands_of_every_form_are_read_as_their_values) {
     const sd_kernels *k = sd_kernels_at(_i);
     static const sd_conv2d some[] = {

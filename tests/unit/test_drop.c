@@ -393,7 +393,8 @@ START_TEST(training_convention_scales_in_training_alone) {
 }
 END_TEST
 
-/* What both conventions are for: kept with probability 1 - p, times the scale, is on average what evaluation multiplies by. */
+/* What both conventions are for: kept with probability 1 - p, times the scale, is on average what evaluation
+ * multiplies by. */
 START_TEST(both_conventions_keep_the_expectation) {
     for (int scale = 0; scale < 2; scale++) {
         sd_drop_law law = law_of(SD_DROP_LINEAR, 0.6, 12, 3, (sd_drop_scale)scale);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kernels/: everything but convolution and vector_math.h, for every instruction set, against formulas in double and finite differences.
+/* kernels/: everything but convolution and vector_math.h, for every instruction set, against formulas in double and
+ * finite differences.
  *
  * Tolerances: u = 6e-8 is the rounding of one float operation. A sum of n values of about equal size is off by about
- * u sqrt(n) of its terms' root of squares; layers here sum at most a few thousand. 1e-5 relative in the 2-norm leaves room
- * for that and fails on any wrong term. */
+ * u sqrt(n) of its terms' root of squares; layers here sum at most a few thousand. 1e-5 relative in the 2-norm leaves
+ * room for that and fails on any wrong term. */
 #include "../support.h"
 
 static const sd_kernels *k;     /* the table under test: loop index */
@@ -187,9 +188,9 @@ START_TEST(batchnorm_statistics_are_mean_and_biased_variance) {
 }
 END_TEST
 
-/* Some rows at once have sums of their own, so that few rows and odd ones are cases of their own. Tolerance: of n <= 131 floats of
- * about equal size a partial sum is at most some 2 sqrt(n) of them, and each is rounded by u: 2 u sqrt(n) = 1.4e-6 of the root of
- * the sum of their squares. */
+/* Some rows at once have sums of their own, so that few rows and odd ones are cases of their own. Tolerance: of n <=
+ * 131 floats of about equal size a partial sum is at most some 2 sqrt(n) of them, and each is rounded by u: 2 u sqrt(n)
+ * = 1.4e-6 of the root of the sum of their squares. */
 static const size_t row_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 17, 131};
 enum { N_ROW_COUNTS = sizeof row_counts / sizeof row_counts[0], MOST_ROWS = 131 };
 static const double SUM_TOLERANCE = 1.4e-6;
@@ -272,7 +273,8 @@ START_TEST(epilogues_of_every_form_equal_their_formula) {
 }
 END_TEST
 
-/* Mean 1000, deviation 1: mean of squares minus square of mean would have no digit left. A float near 1000 is exact to 3e-5. */
+/* Mean 1000, deviation 1: mean of squares minus square of mean would have no digit left. A float near 1000 is exact
+ * to 3e-5. */
 START_TEST(batchnorm_statistics_survive_a_mean_far_from_zero) {
     begin(_i);
     const size_t rows = 5000, c = 19;
@@ -400,8 +402,8 @@ static double batchnorm_loss(void *context) {
     return dot(n->y, n->weight, n->rows * (size_t)n->c);
 }
 
-/* Without a ReLU, whose kinks differences trip over; step and tolerance: a third derivative of order 1 leaves step^2 = 1e-4, and
- * the loss is exact to about 1e-7 of its terms, over a step of 1e-2. */
+/* Without a ReLU, whose kinks differences trip over; step and tolerance: a third derivative of order 1 leaves step^2 =
+ * 1e-4, and the loss is exact to about 1e-7 of its terms, over a step of 1e-2. */
 START_TEST(batchnorm_backward_equals_finite_differences) {
     begin(_i);
     norm_case n = new_norm_case(23, 5, false);
@@ -965,7 +967,8 @@ static size_t y_at(const attention_case *a, int image, int token, int head, int 
     return (size_t)(((image * a->tokens + token) * a->heads + head) * a->dim + d);
 }
 
-/* P = softmax(q k^T / sqrt(dim)), y = P v; dv = P^T dy; dS = P (dy v^T - sum(P dy v^T)); dq = dS k / sqrt(dim); dk = dS^T q / sqrt(dim). */
+/* P = softmax(q k^T / sqrt(dim)), y = P v; dv = P^T dy; dS = P (dy v^T - sum(P dy v^T)); dq = dS k / sqrt(dim); dk =
+ * dS^T q / sqrt(dim). */
 static void define_attention(const attention_case *a, double *p, double *y, double *dqkv) {
     const double scale = 1 / sqrt(a->dim);
     const size_t t = (size_t)a->tokens;
@@ -1059,7 +1062,8 @@ START_TEST(attention_with_huge_scores_picks_one_token) {
 }
 END_TEST
 
-/* One number a head: q = 1, so that scores are the keys. The last key is the one that is looked at: v = 1 there, 0 elsewhere. */
+/* One number a head: q = 1, so that scores are the keys. The last key is the one that is looked at: v = 1 there, 0
+ * elsewhere. */
 static float weight_of_last_key(int tokens, float score) {
     attention_case a = new_attention(1, tokens, 1, 1, 1);
     for (int t = 0; t < tokens; t++) {
@@ -1325,7 +1329,8 @@ static double cross_entropy_loss(void *context) {
     return sum * l->scale;
 }
 
-/* -sum q log softmax(z) with q = (1 - s) p + s / classes, p: one label's onehot, or the mean of two: the sum written out. */
+/* -sum q log softmax(z) with q = (1 - s) p + s / classes, p: one label's onehot, or the mean of two: the sum written
+ * out. */
 START_TEST(cross_entropy_equals_its_formula) {
     begin(_i);
     const float smoothings[] = {0, 0.1f, 0.9f};

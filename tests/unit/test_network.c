@@ -96,9 +96,10 @@ static void fill_gradients(sd_network *network, float value) {
 
 /* ---- finite differences of whole networks ---- */
 
-/* Of the loss in every learned tensor. The step changes the loss by `change`, and weights by at most 10 times that share (what
- * batch norm divides out again curves the loss); forward passes in float leave a noise of about 1e-6 in the loss of a deep
- * network. ReLUs that change sides on the way bend the line: some per cent. An error in a formula is worth 10 % and more. */
+/* Of the loss in every learned tensor. The step changes the loss by `change`, and weights by at most 10 times that
+ * share (what batch norm divides out again curves the loss); forward passes in float leave a noise of about 1e-6 in the
+ * loss of a deep network. ReLUs that change sides on the way bend the line: some per cent. An error in a formula is
+ * worth 10 % and more. */
 static void check_gradients(trainer *t, double change, double tolerance, uint32_t directions) {
     fill_gradients(t->network, 0);
     train_pass(t, ignore_segment, NULL);
@@ -280,8 +281,8 @@ END_TEST
 
 /* ---- branches that some images keep ---- */
 
-/* Sets plan and part of a pass that is the whole batch: bit n of masks[unit] says whether image n keeps it; units past the last mask are
- * kept by all. */
+/* Sets plan and part of a pass that is the whole batch: bit n of masks[unit] says whether image n keeps it; units past
+ * the last mask are kept by all. */
 static void set_masks(trainer *t, sd_drop_part *part, const unsigned *masks, int n_masks) {
     for (int unit = 0; unit < t->plan.units; unit++) {
         part->images[unit] = 0;
@@ -300,8 +301,8 @@ static sd_drop_part new_part(const trainer *t) {
     return part;
 }
 
-/* Moves the values of batch norms away from the ReLUs' kink, which bends the line of finite differences the more the fewer values
- * there are. What ReLUs do to images in their places, the goldens know. */
+/* Moves the values of batch norms away from the ReLUs' kink, which bends the line of finite differences the more the
+ * fewer values there are. What ReLUs do to images in their places, the goldens know. */
 static void lift(sd_network *network) {
     for (int i = 0; i < sd_network_n_tensors(network); i++) {
         const sd_tensor *t = sd_network_tensor(network, i);
@@ -311,7 +312,8 @@ static void lift(sd_network *network) {
     }
 }
 
-/* Of 4 images: several in all kinds of places, one, none, all; with a projection and an identity, in both neighbours' company. */
+/* Of 4 images: several in all kinds of places, one, none, all; with a projection and an identity, in both
+ * neighbours' company. */
 START_TEST(gradients_of_bottlenecks_that_some_images_keep_equal_finite_differences) {
     static const unsigned masks[][2] = {{0xa, 0xf}, {0xf, 0x6}, {0x9, 0x7}, {0x4, 0x4}, {0x0, 0xc}, {0x3, 0x0}};
     sd_kernels_set_threads(1);
@@ -470,7 +472,8 @@ START_TEST(a_branch_that_no_image_here_keeps_is_reported_but_not_written) {
 }
 END_TEST
 
-/* At 4 pixels the last stage has maps of 1x1, so that none of the shards, each of which keeps it for one image, has statistics there. */
+/* At 4 pixels the last stage has maps of 1x1, so that none of the shards, each of which keeps it for one image, has
+ * statistics there. */
 static void statistics_stand_still(int shards) {
     trainer t = new_trainer(
         new_model((sd_model_spec){.name = "resnet20", .image_size = 4, .classes = 10, .gathers = true}, 4), 4, 4);
@@ -997,7 +1000,8 @@ static double conv_macs(double out, double in_channels, double kernel, double ch
     return out * out * in_channels * kernel * kernel * channels;
 }
 
-/* 3x3 stem; in stage s (32 / 2^s pixels, 16 * 2^s filters) 6 convolutions, the first of stages 1 and 2 from half the channels. */
+/* 3x3 stem; in stage s (32 / 2^s pixels, 16 * 2^s filters) 6 convolutions, the first of stages 1 and 2 from half the
+ * channels. */
 START_TEST(flops_of_resnet20_equal_a_hand_count) {
     sd_network *network = table_model(&table[0], SD_UNIT_BRANCH);
     double macs = conv_macs(32, 3, 3, 16) + 6 * conv_macs(32, 16, 3, 16) + conv_macs(16, 16, 3, 32) +

@@ -265,8 +265,9 @@ static void reference_step(twin *t, double lr, uint64_t step) {
     }
 }
 
-/* Each step drops other units. What has moved so far is compared, not the weights, which hide it. Tolerance: a weight of up to
- * 1 is rounded by 6e-8 at each of 5 steps that move it by 1e-3 and more, and Adam's moments are exact to 1e-6. */
+/* Each step drops other units. What has moved so far is compared, not the weights, which hide it. Tolerance: a weight
+ * of up to 1 is rounded by 6e-8 at each of 5 steps that move it by 1e-3 and more, and Adam's moments are exact to
+ * 1e-6. */
 static void run_and_compare(twin *t, double lr, bool drop) {
     for (uint64_t step = 1; step <= 5; step++) {
         for (int u = 0; u < t->plan.units; u++)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* report/prediction.c against hand-computed steps of a network of three segments:
  *
- *     head (1 s, 100 bytes) | branch (2 s, 200 bytes; dropped 0.25 s) | stem (3 s, 4 bytes)      forward 1 s, branch 0.5 s
+ *     head (1 s, 100 bytes) | branch (2 s, 200 bytes; dropped 0.25 s) | stem (3 s, 4 bytes)
+ *     forward 1 s, branch 0.5 s
  *
  * and a wire of 100 bytes/s without latency, so that m bytes over two ranks take m/100 s. */
 #include "../support.h"
@@ -130,8 +131,8 @@ END_TEST
 START_TEST(work_for_the_wire_stops_computing) {
     sd_calibration c = three;
     c.transfer_seconds_per_byte = 0.005;
-    /* Half of the wire's time is the processor's: the buckets of 1, 2 and 0.04 s take 1.52 s from backward. Backward, without
-     * them at 2.5, 4.5, 7.5: 2.5 | 3.5 (has done 0.5 s of 2) 5.0 | 7.0 (1 s of 3) 9.0 | 9.04. */
+    /* Half of the wire's time is the processor's: the buckets of 1, 2 and 0.04 s take 1.52 s from backward. Backward,
+     * without them at 2.5, 4.5, 7.5: 2.5 | 3.5 (has done 0.5 s of 2) 5.0 | 7.0 (1 s of 3) 9.0 | 9.04. */
     expect_step(step_of(&c, &wire, NULL, 2, 8), 8, 3.04, 1.54);
 }
 END_TEST

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dist/reducer.c as one of two ranks that compute the same. MPI is played here: what it would send is noted, and comes back doubled. */
+/* dist/reducer.c as one of two ranks that compute the same. MPI is played here: what it would send is noted, and
+ * comes back doubled. */
 #include "../../src/dist/comm.h"
 
 #include <pthread.h>

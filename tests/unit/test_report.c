@@ -63,7 +63,8 @@ START_TEST(a_csv_is_cut_to_the_checkpoint_and_goes_on) {
 }
 END_TEST
 
-/* An editor has written other line ends and a note, a run of another folder has other lengths: rows are never cut in their middle. */
+/* An editor has written other line ends and a note, a run of another folder has other lengths: rows are never cut in
+ * their middle. */
 START_TEST(a_csv_that_was_edited_goes_on_in_a_new_line) {
     static const char *const edited[][2] = {
         {"step,loss\r\n1,0.5\r\n2,0.4\r\n3,0.3\r\n", "step,loss\r\n1,0.5\r\n2,0.4\r\n3,new\n"},
@@ -203,7 +204,8 @@ START_TEST(bytes_saved_depend_on_who_decides) {
 }
 END_TEST
 
-/* Two ranks, rate 1/2 for one block alone: rank scope: both drop it in a quarter of the steps, and only these are faster. Sample scope,
+/* Two ranks, rate 1/2 for one block alone: rank scope: both drop it in a quarter of the steps, and only these are
+ * faster. Sample scope,
  * one image a rank: the same. With 2 images a rank: the maximum of two B(2, 1/2) is 23/16 on average. */
 START_TEST(the_slowest_rank_saves_what_a_hand_count_says) {
     enum { STEPS = 4000 };

@@ -2,8 +2,8 @@
 /* kernels/vector_math.h: exp of the softmax, GELU and its derivative over all floats, against libm in double.
  *
  * u = 2^-24 bounds the relative rounding of one operation. The largest errors measured, over every 16th float
- * up to 64, are 1.9e-7 max(1, |x|) for GELU and 2.2e-7 for its derivative with FMA, 2.2e-7 and 3.3e-7 without: each product is then
- * rounded before it is added. */
+ * up to 64, are 1.9e-7 max(1, |x|) for GELU and 2.2e-7 for its derivative with FMA, 2.2e-7 and 3.3e-7 without: each
+ * product is then rounded before it is added. */
 #include "../../src/kernels/vector_math.h"
 #include "../support.h"
 
@@ -47,7 +47,8 @@ static void add_both_signs(samples *s, float x) {
 
 enum { MANTISSAS = 101, NEIGHBOURS = 2000, GRID = 120000 };
 
-/* Every exponent, subnormals among them; all floats around the places where formulas change; a grid; infinity. Caller frees x. */
+/* Every exponent, subnormals among them; all floats around the places where formulas change; a grid; infinity.
+ * Caller frees x. */
 static samples new_samples(void) {
     const float changes[] = {6.0f, 6.2f, 5.5f};
     enum { N_CHANGES = sizeof changes / sizeof changes[0] };
@@ -116,8 +117,8 @@ START_TEST(gelu_slope_equals_its_formula_for_all_floats) {
 }
 END_TEST
 
-/* gelu has its minimum at -0.7518. Steps of 1e-3, which change it by more than an error as far as its slope allows that, and of
- * one float around the end of the fit, where roundings of 1 ulp remain. */
+/* gelu has its minimum at -0.7518. Steps of 1e-3, which change it by more than an error as far as its slope allows
+ * that, and of one float around the end of the fit, where roundings of 1 ulp remain. */
 START_TEST(gelu_rises_and_falls_where_its_formula_does) {
     begin(_i);
     samples s = {new_floats(20000), 0};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dist/wire.c: bf16 against its definition in double; that error feedback loses nothing; that statistics are not rounded. */
+/* dist/wire.c: bf16 against its definition in double; that error feedback loses nothing; that statistics are not
+ * rounded. */
 #include <float.h>
 
 #include "../../src/dist/wire.h"
@@ -97,7 +98,8 @@ START_TEST(what_is_sent_and_its_error_are_what_was_given) {
 }
 END_TEST
 
-/* Gradients are multiples of 2^-15 below 4, so that no float addition rounds, and over the steps nothing may be missing. */
+/* Gradients are multiples of 2^-15 below 4, so that no float addition rounds, and over the steps nothing may be
+ * missing. */
 START_TEST(over_many_steps_nothing_is_lost) {
     enum { STEPS = 50 };
     float *error = new_floats(ODD), *gradient = new_floats(ODD);
