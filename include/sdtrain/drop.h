@@ -83,7 +83,10 @@ void sd_drop_plan_free(sd_drop_plan *plan);
  * SD_STREAM_DROP_SAMPLE say. */
 void sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t images, sd_drop_plan *plan);
 
-/* Likewise of a part. */
+/* Hash of what must be equal on all ranks in a step: law, step, and the decisions drawn from them. */
+uint64_t sd_drop_plan_hash(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan);
+
+/* Allocates the arrays of a part, zeroed. SD_ERR_MEMORY; free it in any case. */
 sd_status sd_drop_part_create(int units, int max_images, sd_drop_part *part);
 void sd_drop_part_free(sd_drop_part *part);
 

@@ -6,23 +6,11 @@
 
 #include "comm.h"
 #include "sdtrain/arena.h"
-#include "sdtrain/hash.h"
 
 typedef struct testimony {
     uint64_t hash;
     char host[SD_HOST_BYTES];
 } testimony;
-
-uint64_t sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan) {
-    const size_t units = (size_t)plan->units;
-    const uint64_t parts[] = {law->seed,
-                              step,
-                              (uint64_t)law->scope,
-                              sd_hash(law->rate, units * sizeof *law->rate),
-                              sd_hash(plan->kept, units * sizeof *plan->kept),
-                              sd_hash(plan->images, units * sizeof *plan->images)};
-    return sd_hash(parts, sizeof parts);
-}
 
 /* How many of all ranks say the same as rank i. */
 static int supporters(const testimony *all, int ranks, int i) {

@@ -5,6 +5,7 @@
 
 #include "sdtrain/arena.h"
 #include "sdtrain/drop.h"
+#include "sdtrain/hash.h"
 #include "sdtrain/random.h"
 
 enum { WORDS = 4 }; /* of one random number */
@@ -39,10 +40,11 @@ static bool keeps(const sd_drop_law *law, int unit, uint32_t word) {
     return !(sd_random_uniform(word) < law->rate[unit]);
 }
 
-/* The number from which voters (ranks, or places in the batch) 4 i .. 4 i + 3 take a word each. */
-static sd_random ballot(const sd_drop_law *law, int unit, uint64_t voter, uint64_t step) {
+/* The random number for subjects 4 i .. 4 i + 3, a word each. A subject is what decides apart from others: a rank, or
+ * a sample by its place in the batch. */
+static sd_random random_for(const sd_drop_law *law, int unit, uint64_t subject, uint64_t step) {
     const uint32_t stream = law->scope == SD_DROP_SCOPE_RANK ? SD_STREAM_DROP_RANK : SD_STREAM_DROP_SAMPLE;
-    return sd_random_at(law->seed, stream, (uint64_t)unit << 32 | voter / WORDS, step);
+    return sd_random_at(law->seed, stream, (uint64_t)unit << 32 | subject / WORDS, step);
 }
 
 /* For how many of a batch of images a unit is computed. */
@@ -50,14 +52,14 @@ static uint64_t count_kept(const sd_drop_law *law, int unit, uint64_t step, uint
     if (law->scope == SD_DROP_SCOPE_GLOBAL)
         return keeps(law, unit, sd_random_at(law->seed, SD_STREAM_DROP, (uint64_t)unit, step).word[0]) ? images : 0;
     const bool by_rank = law->scope == SD_DROP_SCOPE_RANK;
-    const uint64_t voters = by_rank ? (uint64_t)law->ranks : images;
+    const uint64_t subjects = by_rank ? (uint64_t)law->ranks : images;
     uint64_t kept = 0;
     sd_random random = {{0}};
-    for (uint64_t voter = 0; voter < voters; voter++) {
-        if (voter % WORDS == 0)
-            random = ballot(law, unit, voter, step);
-        if (keeps(law, unit, random.word[voter % WORDS]))
-            kept += by_rank ? sd_range_share(images, (int)voter, law->ranks).count : 1;
+    for (uint64_t subject = 0; subject < subjects; subject++) {
+        if (subject % WORDS == 0)
+            random = random_for(law, unit, subject, step);
+        if (keeps(law, unit, random.word[subject % WORDS]))
+            kept += by_rank ? sd_range_share(images, (int)subject, law->ranks).count : 1;
     }
     return kept;
 }
@@ -73,6 +75,17 @@ void sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t images, s
     }
 }
 
+uint64_t sd_drop_plan_hash(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan) {
+    const size_t units = (size_t)plan->units;
+    const uint64_t parts[] = {law->seed,
+                              step,
+                              (uint64_t)law->scope,
+                              sd_hash(law->rate, units * sizeof *law->rate),
+                              sd_hash(plan->kept, units * sizeof *plan->kept),
+                              sd_hash(plan->images, units * sizeof *plan->images)};
+    return sd_hash(parts, sizeof parts);
+}
+
 /* The places among `share` that keep a unit. */
 static int list_kept(const sd_drop_law *law, int unit, uint64_t step, sd_range share, uint32_t *places) {
     int kept = 0;
@@ -80,7 +93,7 @@ static int list_kept(const sd_drop_law *law, int unit, uint64_t step, sd_range s
     for (uint64_t i = 0; i < share.count; i++) {
         const uint64_t place = share.first + i;
         if (i == 0 || place % WORDS == 0)
-            random = ballot(law, unit, place, step);
+            random = random_for(law, unit, place, step);
         if (keeps(law, unit, random.word[place % WORDS]))
             places[kept++] = (uint32_t)i;
     }
@@ -94,7 +107,7 @@ void sd_drop_part_draw(const sd_drop_law *law, uint64_t step, int rank, sd_range
             part->images[unit] = list_kept(law, unit, step, share, places);
             continue;
         }
-        const uint32_t word = ballot(law, unit, (uint64_t)rank, step).word[rank % WORDS];
+        const uint32_t word = random_for(law, unit, (uint64_t)rank, step).word[rank % WORDS];
         part->images[unit] = keeps(law, unit, word) ? (int)share.count : 0;
         for (int i = 0; i < part->images[unit]; i++)
             places[i] = (uint32_t)i;

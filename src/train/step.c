@@ -98,7 +98,7 @@ static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double 
     /* A sum with zeros: rank 0's for all, as cos() and pow() may differ in the last bit between processors. */
     if (sd_comm_rank(run->comm) == 0)
         sums[SUM_LR] = sd_run_lr(run, run->progress.batch);
-    sd_reducer_begin(run->reducer, &run->plan, sd_hash_plan(&run->law, step, &run->plan));
+    sd_reducer_begin(run->reducer, &run->plan, sd_drop_plan_hash(&run->law, step, &run->plan));
     sd_status read = SD_OK;
     for (int shard = 0; shard < run->shards_here; shard++)
         read = run_shard(run, shard, step, images, sums + shard * SUMS); /* once not OK, it stays so */

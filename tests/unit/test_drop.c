@@ -208,7 +208,7 @@ static bool part_keeps(const sd_drop_part *part, int unit, uint32_t place) {
     return false;
 }
 
-/* Streams 8 and 9, four voters a number, are part of the format. */
+/* Streams 8 and 9, four subjects a number, are part of the format. */
 START_TEST(votes_of_ranks_and_samples_are_words_of_the_documented_counters) {
     enum { IMAGES = 23, RANKS = 6, UNITS = 7 };
     for (int scope = SD_DROP_SCOPE_RANK; scope <= SD_DROP_SCOPE_SAMPLE; scope++) {
@@ -226,10 +226,10 @@ START_TEST(votes_of_ranks_and_samples_are_words_of_the_documented_counters) {
                 sd_range share = sd_range_share(IMAGES, 0, RANKS);
                 while (place >= share.first + share.count)
                     share = sd_range_share(IMAGES, ++rank, RANKS);
-                const uint64_t voter = scope == SD_DROP_SCOPE_RANK ? (uint64_t)rank : place;
+                const uint64_t subject = scope == SD_DROP_SCOPE_RANK ? (uint64_t)rank : place;
                 const sd_random random =
-                    sd_random_at(77, scope == SD_DROP_SCOPE_RANK ? 8 : 9, (uint64_t)i << 32 | voter / 4, step);
-                const bool keeps = !(random.word[voter % 4] * 0x1p-32 < law.rate[i]);
+                    sd_random_at(77, scope == SD_DROP_SCOPE_RANK ? 8 : 9, (uint64_t)i << 32 | subject / 4, step);
+                const bool keeps = !(random.word[subject % 4] * 0x1p-32 < law.rate[i]);
                 sd_drop_part_draw(&law, step, rank, share, &part);
                 expect(part_keeps(&part, i, (uint32_t)(place - share.first)) == keeps, "scope %d, unit %d, image %d",
                        scope, i, (int)place);
@@ -307,35 +307,35 @@ START_TEST(samples_decide_alike_on_any_number_of_ranks) {
 }
 END_TEST
 
-/* 5 sigma; and two voters decide apart, as do two units and two steps. */
+/* 5 sigma; and two subjects decide apart, as do two units and two steps. */
 START_TEST(ranks_and_samples_drop_as_often_as_the_rates_say_and_apart) {
-    enum { STEPS = 4000, UNITS = 3, VOTERS = 5 };
+    enum { STEPS = 4000, UNITS = 3, SUBJECTS = 5 };
     for (int scope = SD_DROP_SCOPE_RANK; scope <= SD_DROP_SCOPE_SAMPLE; scope++) {
         sd_drop_law law = law_of(SD_DROP_LINEAR, 0.6, UNITS, 8, SD_DROP_SCALE_INFERENCE);
         law.scope = (sd_drop_scope)scope;
-        law.ranks = VOTERS;
+        law.ranks = SUBJECTS;
         sd_drop_part part = part_of(&law, 1);
-        int dropped[UNITS][VOTERS] = {{0}}, both_voters = 0, both_units = 0, both_steps = 0;
+        int dropped[UNITS][SUBJECTS] = {{0}}, both_subjects = 0, both_units = 0, both_steps = 0;
         bool last_step = false;
         for (uint64_t step = 1; step <= STEPS; step++) {
-            bool drops[UNITS][VOTERS];
-            for (int v = 0; v < VOTERS; v++) { /* one image a rank */
+            bool drops[UNITS][SUBJECTS];
+            for (int v = 0; v < SUBJECTS; v++) { /* one image a rank */
                 sd_drop_part_draw(&law, step, v, (sd_range){(uint64_t)v, 1}, &part);
                 for (int i = 0; i < UNITS; i++)
                     dropped[i][v] += drops[i][v] = part.images[i] == 0;
             }
-            both_voters += drops[2][0] && drops[2][1];
+            both_subjects += drops[2][0] && drops[2][1];
             both_units += drops[2][0] && drops[1][0];
             both_steps += drops[2][0] && last_step;
             last_step = drops[2][0];
         }
         for (int i = 0; i < UNITS; i++)
-            for (int v = 0; v < VOTERS; v++) {
+            for (int v = 0; v < SUBJECTS; v++) {
                 const double p = law.rate[i];
                 expect_number("drops", dropped[i][v], STEPS * p, 5 * sqrt(STEPS * p * (1 - p)));
             }
         const double p = 0.6 * 0.6, q = 0.6 * 0.4;
-        expect_number("drops of two voters", both_voters, STEPS * p, 5 * sqrt(STEPS * p * (1 - p)));
+        expect_number("drops of two subjects", both_subjects, STEPS * p, 5 * sqrt(STEPS * p * (1 - p)));
         expect_number("drops of two units", both_units, STEPS * q, 5 * sqrt(STEPS * q * (1 - q)));
         expect_number("drops of two steps", both_steps, STEPS * p, 10 * sqrt(STEPS * p * (1 - p)));
         sd_drop_part_free(&part);
