@@ -66,6 +66,7 @@ int sd_comm_rank(const sd_comm *comm);
 int sd_comm_size(const sd_comm *comm);
 int sd_comm_local_size(const sd_comm *comm); /* ranks on this host */
 const char *sd_comm_host(const sd_comm *comm);
+const char *sd_comm_host_of(const sd_comm *comm, int rank);
 const char *sd_comm_library(void); /* "Open MPI v4.1.4, ..." */
 
 /* The collective operation outside of reductions that this rank's caller is in, in words, or NULL. Local; from any

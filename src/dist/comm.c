@@ -43,7 +43,9 @@ sd_status sd_comm_start(int *argc, char ***argv, sd_comm **place) {
     SD_MPI(MPI_Comm_split_type, comm->mpi, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local);
     SD_MPI(MPI_Comm_size, local, &comm->local_size);
     SD_MPI(MPI_Comm_free, &local);
-    gethostname(comm->host, sizeof comm->host - 1);
+    SD_TRY(sd_alloc(&comm->hosts, (size_t)comm->size, sizeof *comm->hosts));
+    gethostname(comm->hosts[comm->rank], SD_HOST_BYTES - 1);
+    SD_MPI(MPI_Allgather, MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, comm->hosts, SD_HOST_BYTES, MPI_CHAR, comm->mpi);
     return sd_alloc(&comm->gathered, (size_t)comm->size * SD_MAX_SUMS, sizeof *comm->gathered);
 }
 
@@ -55,6 +57,7 @@ void sd_comm_finish(sd_comm **place) {
     MPI_Op_free(&comm->sum_bf16);
     MPI_Comm_free(&comm->mpi);
     MPI_Finalize();
+    free(comm->hosts);
     free(comm->gathered);
     free(comm);
     *place = NULL;
@@ -70,7 +73,8 @@ void sd_comm_abort(sd_comm *comm, int exit_code) {
 int sd_comm_rank(const sd_comm *comm) { return comm->rank; }
 int sd_comm_size(const sd_comm *comm) { return comm->size; }
 int sd_comm_local_size(const sd_comm *comm) { return comm->local_size; }
-const char *sd_comm_host(const sd_comm *comm) { return comm->host; }
+const char *sd_comm_host(const sd_comm *comm) { return comm->hosts[comm->rank]; }
+const char *sd_comm_host_of(const sd_comm *comm, int rank) { return comm->hosts[rank]; }
 const char *sd_comm_waits_for(const sd_comm *comm) {
     return atomic_load_explicit(&comm->calling, memory_order_relaxed);
 }

@@ -29,7 +29,7 @@ struct sd_comm {
     void *work_context;
     _Atomic(const char *) calling; /* what the caller waits for, or NULL */
     double *gathered;              /* [size][SD_MAX_SUMS] */
-    char host[SD_HOST_BYTES];
+    char (*hosts)[SD_HOST_BYTES];  /* [size] */
     bool failed_together;
 };
 

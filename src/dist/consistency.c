@@ -7,29 +7,26 @@
 #include "comm.h"
 #include "sdtrain/arena.h"
 
-typedef struct testimony {
-    uint64_t hash;
-    char host[SD_HOST_BYTES];
-} testimony;
-
-/* How many of all ranks say the same as rank i. */
-static int supporters(const testimony *all, int ranks, int i) {
+/* How many of all ranks have the hash of rank i. */
+static int n_equal(const uint64_t *hashes, int ranks, int i) {
     int n = 0;
     for (int j = 0; j < ranks; j++)
-        n += all[j].hash == all[i].hash;
+        n += hashes[j] == hashes[i];
     return n;
 }
 
-static sd_status name_odd_ranks(const testimony *all, int ranks, const char *what) {
+static sd_status name_odd_ranks(const sd_comm *comm, const uint64_t *hashes, const char *what) {
     char names[512] = "";
+    const int ranks = comm->size;
     int most = 0;
     for (int i = 0; i < ranks; i++)
-        most = supporters(all, ranks, i) > most ? supporters(all, ranks, i) : most;
+        most = n_equal(hashes, ranks, i) > most ? n_equal(hashes, ranks, i) : most;
     const bool tie = 2 * most <= ranks; /* no majority: name everybody */
     for (int i = 0; i < ranks; i++) {
         size_t used = strlen(names);
-        if ((tie || supporters(all, ranks, i) < most) && used < sizeof names - 1)
-            snprintf(names + used, sizeof names - used, "%srank %d on %s", used ? ", " : "", i, all[i].host);
+        if ((tie || n_equal(hashes, ranks, i) < most) && used < sizeof names - 1)
+            snprintf(names + used, sizeof names - used, "%srank %d on %s", used ? ", " : "", i,
+                     sd_comm_host_of(comm, i));
     }
     return sd_fail(SD_ERR_INTERNAL, "ranks disagree about the %s: %s %s", what, names,
                    tie ? "differ" : "differs from the rest");
@@ -42,18 +39,15 @@ static sd_status count_votes(sd_comm *comm, void *vote) {
 
 sd_status sd_comm_check_same(sd_comm *comm, uint64_t hash, const char *what) {
     sd_vote vote = sd_vote_of(hash);
+    uint64_t *hashes = NULL;
     SD_TRY(sd_comm_call(comm, "comparison of all ranks", count_votes, &vote));
     if (sd_vote_is_unanimous(&vote))
         return SD_OK;
-    testimony mine = {.hash = hash}, *all = NULL;
-    snprintf(mine.host, sizeof mine.host, "%s", comm->host);
-    sd_status status = SD_OK;
-    if (comm->rank == 0)
-        status = sd_alloc(&all, (size_t)comm->size, sizeof *all);
+    sd_status status = comm->rank == 0 ? sd_alloc(&hashes, (size_t)comm->size, sizeof *hashes) : SD_OK;
     SD_TRY(sd_comm_agree(comm, status));
-    status = sd_comm_gather(comm, &mine, sizeof mine, all);
+    status = sd_comm_gather(comm, &hash, sizeof hash, hashes);
     if (status == SD_OK && comm->rank == 0)
-        status = name_odd_ranks(all, comm->size, what);
-    free(all);
+        status = name_odd_ranks(comm, hashes, what);
+    free(hashes);
     return sd_comm_agree(comm, status);
 }

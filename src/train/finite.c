@@ -10,37 +10,31 @@
 
 enum { MAX_SKIPPED_IN_A_ROW = 100, RANKS_NAMED = 4 };
 
-typedef struct witness {
-    char host[64];
-    bool guilty; /* its own loss was not finite */
-} witness;
-
-/* ", on rank 2 on HOST" of those whose own loss was not finite, on rank 0. */
-static void name_ranks(const witness *all, int ranks, char *names, size_t names_bytes) {
-    int guilty = 0;
+/* ", on rank 2 on HOST" of those whose own loss was not finite, on rank 0. nonfinite: [ranks]. */
+static void name_ranks(const sd_comm *comm, const bool *nonfinite, char *names, size_t names_bytes) {
+    int n = 0;
     size_t used = 0;
     names[0] = '\0';
-    for (int rank = 0; rank < ranks; rank++)
-        if (all[rank].guilty && guilty++ < RANKS_NAMED && used < names_bytes)
-            used += (size_t)snprintf(names + used, names_bytes - used, "%s rank %d on %s", guilty == 1 ? ", on" : ",",
-                                     rank, all[rank].host);
-    if (guilty > RANKS_NAMED && used < names_bytes)
-        snprintf(names + used, names_bytes - used, " and %d more", guilty - RANKS_NAMED);
+    for (int rank = 0; rank < sd_comm_size(comm); rank++)
+        if (nonfinite[rank] && n++ < RANKS_NAMED && used < names_bytes)
+            used += (size_t)snprintf(names + used, names_bytes - used, "%s rank %d on %s", n == 1 ? ", on" : ",", rank,
+                                     sd_comm_host_of(comm, rank));
+    if (n > RANKS_NAMED && used < names_bytes)
+        snprintf(names + used, names_bytes - used, " and %d more", n - RANKS_NAMED);
 }
 
 /* What is not finite, where and on which ranks, in words on rank 0. Collective. */
 static sd_status describe(sd_run *run, double loss, double loss_here, char *text, size_t text_bytes) {
-    const size_t ranks = (size_t)sd_comm_size(run->comm);
-    const bool root = sd_comm_rank(run->comm) == 0;
+    const bool root = sd_comm_rank(run->comm) == 0, mine = !isfinite(loss_here);
     const sd_tensor *tensor = sd_gradient_not_finite(run->network, &run->plan);
     char first[SD_NAME_BYTES + 32] = "", names[512] = "";
-    witness mine = {.guilty = !isfinite(loss_here)}, *all = NULL;
-    snprintf(mine.host, sizeof mine.host, "%s", sd_comm_host(run->comm));
-    SD_TRY(sd_comm_agree(run->comm, root ? sd_alloc(&all, ranks, sizeof *all) : SD_OK));
-    const sd_status status = sd_comm_gather(run->comm, &mine, sizeof mine, all);
+    bool *nonfinite = NULL;
+    SD_TRY(sd_comm_agree(run->comm,
+                         root ? sd_alloc(&nonfinite, (size_t)sd_comm_size(run->comm), sizeof *nonfinite) : SD_OK));
+    const sd_status status = sd_comm_gather(run->comm, &mine, sizeof mine, nonfinite);
     if (root && status == SD_OK)
-        name_ranks(all, (int)ranks, names, sizeof names);
-    free(all);
+        name_ranks(run->comm, nonfinite, names, sizeof names);
+    free(nonfinite);
     if (tensor)
         snprintf(first, sizeof first, ", first seen %s in %s",
                  tensor->kind == SD_TENSOR_STATISTIC ? "forward" : "backward", tensor->name);

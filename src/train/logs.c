@@ -62,36 +62,34 @@ sd_status sd_run_open_logs(sd_run *run) {
 
 /* ---- the end of an epoch ---- */
 
-typedef struct rank_timing {
-    char host[64];
-    double seconds[SD_PHASES];
-} rank_timing;
+/* A row of timing.csv. */
+static sd_status write_rank_timing(sd_run *run, int rank, const double seconds[SD_PHASES]) {
+    char fields[SD_PHASES * 24] = "";
+    double other = seconds[SD_PHASE_TOTAL];
+    for (int phase = 0; phase < SD_PHASE_TOTAL; phase++) {
+        if (phase != SD_PHASE_WAIT)
+            snprintf(fields + strlen(fields), sizeof fields - strlen(fields), "%.6f,", seconds[phase]);
+        other -= seconds[phase];
+    }
+    return sd_csv_row(&run->timing_csv, "%llu,%d,%s,%s%.6f,%.6f,%.6f\n", (unsigned long long)run->progress.epoch, rank,
+                      sd_comm_host_of(run->comm, rank), fields, other > 0 ? other : 0, seconds[SD_PHASE_TOTAL],
+                      seconds[SD_PHASE_WAIT]);
+}
 
 /* Rows of timing.csv. Collective. */
 static sd_status write_timing(sd_run *run) {
     const int ranks = sd_comm_size(run->comm);
     const bool root = sd_comm_rank(run->comm) == 0;
-    rank_timing mine, *all = NULL;
+    double mine[SD_PHASES], *all = NULL; /* all: [ranks][SD_PHASES] */
     run->timing[SD_PHASE_TOTAL] += sd_clock_seconds() - run->timed_until;
     run->timed_until = sd_clock_seconds();
-    snprintf(mine.host, sizeof mine.host, "%s", sd_comm_host(run->comm));
-    memcpy(mine.seconds, run->timing, sizeof mine.seconds);
+    memcpy(mine, run->timing, sizeof mine);
     memset(run->timing, 0, sizeof run->timing);
-    sd_status status = root ? sd_alloc(&all, (size_t)ranks, sizeof *all) : SD_OK;
+    sd_status status = root ? sd_alloc(&all, (size_t)ranks * SD_PHASES, sizeof *all) : SD_OK;
     SD_TRY(sd_comm_agree(run->comm, status));
-    SD_TRY(sd_comm_gather(run->comm, &mine, sizeof mine, all));
-    for (int r = 0; root && status == SD_OK && r < ranks; r++) {
-        char fields[SD_PHASES * 24] = "";
-        double other = all[r].seconds[SD_PHASE_TOTAL];
-        for (int phase = 0; phase < SD_PHASE_TOTAL; phase++) {
-            if (phase != SD_PHASE_WAIT)
-                snprintf(fields + strlen(fields), sizeof fields - strlen(fields), "%.6f,", all[r].seconds[phase]);
-            other -= all[r].seconds[phase];
-        }
-        status = sd_csv_row(&run->timing_csv, "%llu,%d,%s,%s%.6f,%.6f,%.6f\n", (unsigned long long)run->progress.epoch,
-                            r, all[r].host, fields, other > 0 ? other : 0, all[r].seconds[SD_PHASE_TOTAL],
-                            all[r].seconds[SD_PHASE_WAIT]);
-    }
+    SD_TRY(sd_comm_gather(run->comm, mine, sizeof mine, all));
+    for (int rank = 0; root && status == SD_OK && rank < ranks; rank++)
+        status = write_rank_timing(run, rank, all + (size_t)rank * SD_PHASES);
     free(all);
     return status;
 }
@@ -187,11 +185,6 @@ sd_status sd_run_end_epoch(sd_run *run, bool *stopped) {
 
 /* ---- the end ---- */
 
-typedef struct witness {
-    char host[64];
-    double waited;
-} witness;
-
 static sd_summary describe(const sd_run *run, const char *state) {
     const sd_progress *p = &run->progress;
     return (sd_summary){.run_folder = run->folder,
@@ -225,14 +218,12 @@ static sd_summary describe(const sd_run *run, const char *state) {
                         .parameters = sd_network_parameters(run->network)};
 }
 
-static sd_status summarise(const sd_run *run, const char *state, const witness *witnesses, double *waited) {
-    const int ranks = sd_comm_size(run->comm);
-    for (int rank = 0; rank < ranks; rank++)
-        waited[rank] = witnesses[rank].waited;
+/* On rank 0. waited: [ranks], seconds. */
+static sd_status summarise(const sd_run *run, const char *state, const double *waited) {
     sd_summary summary = describe(run, state);
-    summary.waited_for = sd_blame_find(waited, ranks, run->stepped);
+    summary.waited_for = sd_blame_find(waited, sd_comm_size(run->comm), run->stepped);
     if (summary.waited_for.rank >= 0)
-        summary.waited_for_host = witnesses[summary.waited_for.rank].host;
+        summary.waited_for_host = sd_comm_host_of(run->comm, summary.waited_for.rank);
     sd_status status = sd_summary_write(run->folder, &summary);
     sd_summary_print(&summary);
     return status;
@@ -245,19 +236,13 @@ sd_status sd_run_mark(const sd_run *run, const char *state) {
 
 sd_status sd_run_summarise(sd_run *run, const char *state) {
     const bool root = sd_comm_rank(run->comm) == 0;
-    const size_t ranks = (size_t)sd_comm_size(run->comm);
-    witness mine = {.waited = run->waited}, *all = NULL;
-    sd_watch("summary", run->progress.step);
     double *waited = NULL;
-    snprintf(mine.host, sizeof mine.host, "%s", sd_comm_host(run->comm));
-    sd_status status = root ? sd_alloc(&all, ranks, sizeof *all) : SD_OK;
-    if (root && status == SD_OK)
-        status = sd_alloc(&waited, ranks, sizeof *waited);
+    sd_watch("summary", run->progress.step);
+    sd_status status = root ? sd_alloc(&waited, (size_t)sd_comm_size(run->comm), sizeof *waited) : SD_OK;
     SD_TRY(sd_comm_agree(run->comm, status));
-    SD_TRY(sd_comm_gather(run->comm, &mine, sizeof mine, all));
+    SD_TRY(sd_comm_gather(run->comm, &run->waited, sizeof run->waited, waited));
     if (root)
-        status = summarise(run, state, all, waited);
-    free(all);
+        status = summarise(run, state, waited);
     free(waited);
     return sd_comm_agree(run->comm, status);
 }

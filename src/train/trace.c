@@ -82,19 +82,15 @@ void sd_run_trace_segment(sd_run *run, int segment) {
     run->layer_begin = now;
 }
 
-typedef struct host_name {
-    char text[64];
-} host_name;
-
 /* On rank 0. */
-static sd_status write_trace(sd_run *run, uint64_t step, const sd_event *events, const host_name *hosts) {
+static sd_status write_trace(sd_run *run, uint64_t step, const sd_event *events) {
     const int ranks = sd_comm_size(run->comm);
-    const char **names;
-    SD_TRY(sd_alloc(&names, (size_t)ranks, sizeof *names));
+    const char **hosts;
+    SD_TRY(sd_alloc(&hosts, (size_t)ranks, sizeof *hosts));
     for (int rank = 0; rank < ranks; rank++)
-        names[rank] = hosts[rank].text;
-    const sd_status status = sd_trace_write(run->config->log.trace, step, events, run->trace.capacity, ranks, names);
-    free(names);
+        hosts[rank] = sd_comm_host_of(run->comm, rank);
+    const sd_status status = sd_trace_write(run->config->log.trace, step, events, run->trace.capacity, ranks, hosts);
+    free(hosts);
     if (status != SD_OK) { /* nothing that training needs */
         sd_log_warn("%s; training goes on", sd_error_message());
         sd_error_clear();
@@ -116,20 +112,13 @@ sd_status sd_run_end_trace(sd_run *run, uint64_t step) {
 
     const size_t ranks = (size_t)sd_comm_size(run->comm), bytes = (size_t)trace->capacity * sizeof *trace->events;
     const bool root = sd_comm_rank(run->comm) == 0;
-    host_name mine, *hosts = NULL;
     sd_event *all = NULL;
-    snprintf(mine.text, sizeof mine.text, "%s", sd_comm_host(run->comm));
     sd_status status = root ? sd_alloc(&all, ranks * (size_t)trace->capacity, sizeof *all) : SD_OK;
-    if (root && status == SD_OK)
-        status = sd_alloc(&hosts, ranks, sizeof *hosts);
     status = sd_comm_agree(run->comm, status);
     if (status == SD_OK)
         status = sd_comm_gather(run->comm, trace->events, bytes, all);
-    if (status == SD_OK)
-        status = sd_comm_gather(run->comm, &mine, sizeof mine, hosts);
     if (status == SD_OK && root)
-        status = write_trace(run, step, all, hosts);
+        status = write_trace(run, step, all);
     free(all);
-    free(hosts);
     return sd_comm_agree(run->comm, status);
 }
