@@ -92,7 +92,8 @@ typedef struct sd_snapshot {
 
 /* Room for a copy: values, the optimizer's states, and the error feedback of n_errors ranks (0: none). Free it in
  * any case. SD_ERR_MEMORY. */
-sd_status sd_snapshot_create(sd_network *network, const sd_optimizer *optimizer, int n_errors, sd_snapshot *snapshot);
+sd_status sd_snapshot_create(const sd_network *network, const sd_optimizer *optimizer, int n_errors,
+                             sd_snapshot *snapshot);
 void sd_snapshot_free(sd_snapshot *snapshot);
 /* Copies all but the error feedback, from the network and optimizer that it was created for. */
 void sd_snapshot_take(sd_snapshot *snapshot, sd_network *network, sd_optimizer *optimizer);

@@ -110,6 +110,9 @@ void sd_network_backward(sd_network *network, const sd_pass *pass, const sd_inpu
  * counts their steps. */
 void sd_network_update_statistics(sd_network *network, const sd_drop_plan *plan);
 
+/* Sets a segment's kept_steps: of a network whose state comes from elsewhere, as from a checkpoint. */
+void sd_network_set_kept_steps(sd_network *network, int segment, int64_t kept_steps);
+
 /* Whether a plan computes a segment. */
 bool sd_segment_is_kept(const sd_segment *segment, const sd_drop_plan *plan);
 
@@ -120,7 +123,7 @@ void sd_network_destroy(sd_network **network);
 int sd_network_n_tensors(const sd_network *network);
 const sd_tensor *sd_network_tensor(const sd_network *network, int i);
 int sd_network_n_segments(const sd_network *network);
-sd_segment *sd_network_segment(sd_network *network, int i);
+const sd_segment *sd_network_segment(const sd_network *network, int i);
 int sd_network_n_units(const sd_network *network);
 const sd_unit *sd_network_unit(const sd_network *network, int i);
 int sd_network_blocks(const sd_network *network);

@@ -69,16 +69,16 @@ typedef struct sd_savings {
     double bytes;    /* of gradients: what nobody keeps is not sent */
 } sd_savings;
 /* images: of a batch. */
-sd_savings sd_savings_expected(sd_network *network, const sd_drop_law *law, uint64_t images);
+sd_savings sd_savings_expected(const sd_network *network, const sd_drop_law *law, uint64_t images);
 
 /* The fraction of its FLOPs that the slowest rank of a step is spared, for which all others wait: what the rank with
  * most of them computes, of what the rank with most images would without dropping. Mean of the plans of steps 1 to
  * `steps`; the expected saving where all ranks do alike. */
-sd_status sd_savings_of_slowest(sd_network *network, const sd_drop_law *law, uint64_t images, int ranks, int steps,
-                                double *saved);
+sd_status sd_savings_of_slowest(const sd_network *network, const sd_drop_law *law, uint64_t images, int ranks,
+                                int steps, double *saved);
 
 /* schedule.csv: branch,name,depth,drop_rate,parameters,flops. */
-sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_drop_law *law);
+sd_status sd_schedule_write(const char *folder, const sd_network *network, const sd_drop_law *law);
 
 /* The text of --check on standard output. */
 typedef struct sd_description {
@@ -87,7 +87,7 @@ typedef struct sd_description {
     int shards; /* of a batch, with reproducible; 0: one a rank */
     bool skip_dropped;
     size_t wire_value_bytes; /* of a gradient value that travels */
-    sd_network *network;
+    const sd_network *network;
     const sd_drop_law *law;
     const char *isa, *folder;
     const char *start; /* where training would begin */

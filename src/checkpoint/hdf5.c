@@ -487,7 +487,7 @@ static sd_status read_parameters(const sd_checkpoint_file *from, const char *gro
 }
 
 /* The file must hold no tensors beside the network's. */
-static sd_status check_tensor_count(const sd_checkpoint_file *from, sd_network *network) {
+static sd_status check_tensor_count(const sd_checkpoint_file *from, const sd_network *network) {
     hsize_t stored = 0, expected = 0;
     char path[MAX_PATH_BYTES];
     for (int i = 0; i < sd_network_n_tensors(network); i++)
@@ -517,7 +517,7 @@ static sd_status read_all(const sd_checkpoint_file *from, sd_checkpoint *checkpo
     int64_t kept_steps[segments];
     SD_TRY(read_array(from, "/optimizer/kept_steps", H5T_NATIVE_INT64, 1, &segments, kept_steps));
     for (int i = 0; copy && i < segments; i++)
-        sd_network_segment(network, i)->kept_steps = kept_steps[i];
+        sd_network_set_kept_steps(network, i, kept_steps[i]);
     for (int s = 0; checkpoint->optimizer && s < sd_optimizer_n_states(checkpoint->optimizer); s++) {
         float *state = copy ? sd_optimizer_state(checkpoint->optimizer, s) : NULL;
         char name[MAX_PATH_BYTES];

@@ -5,7 +5,8 @@
 #include "sdtrain/arena.h"
 #include "sdtrain/checkpoint.h"
 
-sd_status sd_snapshot_create(sd_network *network, const sd_optimizer *optimizer, int n_errors, sd_snapshot *snapshot) {
+sd_status sd_snapshot_create(const sd_network *network, const sd_optimizer *optimizer, int n_errors,
+                             sd_snapshot *snapshot) {
     const size_t elems = sd_network_buffer_elems(network), segments = (size_t)sd_network_n_segments(network);
     const int states = sd_optimizer_n_states(optimizer);
     *snapshot = (sd_snapshot){.elems = elems, .states = states};

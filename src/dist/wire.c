@@ -10,7 +10,7 @@
 #include "comm.h"
 #include "sdtrain/arena.h"
 
-sd_status sd_wire_create(sd_network *network, bool restorable, sd_wire *wire) {
+sd_status sd_wire_create(const sd_network *network, bool restorable, sd_wire *wire) {
     wire->buffer_elems = sd_network_buffer_elems(network);
     for (int i = 0; i < sd_network_n_tensors(network); i++)
         if (sd_network_tensor(network, i)->kind == SD_TENSOR_STATISTIC)
@@ -73,7 +73,7 @@ void sd_wire_note_error(sd_wire *wire, const sd_segment *segment) {
                segment->elems * sizeof *wire->error);
 }
 
-void sd_wire_restore_error(sd_wire *wire, sd_network *network, const sd_drop_plan *plan) {
+void sd_wire_restore_error(sd_wire *wire, const sd_network *network, const sd_drop_plan *plan) {
     for (int i = 0; wire->previous && i < sd_network_n_segments(network); i++) {
         const sd_segment *segment = sd_network_segment(network, i);
         if (sd_segment_is_kept(segment, plan))

@@ -49,7 +49,7 @@ typedef struct sd_wire {
 
 /* All local. A wire of zeros is valid, and free. restorable: keeps the error that a step begins with, one buffer
  * more. */
-sd_status sd_wire_create(sd_network *network, bool restorable, sd_wire *wire);
+sd_status sd_wire_create(const sd_network *network, bool restorable, sd_wire *wire);
 void sd_wire_free(sd_wire *wire);
 size_t sd_wire_bytes(const sd_wire *wire);
 
@@ -64,7 +64,7 @@ void sd_wire_flush_error(size_t n, float *gradient, float *error);
 /* Notes the error of a segment before a step changes it; and brings back that of all segments that plan keeps.
  * Nothing unless restorable. */
 void sd_wire_note_error(sd_wire *wire, const sd_segment *segment);
-void sd_wire_restore_error(sd_wire *wire, sd_network *network, const sd_drop_plan *plan);
+void sd_wire_restore_error(sd_wire *wire, const sd_network *network, const sd_drop_plan *plan);
 
 /* Moves the statistics of segments that plan keeps out of the gradients, leaving zeros; and back. What part says was
  * not computed here counts as zeros. */

@@ -4,7 +4,7 @@
 #include "sdtrain/file.h"
 #include "sdtrain/report.h"
 
-sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_drop_law *law) {
+sd_status sd_schedule_write(const char *folder, const sd_network *network, const sd_drop_law *law) {
     char path[1024], *text = NULL;
     size_t bytes;
     snprintf(path, sizeof path, "%s/schedule.csv", folder);

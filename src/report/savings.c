@@ -19,7 +19,7 @@ static double dropped_by_all(const sd_drop_law *law, double rate, uint64_t image
     return rate;
 }
 
-sd_savings sd_savings_expected(sd_network *network, const sd_drop_law *law, uint64_t images) {
+sd_savings sd_savings_expected(const sd_network *network, const sd_drop_law *law, uint64_t images) {
     sd_savings savings = {0};
     const int units = sd_network_n_units(network);
     for (int i = 0; i < units; i++) {
@@ -33,7 +33,7 @@ sd_savings sd_savings_expected(sd_network *network, const sd_drop_law *law, uint
 }
 
 /* Forward FLOPs that a rank is spared in a step. */
-static double spared(sd_network *network, const sd_drop_law *law, uint64_t step, int rank, sd_range share,
+static double spared(const sd_network *network, const sd_drop_law *law, uint64_t step, int rank, sd_range share,
                      sd_drop_part *part) {
     double flops = 0;
     sd_drop_part_draw(law, step, rank, share, part);
@@ -42,8 +42,8 @@ static double spared(sd_network *network, const sd_drop_law *law, uint64_t step,
     return flops;
 }
 
-sd_status sd_savings_of_slowest(sd_network *network, const sd_drop_law *law, uint64_t images, int ranks, int steps,
-                                double *saved) {
+sd_status sd_savings_of_slowest(const sd_network *network, const sd_drop_law *law, uint64_t images, int ranks,
+                                int steps, double *saved) {
     const double image_flops = sd_network_flops(network);
     *saved = sd_savings_expected(network, law, images).flops;
     if (law->scope == SD_DROP_SCOPE_GLOBAL || ranks == 1)

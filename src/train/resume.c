@@ -11,8 +11,11 @@
 static sd_status broadcast_state(sd_run *run, bool with_optimizer) {
     const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
     SD_TRY(sd_comm_broadcast(run->comm, sd_network_values(run->network), buffer_bytes));
-    for (int i = 0; i < sd_network_n_segments(run->network); i++)
-        SD_TRY(sd_comm_broadcast(run->comm, &sd_network_segment(run->network, i)->kept_steps, sizeof(int64_t)));
+    for (int i = 0; i < sd_network_n_segments(run->network); i++) {
+        int64_t kept_steps = sd_network_segment(run->network, i)->kept_steps;
+        SD_TRY(sd_comm_broadcast(run->comm, &kept_steps, sizeof kept_steps));
+        sd_network_set_kept_steps(run->network, i, kept_steps);
+    }
     for (int i = 0; with_optimizer && i < sd_optimizer_n_states(run->optimizer); i++)
         SD_TRY(sd_comm_broadcast(run->comm, sd_optimizer_state(run->optimizer, i), buffer_bytes));
     return SD_OK;

@@ -64,7 +64,7 @@ void sd_run_trace_phase(sd_run *run, sd_phase phase, double begin, double end) {
 }
 
 /* A segment is called after its decision unit, or after its first tensor ("fc.weight"). */
-static const char *segment_name(sd_network *network, int segment) {
+static const char *segment_name(const sd_network *network, int segment) {
     const int unit = sd_network_segment(network, segment)->unit;
     if (unit >= 0)
         return sd_network_unit(network, unit)->name;

@@ -51,7 +51,7 @@ tiny_run tiny_new(uint32_t stream) {
     for (int s = 0; s < sd_optimizer_n_states(run.optimizer); s++)
         fill(sd_optimizer_state(run.optimizer, s), n, stream + 1 + (uint32_t)s);
     for (int s = 0; s < sd_network_n_segments(run.network); s++)
-        sd_network_segment(run.network, s)->kept_steps = stream + s;
+        sd_network_set_kept_steps(run.network, s, stream + s);
     return run;
 }
 

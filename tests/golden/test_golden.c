@@ -118,7 +118,7 @@ static void reset_weights(golden *g) {
     for (int i = 0; i < sd_network_n_tensors(g->network); i++)
         fill_tensor(g, sd_network_tensor(g->network, i));
     for (int i = 0; i < sd_network_n_segments(g->network); i++)
-        sd_network_segment(g->network, i)->kept_steps = 0;
+        sd_network_set_kept_steps(g->network, i, 0);
 }
 
 /* Images and labels of a step. */

@@ -44,7 +44,7 @@ static saved_run new_run(const char *model, int classes, const char *optimizer) 
     for (int s = 0; s < sd_optimizer_n_states(c->optimizer); s++)
         fill(sd_optimizer_state(c->optimizer, s), n, 1 + (uint32_t)s);
     for (int s = 0; s < sd_network_n_segments(c->network); s++)
-        sd_network_segment(c->network, s)->kept_steps = 5000000000 + s;
+        sd_network_set_kept_steps(c->network, s, 5000000000 + s);
     double next = 0.25;
 #define SET_MEMBER(type, member, initial) c->progress.member = (type)(next += 3.5);
     SD_PROGRESS_LIST(SET_MEMBER)
@@ -120,7 +120,7 @@ static void clear_run(saved_run *run) {
     for (int s = 0; s < sd_optimizer_n_states(run->c.optimizer); s++)
         memset(sd_optimizer_state(run->c.optimizer, s), 0, bytes);
     for (int s = 0; s < sd_network_n_segments(run->c.network); s++)
-        sd_network_segment(run->c.network, s)->kept_steps = -1;
+        sd_network_set_kept_steps(run->c.network, s, -1);
 }
 
 /* ---- there and back ---- */
