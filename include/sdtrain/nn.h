@@ -50,7 +50,8 @@ typedef struct sd_tensor {
     sd_tensor_layout layout;
     int dims, shape[4];
     size_t elems;
-    bool matrix; /* false: norms, biases, position and class embeddings ([optimizer] decay = matrices spares them) */
+    bool counted; /* the last tensor of a batch norm, behind which PyTorch's state_dict has num_batches_tracked */
+    bool matrix;  /* false: norms, biases, position and class embeddings ([optimizer] decay = matrices spares them) */
     float init_mean; /* initial values: mean + deviation * N(0, 1), or mean + bound * U(-1, 1) */
     float init_deviation, init_bound;
     int segment;

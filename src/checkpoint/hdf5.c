@@ -111,19 +111,11 @@ static bool write_tensor(const writer *w, const char *group, const sd_tensor *te
     return good;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t a = strlen(text), b = strlen(end);
-    return a >= b && !strcmp(text + a - b, end);
-}
-
-/* A batch norm also has PyTorch's counter, which stands after its running variance. */
-static bool tracked_path(const sd_tensor *tensor, char *path, size_t path_bytes) {
-    static const char last[] = "running_var";
-    if (!ends_with(tensor->name, last))
-        return false;
-    snprintf(path, path_bytes, "/model/%.*snum_batches_tracked", (int)(strlen(tensor->name) - strlen(last)),
+/* Of the counter behind a counted tensor: of the same layer. */
+static void counter_path(const sd_tensor *tensor, char path[MAX_PATH_BYTES]) {
+    const char *const dot = strrchr(tensor->name, '.');
+    snprintf(path, MAX_PATH_BYTES, "/model/%.*snum_batches_tracked", dot ? (int)(dot + 1 - tensor->name) : 0,
              tensor->name);
-    return true;
 }
 
 static bool write_model(const writer *w, const float *values, const int64_t *kept_steps) {
@@ -133,8 +125,10 @@ static bool write_model(const writer *w, const float *values, const int64_t *kep
         const sd_tensor *tensor = sd_network_tensor(network, i);
         char path[MAX_PATH_BYTES];
         good = write_tensor(w, "/model", tensor, values);
-        if (good && tracked_path(tensor, path, sizeof path))
-            good = write_array(w->file, path, H5T_NATIVE_INT64, 0, NULL, &kept_steps[tensor->segment]);
+        if (!tensor->counted)
+            continue;
+        counter_path(tensor, path);
+        good = good && write_array(w->file, path, H5T_NATIVE_INT64, 0, NULL, &kept_steps[tensor->segment]);
     }
     return good;
 }
@@ -489,9 +483,8 @@ static sd_status read_parameters(const sd_checkpoint_file *from, const char *gro
 /* The file must hold no tensors beside the network's. */
 static sd_status check_tensor_count(const sd_checkpoint_file *from, const sd_network *network) {
     hsize_t stored = 0, expected = 0;
-    char path[MAX_PATH_BYTES];
     for (int i = 0; i < sd_network_n_tensors(network); i++)
-        expected += 1 + (hsize_t)tracked_path(sd_network_tensor(network, i), path, sizeof path);
+        expected += sd_network_tensor(network, i)->counted ? 2 : 1;
     hid_t group = H5Gopen2(from->file, "/model", H5P_DEFAULT);
     H5G_info_t info;
     if (group >= 0 && H5Gget_info(group, &info) >= 0)

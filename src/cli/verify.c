@@ -22,12 +22,10 @@ static bool may_be_nan(const char *path) {
 /* The one value that a run measures and no run stops for: logits of a validation image may overflow. */
 static bool may_be_infinite(const char *path) { return !strcmp(path, "/progress/val_loss"); }
 
-/* A number of steps in which something happened is none that the run has not done. */
+/* Whether it holds numbers of steps, of which none is above those that the run has done. Whole numbers of a model are
+ * counters. */
 static bool counts_steps(const sd_entry *entry) {
-    const size_t n = strlen(entry->path);
-    static const char tracked[] = "num_batches_tracked";
-    return !strcmp(entry->path, "/optimizer/kept_steps") || (sd_entry_is_in(entry, "/model") && n > sizeof tracked &&
-                                                             !strcmp(entry->path + n - sizeof tracked + 1, tracked));
+    return entry->kind == SD_ENTRY_I64 && (sd_entry_is_in(entry, "/model") || sd_entry_is_in(entry, "/optimizer"));
 }
 
 static bool is_good(const char *path, double number) {
@@ -43,7 +41,7 @@ static sd_status check_values(const sd_loaded *l, const sd_entry *entry, const v
         if (!is_good(entry->path, number))
             return sd_fail(SD_ERR_DATA, "%s: %s%s%s is %g", l->path, entry->path, entry->dims ? " " : "",
                            sd_entry_place(entry, i, place), number);
-        const int64_t count = is_counter && entry->kind == SD_ENTRY_I64 ? ((const int64_t *)values)[i] : 0;
+        const int64_t count = is_counter ? ((const int64_t *)values)[i] : 0;
         if (count < 0 || (uint64_t)count > steps)
             return sd_fail(SD_ERR_DATA, "%s: %s%s%s is %" PRId64 " after %" PRIu64 " steps", l->path, entry->path,
                            entry->dims ? " " : "", sd_entry_place(entry, i, place), count, steps);

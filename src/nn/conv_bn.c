@@ -38,6 +38,7 @@ sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *co
     sd_tensor ones = channel, statistic = channel, statistic_ones = channel;
     ones.init_mean = statistic_ones.init_mean = 1;
     statistic.kind = statistic_ones.kind = SD_TENSOR_STATISTIC;
+    statistic_ones.counted = true;
     SD_TRY(sd_network_add_tensor(network, ones, norm_name, "weight", &layer->gamma));
     SD_TRY(sd_network_add_tensor(network, channel, norm_name, "bias", &layer->beta));
     SD_TRY(sd_network_add_tensor(network, statistic, norm_name, "running_mean", &layer->running_mean));
