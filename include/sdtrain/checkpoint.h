@@ -23,63 +23,17 @@
 #ifndef SDTRAIN_CHECKPOINT_H
 #define SDTRAIN_CHECKPOINT_H
 
-#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "sdtrain/nn.h"
 #include "sdtrain/optim.h"
+#include "sdtrain/progress.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* Where a run is. X(type, member, initial): all of 8 bytes. A member that is added later takes its initial value from a
- * file that was written before it, so that older checkpoints stay readable; choose one with which such a run goes on
- * as it would have. */
-#define SD_PROGRESS_LIST(X)                                                                                            \
-    X(uint64_t, step, 0)         /* updates done */                                                                    \
-    X(uint64_t, epoch, 0)        /* epochs completed */                                                                \
-    X(uint64_t, batch, 0)        /* batches done of the epoch under way */                                             \
-    X(uint64_t, epoch_images, 0) /* partial sums of the epoch under way ... */                                         \
-    X(uint64_t, epoch_correct, 0)                                                                                      \
-    X(double, epoch_loss, 0)                                                                                           \
-    X(double, epoch_kept, 0) /* branches computed for an image, on average: sum over steps */                          \
-    X(uint64_t, epoch_decisions, 0)                                                                                    \
-    X(double, epoch_seconds, 0)                                                                                        \
-    X(uint64_t, images, 0) /* totals of the run ... */                                                                 \
-    X(double, kept, 0)                                                                                                 \
-    X(uint64_t, decisions, 0)                                                                                          \
-    X(uint64_t, bytes_reduced, 0)                                                                                      \
-    X(uint64_t, bytes_full, 0)                                                                                         \
-    X(double, seconds, 0)                                                                                              \
-    X(uint64_t, skipped_steps, 0) /* of step: whose update was left out */                                             \
-    X(uint64_t, skipped_in_a_row, 0)                                                                                   \
-    X(double, train_loss, NAN) /* of the last epoch row; NAN: no value */                                              \
-    X(double, train_accuracy, NAN)                                                                                     \
-    X(double, val_loss, NAN) /* infinite where logits overflow */                                                      \
-    X(double, val_accuracy, NAN)                                                                                       \
-    X(double, val_top5_accuracy, NAN)                                                                                  \
-    X(double, train_eval_accuracy, NAN)                                                                                \
-    X(double, best_accuracy, NAN) /* of the best checkpoint; NAN: none yet */                                          \
-    X(uint64_t, best_step, 0)                                                                                          \
-    X(double, best_val_accuracy, NAN) /* of all epoch rows, and its row; 0: older than what is known */                \
-    X(uint64_t, best_val_epoch, 0)                                                                                     \
-    X(uint64_t, run_id, 0)          /* drawn where a history begins; 0: an older file */                               \
-    X(uint64_t, steps_csv_bytes, 0) /* lengths of the logs at this moment */                                           \
-    X(uint64_t, epochs_csv_bytes, 0)                                                                                   \
-    X(uint64_t, timing_csv_bytes, 0)                                                                                   \
-    X(uint64_t, decisions_csv_bytes, 0)
-
-typedef struct sd_progress {
-#define SD_PROGRESS_MEMBER(type, member, initial) type member;
-    SD_PROGRESS_LIST(SD_PROGRESS_MEMBER)
-#undef SD_PROGRESS_MEMBER
-} sd_progress;
-
-/* Of a run that has not begun: every member's initial value. */
-sd_progress sd_progress_initial(void);
 
 /* A copy of what changes with every step, laid out like the network's buffer, to be written while training goes on. */
 typedef struct sd_snapshot {

@@ -12,6 +12,7 @@
 #include "sdtrain/choice.h"
 #include "sdtrain/drop.h"
 #include "sdtrain/nn.h"
+#include "sdtrain/progress.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -138,18 +139,11 @@ typedef struct sd_summary {
     const char *run_folder, *host, *mpi, *isa;
     const char *status; /* "running", "stopped", "complete", "diverged" */
     const char *job;    /* of --job; NULL: none */
-    uint64_t run_id;
+    const sd_progress *progress;
     sd_blame waited_for;
     const char *waited_for_host; /* of that rank; NULL: nobody stands out */
     int ranks, threads;
-    uint64_t step, epoch, images, skipped_steps, bytes_reduced, bytes_full;
-    double seconds, kept_fraction;
-    double train_loss, train_accuracy, val_loss, val_accuracy, val_top5_accuracy, train_eval_accuracy, gap;
-    double best_accuracy; /* of the best checkpoint */
-    uint64_t best_step;
-    double best_val_accuracy; /* of all rows of epochs.csv */
-    uint64_t best_val_epoch;  /* 0: not known */
-    uint64_t parameters;
+    size_t parameters;
 } sd_summary;
 sd_status sd_summary_write(const char *folder, const sd_summary *summary);
 /* What the summary of a folder says of its last start; "" where it says nothing, or there is none. */

@@ -24,6 +24,7 @@
 #include "sdtrain/nn.h"
 #include "sdtrain/optim.h"
 #include "sdtrain/processors.h"
+#include "sdtrain/progress.h"
 #include "sdtrain/random.h"
 #include "sdtrain/range.h"
 #include "sdtrain/report.h"

@@ -172,7 +172,7 @@ static bool write_rest(hid_t file, const sd_checkpoint *checkpoint) {
     const int timing_shape[2] = {checkpoint->ranks, checkpoint->n_phases};
     const uint64_t images[2] = {checkpoint->train_images, checkpoint->validation_images};
     bool good = true;
-#define WRITE_MEMBER(type, member, initial)                                                                            \
+#define WRITE_MEMBER(type, member, initial, role)                                                                      \
     good = good && write_array(file, "/progress/" #member, progress_##type(), 0, NULL, &progress->member);
     SD_PROGRESS_LIST(WRITE_MEMBER)
 #undef WRITE_MEMBER
@@ -347,18 +347,12 @@ static sd_status read_data(const sd_checkpoint_file *from, sd_checkpoint *descri
     return SD_OK;
 }
 
-sd_progress sd_progress_initial(void) {
-#define INITIAL(type, member, initial) .member = (initial),
-    return (sd_progress){SD_PROGRESS_LIST(INITIAL)};
-#undef INITIAL
-}
-
 /* A member that is missing is younger than the file. Only step is in every file: without it this is no checkpoint of
  * a run. */
 static sd_status read_progress(const sd_checkpoint_file *from, sd_progress *progress) {
     *progress = sd_progress_initial();
     SD_TRY(read_array(from, "/progress/step", H5T_NATIVE_UINT64, 0, NULL, &progress->step));
-#define READ_MEMBER(type, member, initial)                                                                             \
+#define READ_MEMBER(type, member, initial, role)                                                                       \
     if (H5Lexists(from->file, "/progress/" #member, H5P_DEFAULT) != 0)                                                 \
         SD_TRY(read_array(from, "/progress/" #member, progress_##type(), 0, NULL, &progress->member));
     SD_PROGRESS_LIST(READ_MEMBER)

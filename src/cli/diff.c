@@ -9,31 +9,25 @@
 #include "loaded.h"
 #include "tools.h"
 
-/* No part of a state: where and how fast it came about, and how it is called. */
-static bool is_circumstance(const sd_entry *entry, bool in_one_only) {
-    static const char *const paths[] = {"/config",
-                                        "/progress/timing",
-                                        "/progress/run_id",
-                                        "/progress/seconds",
-                                        "/progress/epoch_seconds",
-                                        "/progress/bytes_reduced",
-                                        "/progress/bytes_full",
-                                        "/progress/steps_csv_bytes", /* logs that hold times */
-                                        "/progress/epochs_csv_bytes",
-                                        "/progress/timing_csv_bytes",
-                                        "/progress/decisions_csv_bytes",
-                                        "isa",
-                                        "ranks",
-                                        "threads"};
-    static const char *const younger[] = {"/data/hash", "/data/images", "/progress/best_val_accuracy",
-                                          "/progress/best_val_epoch"}; /* which older files do not say */
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
-        if (!strcmp(entry->path, paths[i]))
-            return true;
-    for (size_t i = 0; in_one_only && i < sizeof younger / sizeof younger[0]; i++)
-        if (!strcmp(entry->path, younger[i]))
+static bool is_one_of(const char *path, size_t n, const char *const *paths) {
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(path, paths[i]))
             return true;
     return false;
+}
+
+/* No part of a state: where and how fast it came about, and how it is called. */
+static bool is_circumstance(const char *path, bool in_one_only) {
+    static const char *const paths[] = {"/config", "/progress/timing", "isa", "ranks", "threads"};
+    static const char *const younger[] = {"/data/hash", "/data/images", "/progress/best_val_accuracy",
+                                          "/progress/best_val_epoch"}; /* which older files do not say */
+#define IS_CIRCUMSTANCE(type, member, initial, role)                                                                   \
+    if (SD_PROGRESS_##role == SD_PROGRESS_CIRCUMSTANCE && !strcmp(path, "/progress/" #member))                         \
+        return true;
+    SD_PROGRESS_LIST(IS_CIRCUMSTANCE)
+#undef IS_CIRCUMSTANCE
+    return is_one_of(path, sizeof paths / sizeof paths[0], paths) ||
+           (in_one_only && is_one_of(path, sizeof younger / sizeof younger[0], younger));
 }
 
 typedef struct side {
@@ -166,7 +160,7 @@ static sd_status is_initial(const side *s, const sd_entry *entry, bool *same) {
     if (!sd_entry_is_in(entry, "/progress") || entry->elems != 1)
         return SD_OK;
     SD_TRY(sd_checkpoint_read(s->file, entry, &values));
-#define COMPARE_MEMBER(type, member, initial)                                                                          \
+#define COMPARE_MEMBER(type, member, initial, role)                                                                    \
     if (!strcmp(entry->path, "/progress/" #member))                                                                    \
         *same = !memcmp(values, &(type){initial}, sizeof(type));
     SD_PROGRESS_LIST(COMPARE_MEMBER)
@@ -241,7 +235,7 @@ static sd_status compare_next(comparison *c) {
         b = NULL;
     c->a.next += a != NULL;
     c->b.next += b != NULL;
-    return is_circumstance(a ? a : b, !a || !b) ? compare_circumstance(c, a, b) : compare_state(c, a, b);
+    return is_circumstance((a ? a : b)->path, !a || !b) ? compare_circumstance(c, a, b) : compare_state(c, a, b);
 }
 
 static void print_end(const comparison *c) {

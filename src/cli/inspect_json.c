@@ -25,7 +25,7 @@ static void add_model(cJSON *root, const sd_loaded *l) {
 
 static void add_progress(cJSON *root, const sd_progress *p) {
     cJSON *progress = cJSON_AddObjectToObject(root, "progress");
-#define ADD_MEMBER(type, member, initial) add_number(progress, #member, (double)p->member);
+#define ADD_MEMBER(type, member, initial, role) add_number(progress, #member, (double)p->member);
     SD_PROGRESS_LIST(ADD_MEMBER)
 #undef ADD_MEMBER
 }

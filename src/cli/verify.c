@@ -11,7 +11,7 @@
 
 /* Members of /progress that have no value, NAN, until there is something to measure. */
 static bool may_be_nan(const char *path) {
-#define HAS_NO_VALUE_AT_FIRST(type, member, initial)                                                                   \
+#define HAS_NO_VALUE_AT_FIRST(type, member, initial, role)                                                             \
     if (isnan((double)(initial)) && !strcmp(path, "/progress/" #member))                                               \
         return true;
     SD_PROGRESS_LIST(HAS_NO_VALUE_AT_FIRST)
@@ -49,18 +49,18 @@ static sd_status check_values(const sd_loaded *l, const sd_entry *entry, const v
     return SD_OK;
 }
 
+static sd_status check_fraction(const char *path, const char *member, double value) {
+    if (value < 0 || value > 1)
+        return sd_fail(SD_ERR_DATA, "%s: /progress/%s is %g, which is no fraction", path, member, value);
+    return SD_OK;
+}
+
 static sd_status check_fractions(const sd_loaded *l) {
-    const sd_progress *p = &l->described.progress;
-    const struct {
-        const char *name;
-        double value;
-    } fractions[] = {{"train_accuracy", p->train_accuracy},       {"val_accuracy", p->val_accuracy},
-                     {"val_top5_accuracy", p->val_top5_accuracy}, {"train_eval_accuracy", p->train_eval_accuracy},
-                     {"best_accuracy", p->best_accuracy},         {"best_val_accuracy", p->best_val_accuracy}};
-    for (size_t i = 0; i < sizeof fractions / sizeof fractions[0]; i++)
-        if (fractions[i].value < 0 || fractions[i].value > 1)
-            return sd_fail(SD_ERR_DATA, "%s: /progress/%s is %g, which is no fraction", l->path, fractions[i].name,
-                           fractions[i].value);
+#define CHECK_FRACTION(type, member, initial, role)                                                                    \
+    if (SD_PROGRESS_##role == SD_PROGRESS_FRACTION)                                                                    \
+        SD_TRY(check_fraction(l->path, #member, (double)l->described.progress.member));
+    SD_PROGRESS_LIST(CHECK_FRACTION)
+#undef CHECK_FRACTION
     return SD_OK;
 }
 
@@ -71,14 +71,16 @@ static sd_status check_progress(const sd_loaded *l) {
         const char *what;
         uint64_t a, b;
     } rules[] = {
-        {p->epoch <= p->step, "epochs are completed in steps", p->epoch, p->step},
-        {p->batch <= p->step, "batches of an epoch are done in steps", p->batch, p->step},
+        {p->epoch <= p->step, "more epochs than steps", p->epoch, p->step},
+        {p->batch <= p->step, "more batches of an epoch than steps", p->batch, p->step},
         {p->best_step <= p->step, "the best checkpoint is of a later step", p->best_step, p->step},
         {p->best_val_epoch <= p->epoch, "the best validation is of a later epoch", p->best_val_epoch, p->epoch},
-        {p->epoch_images <= p->images, "an epoch has had images of all", p->epoch_images, p->images},
-        {p->epoch_correct <= p->epoch_images, "images were right of", p->epoch_correct, p->epoch_images},
-        {p->epoch_decisions <= p->decisions, "an epoch has had decisions of all", p->epoch_decisions, p->decisions},
-        {isnan(p->best_accuracy) == (p->best_step == 0), "a best accuracy belongs to a step", p->best_step, p->step},
+        {p->epoch_images <= p->images, "more images in an epoch than in all", p->epoch_images, p->images},
+        {p->epoch_correct <= p->epoch_images, "more images were right than seen", p->epoch_correct, p->epoch_images},
+        {p->epoch_decisions <= p->decisions, "more decisions in an epoch than in all", p->epoch_decisions,
+         p->decisions},
+        {isnan(p->best_accuracy) == (p->best_step == 0), "a best accuracy and its step go together", p->best_step,
+         p->step},
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (!rules[i].holds)

@@ -18,36 +18,40 @@ static void add_number(cJSON *object, const char *name, double value) {
         cJSON_AddNullToObject(object, name);
 }
 
+static double gap_of(const sd_progress *p) { return p->train_eval_accuracy - p->val_accuracy; }
+static double kept_fraction_of(const sd_progress *p) { return p->decisions > 0 ? p->kept / (double)p->decisions : NAN; }
+
 static cJSON *to_json(const sd_summary *s) {
     cJSON *object = cJSON_CreateObject();
 #define TEXT(member) cJSON_AddStringToObject(object, #member, s->member)
 #define NUMBER(member) add_number(object, #member, (double)s->member)
+#define PROGRESS(member) add_number(object, #member, (double)s->progress->member)
     TEXT(status);
     if (s->job)
         TEXT(job);
     char id[32]; /* a text: JSON's numbers have 53 bits */
-    snprintf(id, sizeof id, "%016llx", (unsigned long long)s->run_id);
+    snprintf(id, sizeof id, "%016llx", (unsigned long long)s->progress->run_id);
     cJSON_AddStringToObject(object, "run_id", id);
     TEXT(run_folder);
-    NUMBER(step);
-    NUMBER(epoch);
-    NUMBER(images);
-    NUMBER(skipped_steps);
-    NUMBER(seconds);
-    NUMBER(train_loss);
-    NUMBER(train_accuracy);
-    NUMBER(val_loss);
-    NUMBER(val_accuracy);
-    NUMBER(val_top5_accuracy);
-    NUMBER(train_eval_accuracy);
-    NUMBER(gap);
-    NUMBER(best_accuracy);
-    NUMBER(best_step);
-    NUMBER(best_val_accuracy);
-    NUMBER(best_val_epoch);
-    NUMBER(kept_fraction);
-    NUMBER(bytes_reduced);
-    NUMBER(bytes_full);
+    PROGRESS(step);
+    PROGRESS(epoch);
+    PROGRESS(images);
+    PROGRESS(skipped_steps);
+    PROGRESS(seconds);
+    PROGRESS(train_loss);
+    PROGRESS(train_accuracy);
+    PROGRESS(val_loss);
+    PROGRESS(val_accuracy);
+    PROGRESS(val_top5_accuracy);
+    PROGRESS(train_eval_accuracy);
+    add_number(object, "gap", gap_of(s->progress));
+    PROGRESS(best_accuracy);
+    PROGRESS(best_step);
+    PROGRESS(best_val_accuracy);
+    PROGRESS(best_val_epoch);
+    add_number(object, "kept_fraction", kept_fraction_of(s->progress));
+    PROGRESS(bytes_reduced);
+    PROGRESS(bytes_full);
     NUMBER(parameters);
     NUMBER(ranks);
     NUMBER(threads);
@@ -56,6 +60,7 @@ static cJSON *to_json(const sd_summary *s) {
     TEXT(mpi);
 #undef TEXT
 #undef NUMBER
+#undef PROGRESS
     cJSON_AddStringToObject(object, "version", SD_VERSION);
     cJSON_AddStringToObject(object, "compiler", __VERSION__);
     if (!s->waited_for_host)
@@ -110,34 +115,35 @@ static void print_percent(const char *name, double fraction) {
 }
 
 /* The best of all scores need not be that of a checkpoint. */
-static void print_best(const sd_summary *s) {
-    if (isnan(s->best_val_accuracy))
+static void print_best(const sd_progress *p) {
+    if (isnan(p->best_val_accuracy))
         return;
-    printf("  %-26s %6.2f %%", "best validation accuracy", 100 * s->best_val_accuracy);
-    if (s->best_val_epoch > 0)
-        printf("   epoch %llu", (unsigned long long)s->best_val_epoch);
+    printf("  %-26s %6.2f %%", "best validation accuracy", 100 * p->best_val_accuracy);
+    if (p->best_val_epoch > 0)
+        printf("   epoch %llu", (unsigned long long)p->best_val_epoch);
     printf("\n");
-    if (!isnan(s->best_accuracy) && s->best_accuracy != s->best_val_accuracy)
-        printf("  %-26s %6.2f %%   step %llu\n", "that of checkpoint best", 100 * s->best_accuracy,
-               (unsigned long long)s->best_step);
+    if (!isnan(p->best_accuracy) && p->best_accuracy != p->best_val_accuracy)
+        printf("  %-26s %6.2f %%   step %llu\n", "that of checkpoint best", 100 * p->best_accuracy,
+               (unsigned long long)p->best_step);
 }
 
 void sd_summary_print(const sd_summary *s) {
+    const sd_progress *const p = s->progress;
     printf("\n%s after %llu steps (%llu epoch%s), %.1f s of training on %d rank%s x %d thread%s (%s)\n", s->status,
-           (unsigned long long)s->step, (unsigned long long)s->epoch, s->epoch == 1 ? "" : "s", s->seconds, s->ranks,
+           (unsigned long long)p->step, (unsigned long long)p->epoch, p->epoch == 1 ? "" : "s", p->seconds, s->ranks,
            s->ranks == 1 ? "" : "s", s->threads, s->threads == 1 ? "" : "s", s->isa);
-    print_percent("validation accuracy", s->val_accuracy);
-    print_percent("validation top-5 accuracy", s->val_top5_accuracy);
-    print_best(s);
-    print_percent("training accuracy", isnan(s->train_eval_accuracy) ? s->train_accuracy : s->train_eval_accuracy);
-    print_percent("train-validation gap", s->gap);
-    print_percent("branches skipped", 1 - s->kept_fraction);
-    if (s->skipped_steps > 0)
-        printf("  %-26s %4llu\n", "steps not finite, skipped", (unsigned long long)s->skipped_steps);
-    if (s->bytes_full > 0)
-        print_percent("gradient bytes not sent", 1 - (double)s->bytes_reduced / (double)s->bytes_full);
-    if (s->seconds > 0)
-        printf("  %-26s %6.1f\n", "images per second", (double)s->images / s->seconds);
+    print_percent("validation accuracy", p->val_accuracy);
+    print_percent("validation top-5 accuracy", p->val_top5_accuracy);
+    print_best(p);
+    print_percent("training accuracy", isnan(p->train_eval_accuracy) ? p->train_accuracy : p->train_eval_accuracy);
+    print_percent("train-validation gap", gap_of(p));
+    print_percent("branches skipped", 1 - kept_fraction_of(p));
+    if (p->skipped_steps > 0)
+        printf("  %-26s %4llu\n", "steps not finite, skipped", (unsigned long long)p->skipped_steps);
+    if (p->bytes_full > 0)
+        print_percent("gradient bytes not sent", 1 - (double)p->bytes_reduced / (double)p->bytes_full);
+    if (p->seconds > 0)
+        printf("  %-26s %6.1f\n", "images per second", (double)p->images / p->seconds);
     if (s->waited_for_host)
         printf("  %-26s rank %d on %s, %.1f %% of the time\n", "the others waited for", s->waited_for.rank,
                s->waited_for_host, 100 * s->waited_for.fraction);

@@ -186,35 +186,15 @@ sd_status sd_run_end_epoch(sd_run *run, bool *stopped) {
 /* ---- the end ---- */
 
 static sd_summary describe(const sd_run *run, const char *state) {
-    const sd_progress *p = &run->progress;
     return (sd_summary){.run_folder = run->folder,
                         .host = sd_comm_host(run->comm),
                         .mpi = sd_comm_library(),
                         .isa = run->kernels->name,
                         .status = state,
                         .job = run->job,
-                        .run_id = p->run_id,
+                        .progress = &run->progress,
                         .ranks = sd_comm_size(run->comm),
                         .threads = run->threads,
-                        .step = p->step,
-                        .epoch = p->epoch,
-                        .images = p->images,
-                        .skipped_steps = p->skipped_steps,
-                        .bytes_reduced = p->bytes_reduced,
-                        .bytes_full = p->bytes_full,
-                        .seconds = p->seconds,
-                        .kept_fraction = p->decisions ? p->kept / (double)p->decisions : NAN,
-                        .train_loss = p->train_loss,
-                        .train_accuracy = p->train_accuracy,
-                        .val_loss = p->val_loss,
-                        .val_accuracy = p->val_accuracy,
-                        .val_top5_accuracy = p->val_top5_accuracy,
-                        .train_eval_accuracy = p->train_eval_accuracy,
-                        .gap = p->train_eval_accuracy - p->val_accuracy,
-                        .best_accuracy = p->best_accuracy,
-                        .best_step = p->best_step,
-                        .best_val_accuracy = p->best_val_accuracy,
-                        .best_val_epoch = p->best_val_epoch,
                         .parameters = sd_network_parameters(run->network)};
 }
 

@@ -46,7 +46,7 @@ static saved_run new_run(const char *model, int classes, const char *optimizer) 
     for (int s = 0; s < sd_network_n_segments(c->network); s++)
         sd_network_set_kept_steps(c->network, s, 5000000000 + s);
     double next = 0.25;
-#define SET_MEMBER(type, member, initial) c->progress.member = (type)(next += 3.5);
+#define SET_MEMBER(type, member, initial, role) c->progress.member = (type)(next += 3.5);
     SD_PROGRESS_LIST(SET_MEMBER)
 #undef SET_MEMBER
     c->progress.step = UINT64_MAX - 3;
@@ -656,7 +656,7 @@ START_TEST(a_sealed_file_without_something_is_refused) {
 END_TEST
 
 static void remove_all_members_but_step(hid_t file) {
-#define REMOVE_MEMBER(type, member, initial)                                                                           \
+#define REMOVE_MEMBER(type, member, initial, role)                                                                     \
     if (strcmp(#member, "step") != 0)                                                                                  \
         ck_assert_int_ge(H5Ldelete(file, "/progress/" #member, H5P_DEFAULT), 0);
     SD_PROGRESS_LIST(REMOVE_MEMBER)

@@ -280,6 +280,25 @@ START_TEST(summary_json_has_numbers_strings_and_null) {
     size_t n;
     make_folder(folder);
     path_in(folder, "summary.json", path);
+    const sd_progress progress = {.step = 123456789012,
+                                  .epoch = 3,
+                                  .images = 9,
+                                  .bytes_reduced = 123456789012345,
+                                  .bytes_full = 123456789012345,
+                                  .seconds = 1.5,
+                                  .kept = 3,
+                                  .decisions = 4,
+                                  .train_loss = 0.1,
+                                  .train_accuracy = INFINITY,
+                                  .val_loss = NAN,
+                                  .val_accuracy = 0.8,
+                                  .val_top5_accuracy = NAN,
+                                  .train_eval_accuracy = NAN,
+                                  .best_accuracy = 0.81,
+                                  .best_step = 7,
+                                  .run_id = 0xfedcba9876543210,
+                                  .best_val_accuracy = 0.82,
+                                  .best_val_epoch = 2};
     const sd_summary summary = {.run_folder = "runs/\"a\"",
                                 .host = "node\\1",
                                 .mpi = "MPI",
@@ -287,25 +306,7 @@ START_TEST(summary_json_has_numbers_strings_and_null) {
                                 .status = "complete",
                                 .ranks = 4,
                                 .threads = 2,
-                                .step = 123456789012,
-                                .epoch = 3,
-                                .images = 9,
-                                .bytes_reduced = 123456789012345,
-                                .bytes_full = 123456789012345,
-                                .seconds = 1.5,
-                                .kept_fraction = 0.75,
-                                .train_loss = 0.1,
-                                .train_accuracy = INFINITY,
-                                .val_loss = NAN,
-                                .val_accuracy = 0.8,
-                                .val_top5_accuracy = NAN,
-                                .train_eval_accuracy = NAN,
-                                .gap = NAN,
-                                .best_accuracy = 0.81,
-                                .best_step = 7,
-                                .run_id = 0xfedcba9876543210,
-                                .best_val_accuracy = 0.82,
-                                .best_val_epoch = 2,
+                                .progress = &progress,
                                 .parameters = 269722};
     expect_ok(sd_summary_write(folder, &summary));
     char *text = read_bytes(path, &n);
@@ -433,6 +434,13 @@ END_TEST
 static void print_summary(void *context) { sd_summary_print(context); }
 
 START_TEST(a_closing_summary_leaves_out_what_has_no_value) {
+    sd_progress progress = sd_progress_initial();
+    progress.seconds = 2;
+    progress.images = 100;
+    progress.kept = 3;
+    progress.decisions = 4;
+    progress.val_accuracy = 0.8;
+    progress.train_accuracy = 0.9;
     sd_summary summary = {.run_folder = "runs/a",
                           .host = "h",
                           .mpi = "m",
@@ -440,25 +448,13 @@ START_TEST(a_closing_summary_leaves_out_what_has_no_value) {
                           .status = "complete",
                           .ranks = 1,
                           .threads = 1,
-                          .seconds = 2,
-                          .images = 100,
-                          .kept_fraction = 0.75,
-                          .val_accuracy = 0.8,
-                          .train_accuracy = 0.9,
-                          .train_loss = NAN,
-                          .val_loss = NAN,
-                          .val_top5_accuracy = NAN,
-                          .train_eval_accuracy = NAN,
-                          .gap = NAN,
-                          .best_accuracy = NAN,
-                          .best_val_accuracy = NAN};
+                          .progress = &progress};
     char *text = output_of(print_summary, &summary);
     expect_words(text, (const char *const[]){"runs/a", "80.00 %", "90.00 %", "25.00 %", "50.0", NULL});
     ck_assert_ptr_null(strstr(text, "nan"));
     ck_assert_ptr_null(strstr(text, "top-5"));
     free(text);
-    summary.train_eval_accuracy = 0.95;
-    summary.gap = 0.15;
+    progress.train_eval_accuracy = 0.95;
     text = output_of(print_summary, &summary);
     expect_words(text, (const char *const[]){"95.00 %", "15.00 %", NULL}); /* the honest one */
     free(text);
