@@ -52,43 +52,48 @@ void sd_snapshot_free(sd_snapshot *snapshot);
 /* Copies all but the error feedback, from the network and optimizer that it was created for. */
 void sd_snapshot_take(sd_snapshot *snapshot, sd_network *network, sd_optimizer *optimizer);
 
-/* Saving: all members are the caller's. Loading: sd_checkpoint_open() fills in all but network, optimizer and what
- * is for saving only. */
-typedef struct sd_checkpoint {
-    sd_network *network;
-    sd_optimizer *optimizer; /* NULL when loading for evaluation */
+/* What a checkpoint tells of its run, beside the tensors. */
+typedef struct sd_checkpoint_info {
     sd_progress progress;
-    char *config; /* loading: allocated, caller frees */
+    char *config; /* the resolved configuration, INI text */
     float mean[3], deviation[3];
-    uint64_t train_images, validation_images,
-        data_hash; /* what it was trained on (sd_dataset_hash()); 0, 0, 0: an older file */
+    uint64_t train_images, validation_images; /* what it was trained on; 0 and 0: an older file */
+    uint64_t data_hash;                       /* likewise (sd_dataset_hash()) */
     uint32_t seed;
     int ranks, threads;
     char isa[16];
     char scale[16]; /* stochastic_depth.scale */
-    double *timing; /* [ranks][n_phases]; loading: allocated if n_phases (to be set before) is not 0, caller frees */
     int n_phases;
-    /* Saving only. */
-    const sd_snapshot *snapshot; /* what to write; NULL: network and optimizer as they are, without error feedback */
-    int compression;             /* of tensors: 0 none, 1 to 9 deflate's levels, behind a byte shuffle */
-} sd_checkpoint;
+    double *timing; /* [ranks][n_phases] */
+} sd_checkpoint_info;
+
+/* Frees config and timing, and makes it zeros, which are valid. */
+void sd_checkpoint_info_free(sd_checkpoint_info *info);
+
+/* What is saved; all of it is the caller's. */
+typedef struct sd_checkpoint_content {
+    const sd_network *network;     /* its tables: names, shapes and places of tensors */
+    const sd_optimizer *optimizer; /* the names of its states */
+    const sd_snapshot *snapshot;   /* the values */
+    const sd_checkpoint_info *info;
+    int compression; /* of tensors: 0 none, 1 to 9 deflate's levels, behind a byte shuffle */
+} sd_checkpoint_content;
 
 /* Writes the file under a temporary name, syncs it and its folder, and renames it to path. May run in another thread
- * than training, as long as that leaves alone what `checkpoint` points to. */
-sd_status sd_checkpoint_save(const char *path, const sd_checkpoint *checkpoint);
+ * than training, as long as that leaves alone snapshot and info. */
+sd_status sd_checkpoint_save(const char *path, const sd_checkpoint_content *content);
 
 /* A file read and found whole, not yet applied. */
 typedef struct sd_checkpoint_file sd_checkpoint_file;
 
-/* Reads and verifies a file and fills in what describes the run (all but the tensors). On success the caller closes
- * *file; it frees described->config and ->timing in any case. */
-sd_status sd_checkpoint_open(const char *path, sd_checkpoint_file **file, sd_checkpoint *described);
-/* Copies its tensors into checkpoint->network and, unless NULL, checkpoint->optimizer: all of them, or none with
- * SD_ERR_DATA. */
-sd_status sd_checkpoint_apply(sd_checkpoint_file *file, sd_checkpoint *checkpoint);
+/* Reads and verifies a file and fills in info. n_phases: of timing; 0: it is not read. On success the caller closes
+ * *file; it frees info in any case. */
+sd_status sd_checkpoint_open(const char *path, int n_phases, sd_checkpoint_file **file, sd_checkpoint_info *info);
+/* Copies its tensors into network and, unless NULL, optimizer: all of them, or none with SD_ERR_DATA. */
+sd_status sd_checkpoint_apply(const sd_checkpoint_file *file, sd_network *network, sd_optimizer *optimizer);
 /* Copies a rank's error feedback into error, laid out like the network's gradients; parts that are not learned stay
  * as they are. */
-sd_status sd_checkpoint_read_error(sd_checkpoint_file *file, const sd_network *network, int rank, float *error);
+sd_status sd_checkpoint_read_error(const sd_checkpoint_file *file, const sd_network *network, int rank, float *error);
 void sd_checkpoint_close(sd_checkpoint_file **file);
 
 /* What lies in a file, whatever it is called: for tools. */

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "opened.h"
+#include "hdf5.h"
 #include "sdtrain/arena.h"
 
 /* ---- handles: a dataset, or an attribute of the file ---- */

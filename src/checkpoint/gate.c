@@ -4,7 +4,7 @@
  * groups of this file to bytes of this file, and no filter runs but those that this program writes with. */
 #include <string.h>
 
-#include "opened.h"
+#include "hdf5.h"
 
 enum { MAX_DEPTH = 8 }; /* links on the way to a dataset; ours have up to 4: communication, error, a rank, a name */
 

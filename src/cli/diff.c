@@ -33,7 +33,7 @@ static bool is_circumstance(const char *path, bool in_one_only) {
 typedef struct side {
     const char *path;
     sd_checkpoint_file *file;
-    sd_checkpoint described;
+    sd_checkpoint_info info;
     sd_entry *entries;
     int n, next;
 } side;
@@ -239,7 +239,7 @@ static sd_status compare_next(comparison *c) {
 }
 
 static void print_end(const comparison *c) {
-    const uint64_t steps[] = {c->a.described.progress.step, c->b.described.progress.step};
+    const uint64_t steps[] = {c->a.info.progress.step, c->b.info.progress.step};
     if (c->different_datasets == 0) {
         printf("equal: step %" PRIu64 ", %" PRIu64 " datasets, %" PRIu64 " values\n", steps[0], c->datasets, c->values);
         return;
@@ -255,14 +255,13 @@ static void print_end(const comparison *c) {
 
 static sd_status open_side(const char *path, side *s) {
     s->path = path;
-    SD_TRY(sd_checkpoint_open(path, &s->file, &s->described));
+    SD_TRY(sd_checkpoint_open(path, 0, &s->file, &s->info));
     return sd_checkpoint_entries(s->file, &s->entries, &s->n);
 }
 
 static void close_side(side *s) {
     sd_checkpoint_close(&s->file);
-    free(s->described.config);
-    free(s->described.timing);
+    sd_checkpoint_info_free(&s->info);
     free(s->entries);
 }
 

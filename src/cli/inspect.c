@@ -77,7 +77,7 @@ static void print_law(const sd_config *config) {
 }
 
 static void print_summary(const sd_loaded *l) {
-    const sd_checkpoint *c = &l->described;
+    const sd_checkpoint_info *c = &l->info;
     char value[64];
     printf("%-18s%s, %zu bytes\n", "file", l->path, sd_checkpoint_file_bytes(l->file));
     for (int i = 0; i < l->n_entries; i++)
@@ -88,7 +88,7 @@ static void print_summary(const sd_loaded *l) {
             free(version);
         }
     printf("%-18s%s: %zu parameters, %d branches, %d classes, %d x %d pixels\n", "model", l->config.model.name,
-           sd_network_parameters(c->network), sd_network_n_units(c->network), l->samples.classes, l->samples.image_size,
+           sd_network_parameters(l->network), sd_network_n_units(l->network), l->samples.classes, l->samples.image_size,
            l->samples.image_size);
     print_law(&l->config);
     printf("%-18s%s\n", "optimizer", sd_config_value(&l->config, "optimizer.name", value, sizeof value));
@@ -108,8 +108,8 @@ static sd_status print_rates(const sd_loaded *l) {
     double *rate;
     SD_TRY(sd_rates_of(l, &rate));
     printf("\n%-8s%-24s%7s%12s\n", "branch", "name", "depth", "drop rate");
-    for (int i = 0; i < sd_network_n_units(l->described.network); i++) {
-        const sd_unit *unit = sd_network_unit(l->described.network, i);
+    for (int i = 0; i < sd_network_n_units(l->network); i++) {
+        const sd_unit *unit = sd_network_unit(l->network, i);
         printf("%-8d%-24s%7d%12.6f\n", i + 1, unit->name, unit->depth, rate[i]);
     }
     free(rate);
@@ -144,7 +144,7 @@ static sd_status inspect(const sd_loaded *l, const options *o) {
     if (o->tensors)
         SD_TRY(print_tensors(l));
     if (o->config)
-        printf("\n%s", l->described.config);
+        printf("\n%s", l->info.config);
     return SD_OK;
 }
 

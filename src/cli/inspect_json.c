@@ -18,7 +18,7 @@ static void add_number(cJSON *object, const char *name, double value) {
 static void add_model(cJSON *root, const sd_loaded *l) {
     cJSON *model = cJSON_AddObjectToObject(root, "model");
     cJSON_AddStringToObject(model, "name", l->config.model.name);
-    add_number(model, "parameters", (double)sd_network_parameters(l->described.network));
+    add_number(model, "parameters", (double)sd_network_parameters(l->network));
     add_number(model, "classes", l->samples.classes);
     add_number(model, "image_size", l->samples.image_size);
 }
@@ -44,8 +44,8 @@ static sd_status add_law(cJSON *root, const sd_loaded *l) {
             cJSON_AddStringToObject(law, sd_law_keys[i], value);
     }
     cJSON *units = cJSON_AddArrayToObject(law, "rates");
-    for (int i = 0; i < sd_network_n_units(l->described.network); i++) {
-        const sd_unit *unit = sd_network_unit(l->described.network, i);
+    for (int i = 0; i < sd_network_n_units(l->network); i++) {
+        const sd_unit *unit = sd_network_unit(l->network, i);
         cJSON *object = cJSON_CreateObject();
         cJSON_AddStringToObject(object, "name", unit->name);
         add_number(object, "depth", unit->depth);
@@ -115,16 +115,16 @@ static sd_status fill(cJSON *root, const sd_loaded *l) {
     SD_TRY(add_attributes(root, l));
     add_model(root, l);
     SD_TRY(add_law(root, l));
-    add_progress(root, &l->described.progress);
+    add_progress(root, &l->info.progress);
     cJSON *data = cJSON_AddObjectToObject(root, "data");
     cJSON *mean = cJSON_AddArrayToObject(data, "mean"), *deviation = cJSON_AddArrayToObject(data, "std");
     for (int c = 0; c < 3; c++) {
-        cJSON_AddItemToArray(mean, cJSON_CreateNumber((double)l->described.mean[c]));
-        cJSON_AddItemToArray(deviation, cJSON_CreateNumber((double)l->described.deviation[c]));
+        cJSON_AddItemToArray(mean, cJSON_CreateNumber((double)l->info.mean[c]));
+        cJSON_AddItemToArray(deviation, cJSON_CreateNumber((double)l->info.deviation[c]));
     }
     add_groups(root, l);
     SD_TRY(add_tensors(root, l));
-    cJSON_AddStringToObject(root, "config", l->described.config);
+    cJSON_AddStringToObject(root, "config", l->info.config);
     return SD_OK;
 }
 

@@ -13,18 +13,18 @@
 static sd_status build(sd_loaded *l) {
     const sd_kernels *kernels;
     sd_config_init(&l->config);
-    SD_TRY(sd_config_parse(&l->config, l->described.config, l->path));
+    SD_TRY(sd_config_parse(&l->config, l->info.config, l->path));
     const sd_data_spec data = sd_config_data(&l->config);
     l->samples = sd_dataset_describe(&data);
     SD_TRY(sd_kernels_select(NULL, &kernels));
     const sd_model_spec spec = sd_config_model(&l->config, l->samples);
-    SD_TRY(sd_model_create(&spec, kernels, 1, &l->described.network));
-    return sd_optimizer_create(&l->config.optimizer, l->described.network, &l->described.optimizer);
+    SD_TRY(sd_model_create(&spec, kernels, 1, &l->network));
+    return sd_optimizer_create(&l->config.optimizer, l->network, &l->optimizer);
 }
 
 sd_status sd_loaded_open(const char *path, sd_loaded *l) {
     *l = (sd_loaded){.path = path};
-    SD_TRY(sd_checkpoint_open(path, &l->file, &l->described));
+    SD_TRY(sd_checkpoint_open(path, 0, &l->file, &l->info));
     const sd_status status = build(l);
     if (status == SD_ERR_CONFIG) {
         char reason[512];
@@ -35,14 +35,13 @@ sd_status sd_loaded_open(const char *path, sd_loaded *l) {
     return sd_checkpoint_entries(l->file, &l->entries, &l->n_entries);
 }
 
-sd_status sd_loaded_apply(sd_loaded *l) { return sd_checkpoint_apply(l->file, &l->described); }
+sd_status sd_loaded_apply(sd_loaded *l) { return sd_checkpoint_apply(l->file, l->network, l->optimizer); }
 
 void sd_loaded_close(sd_loaded *l) {
     sd_checkpoint_close(&l->file);
-    sd_optimizer_destroy(&l->described.optimizer);
-    sd_network_destroy(&l->described.network);
-    free(l->described.config);
-    free(l->described.timing);
+    sd_optimizer_destroy(&l->optimizer);
+    sd_network_destroy(&l->network);
+    sd_checkpoint_info_free(&l->info);
     free(l->entries);
 }
 

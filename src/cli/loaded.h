@@ -13,7 +13,9 @@
 typedef struct sd_loaded {
     const char *path;
     sd_checkpoint_file *file;
-    sd_checkpoint described; /* with network and optimizer */
+    sd_checkpoint_info info;
+    sd_network *network;
+    sd_optimizer *optimizer;
     sd_config config;
     sd_sample_spec samples;
     sd_entry *entries;

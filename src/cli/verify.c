@@ -34,7 +34,7 @@ static bool is_good(const char *path, double number) {
 
 static sd_status check_values(const sd_loaded *l, const sd_entry *entry, const void *values) {
     const bool is_counter = counts_steps(entry);
-    const uint64_t steps = l->described.progress.step;
+    const uint64_t steps = l->info.progress.step;
     char place[96];
     for (size_t i = 0; i < entry->elems; i++) {
         const double number = entry->kind == SD_ENTRY_TEXT ? 0 : sd_entry_number(entry, values, i);
@@ -58,14 +58,14 @@ static sd_status check_fraction(const char *path, const char *member, double val
 static sd_status check_fractions(const sd_loaded *l) {
 #define CHECK_FRACTION(type, member, initial, role)                                                                    \
     if (SD_PROGRESS_##role == SD_PROGRESS_FRACTION)                                                                    \
-        SD_TRY(check_fraction(l->path, #member, (double)l->described.progress.member));
+        SD_TRY(check_fraction(l->path, #member, (double)l->info.progress.member));
     SD_PROGRESS_LIST(CHECK_FRACTION)
 #undef CHECK_FRACTION
     return SD_OK;
 }
 
 static sd_status check_progress(const sd_loaded *l) {
-    const sd_progress *p = &l->described.progress;
+    const sd_progress *p = &l->info.progress;
     const struct {
         bool holds;
         const char *what;
@@ -115,8 +115,8 @@ static sd_status verify(const char *path) {
     if (status == SD_OK)
         status = check(&l);
     if (status == SD_OK) {
-        printf("%s: good, step %" PRIu64 ", %d tensors, %zu bytes\n", path, l.described.progress.step,
-               count_tensors(&l), sd_checkpoint_file_bytes(l.file));
+        printf("%s: good, step %" PRIu64 ", %d tensors, %zu bytes\n", path, l.info.progress.step, count_tensors(&l),
+               sd_checkpoint_file_bytes(l.file));
     } else {
         const char *reason = sd_error_message(); /* most begin with the path */
         const size_t n = strlen(path);

@@ -83,7 +83,7 @@ static sd_status find_start(sd_run *run, const sd_resume *resume, char *text, si
     if (!resume->found)
         return SD_OK;
     SD_TRY(sd_resume_check_data(resume, run));
-    run->progress = resume->described.progress;
+    run->progress = resume->info.progress;
     sd_run_plan_end(run);
     snprintf(text, text_bytes, "%s %s, step %llu of %llu", sd_run_is_finished(run) ? "already complete:" : "from",
              resume->path, (unsigned long long)run->progress.step, (unsigned long long)run->total_steps);
@@ -107,7 +107,7 @@ sd_status sd_train_check(sd_comm *comm, const sd_config *config, const char *job
     if (status == SD_OK)
         status = sd_resume_find(comm, config, job, &resume);
     if (status == SD_OK)
-        status = sd_run_open(&run, comm, config, resume.found ? resume.described.isa : NULL);
+        status = sd_run_open(&run, comm, config, resume.found ? resume.info.isa : NULL);
     if (status == SD_OK)
         status = check(&run, &resume, program_bytes);
     if (status == SD_OK && forecast->n > 0)

@@ -11,7 +11,7 @@ static sd_status adopt_drop(sd_comm *comm, const sd_resume *resume, sd_config *c
     sd_status status = SD_OK;
     sd_config_init(&stored);
     if (sd_comm_rank(comm) == 0)
-        status = sd_config_parse(&stored, resume->described.config, resume->path);
+        status = sd_config_parse(&stored, resume->info.config, resume->path);
     SD_TRY(sd_comm_agree(comm, status));
     SD_TRY(sd_comm_broadcast(comm, &stored.stochastic_depth, sizeof stored.stochastic_depth));
     config->stochastic_depth = stored.stochastic_depth;
@@ -22,8 +22,8 @@ static sd_status evaluate(sd_comm *comm, const sd_config *asked, sd_resume *resu
     static sd_config config; /* large */
     sd_score score;
     config = *asked;
-    config.log.trace[0] = '\0';               /* it writes nothing */
-    config.run.seed = resume->described.seed; /* which images are held out */
+    config.log.trace[0] = '\0';          /* it writes nothing */
+    config.run.seed = resume->info.seed; /* which images are held out */
     SD_TRY(adopt_drop(comm, resume, &config));
     SD_TRY(sd_run_open(run, comm, &config, NULL));
     sd_resume_compare_data(resume, run);

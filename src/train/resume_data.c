@@ -7,7 +7,7 @@
 
 /* "120 training images, not 60; ..."; "" if the data set is that of the checkpoint as far as this says. */
 static void describe_differences(const sd_resume *resume, const sd_run *run, char *text, size_t text_bytes) {
-    const sd_checkpoint *then = &resume->described;
+    const sd_checkpoint_info *then = &resume->info;
     const uint64_t train = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN),
                    validation = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION);
     const float *mean = sd_dataset_mean(run->dataset), *deviation = sd_dataset_deviation(run->dataset);
@@ -45,7 +45,7 @@ sd_status sd_resume_check_data(const sd_resume *resume, const sd_run *run) {
 }
 
 void sd_resume_compare_data(const sd_resume *resume, const sd_run *run) {
-    const sd_checkpoint *then = &resume->described;
+    const sd_checkpoint_info *then = &resume->info;
     const bool same =
         then->data_hash == sd_dataset_hash(run->dataset) ||
         (then->train_images == 0 && !memcmp(sd_dataset_mean(run->dataset), then->mean, sizeof then->mean));

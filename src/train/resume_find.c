@@ -10,8 +10,7 @@
 
 static sd_status open_file(const char *path, sd_resume *resume) {
     snprintf(resume->path, sizeof resume->path, "%s", path);
-    resume->described.n_phases = SD_PHASES;
-    SD_TRY(sd_checkpoint_open(path, &resume->file, &resume->described));
+    SD_TRY(sd_checkpoint_open(path, SD_PHASES, &resume->file, &resume->info));
     resume->found = true;
     return SD_OK;
 }
@@ -23,7 +22,7 @@ static sd_status open_found(const char *path, uint64_t step, sd_resume *resume) 
         return sd_fail(SD_ERR_DATA, "%s: is a symbolic link, which resume = auto does not follow; --resume FILE does",
                        path);
     SD_TRY(open_file(path, resume));
-    const uint64_t held = resume->described.progress.step;
+    const uint64_t held = resume->info.progress.step;
     return held == step ? SD_OK
                         : sd_fail(SD_ERR_DATA,
                                   "%s: holds step %" PRIu64 ", so it was renamed; give it back its name, "
@@ -79,8 +78,8 @@ static sd_status compare_config(const sd_config *config, const sd_resume *resume
     static sd_config stored; /* large */
     char differences[3072];
     sd_config_init(&stored);
-    SD_TRY(sd_config_parse(&stored, resume->described.config, resume->path));
-    if (may_have_epochs(config, &resume->described.progress))
+    SD_TRY(sd_config_parse(&stored, resume->info.config, resume->path));
+    if (may_have_epochs(config, &resume->info.progress))
         stored.train.epochs = config->train.epochs;
     sd_config_differences(config, &stored, differences, sizeof differences);
     if (differences[0])
@@ -99,7 +98,7 @@ static sd_status compare_config(const sd_config *config, const sd_resume *resume
 /* Whether the file is the one of its step in the folder. */
 static bool is_there(const char *checkpoints, const sd_resume *resume) {
     char own[SD_FOLDER_BYTES + 64];
-    sd_checkpoint_path(checkpoints, resume->described.progress.step, own, sizeof own);
+    sd_checkpoint_path(checkpoints, resume->info.progress.step, own, sizeof own);
     char *a = realpath(own, NULL), *b = realpath(resume->path, NULL);
     const bool same = a && b && !strcmp(a, b);
     free(a);
@@ -151,7 +150,7 @@ static sd_status find(const sd_config *config, const char *job, sd_resume *resum
     else {
         SD_TRY(open_file(wish, resume));
         resume->elsewhere = !is_there(checkpoints, resume);
-        resume->foreign = resume->elsewhere && !logs_fit(folder, &resume->described.progress);
+        resume->foreign = resume->elsewhere && !logs_fit(folder, &resume->info.progress);
     }
     return resume->found ? compare_config(config, resume) : SD_OK;
 }
@@ -163,8 +162,8 @@ static sd_status spread(sd_comm *comm, sd_status status, sd_resume *resume) {
     SD_TRY(sd_comm_broadcast(comm, &told, sizeof told));
     if (sd_comm_rank(comm) != 0) {
         told.file = NULL;
-        told.described.config = NULL;
-        told.described.timing = NULL;
+        told.info.config = NULL;
+        told.info.timing = NULL;
         *resume = told;
     }
     return SD_OK;

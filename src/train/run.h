@@ -34,12 +34,11 @@ typedef enum sd_phase {
 
 enum { SD_FOLDER_BYTES = 2 * SD_CONFIG_TEXT + 16, SD_RUN_MAX_SUMS = 7 };
 
-/* Rank 0's part in saving; the snapshot and what describes it belong to the thread while it is busy. */
+/* Rank 0's part in saving; snapshot and info belong to the thread while it is busy. */
 typedef struct sd_saver {
     sd_background background;
     sd_snapshot snapshot;
-    sd_checkpoint checkpoint;
-    double *timing;                     /* [ranks][SD_PHASES] */
+    sd_checkpoint_info info;
     double copy_seconds, write_seconds; /* of the last save */
     int failures;                       /* in a row */
     double last_seconds;                /* clock: of the last save; on all ranks */
@@ -178,14 +177,14 @@ sd_status sd_errors_collect(sd_run *run, float *all);
 /* Gives each rank its own, or, on another number of ranks, rank 0 the sum of all. Collective. */
 sd_status sd_errors_restore(sd_run *run, sd_checkpoint_file *file, int ranks);
 
-/* A checkpoint found to go on from, on rank 0; described on all ranks. */
+/* A checkpoint found to go on from, on rank 0; info on all ranks. */
 typedef struct sd_resume {
     bool found;
     bool elsewhere; /* it is not the file of its step in this run's folder, which begins with one of its own then */
     bool foreign;   /* nor are the logs there those of its history */
     char path[SD_FOLDER_BYTES + 64];
     sd_checkpoint_file *file; /* rank 0 */
-    sd_checkpoint described;  /* its texts and timing on rank 0 only */
+    sd_checkpoint_info info;  /* its texts and timing on rank 0 only */
 } sd_resume;
 /* What [checkpoint] resume asks for; "auto" where the folder's last start was one of this job (NULL: none).
  * Collective. */

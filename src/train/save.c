@@ -18,7 +18,7 @@ sd_status sd_run_prepare_saving(sd_run *run) {
     saver->safe_step = run->progress.best_step;
     if (sd_comm_rank(run->comm) != 0)
         return SD_OK;
-    SD_TRY(sd_alloc(&saver->timing, ranks * SD_PHASES, sizeof *saver->timing));
+    SD_TRY(sd_alloc(&saver->info.timing, ranks * SD_PHASES, sizeof *saver->info.timing));
     return sd_snapshot_create(run->network, run->optimizer, sd_reducer_error(run->reducer) ? (int)ranks : 0,
                               &saver->snapshot);
 }
@@ -35,8 +35,7 @@ void sd_run_close_saving(sd_run *run) {
         sd_watch_slow("the last checkpoint", run->progress.step, sd_run_file_seconds(run));
     sd_background_discard(&saver->background);
     sd_snapshot_free(&saver->snapshot);
-    free(saver->timing);
-    free(saver->checkpoint.config);
+    sd_checkpoint_info_free(&saver->info);
 }
 
 /* ---- in the thread ---- */
@@ -44,14 +43,19 @@ void sd_run_close_saving(sd_run *run) {
 /* Logs to the disk first, as the file counts on them; then the file, the links, and fewer old files. */
 static sd_status write_all(const sd_run *run) {
     const sd_saver *saver = &run->saver;
-    const sd_progress *p = &saver->checkpoint.progress;
+    const sd_progress *p = &saver->info.progress;
+    const sd_checkpoint_content content = {.network = run->network,
+                                           .optimizer = run->optimizer,
+                                           .snapshot = &saver->snapshot,
+                                           .info = &saver->info,
+                                           .compression = (int)run->config->checkpoint.compression};
     char path[SD_FOLDER_BYTES + 64];
     SD_TRY(sd_csv_sync(&run->steps_csv));
     SD_TRY(sd_csv_sync(&run->epochs_csv));
     SD_TRY(sd_csv_sync(&run->timing_csv));
     SD_TRY(sd_csv_sync(&run->decisions_csv));
     sd_checkpoint_path(run->checkpoints, p->step, path, sizeof path);
-    SD_TRY(sd_checkpoint_save(path, &saver->checkpoint));
+    SD_TRY(sd_checkpoint_save(path, &content));
     sd_checkpoint_link(run->checkpoints, "latest", p->step);
     if (p->best_step == p->step)
         sd_checkpoint_link(run->checkpoints, "best", p->step);
@@ -80,8 +84,8 @@ static sd_status hear(sd_run *run, bool last_chance) {
     run->budget.checkpoint = fmax(run->budget.checkpoint, saver->copy_seconds + saver->write_seconds);
     if (status == SD_OK) {
         saver->failures = 0;
-        saver->safe_accuracy = saver->checkpoint.progress.best_accuracy;
-        saver->safe_step = saver->checkpoint.progress.best_step;
+        saver->safe_accuracy = saver->info.progress.best_accuracy;
+        saver->safe_step = saver->info.progress.best_step;
         return SD_OK;
     }
     run->progress.best_accuracy = saver->safe_accuracy;
@@ -95,6 +99,26 @@ static sd_status hear(sd_run *run, bool last_chance) {
     sd_log_warn("%s; training goes on, and the next checkpoint is tried when it is due", reason);
     sd_error_clear();
     return SD_OK;
+}
+
+/* All but timing, which is gathered into it. */
+static sd_status describe(const sd_run *run, sd_checkpoint_info *info) {
+    double *const timing = info->timing;
+    free(info->config);
+    *info = (sd_checkpoint_info){.progress = run->progress,
+                                 .train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN),
+                                 .validation_images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION),
+                                 .data_hash = sd_dataset_hash(run->dataset),
+                                 .seed = run->law.seed,
+                                 .ranks = sd_comm_size(run->comm),
+                                 .threads = run->threads,
+                                 .n_phases = SD_PHASES,
+                                 .timing = timing};
+    memcpy(info->mean, sd_dataset_mean(run->dataset), sizeof info->mean);
+    memcpy(info->deviation, sd_dataset_deviation(run->dataset), sizeof info->deviation);
+    snprintf(info->isa, sizeof info->isa, "%s", run->kernels->name);
+    snprintf(info->scale, sizeof info->scale, "%s", sd_drop_scale_word(run->law.scale));
+    return sd_config_text(run->config, &info->config);
 }
 
 /* Copies the state, once the copy before is on the disk. */
@@ -112,26 +136,7 @@ static sd_status copy_state(sd_run *run) {
     if (run->config->log.decisions) /* else what was logged before stays as it is */
         SD_TRY(sd_csv_length(&run->decisions_csv, &p->decisions_csv_bytes));
     sd_snapshot_take(&saver->snapshot, run->network, run->optimizer);
-    sd_checkpoint *c = &saver->checkpoint;
-    free(c->config);
-    *c = (sd_checkpoint){.network = run->network,
-                         .optimizer = run->optimizer,
-                         .progress = *p,
-                         .seed = run->law.seed,
-                         .ranks = sd_comm_size(run->comm),
-                         .threads = run->threads,
-                         .timing = saver->timing,
-                         .n_phases = SD_PHASES,
-                         .snapshot = &saver->snapshot,
-                         .compression = (int)run->config->checkpoint.compression};
-    memcpy(c->mean, sd_dataset_mean(run->dataset), sizeof c->mean);
-    memcpy(c->deviation, sd_dataset_deviation(run->dataset), sizeof c->deviation);
-    c->train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN);
-    c->validation_images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION);
-    c->data_hash = sd_dataset_hash(run->dataset);
-    snprintf(c->isa, sizeof c->isa, "%s", run->kernels->name);
-    snprintf(c->scale, sizeof c->scale, "%s", sd_drop_scale_word(run->law.scale));
-    return sd_config_text(run->config, &c->config);
+    return describe(run, &saver->info);
 }
 
 /* ---- all ranks ---- */
@@ -149,7 +154,7 @@ sd_status sd_run_save(sd_run *run, bool planned) {
         p->best_accuracy = p->val_accuracy;
         p->best_step = p->step;
     }
-    SD_TRY(sd_comm_gather(run->comm, run->timing, sizeof run->timing, run->saver.timing));
+    SD_TRY(sd_comm_gather(run->comm, run->timing, sizeof run->timing, run->saver.info.timing));
     SD_TRY(sd_errors_collect(run, run->saver.snapshot.error));
     sd_status status = root ? copy_state(run) : SD_OK;
     if (root && status == SD_OK)

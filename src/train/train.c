@@ -122,7 +122,7 @@ static sd_status go_on(sd_run *run, sd_resume *resume, bool *complete) {
 static sd_status run_with(sd_comm *comm, const sd_config *config, const char *job, sd_resume *resume, sd_run *run) {
     const bool is_elsewhere = resume->elsewhere, is_foreign = resume->foreign;
     bool complete = false;
-    SD_TRY(sd_run_open(run, comm, config, resume->found ? resume->described.isa : NULL));
+    SD_TRY(sd_run_open(run, comm, config, resume->found ? resume->info.isa : NULL));
     run->job = job;
     if (resume->found)
         SD_TRY(go_on(run, resume, &complete));

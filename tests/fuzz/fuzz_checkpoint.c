@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     static size_t original_bytes;
     static uint64_t whole, clean;
     char path[512];
-    sd_checkpoint described;
+    sd_checkpoint_info info;
     snprintf(path, sizeof path, "%s/step-00000007.h5", fuzz_folder());
     if (!original) {
         tiny_run saved = tiny_new(100);
@@ -60,14 +60,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         return 0;
     fuzz_write(path, bytes, n);
     sd_error_clear();
-    sd_status status = tiny_load(path, &into, &described);
+    sd_status status = tiny_load(path, &into, &info);
     fuzz_require((status == SD_OK) == same, "status %d of %s: %s", (int)status,
                  same ? "the file as it was written" : "another file", sd_error_message());
     fuzz_require(tiny_hash(&into) == (same ? whole : clean), "the run holds neither the checkpoint nor what it held");
     fuzz_require(same || (status == SD_ERR_DATA && strstr(sd_error_message(), path)), "status %d: %s", (int)status,
                  sd_error_message());
-    fuzz_require(!same || described.progress.step == 7, "another step");
-    tiny_forget(&described);
+    fuzz_require(!same || info.progress.step == 7, "another step");
+    sd_checkpoint_info_free(&info);
     if (same) {
         sd_optimizer_destroy(&into.optimizer);
         sd_network_destroy(&into.network);

@@ -114,7 +114,7 @@ static void set_limits(void) {
 }
 
 /* What a run could go on from; else what is wrong with it. */
-static const char *fault_of(tiny_run *run, const sd_checkpoint *d) {
+static const char *fault_of(tiny_run *run, const sd_checkpoint_info *d) {
     for (int i = 0; i < sd_network_n_tensors(run->network); i++) {
         const sd_tensor *tensor = sd_network_tensor(run->network, i);
         for (size_t e = 0; e < tensor->elems; e++)
@@ -131,22 +131,22 @@ static const char *fault_of(tiny_run *run, const sd_checkpoint *d) {
 
 static void load(const char *path, tiny_run *run) {
     const uint64_t before = tiny_hash(run);
-    sd_checkpoint described;
+    sd_checkpoint_info info;
     sd_error_clear();
-    sd_status status = tiny_load(path, run, &described);
+    sd_status status = tiny_load(path, run, &info);
     const char *fault = NULL;
     if (status == SD_OK) {
         static sd_config config; /* large */
-        fault = fault_of(run, &described);
+        fault = fault_of(run, &info);
         sd_config_init(&config); /* as a resume does; refused or not */
-        (void)sd_config_parse(&config, described.config, path);
+        (void)sd_config_parse(&config, info.config, path);
     } else if (tiny_hash(run) != before) {
         fault = "it was refused, and yet changed the run";
     } else if ((status != SD_ERR_DATA && status != SD_ERR_MEMORY) ||
                (status == SD_ERR_DATA && !strstr(sd_error_message(), path))) {
         fault = sd_error_message();
     }
-    tiny_forget(&described);
+    sd_checkpoint_info_free(&info);
     shared->verdict = fault ? WRONG : status == SD_OK ? LOADED : REFUSED;
     snprintf(shared->reason, sizeof shared->reason, "%s", fault ? fault : "");
 }

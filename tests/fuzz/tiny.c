@@ -58,41 +58,37 @@ tiny_run tiny_new(uint32_t stream) {
 unsigned char *tiny_checkpoint(tiny_run *run, size_t *n) {
     double timing[TINY_PHASES] = {1, 2};
     char path[512];
-    sd_checkpoint checkpoint = {.network = run->network,
-                                .optimizer = run->optimizer,
-                                .progress = {.step = 7, .epoch = 1, .batch = 2},
-                                .mean = {0.5f, 0.5f, 0.5f},
-                                .deviation = {0.25f, 0.25f, 0.25f},
-                                .seed = 1,
-                                .ranks = 1,
-                                .threads = 1,
-                                .isa = "ref",
-                                .scale = "inference",
-                                .timing = timing,
-                                .n_phases = TINY_PHASES};
+    sd_snapshot snapshot;
+    sd_checkpoint_info info = {.progress = {.step = 7, .epoch = 1, .batch = 2},
+                               .mean = {0.5f, 0.5f, 0.5f},
+                               .deviation = {0.25f, 0.25f, 0.25f},
+                               .seed = 1,
+                               .ranks = 1,
+                               .threads = 1,
+                               .isa = "ref",
+                               .scale = "inference",
+                               .timing = timing,
+                               .n_phases = TINY_PHASES};
     snprintf(path, sizeof path, "%s/tiny.h5", fuzz_folder());
-    must(sd_config_text(tiny_config(), &checkpoint.config));
-    must(sd_checkpoint_save(path, &checkpoint));
-    free(checkpoint.config);
+    must(sd_config_text(tiny_config(), &info.config));
+    must(sd_snapshot_create(run->network, run->optimizer, 0, &snapshot));
+    sd_snapshot_take(&snapshot, run->network, run->optimizer);
+    must(sd_checkpoint_save(
+        path, &(sd_checkpoint_content){
+                  .network = run->network, .optimizer = run->optimizer, .snapshot = &snapshot, .info = &info}));
+    sd_snapshot_free(&snapshot);
+    free(info.config);
     unsigned char *bytes = fuzz_read(path, n);
     remove(path);
     return bytes;
 }
 
-sd_status tiny_load(const char *path, tiny_run *run, sd_checkpoint *described) {
+sd_status tiny_load(const char *path, tiny_run *run, sd_checkpoint_info *info) {
     sd_checkpoint_file *file = NULL;
-    *described = (sd_checkpoint){.n_phases = TINY_PHASES};
-    SD_TRY(sd_checkpoint_open(path, &file, described));
-    described->network = run->network;
-    described->optimizer = run->optimizer;
-    sd_status status = sd_checkpoint_apply(file, described);
+    SD_TRY(sd_checkpoint_open(path, TINY_PHASES, &file, info));
+    sd_status status = sd_checkpoint_apply(file, run->network, run->optimizer);
     sd_checkpoint_close(&file);
     return status;
-}
-
-void tiny_forget(sd_checkpoint *described) {
-    free(described->config);
-    free(described->timing);
 }
 
 static uint64_t hash_bytes(uint64_t hash, const void *memory, size_t n) { /* FNV-1a */

@@ -19,9 +19,9 @@ tiny_run tiny_new(uint32_t fill);
 /* The file of a checkpoint of it, sealed. Caller frees. */
 unsigned char *tiny_checkpoint(tiny_run *run, size_t *n);
 
-/* What a resume does with a file: opens and describes it, compares nothing, copies it into the run. */
-sd_status tiny_load(const char *path, tiny_run *run, sd_checkpoint *described);
-void tiny_forget(sd_checkpoint *described);
+/* What a resume does with a file: opens and describes it, compares nothing, copies it into the run. Caller frees info
+ * in any case. */
+sd_status tiny_load(const char *path, tiny_run *run, sd_checkpoint_info *info);
 
 /* A hash of all that a load writes into a run. */
 uint64_t tiny_hash(tiny_run *run);

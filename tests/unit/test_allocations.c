@@ -233,14 +233,16 @@ END_TEST
 
 typedef struct saved_run {
     sd_config *config;
-    sd_checkpoint checkpoint;
+    sd_network *network;
+    sd_optimizer *optimizer;
+    sd_checkpoint_info info;
     char path[SUPPORT_PATH_BYTES + 32];
 } saved_run;
 
 static sd_status try_optimizer(void *context) {
     saved_run *run = context;
     sd_optimizer *optimizer = NULL;
-    sd_status status = sd_optimizer_create(&run->config->optimizer, run->checkpoint.network, &optimizer);
+    sd_status status = sd_optimizer_create(&run->config->optimizer, run->network, &optimizer);
     sd_optimizer_destroy(&optimizer);
     return status;
 }
@@ -267,21 +269,28 @@ static sd_status try_text(void *context) {
 
 static sd_status try_save(void *context) {
     saved_run *run = context;
-    return sd_checkpoint_save(run->path, &run->checkpoint);
+    sd_snapshot snapshot = {0};
+    sd_status status = sd_snapshot_create(run->network, run->optimizer, 0, &snapshot);
+    if (status == SD_OK) {
+        sd_snapshot_take(&snapshot, run->network, run->optimizer);
+        status = sd_checkpoint_save(run->path, &(sd_checkpoint_content){.network = run->network,
+                                                                        .optimizer = run->optimizer,
+                                                                        .snapshot = &snapshot,
+                                                                        .info = &run->info});
+    }
+    sd_snapshot_free(&snapshot);
+    return status;
 }
 
 static sd_status try_load(void *context) {
     saved_run *run = context;
     sd_checkpoint_file *file = NULL;
-    sd_checkpoint described = {.n_phases = 2};
-    sd_status status = sd_checkpoint_open(run->path, &file, &described);
-    described.network = run->checkpoint.network;
-    described.optimizer = run->checkpoint.optimizer;
+    sd_checkpoint_info info;
+    sd_status status = sd_checkpoint_open(run->path, 2, &file, &info);
     if (status == SD_OK)
-        status = sd_checkpoint_apply(file, &described);
+        status = sd_checkpoint_apply(file, run->network, run->optimizer);
     sd_checkpoint_close(&file);
-    free(described.config);
-    free(described.timing);
+    sd_checkpoint_info_free(&info);
     return status;
 }
 
@@ -290,24 +299,24 @@ START_TEST(a_checkpoint_without_memory_is_refused) {
     double timing[2] = {1, 2};
     make_folder(folder);
     saved_run run = {.config = config_of("optimizer.name=adamw", NULL),
-                     .checkpoint = {.deviation = {1, 1, 1},
-                                    .config = (char[]){"[run]\n"},
-                                    .ranks = 1,
-                                    .threads = 1,
-                                    .isa = "ref",
-                                    .scale = "inference",
-                                    .timing = timing,
-                                    .n_phases = 2}};
-    run.checkpoint.network = new_model((sd_model_spec){.name = "resnet20", .image_size = 8, .classes = 10}, 1);
-    expect_ok(sd_optimizer_create(&run.config->optimizer, run.checkpoint.network, &run.checkpoint.optimizer));
+                     .info = {.deviation = {1, 1, 1},
+                              .config = (char[]){"[run]\n"},
+                              .ranks = 1,
+                              .threads = 1,
+                              .isa = "ref",
+                              .scale = "inference",
+                              .timing = timing,
+                              .n_phases = 2}};
+    run.network = new_model((sd_model_spec){.name = "resnet20", .image_size = 8, .classes = 10}, 1);
+    expect_ok(sd_optimizer_create(&run.config->optimizer, run.network, &run.optimizer));
     snprintf(run.path, sizeof run.path, "%s/step-00000001.h5", folder);
     expect_memory_errors("sd_drop_plan_create and sd_drop_part_create", try_plan, NULL);
     expect_memory_errors("sd_config_text", try_text, &run);
     expect_memory_errors("sd_optimizer_create", try_optimizer, &run);
-    expect_memory_errors("sd_checkpoint_save", try_save, &run);
+    expect_memory_errors("sd_snapshot_create and sd_checkpoint_save", try_save, &run);
     expect_memory_errors("sd_checkpoint_open and apply", try_load, &run);
-    sd_optimizer_destroy(&run.checkpoint.optimizer);
-    sd_network_destroy(&run.checkpoint.network);
+    sd_optimizer_destroy(&run.optimizer);
+    sd_network_destroy(&run.network);
     free(run.config);
     remove_folder(folder);
 }

@@ -14,7 +14,10 @@ enum { PHASES = 3, RANKS = 2, PATH_BYTES = 1024 };
 
 typedef struct saved_run {
     sd_config *config;
-    sd_checkpoint c;
+    sd_network *network;
+    sd_optimizer *optimizer;
+    const sd_snapshot *snapshot; /* NULL: of network and optimizer as they are */
+    sd_checkpoint_info info;
     double timing[RANKS * PHASES];
 } saved_run;
 
@@ -28,64 +31,72 @@ static saved_run new_run(const char *model, int classes, const char *optimizer) 
     char setting[64];
     snprintf(setting, sizeof setting, "optimizer.name=%s", optimizer);
     saved_run run = {.config = config_of(setting, NULL),
-                     .c = {.mean = {0.1f, 0.2f, 0.3f},
-                           .deviation = {0.4f, 0.5f, 0.6f},
-                           .seed = 4294967295u,
-                           .ranks = RANKS,
-                           .threads = 5,
-                           .isa = "avx512",
-                           .scale = "inference",
-                           .n_phases = PHASES}};
-    sd_checkpoint *c = &run.c;
-    c->network = new_model((sd_model_spec){.name = model, .image_size = 8, .classes = classes, .patch_size = 8}, 1);
-    expect_ok(sd_optimizer_create(&run.config->optimizer, c->network, &c->optimizer));
-    const size_t n = sd_network_buffer_elems(c->network);
-    fill(sd_network_values(c->network), n, 0);
-    for (int s = 0; s < sd_optimizer_n_states(c->optimizer); s++)
-        fill(sd_optimizer_state(c->optimizer, s), n, 1 + (uint32_t)s);
-    for (int s = 0; s < sd_network_n_segments(c->network); s++)
-        sd_network_set_kept_steps(c->network, s, 5000000000 + s);
+                     .info = {.mean = {0.1f, 0.2f, 0.3f},
+                              .deviation = {0.4f, 0.5f, 0.6f},
+                              .seed = 4294967295u,
+                              .ranks = RANKS,
+                              .threads = 5,
+                              .isa = "avx512",
+                              .scale = "inference",
+                              .n_phases = PHASES}};
+    run.network = new_model((sd_model_spec){.name = model, .image_size = 8, .classes = classes, .patch_size = 8}, 1);
+    expect_ok(sd_optimizer_create(&run.config->optimizer, run.network, &run.optimizer));
+    const size_t n = sd_network_buffer_elems(run.network);
+    fill(sd_network_values(run.network), n, 0);
+    for (int s = 0; s < sd_optimizer_n_states(run.optimizer); s++)
+        fill(sd_optimizer_state(run.optimizer, s), n, 1 + (uint32_t)s);
+    for (int s = 0; s < sd_network_n_segments(run.network); s++)
+        sd_network_set_kept_steps(run.network, s, 5000000000 + s);
     double next = 0.25;
-#define SET_MEMBER(type, member, initial, role) c->progress.member = (type)(next += 3.5);
+#define SET_MEMBER(type, member, initial, role) run.info.progress.member = (type)(next += 3.5);
     SD_PROGRESS_LIST(SET_MEMBER)
 #undef SET_MEMBER
-    c->progress.step = UINT64_MAX - 3;
-    c->progress.val_loss = NAN;
+    run.info.progress.step = UINT64_MAX - 3;
+    run.info.progress.val_loss = NAN;
     for (int i = 0; i < RANKS * PHASES; i++)
         run.timing[i] = 0.5 + i;
-    expect_ok(sd_config_text(run.config, &c->config));
+    expect_ok(sd_config_text(run.config, &run.info.config));
     return run;
 }
 
 static void free_run(saved_run *run) {
-    sd_optimizer_destroy(&run->c.optimizer);
-    sd_network_destroy(&run->c.network);
-    free(run->c.config);
+    sd_optimizer_destroy(&run->optimizer);
+    sd_network_destroy(&run->network);
+    free(run->info.config);
     free(run->config);
 }
 
 static sd_status save(saved_run *run, const char *path) {
-    run->c.timing = run->timing;
-    return sd_checkpoint_save(path, &run->c);
+    sd_snapshot now = {0};
+    run->info.timing = run->timing;
+    if (!run->snapshot) {
+        expect_ok(sd_snapshot_create(run->network, run->optimizer, 0, &now));
+        sd_snapshot_take(&now, run->network, run->optimizer);
+    }
+    const sd_status status =
+        sd_checkpoint_save(path, &(sd_checkpoint_content){.network = run->network,
+                                                          .optimizer = run->optimizer,
+                                                          .snapshot = run->snapshot ? run->snapshot : &now,
+                                                          .info = &run->info});
+    sd_snapshot_free(&now);
+    return status;
 }
 
 /* Opens and describes; on success the caller closes with close_opened(). */
-static sd_status open_file(const char *path, sd_checkpoint_file **file, sd_checkpoint *described) {
-    *described = (sd_checkpoint){.n_phases = PHASES};
+static sd_status open_file(const char *path, sd_checkpoint_file **file, sd_checkpoint_info *info) {
     *file = NULL;
-    return sd_checkpoint_open(path, file, described);
+    return sd_checkpoint_open(path, PHASES, file, info);
 }
 
-static void close_opened(sd_checkpoint_file **file, sd_checkpoint *described) {
+static void close_opened(sd_checkpoint_file **file, sd_checkpoint_info *info) {
     sd_checkpoint_close(file);
-    free(described->config);
-    free(described->timing);
+    sd_checkpoint_info_free(info);
 }
 
 #define expect_open_refused(path, code, ...)                                                                           \
     do {                                                                                                               \
         sd_checkpoint_file *refused_file_;                                                                             \
-        sd_checkpoint refused_;                                                                                        \
+        sd_checkpoint_info refused_;                                                                                   \
         expect_refused(open_file(path, &refused_file_, &refused_), code, path, __VA_ARGS__);                           \
         ck_assert_ptr_null(refused_file_);                                                                             \
         close_opened(&refused_file_, &refused_);                                                                       \
@@ -94,20 +105,18 @@ static void close_opened(sd_checkpoint_file **file, sd_checkpoint *described) {
 /* Opens what must be good and applies it to a run; the status of that. */
 static sd_status load(const char *path, saved_run *into, bool with_optimizer) {
     sd_checkpoint_file *file;
-    sd_checkpoint described;
-    expect_ok(open_file(path, &file, &described));
-    described.network = into->c.network;
-    described.optimizer = with_optimizer ? into->c.optimizer : NULL;
-    sd_status status = sd_checkpoint_apply(file, &described);
-    close_opened(&file, &described);
+    sd_checkpoint_info info;
+    expect_ok(open_file(path, &file, &info));
+    sd_status status = sd_checkpoint_apply(file, into->network, with_optimizer ? into->optimizer : NULL);
+    close_opened(&file, &info);
     return status;
 }
 
 static void expect_whole(const char *path) {
     sd_checkpoint_file *file;
-    sd_checkpoint described;
-    expect_ok(open_file(path, &file, &described));
-    close_opened(&file, &described);
+    sd_checkpoint_info info;
+    expect_ok(open_file(path, &file, &info));
+    close_opened(&file, &info);
 }
 
 static void path_in(const char *folder, const char *name, char path[PATH_BYTES]) {
@@ -115,12 +124,12 @@ static void path_in(const char *folder, const char *name, char path[PATH_BYTES])
 }
 
 static void clear_run(saved_run *run) {
-    const size_t bytes = sd_network_buffer_elems(run->c.network) * sizeof(float);
-    memset(sd_network_values(run->c.network), 0, bytes);
-    for (int s = 0; s < sd_optimizer_n_states(run->c.optimizer); s++)
-        memset(sd_optimizer_state(run->c.optimizer, s), 0, bytes);
-    for (int s = 0; s < sd_network_n_segments(run->c.network); s++)
-        sd_network_set_kept_steps(run->c.network, s, -1);
+    const size_t bytes = sd_network_buffer_elems(run->network) * sizeof(float);
+    memset(sd_network_values(run->network), 0, bytes);
+    for (int s = 0; s < sd_optimizer_n_states(run->optimizer); s++)
+        memset(sd_optimizer_state(run->optimizer, s), 0, bytes);
+    for (int s = 0; s < sd_network_n_segments(run->network); s++)
+        sd_network_set_kept_steps(run->network, s, -1);
 }
 
 /* ---- there and back ---- */
@@ -139,32 +148,30 @@ START_TEST(everything_that_is_saved_comes_back) {
     clear_run(&again);
     expect_ok(save(&run, path));
     sd_checkpoint_file *file;
-    sd_checkpoint d;
+    sd_checkpoint_info d;
     expect_ok(open_file(path, &file, &d));
-    ck_assert_mem_eq(&d.progress, &run.c.progress, sizeof d.progress);
-    ck_assert_str_eq(d.config, run.c.config);
-    ck_assert_mem_eq(d.mean, run.c.mean, sizeof d.mean);
-    ck_assert_mem_eq(d.deviation, run.c.deviation, sizeof d.deviation);
+    ck_assert_mem_eq(&d.progress, &run.info.progress, sizeof d.progress);
+    ck_assert_str_eq(d.config, run.info.config);
+    ck_assert_mem_eq(d.mean, run.info.mean, sizeof d.mean);
+    ck_assert_mem_eq(d.deviation, run.info.deviation, sizeof d.deviation);
     ck_assert_uint_eq(d.seed, 4294967295u);
     ck_assert_int_eq(d.ranks, RANKS);
     ck_assert_int_eq(d.threads, 5);
     ck_assert_str_eq(d.isa, "avx512");
     ck_assert_str_eq(d.scale, "inference");
     ck_assert_mem_eq(d.timing, run.timing, sizeof run.timing);
-    d.network = again.c.network;
-    d.optimizer = again.c.optimizer;
-    expect_ok(sd_checkpoint_apply(file, &d));
+    expect_ok(sd_checkpoint_apply(file, again.network, again.optimizer));
     close_opened(&file, &d);
     ck_assert_ptr_null(file);
-    for (int i = 0; i < sd_network_n_tensors(run.c.network); i++) {
-        const sd_tensor *a = sd_network_tensor(run.c.network, i), *b = sd_network_tensor(again.c.network, i);
-        expect_same_bits(a->name, value_of(run.c.network, a), value_of(again.c.network, b), a->elems * sizeof(float));
-        for (int s = 0; a->kind == SD_TENSOR_PARAMETER && s < sd_optimizer_n_states(run.c.optimizer); s++)
-            expect_same_bits(a->name, sd_optimizer_state(run.c.optimizer, s) + a->offset_elems,
-                             sd_optimizer_state(again.c.optimizer, s) + b->offset_elems, a->elems * sizeof(float));
+    for (int i = 0; i < sd_network_n_tensors(run.network); i++) {
+        const sd_tensor *a = sd_network_tensor(run.network, i), *b = sd_network_tensor(again.network, i);
+        expect_same_bits(a->name, value_of(run.network, a), value_of(again.network, b), a->elems * sizeof(float));
+        for (int s = 0; a->kind == SD_TENSOR_PARAMETER && s < sd_optimizer_n_states(run.optimizer); s++)
+            expect_same_bits(a->name, sd_optimizer_state(run.optimizer, s) + a->offset_elems,
+                             sd_optimizer_state(again.optimizer, s) + b->offset_elems, a->elems * sizeof(float));
     }
-    for (int s = 0; s < sd_network_n_segments(run.c.network); s++)
-        ck_assert_int_eq(sd_network_segment(again.c.network, s)->kept_steps, 5000000000 + s);
+    for (int s = 0; s < sd_network_n_segments(run.network); s++)
+        ck_assert_int_eq(sd_network_segment(again.network, s)->kept_steps, 5000000000 + s);
     free_run(&run);
     free_run(&again);
     remove_folder(folder);
@@ -178,19 +185,19 @@ START_TEST(every_ranks_error_comes_back) {
     make_folder(folder);
     path_in(folder, "step-00000007.h5", path);
     saved_run run = new_run("resnet20", 10, "sgd");
-    sd_network *network = run.c.network;
+    sd_network *network = run.network;
     const size_t n = sd_network_buffer_elems(network);
     float *expected = new_floats(n), *read = new_floats(n);
     sd_snapshot snapshot;
-    expect_ok(sd_snapshot_create(network, run.c.optimizer, RANKS, &snapshot));
-    sd_snapshot_take(&snapshot, network, run.c.optimizer);
+    expect_ok(sd_snapshot_create(network, run.optimizer, RANKS, &snapshot));
+    sd_snapshot_take(&snapshot, network, run.optimizer);
     for (int rank = 0; rank < RANKS; rank++)
         fill(snapshot.error + n * (size_t)rank, n, 20 + (uint32_t)rank);
-    run.c.snapshot = &snapshot;
+    run.snapshot = &snapshot;
     expect_ok(save(&run, path));
     sd_checkpoint_file *file;
-    sd_checkpoint described;
-    expect_ok(open_file(path, &file, &described));
+    sd_checkpoint_info info;
+    expect_ok(open_file(path, &file, &info));
     for (int rank = 0; rank < RANKS; rank++) {
         fill(expected, n, 20 + (uint32_t)rank);
         expect_ok(sd_checkpoint_read_error(file, network, rank, read));
@@ -203,7 +210,7 @@ START_TEST(every_ranks_error_comes_back) {
     }
     expect_refused(sd_checkpoint_read_error(file, network, RANKS, read), SD_ERR_DATA, path, "/communication/error/2",
                    NULL);
-    close_opened(&file, &described);
+    close_opened(&file, &info);
     expect_ok(load(path, &run, true));
 
     sd_snapshot_free(&snapshot);
@@ -221,15 +228,14 @@ START_TEST(an_evaluation_needs_no_optimizer_and_no_timing) {
     saved_run run = new_run("resnet20", 10, "adamw"), again = new_run("resnet20", 10, "sgd");
     expect_ok(save(&run, path));
     sd_checkpoint_file *file;
-    sd_checkpoint d = {.n_phases = 0};
-    expect_ok(sd_checkpoint_open(path, &file, &d));
+    sd_checkpoint_info d;
+    expect_ok(sd_checkpoint_open(path, 0, &file, &d));
     ck_assert_ptr_null(d.timing);
     clear_run(&again);
-    d.network = again.c.network;
-    expect_ok(sd_checkpoint_apply(file, &d));
-    const sd_tensor *a = find_tensor(run.c.network, "fc.weight"), *b = find_tensor(again.c.network, "fc.weight");
-    expect_same_bits("fc.weight", value_of(run.c.network, a), value_of(again.c.network, b), a->elems * sizeof(float));
-    expect_ok(sd_checkpoint_apply(file, &d)); /* a file may be applied again */
+    expect_ok(sd_checkpoint_apply(file, again.network, NULL));
+    const sd_tensor *a = find_tensor(run.network, "fc.weight"), *b = find_tensor(again.network, "fc.weight");
+    expect_same_bits("fc.weight", value_of(run.network, a), value_of(again.network, b), a->elems * sizeof(float));
+    expect_ok(sd_checkpoint_apply(file, again.network, NULL)); /* a file may be applied again */
     close_opened(&file, &d);
     sd_checkpoint_close(&file);
     free_run(&run);
@@ -241,12 +247,12 @@ END_TEST
 START_TEST(two_files_can_be_open_at_once) {
     char folder[SUPPORT_PATH_BYTES], path[2][PATH_BYTES];
     sd_checkpoint_file *file[2];
-    sd_checkpoint d[2];
+    sd_checkpoint_info d[2];
     make_folder(folder);
     saved_run run = new_run("resnet20", 10, "sgd");
     for (int i = 0; i < 2; i++) {
         path_in(folder, i ? "b.h5" : "a.h5", path[i]);
-        run.c.progress.epoch = 40 + (uint64_t)i;
+        run.info.progress.epoch = 40 + (uint64_t)i;
         expect_ok(save(&run, path[i]));
     }
     for (int i = 0; i < 2; i++)
@@ -277,14 +283,14 @@ START_TEST(checkpoints_of_older_versions_are_read) {
     const struct older_row *row = &older_rows[_i];
     char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES], command[3 * PATH_BYTES];
     sd_checkpoint_file *file;
-    sd_checkpoint d = {.n_phases = 0};
+    sd_checkpoint_info d;
     make_folder(folder);
     path_in(folder, "older.h5", path);
     snprintf(command, sizeof command, "gzip -dc '%s/%s.h5.gz' >'%s'", SD_CHECKPOINTS_DIR, row->name, path);
     ck_assert_int_eq(system(command), 0);
     saved_run run = new_run("resnet20", 10, row->optimizer);
     clear_run(&run);
-    expect_ok(sd_checkpoint_open(path, &file, &d));
+    expect_ok(sd_checkpoint_open(path, 0, &file, &d));
     ck_assert(d.progress.step == 7 && d.progress.epoch == 1 && d.progress.batch == 2 && d.progress.images == 56);
     ck_assert(d.progress.skipped_steps == 0 && isnan(d.progress.train_eval_accuracy));
     if (row->epoch_loss > 0)
@@ -293,18 +299,16 @@ START_TEST(checkpoints_of_older_versions_are_read) {
     ck_assert_str_eq(d.isa, "avx512");
     ck_assert_str_eq(d.scale, "inference");
     expect_words(d.config, (const char *const[]){"name = ", row->name, "rates = 0, 1, 1", NULL});
-    d.network = run.c.network;
-    d.optimizer = run.c.optimizer;
-    expect_ok(sd_checkpoint_apply(file, &d));
-    const sd_tensor *bias = find_tensor(run.c.network, "fc.bias");
-    const int last = sd_optimizer_n_states(run.c.optimizer) - 1;
-    ck_assert(value_of(run.c.network, bias)[0] == row->bias);
+    expect_ok(sd_checkpoint_apply(file, run.network, run.optimizer));
+    const sd_tensor *bias = find_tensor(run.network, "fc.bias");
+    const int last = sd_optimizer_n_states(run.optimizer) - 1;
+    ck_assert(value_of(run.network, bias)[0] == row->bias);
     if (row->state != 0)
-        ck_assert(sd_optimizer_state(run.c.optimizer, last)[bias->offset_elems] == row->state);
-    ck_assert_int_eq(sd_network_segment(run.c.network, bias->segment)->kept_steps, 7);
-    float *error = new_floats(sd_network_buffer_elems(run.c.network));
+        ck_assert(sd_optimizer_state(run.optimizer, last)[bias->offset_elems] == row->state);
+    ck_assert_int_eq(sd_network_segment(run.network, bias->segment)->kept_steps, 7);
+    float *error = new_floats(sd_network_buffer_elems(run.network));
     if (row->rank >= 0) {
-        expect_ok(sd_checkpoint_read_error(file, run.c.network, row->rank, error));
+        expect_ok(sd_checkpoint_read_error(file, run.network, row->rank, error));
         ck_assert(error[bias->offset_elems] == row->error);
     }
     free(error);
@@ -327,7 +331,7 @@ static const sd_entry *find_entry(const sd_entry *entries, int n, const char *pa
 START_TEST(entries_are_all_there_with_their_values) {
     char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
     sd_checkpoint_file *file;
-    sd_checkpoint d;
+    sd_checkpoint_info d;
     sd_entry *entries;
     int n;
     void *values;
@@ -341,7 +345,7 @@ START_TEST(entries_are_all_there_with_their_values) {
         expect(strcmp(entries[i - 1].path, entries[i].path) < 0, "%s before %s", entries[i - 1].path, entries[i].path);
 
     /* A convolution's weights in PyTorch's layout, which is not that of memory. */
-    const sd_tensor *t = find_tensor(run.c.network, "layer1.0.conv1.weight");
+    const sd_tensor *t = find_tensor(run.network, "layer1.0.conv1.weight");
     const sd_entry *e = find_entry(entries, n, "/model/layer1.0.conv1.weight");
     float *expected = new_floats(t->elems);
     ck_assert(e->kind == SD_ENTRY_F32 && e->dims == 4 && e->elem_bytes == 4);
@@ -349,7 +353,7 @@ START_TEST(entries_are_all_there_with_their_values) {
     for (int i = 0; i < 4; i++)
         ck_assert_uint_eq(e->shape[i], t->shape[i]);
     expect_ok(sd_checkpoint_read(file, e, &values));
-    sd_tensor_export(t, value_of(run.c.network, t), expected);
+    sd_tensor_export(t, value_of(run.network, t), expected);
     expect_same_bits(e->path, values, expected, t->elems * sizeof(float));
     free(expected);
     free(values);
@@ -357,7 +361,7 @@ START_TEST(entries_are_all_there_with_their_values) {
     e = find_entry(entries, n, "/model/bn1.num_batches_tracked");
     ck_assert(e->kind == SD_ENTRY_I64 && e->dims == 0 && e->elems == 1);
     expect_ok(sd_checkpoint_read(file, e, &values));
-    ck_assert_int_eq(*(int64_t *)values, 5000000000 + find_tensor(run.c.network, "bn1.weight")->segment);
+    ck_assert_int_eq(*(int64_t *)values, 5000000000 + find_tensor(run.network, "bn1.weight")->segment);
     free(values);
     e = find_entry(entries, n, "/progress/step");
     expect_ok(sd_checkpoint_read(file, e, &values));
@@ -371,7 +375,7 @@ START_TEST(entries_are_all_there_with_their_values) {
     e = find_entry(entries, n, "/config");
     expect_ok(sd_checkpoint_read(file, e, &values));
     ck_assert(e->kind == SD_ENTRY_TEXT);
-    ck_assert_str_eq(values, run.c.config);
+    ck_assert_str_eq(values, run.info.config);
     free(values);
     e = find_entry(entries, n, "seed"); /* stored in 32 bits */
     expect_ok(sd_checkpoint_read(file, e, &values));
@@ -426,10 +430,10 @@ START_TEST(hdf5_reads_pytorchs_names_and_layouts) {
     ck_assert_uint_eq(user_block, 512);
 
     static float weight[128][64][3][3];
-    const sd_tensor *t = find_tensor(run.c.network, "layer2.0.conv1.weight");
+    const sd_tensor *t = find_tensor(run.network, "layer2.0.conv1.weight");
     const char *groups[] = {"/model", "/optimizer/exp_avg", "/optimizer/exp_avg_sq"};
-    const float *buffers[] = {sd_network_values(run.c.network), sd_optimizer_state(run.c.optimizer, 0),
-                              sd_optimizer_state(run.c.optimizer, 1)};
+    const float *buffers[] = {sd_network_values(run.network), sd_optimizer_state(run.optimizer, 0),
+                              sd_optimizer_state(run.optimizer, 1)};
     for (int g = 0; g < 3; g++) {
         char name[128];
         snprintf(name, sizeof name, "%s/layer2.0.conv1.weight", groups[g]);
@@ -447,14 +451,14 @@ START_TEST(hdf5_reads_pytorchs_names_and_layouts) {
     }
     float fc[7 * 512];
     read_dataset(file, "/model/fc.weight", H5T_NATIVE_FLOAT, fc, 2, (const hsize_t[]){7, 512});
-    expect_same_bits("fc.weight", fc, value_of(run.c.network, find_tensor(run.c.network, "fc.weight")), sizeof fc);
+    expect_same_bits("fc.weight", fc, value_of(run.network, find_tensor(run.network, "fc.weight")), sizeof fc);
 
     const char *counters[] = {"bn1", "layer2.0.bn2", "layer2.0.downsample.1"};
     for (int i = 0; i < 3; i++) {
         char name[128];
         int64_t steps;
         snprintf(name, sizeof name, "%s.running_var", counters[i]);
-        const int segment = find_tensor(run.c.network, name)->segment;
+        const int segment = find_tensor(run.network, name)->segment;
         snprintf(name, sizeof name, "/model/%s.num_batches_tracked", counters[i]);
         read_dataset(file, name, H5T_NATIVE_INT64, &steps, 0, NULL);
         ck_assert_int_eq(steps, 5000000000 + segment);
@@ -664,7 +668,7 @@ static void remove_all_members_but_step(hid_t file) {
 }
 
 /* A run's file, altered as by another version, and opened. Caller closes and frees. */
-static saved_run open_altered(void (*change)(hid_t), sd_checkpoint_file **file, sd_checkpoint *d) {
+static saved_run open_altered(void (*change)(hid_t), sd_checkpoint_file **file, sd_checkpoint_info *d) {
     char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES];
     make_folder(folder);
     path_in(folder, "a.h5", path);
@@ -679,10 +683,10 @@ static saved_run open_altered(void (*change)(hid_t), sd_checkpoint_file **file, 
 /* As an older version's file lacks what came after it. */
 START_TEST(a_member_of_progress_that_is_missing_has_its_initial_value) {
     sd_checkpoint_file *file;
-    sd_checkpoint d;
+    sd_checkpoint_info d;
     saved_run run = open_altered(remove_all_members_but_step, &file, &d);
     sd_progress expected = sd_progress_initial();
-    expected.step = run.c.progress.step;
+    expected.step = run.info.progress.step;
     ck_assert(isnan(expected.val_loss) && isnan(expected.best_accuracy) && expected.seconds == 0);
     ck_assert_mem_eq(&d.progress, &expected, sizeof expected);
     close_opened(&file, &d);
@@ -697,7 +701,7 @@ static void add_a_phase(hid_t file) {
 
 START_TEST(timing_with_other_phases_counts_as_zeros) {
     sd_checkpoint_file *file;
-    sd_checkpoint d;
+    sd_checkpoint_info d;
     saved_run run = open_altered(add_a_phase, &file, &d);
     for (int i = 0; i < RANKS * PHASES; i++)
         ck_assert(d.timing[i] == 0);
@@ -826,9 +830,9 @@ START_TEST(a_refused_checkpoint_leaves_the_network_as_it_was) {
     saved_run from = new_run("resnet32", 10, "sgd"), to = new_run("resnet20", 10, "sgd");
     expect_ok(save(&from, path));
     clear_run(&to);
-    const float *values = sd_network_values(to.c.network);
+    const float *values = sd_network_values(to.network);
     expect_refused(load(path, &to, true), SD_ERR_DATA, "another", NULL);
-    for (size_t i = 0; i < sd_network_buffer_elems(to.c.network); i++)
+    for (size_t i = 0; i < sd_network_buffer_elems(to.network); i++)
         expect(values[i] == 0, "value %zu has become %g", i, values[i]);
     free_run(&from);
     free_run(&to);
@@ -877,7 +881,7 @@ START_TEST(entries_that_no_checkpoint_holds_are_refused) {
     saved_run run = new_run("resnet20", 10, "sgd");
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
         sd_checkpoint_file *file;
-        sd_checkpoint d;
+        sd_checkpoint_info d;
         sd_entry *entries;
         int n;
         expect_ok(save(&run, path));
@@ -975,13 +979,11 @@ static void no_deviation(hid_t file) {
 
 static sd_status open_and_load(const char *path, saved_run *into) {
     sd_checkpoint_file *file;
-    sd_checkpoint described;
-    sd_status status = open_file(path, &file, &described);
-    described.network = into->c.network;
-    described.optimizer = into->c.optimizer;
+    sd_checkpoint_info info;
+    sd_status status = open_file(path, &file, &info);
     if (status == SD_OK)
-        status = sd_checkpoint_apply(file, &described);
-    close_opened(&file, &described);
+        status = sd_checkpoint_apply(file, into->network, into->optimizer);
+    close_opened(&file, &info);
     return status;
 }
 
@@ -1004,12 +1006,12 @@ START_TEST(a_sealed_file_with_what_no_run_saves_is_refused) {
     path_in(folder, "elsewhere", elsewhere);
     saved_run run = new_run("resnet20", 10, "sgd"), into = new_run("resnet20", 10, "sgd");
     clear_run(&into);
-    const float *values = sd_network_values(into.c.network);
+    const float *values = sd_network_values(into.network);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         expect_ok(save(&run, path));
         alter(path, rows[i].change);
         expect_refused(open_and_load(path, &into), SD_ERR_DATA, path, rows[i].word, NULL);
-        for (size_t v = 0; v < sd_network_buffer_elems(into.c.network); v++)
+        for (size_t v = 0; v < sd_network_buffer_elems(into.network); v++)
             expect(values[v] == 0, "row %zu: value %zu has become %g", i, v, values[v]);
         remove(elsewhere);
     }
@@ -1179,7 +1181,7 @@ START_TEST(a_full_disk_is_reported_and_leaves_the_old_file) {
     getrlimit(RLIMIT_FSIZE, &limit);
     signal(SIGXFSZ, SIG_IGN);
     const rlim_t most[] = {0, 1000, n - 1};
-    run.c.progress.epoch++;
+    run.info.progress.epoch++;
     for (int i = 0; i < 3; i++) {
         setrlimit(RLIMIT_FSIZE, &(struct rlimit){most[i], limit.rlim_max});
         sd_status status = save(&run, path);
@@ -1213,7 +1215,7 @@ START_TEST(a_killed_save_never_leaves_half_a_file_under_the_name) {
         pid_t child = fork();
         if (child == 0)
             for (;;) {
-                run.c.progress.epoch++;
+                run.info.progress.epoch++;
                 if (save(&run, path) != SD_OK)
                     _exit(1);
             }

@@ -1565,25 +1565,26 @@ START_TEST(a_checkpoint_holds_names_of_127_characters) {
     float *values = new_floats(sd_network_buffer_elems(network));
     memcpy(values, sd_network_values(network), bytes);
     double timing[2] = {1, 2};
-    sd_checkpoint saved = {.network = network,
-                           .optimizer = optimizer,
-                           .config = (char[]){"[run]\n"},
-                           .ranks = 1,
-                           .threads = 1,
-                           .isa = "ref",
-                           .scale = "inference",
-                           .deviation = {1, 1, 1},
-                           .timing = timing,
-                           .n_phases = 2};
+    sd_snapshot snapshot;
+    sd_checkpoint_info info, saved = {.config = (char[]){"[run]\n"},
+                                      .ranks = 1,
+                                      .threads = 1,
+                                      .isa = "ref",
+                                      .scale = "inference",
+                                      .deviation = {1, 1, 1},
+                                      .timing = timing,
+                                      .n_phases = 2};
     make_folder(folder);
     snprintf(path, sizeof path, "%s/step-00000001.h5", folder);
-    expect_ok(sd_checkpoint_save(path, &saved));
+    expect_ok(sd_snapshot_create(network, optimizer, 0, &snapshot));
+    sd_snapshot_take(&snapshot, network, optimizer);
+    expect_ok(sd_checkpoint_save(
+        path,
+        &(sd_checkpoint_content){.network = network, .optimizer = optimizer, .snapshot = &snapshot, .info = &saved}));
+    sd_snapshot_free(&snapshot);
     sd_network_initialise(network, 2);
-    sd_checkpoint described = {.n_phases = 2};
-    expect_ok(sd_checkpoint_open(path, &file, &described));
-    described.network = network;
-    described.optimizer = optimizer;
-    expect_ok(sd_checkpoint_apply(file, &described));
+    expect_ok(sd_checkpoint_open(path, 2, &file, &info));
+    expect_ok(sd_checkpoint_apply(file, network, optimizer));
     expect_same_bits("values", values, sd_network_values(network), bytes);
     expect_ok(sd_checkpoint_entries(file, &entries, &n_entries));
     for (int i = 0; i < n_entries; i++)
@@ -1595,8 +1596,7 @@ START_TEST(a_checkpoint_holds_names_of_127_characters) {
     sd_network_destroy(&network);
     free(entries);
     free(values);
-    free(described.config);
-    free(described.timing);
+    sd_checkpoint_info_free(&info);
     free(config);
     remove_folder(folder);
 }
