@@ -12,13 +12,13 @@
 #include <stdio.h>
 
 #include "sdtrain/choice.h"
+#include "sdtrain/console.h"
 #include "sdtrain/data.h"
 #include "sdtrain/dist.h"
 #include "sdtrain/drop.h"
 #include "sdtrain/list.h"
 #include "sdtrain/models.h"
 #include "sdtrain/optim.h"
-#include "sdtrain/report.h"
 #include "sdtrain/status.h"
 
 #ifdef __cplusplus

@@ -57,6 +57,9 @@ typedef struct sd_drop_law {
     double *rate;
 } sd_drop_law;
 
+/* The probability that a unit is dropped for all of a batch of images, so that its gradient is not sent. */
+double sd_drop_probability_for_all(const sd_drop_law *law, int unit, uint64_t images);
+
 /* The decisions of one step about the whole batch: equal on all ranks. */
 typedef struct sd_drop_plan {
     int units, kept_units;

@@ -11,7 +11,10 @@
 #include "sdtrain/choice.h"
 #include "sdtrain/clock.h"
 #include "sdtrain/config.h"
+#include "sdtrain/console.h"
+#include "sdtrain/csv.h"
 #include "sdtrain/data.h"
+#include "sdtrain/description.h"
 #include "sdtrain/dist.h"
 #include "sdtrain/drop.h"
 #include "sdtrain/file.h"
@@ -28,7 +31,10 @@
 #include "sdtrain/random.h"
 #include "sdtrain/range.h"
 #include "sdtrain/report.h"
+#include "sdtrain/savings.h"
 #include "sdtrain/status.h"
+#include "sdtrain/summary.h"
+#include "sdtrain/trace.h"
 #include "sdtrain/train.h"
 
 #endif

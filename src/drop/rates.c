@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sdtrain/drop.h"
 
+#include <math.h>
+
 double sd_drop_rate(sd_drop_schedule schedule, double rate, int l, int L) {
     switch (schedule) {
     case SD_DROP_LINEAR:
@@ -14,4 +16,16 @@ double sd_drop_rate(sd_drop_schedule schedule, double rate, int l, int L) {
         break;
     }
     return rate;
+}
+
+double sd_drop_probability_for_all(const sd_drop_law *law, int unit, uint64_t images) {
+    switch (law->scope) {
+    case SD_DROP_SCOPE_GLOBAL:
+        break;
+    case SD_DROP_SCOPE_RANK:
+        return pow(law->rate[unit], law->ranks);
+    case SD_DROP_SCOPE_SAMPLE:
+        return pow(law->rate[unit], (double)images);
+    }
+    return law->rate[unit];
 }

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "sdtrain/console.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <unistd.h>
 
 #include "sdtrain/clock.h"
-#include "sdtrain/report.h"
 
 static const double TERMINAL_SECONDS = 0.2, BATCH_SECONDS = 30;
 
-void sd_console_init(sd_console *console, sd_display display) {
-    *console =
-        (sd_console){.rewrite = display == SD_DISPLAY_ON || (display == SD_DISPLAY_AUTO && isatty(STDERR_FILENO)),
-                     .last_seconds = sd_clock_seconds()};
+void sd_console_init(sd_console *console, FILE *to, sd_display display) {
+    const bool on_terminal = isatty(fileno(to));
+    *console = (sd_console){.to = to,
+                            .rewrite = display == SD_DISPLAY_ON || (display == SD_DISPLAY_AUTO && on_terminal),
+                            .last_seconds = sd_clock_seconds()};
 }
 
 void sd_console_progress(sd_console *console, const char *format, ...) {
@@ -22,16 +24,16 @@ void sd_console_progress(sd_console *console, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     if (console->rewrite)
-        fputc('\r', stderr);
-    int bytes = vfprintf(stderr, format, arguments);
+        fputc('\r', console->to);
+    int bytes = vfprintf(console->to, format, arguments);
     va_end(arguments);
     if (console->rewrite)
-        fprintf(stderr, "%*s", console->shown_bytes > bytes ? console->shown_bytes - bytes : 0,
+        fprintf(console->to, "%*s", console->shown_bytes > bytes ? console->shown_bytes - bytes : 0,
                 ""); /* wipes a longer line */
     else
-        fputc('\n', stderr);
+        fputc('\n', console->to);
     console->shown_bytes = bytes;
-    fflush(stderr);
+    fflush(console->to);
 }
 
 const char *sd_console_number(double value, int decimals, const char *unit, char text[32]) {
@@ -44,12 +46,12 @@ const char *sd_console_number(double value, int decimals, const char *unit, char
 
 void sd_console_line(sd_console *console, const char *format, ...) {
     if (console->rewrite && console->shown_bytes > 0)
-        fprintf(stderr, "\r%*s\r", console->shown_bytes, "");
+        fprintf(console->to, "\r%*s\r", console->shown_bytes, "");
     console->shown_bytes = 0;
     console->last_seconds = sd_clock_seconds();
     va_list arguments;
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    vfprintf(console->to, format, arguments);
     va_end(arguments);
-    fputc('\n', stderr);
+    fputc('\n', console->to);
 }

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "sdtrain/csv.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "sdtrain/file.h"
-#include "sdtrain/report.h"
 
 static sd_status failed(const sd_csv *csv) {
     return sd_fail(SD_ERR_IO, "%s: cannot be written: %s", csv->path, strerror(errno));

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "sdtrain/description.h"
+
 #include <stdlib.h>
 
 #include "sdtrain/file.h"
-#include "sdtrain/report.h"
+#include "sdtrain/savings.h"
 
 sd_status sd_schedule_write(const char *folder, const sd_network *network, const sd_drop_law *law) {
     char path[1024], *text = NULL;
@@ -24,57 +26,84 @@ sd_status sd_schedule_write(const char *folder, const sd_network *network, const
 }
 
 /* What batch norm takes its statistics from. */
-static void print_groups(const sd_description *d) {
+static void print_groups(FILE *to, const sd_description *d) {
     const char *const who = sd_network_batchnorm_values(d->network) > 0 ? "batch norm sees" : "passes have";
     if (d->shards > 0)
-        printf("shards     %d, %d a rank: %s %llu images at a time (batch / shards), on any number of ranks\n",
-               d->shards, d->shards / d->ranks, who, (unsigned long long)d->shard_images);
+        fprintf(to, "shards     %d, %d a rank: %s %llu images at a time (batch / shards), on any number of ranks\n",
+                d->shards, d->shards / d->ranks, who, (unsigned long long)d->shard_images);
     else
-        printf("shards     one a rank: %s %llu images at a time (batch / ranks)\n", who,
-               (unsigned long long)d->shard_images);
+        fprintf(to, "shards     one a rank: %s %llu images at a time (batch / ranks)\n", who,
+                (unsigned long long)d->shard_images);
 }
 
 static double mebibytes(size_t bytes) { return (double)bytes / (1 << 20); }
 
-sd_status sd_description_print(const sd_description *d) {
+enum { DRAWN_STEPS = 200, MOST_DRAWS = 1 << 28 };
+
+/* The scopes compared, with the ranks of this run and the images of a batch. */
+static sd_status print_scopes(FILE *to, const sd_description *d, uint64_t images) {
+    const uint64_t draws = images * (uint64_t)d->law->units, affordable = MOST_DRAWS / (draws ? draws : 1);
+    const int steps = affordable < 1 ? 1 : affordable < DRAWN_STEPS ? (int)affordable : DRAWN_STEPS;
+    fprintf(to, "\nskipped with each stochastic_depth.scope, of %llu images on %d rank%s; expected",
+            (unsigned long long)images, d->ranks, d->ranks == 1 ? "" : "s");
+    if (d->ranks > 1)
+        fprintf(to, " (slowest rank of a step: mean of %d drawn step%s)", steps, steps == 1 ? "" : "s");
+    fprintf(to, ":\n");
+    fprintf(to, "scope   branches  FLOPs, mean rank  FLOPs, slowest rank  gradient bytes\n");
+    for (int scope = SD_DROP_SCOPE_GLOBAL; scope <= SD_DROP_SCOPE_SAMPLE; scope++) {
+        sd_drop_law law = *d->law;
+        double slowest;
+        law.scope = (sd_drop_scope)scope;
+        law.ranks = d->ranks;
+        const sd_savings savings = sd_savings_expected(d->network, &law, images);
+        SD_TRY(sd_savings_of_slowest(d->network, &law, images, d->ranks, steps, &slowest));
+        fprintf(to, "%-6s  %6.2f %%          %6.2f %%             %6.2f %%        %6.2f %%\n",
+                sd_drop_scope_word(law.scope), 100 * savings.branches, 100 * savings.flops, 100 * slowest,
+                d->skip_dropped ? 100 * savings.bytes : 0.0);
+    }
+    return SD_OK;
+}
+
+sd_status sd_description_print(FILE *to, const sd_description *d) {
     const uint64_t images = d->batch_size < d->train_images ? d->batch_size : d->train_images;
     const sd_savings savings = sd_savings_expected(d->network, d->law, images);
     const double forward = sd_network_flops(d->network);
     const double full_bytes = (double)d->wire_value_bytes * (double)sd_network_parameters(d->network);
-    printf("model      %s, %d classes, %d x %d pixels: %zu parameters, %.4g MFLOP forward an image\n", d->model,
-           sd_network_classes(d->network), d->image_size, d->image_size, sd_network_parameters(d->network),
-           forward * 1e-6);
-    printf("data       %llu training and %llu validation images\n", (unsigned long long)d->train_images,
-           (unsigned long long)d->validation_images);
-    printf("training   %llu epochs of %llu steps, %llu steps in all; %llu images a step, at most %llu a rank\n",
-           (unsigned long long)d->epochs, (unsigned long long)d->steps_per_epoch, (unsigned long long)d->total_steps,
-           (unsigned long long)d->batch_size, (unsigned long long)d->rank_images);
-    printf("ranks      %d with %d thread%s each, %s kernels\n", d->ranks, d->threads, d->threads == 1 ? "" : "s",
-           d->isa);
-    print_groups(d);
-    printf(
+    fprintf(to, "model      %s, %d classes, %d x %d pixels: %zu parameters, %.4g MFLOP forward an image\n", d->model,
+            sd_network_classes(d->network), d->image_size, d->image_size, sd_network_parameters(d->network),
+            forward * 1e-6);
+    fprintf(to, "data       %llu training and %llu validation images\n", (unsigned long long)d->train_images,
+            (unsigned long long)d->validation_images);
+    fprintf(to, "training   %llu epochs of %llu steps, %llu steps in all; %llu images a step, at most %llu a rank\n",
+            (unsigned long long)d->epochs, (unsigned long long)d->steps_per_epoch, (unsigned long long)d->total_steps,
+            (unsigned long long)d->batch_size, (unsigned long long)d->rank_images);
+    fprintf(to, "ranks      %d with %d thread%s each, %s kernels\n", d->ranks, d->threads, d->threads == 1 ? "" : "s",
+            d->isa);
+    print_groups(to, d);
+    fprintf(
+        to,
         "memory     %.1f MiB a rank: %.1f parameters, gradients and optimizer; %.1f activations; %.1f images; %.1f program; "
         "%.1f while rank 0 writes a checkpoint\n",
         mebibytes(d->state_bytes + d->activation_bytes + d->data_bytes + d->program_bytes + d->checkpoint_bytes),
         mebibytes(d->state_bytes), mebibytes(d->activation_bytes), mebibytes(d->data_bytes),
         mebibytes(d->program_bytes), mebibytes(d->checkpoint_bytes));
-    printf("files      %s (checkpoint.resume = %s)\n", d->folder, d->resume);
-    printf("start      %s\n", d->start);
-    printf("\nbranch  name                depth  drop rate  parameters      MFLOP\n");
+    fprintf(to, "files      %s (checkpoint.resume = %s)\n", d->folder, d->resume);
+    fprintf(to, "start      %s\n", d->start);
+    fprintf(to, "\nbranch  name                depth  drop rate  parameters      MFLOP\n");
     for (int i = 0; i < d->law->units; i++) {
         const sd_unit *unit = sd_network_unit(d->network, i);
-        printf("%6d  %-18s  %5d  %9.6f  %10zu  %9.3f\n", i + 1, unit->name, unit->depth, d->law->rate[i],
-               unit->parameters, unit->flops * 1e-6);
+        fprintf(to, "%6d  %-18s  %5d  %9.6f  %10zu  %9.3f\n", i + 1, unit->name, unit->depth, d->law->rate[i],
+                unit->parameters, unit->flops * 1e-6);
     }
-    printf("\nexpected of a step, of the whole network:\n");
-    printf("  branches skipped        %6.2f %%   (%.2f of %d kept)\n", 100 * savings.branches,
-           d->law->units * (1 - savings.branches), d->law->units);
-    printf("  FLOPs skipped           %6.2f %%   (forward %.4g of %.4g MFLOP an image)\n", 100 * savings.flops,
-           forward * (1 - savings.flops) * 1e-6, forward * 1e-6);
+    fprintf(to, "\nexpected of a step, of the whole network:\n");
+    fprintf(to, "  branches skipped        %6.2f %%   (%.2f of %d kept)\n", 100 * savings.branches,
+            d->law->units * (1 - savings.branches), d->law->units);
+    fprintf(to, "  FLOPs skipped           %6.2f %%   (forward %.4g of %.4g MFLOP an image)\n", 100 * savings.flops,
+            forward * (1 - savings.flops) * 1e-6, forward * 1e-6);
     if (d->skip_dropped)
-        printf("  gradient bytes skipped  %6.2f %%   (%.0f of %.0f bytes a rank%s)\n", 100 * savings.bytes,
-               full_bytes * (1 - savings.bytes), full_bytes, d->ranks == 1 ? "; with one rank nothing is sent" : "");
+        fprintf(to, "  gradient bytes skipped  %6.2f %%   (%.0f of %.0f bytes a rank%s)\n", 100 * savings.bytes,
+                full_bytes * (1 - savings.bytes), full_bytes, d->ranks == 1 ? "; with one rank nothing is sent" : "");
     else
-        printf("  gradient bytes skipped    0.00 %%   (communication.skip_dropped = false)\n");
-    return sd_savings_print(d, images);
+        fprintf(to, "  gradient bytes skipped    0.00 %%   (communication.skip_dropped = false)\n");
+    return print_scopes(to, d, images);
 }

@@ -1,23 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What each scope of decisions saves: closed forms where there are, else the real plans of some steps. */
+/* Closed forms where there are, else the plans of some steps. */
+#include "sdtrain/savings.h"
+
 #include <math.h>
-
-#include "sdtrain/report.h"
-
-enum { DRAWN_STEPS = 200, MOST_DRAWS = 1 << 28 };
-
-/* The probability that nobody keeps a unit, so that its gradient is not sent. */
-static double dropped_by_all(const sd_drop_law *law, double rate, uint64_t images) {
-    switch (law->scope) {
-    case SD_DROP_SCOPE_GLOBAL:
-        break;
-    case SD_DROP_SCOPE_RANK:
-        return pow(rate, law->ranks);
-    case SD_DROP_SCOPE_SAMPLE:
-        return pow(rate, (double)images);
-    }
-    return rate;
-}
 
 sd_savings sd_savings_expected(const sd_network *network, const sd_drop_law *law, uint64_t images) {
     sd_savings savings = {0};
@@ -26,7 +11,7 @@ sd_savings sd_savings_expected(const sd_network *network, const sd_drop_law *law
         const sd_unit *unit = sd_network_unit(network, i);
         savings.branches += law->rate[i] / units;
         savings.flops += law->rate[i] * unit->flops / sd_network_flops(network);
-        savings.bytes += dropped_by_all(law, law->rate[i], images) * (double)unit->parameters /
+        savings.bytes += sd_drop_probability_for_all(law, i, images) * (double)unit->parameters /
                          (double)sd_network_parameters(network);
     }
     return savings;
@@ -63,26 +48,4 @@ sd_status sd_savings_of_slowest(const sd_network *network, const sd_drop_law *la
     sd_drop_part_free(&part);
     *saved = 1 - kept;
     return status;
-}
-
-sd_status sd_savings_print(const sd_description *d, uint64_t images) {
-    const uint64_t draws = images * (uint64_t)d->law->units, affordable = MOST_DRAWS / (draws ? draws : 1);
-    const int steps = affordable < 1 ? 1 : affordable < DRAWN_STEPS ? (int)affordable : DRAWN_STEPS;
-    printf("\nskipped with each stochastic_depth.scope, of %llu images on %d rank%s; expected",
-           (unsigned long long)images, d->ranks, d->ranks == 1 ? "" : "s");
-    if (d->ranks > 1)
-        printf(" (slowest rank of a step: mean of %d drawn step%s)", steps, steps == 1 ? "" : "s");
-    printf(":\n");
-    printf("scope   branches  FLOPs, mean rank  FLOPs, slowest rank  gradient bytes\n");
-    for (int scope = SD_DROP_SCOPE_GLOBAL; scope <= SD_DROP_SCOPE_SAMPLE; scope++) {
-        sd_drop_law law = *d->law;
-        double slowest;
-        law.scope = (sd_drop_scope)scope;
-        law.ranks = d->ranks;
-        const sd_savings savings = sd_savings_expected(d->network, &law, images);
-        SD_TRY(sd_savings_of_slowest(d->network, &law, images, d->ranks, steps, &slowest));
-        printf("%-6s  %6.2f %%          %6.2f %%             %6.2f %%        %6.2f %%\n", sd_drop_scope_word(law.scope),
-               100 * savings.branches, 100 * savings.flops, 100 * slowest, d->skip_dropped ? 100 * savings.bytes : 0.0);
-    }
-    return SD_OK;
 }

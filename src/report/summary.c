@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "sdtrain/summary.h"
+
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdlib.h>
@@ -7,7 +9,6 @@
 
 #include "sdtrain/arena.h"
 #include "sdtrain/file.h"
-#include "sdtrain/report.h"
 
 enum { MOST_BYTES = 1 << 20 }; /* of a summary.json that is read */
 
@@ -109,44 +110,44 @@ sd_last_start sd_summary_last_start(const char *folder) {
     return last;
 }
 
-static void print_percent(const char *name, double fraction) {
+static void print_percent(FILE *to, const char *name, double fraction) {
     if (!isnan(fraction))
-        printf("  %-26s %6.2f %%\n", name, 100 * fraction);
+        fprintf(to, "  %-26s %6.2f %%\n", name, 100 * fraction);
 }
 
 /* The best of all scores need not be that of a checkpoint. */
-static void print_best(const sd_progress *p) {
+static void print_best(FILE *to, const sd_progress *p) {
     if (isnan(p->best_val_accuracy))
         return;
-    printf("  %-26s %6.2f %%", "best validation accuracy", 100 * p->best_val_accuracy);
+    fprintf(to, "  %-26s %6.2f %%", "best validation accuracy", 100 * p->best_val_accuracy);
     if (p->best_val_epoch > 0)
-        printf("   epoch %llu", (unsigned long long)p->best_val_epoch);
-    printf("\n");
+        fprintf(to, "   epoch %llu", (unsigned long long)p->best_val_epoch);
+    fprintf(to, "\n");
     if (!isnan(p->best_accuracy) && p->best_accuracy != p->best_val_accuracy)
-        printf("  %-26s %6.2f %%   step %llu\n", "that of checkpoint best", 100 * p->best_accuracy,
-               (unsigned long long)p->best_step);
+        fprintf(to, "  %-26s %6.2f %%   step %llu\n", "that of checkpoint best", 100 * p->best_accuracy,
+                (unsigned long long)p->best_step);
 }
 
-void sd_summary_print(const sd_summary *s) {
+void sd_summary_print(FILE *to, const sd_summary *s) {
     const sd_progress *const p = s->progress;
-    printf("\n%s after %llu steps (%llu epoch%s), %.1f s of training on %d rank%s x %d thread%s (%s)\n", s->status,
-           (unsigned long long)p->step, (unsigned long long)p->epoch, p->epoch == 1 ? "" : "s", p->seconds, s->ranks,
-           s->ranks == 1 ? "" : "s", s->threads, s->threads == 1 ? "" : "s", s->isa);
-    print_percent("validation accuracy", p->val_accuracy);
-    print_percent("validation top-5 accuracy", p->val_top5_accuracy);
-    print_best(p);
-    print_percent("training accuracy", isnan(p->train_eval_accuracy) ? p->train_accuracy : p->train_eval_accuracy);
-    print_percent("train-validation gap", gap_of(p));
-    print_percent("branches skipped", 1 - kept_fraction_of(p));
+    fprintf(to, "\n%s after %llu steps (%llu epoch%s), %.1f s of training on %d rank%s x %d thread%s (%s)\n", s->status,
+            (unsigned long long)p->step, (unsigned long long)p->epoch, p->epoch == 1 ? "" : "s", p->seconds, s->ranks,
+            s->ranks == 1 ? "" : "s", s->threads, s->threads == 1 ? "" : "s", s->isa);
+    print_percent(to, "validation accuracy", p->val_accuracy);
+    print_percent(to, "validation top-5 accuracy", p->val_top5_accuracy);
+    print_best(to, p);
+    print_percent(to, "training accuracy", isnan(p->train_eval_accuracy) ? p->train_accuracy : p->train_eval_accuracy);
+    print_percent(to, "train-validation gap", gap_of(p));
+    print_percent(to, "branches skipped", 1 - kept_fraction_of(p));
     if (p->skipped_steps > 0)
-        printf("  %-26s %4llu\n", "steps not finite, skipped", (unsigned long long)p->skipped_steps);
+        fprintf(to, "  %-26s %4llu\n", "steps not finite, skipped", (unsigned long long)p->skipped_steps);
     if (p->bytes_full > 0)
-        print_percent("gradient bytes not sent", 1 - (double)p->bytes_reduced / (double)p->bytes_full);
+        print_percent(to, "gradient bytes not sent", 1 - (double)p->bytes_reduced / (double)p->bytes_full);
     if (p->seconds > 0)
-        printf("  %-26s %6.1f\n", "images per second", (double)p->images / p->seconds);
+        fprintf(to, "  %-26s %6.1f\n", "images per second", (double)p->images / p->seconds);
     if (s->waited_for_host)
-        printf("  %-26s rank %d on %s, %.1f %% of the time\n", "the others waited for", s->waited_for.rank,
-               s->waited_for_host, 100 * s->waited_for.fraction);
-    printf("  %-26s %s\n", "files", s->run_folder);
-    fflush(stdout);
+        fprintf(to, "  %-26s rank %d on %s, %.1f %% of the time\n", "the others waited for", s->waited_for.rank,
+                s->waited_for_host, 100 * s->waited_for.fraction);
+    fprintf(to, "  %-26s %s\n", "files", s->run_folder);
+    fflush(to);
 }

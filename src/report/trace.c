@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "sdtrain/trace.h"
+
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "sdtrain/arena.h"
 #include "sdtrain/file.h"
-#include "sdtrain/report.h"
 
 static const char *const lane_names[] = {
     [SD_LANE_COMPUTE] = "compute", [SD_LANE_LAYERS] = "layers, backward", [SD_LANE_NETWORK] = "network"};

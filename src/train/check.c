@@ -50,7 +50,7 @@ static sd_status print_description(const sd_run *run, const char *start, size_t 
         .program_bytes = program_bytes,
         .checkpoint_bytes = CHECKPOINT_COPIES * sd_run_state_bytes(run),
     };
-    return sd_description_print(&description);
+    return sd_description_print(stdout, &description);
 }
 
 /* Whether files can be made in the run's folder, or the folder in the nearest one above that is there. Writes

@@ -205,7 +205,7 @@ static sd_status summarise(const sd_run *run, const char *state, const double *w
     if (summary.waited_for.rank >= 0)
         summary.waited_for_host = sd_comm_host_of(run->comm, summary.waited_for.rank);
     sd_status status = sd_summary_write(run->folder, &summary);
-    sd_summary_print(&summary);
+    sd_summary_print(stdout, &summary);
     return status;
 }
 

@@ -161,7 +161,7 @@ static sd_status open_parts(sd_run *run) {
 sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const char *isa) {
     *run = (sd_run){.comm = comm, .config = config};
     sd_run_folders(config, run->folder, sizeof run->folder, run->checkpoints, sizeof run->checkpoints);
-    sd_console_init(&run->console, config->log.progress);
+    sd_console_init(&run->console, stderr, config->log.progress);
     SD_TRY(sd_threads_choose(comm, config, &run->threads));
     sd_kernels_set_threads(run->threads);
     SD_TRY(choose_kernels(run, isa));

@@ -17,6 +17,7 @@ set -euo pipefail
 # The rooms, lowest first. `all` is sdtrain.h.
 levels=('base' 'drop kernels' 'nn loss data' 'models optim' 'dist checkpoint report' 'config' 'predict guard' 'train' 'all' 'cli')
 base_headers=' arena batch bucket choice clock file finite hash list processors progress random range status '
+report_headers=' console csv description savings summary trace '
 
 # Prints the C files named in its input as FILE:LINE:CODE, without comments and without what strings hold, except in
 # include lines.
@@ -59,7 +60,8 @@ breach() {
 # Prints FILE:LINE: FROM must not include TO, for every include that does not run downward.
 include_order() {
     grep -E '^[^:]*:[0-9]+:[ \t]*#[ \t]*include[ \t]*["<]' "$code" |
-        awk -v levels="$(printf '%s;' "${levels[@]}")" -v base="$base_headers" '
+        awk -v levels="$(printf '%s;' "${levels[@]}")" -v base="$base_headers" \
+            -v report="$report_headers" '
         BEGIN {
             n = split(levels, level_rooms, ";")
             for (i = 1; i < n; i++) {
@@ -71,6 +73,7 @@ include_order() {
             sub(/\.h$/, "", name)
             if (name == "sdtrain") return "all"
             if (name == "build") return "nn"
+            if (index(report, " " name " ")) return "report"
             return index(base, " " name " ") ? "base" : name
         }
         {

@@ -366,7 +366,7 @@ static char *output_of(void (*call)(void *), void *context) {
     return text;
 }
 
-static void print_description(void *context) { sd_description_print(context); }
+static void print_description(void *context) { sd_description_print(stdout, context); }
 
 START_TEST(a_check_tells_rates_and_savings) {
     sd_network *network = new_resnet20();
@@ -431,7 +431,7 @@ START_TEST(a_check_tells_rates_and_savings) {
 }
 END_TEST
 
-static void print_summary(void *context) { sd_summary_print(context); }
+static void print_summary(void *context) { sd_summary_print(stdout, context); }
 
 START_TEST(a_closing_summary_leaves_out_what_has_no_value) {
     sd_progress progress = sd_progress_initial();
