@@ -7,16 +7,6 @@
 #include "epilogue.h"
 #include "panel.h"
 
-/* One of each for every instruction set. */
-#define pack_band SD_ISA_NAME(pack_band)
-#define conv_panels_forward SD_ISA_NAME(conv_panels_forward)
-#define conv_panels_backward SD_ISA_NAME(conv_panels_backward)
-#define conv_pointwise_backward SD_ISA_NAME(conv_pointwise_backward)
-#define conv_rows_forward SD_ISA_NAME(conv_rows_forward)
-#define conv_rows_backward SD_ISA_NAME(conv_rows_backward)
-#define conv_winograd_forward SD_ISA_NAME(conv_winograd_forward)
-#define conv_winograd_backward SD_ISA_NAME(conv_winograd_backward)
-
 typedef enum conv_algorithm {
     CONV_PANELS,    /* any shape: the taps of a panel of pixels, packed (conv_panels.c) */
     CONV_ROWS,      /* 3x3, stride 1: bands of rows (conv_rows.c) */

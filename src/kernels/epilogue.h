@@ -6,9 +6,6 @@
 
 #include "isa.h"
 
-/* One for every instruction set. */
-#define finish_piece SD_ISA_NAME(finish_piece)
-
 /* Floats of a piece's partial sums, doubles: the rows and, of each channel, two sums (statistics(), gradient()). */
 static inline size_t partial_elems(int c) { return 2 * (2 * (size_t)c + 2); }
 

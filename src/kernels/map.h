@@ -6,9 +6,6 @@
 #include "isa.h"
 #include "panel.h"
 
-/* One of each for every instruction set. */
-#define map_values SD_ISA_NAME(map_values)
-
 /* Where a part of a matrix goes: column j of its row r is at[j / width * block_elems + r * row_elems + j % width]. */
 typedef struct map_layout {
     size_t width, block_elems, row_elems; /* width: a multiple of SLICE, unless all columns are in one block */

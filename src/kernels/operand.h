@@ -6,10 +6,6 @@
 #include "isa.h"
 #include "panel.h"
 
-/* One of each for every instruction set. */
-#define operand_slices SD_ISA_NAME(operand_slices)
-#define evaluate_block SD_ISA_NAME(evaluate_block)
-
 /* The value at one place, whose channel is given. */
 static inline float operand_value(const sd_operand *x, size_t at, size_t channel) {
     float value = x->u[at] * (x->a ? x->a[channel] : 1.0f);

@@ -10,11 +10,6 @@
 #include "panel.h"
 #include "vec.h"
 
-/* One of each for every instruction set. */
-#define pack_b SD_ISA_NAME(pack_b)
-#define panel_multiply_chunk SD_ISA_NAME(panel_multiply_chunk)
-#define panel_multiply_transposed SD_ISA_NAME(panel_multiply_transposed)
-
 enum {
     WIDE = 2 * VL,                    /* columns of a group */
     TILE_PIXELS = VL == 16 ? 14 : 6,  /* times 2 vectors: what fits the registers beside the weights */
