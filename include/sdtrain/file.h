@@ -2,9 +2,8 @@
 /* Files, read and written whole: a file that is there under its name is complete, and stays so when the power fails.
  *
  * Local. Files are written with the user's umask, never through a symbolic link, and texts and logs only over what is a
- * regular
- * file: a run's folder may be a link (people keep runs where there is room); a link in place of one of its files leads
- * somewhere that nobody meant to be written to.
+ * regular file: a run's folder may be a link (people keep runs where there is room); a link in place of one of its
+ * files leads somewhere that nobody meant to be written to.
  *
  * Where a file system or a container does not have an operation that only makes a file safer (to sync a file or a
  * folder, to rename over a file), it is done without, with one warning. Errors: SD_ERR_IO with path and reason. */
@@ -29,6 +28,10 @@ sd_status sd_file_open(const char *path, int *fd, size_t *n_bytes);
 
 /* The next n_bytes into bytes. SD_ERR_NOINPUT if they cannot be read or the file ends before. path: for the message. */
 sd_status sd_file_read(int fd, const char *path, void *bytes, size_t n_bytes);
+
+/* A file whole, a zero behind its *n_bytes. Caller frees *text, NULL on failure. Errors as of
+ * these two; SD_ERR_DATA also if it has more than most_bytes. */
+sd_status sd_file_get(const char *path, size_t most_bytes, char **text, size_t *n_bytes);
 
 /* ---- writing ---- */
 

@@ -5,9 +5,12 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "sdtrain/arena.h"
 
 enum { PATH_BYTES = 4096 };
 
@@ -43,6 +46,26 @@ sd_status sd_file_read(int fd, const char *path, void *bytes, size_t n_bytes) {
         n_bytes -= (size_t)got;
     }
     return SD_OK;
+}
+
+static sd_status get_open(int fd, const char *path, size_t most_bytes, char **text, size_t n_bytes) {
+    if (n_bytes > most_bytes)
+        return sd_fail(SD_ERR_DATA, "%s: has %zu bytes, where at most %zu are expected", path, n_bytes, most_bytes);
+    SD_TRY(sd_alloc(text, n_bytes + 1, 1));
+    return sd_file_read(fd, path, *text, n_bytes);
+}
+
+sd_status sd_file_get(const char *path, size_t most_bytes, char **text, size_t *n_bytes) {
+    int fd;
+    *text = NULL;
+    SD_TRY(sd_file_open(path, &fd, n_bytes));
+    const sd_status status = get_open(fd, path, most_bytes, text, *n_bytes);
+    close(fd);
+    if (status == SD_OK)
+        return SD_OK;
+    free(*text);
+    *text = NULL;
+    return status;
 }
 
 /* ---- to the disk ---- */

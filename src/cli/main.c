@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "forecast.h"
 #include "sdtrain/sdtrain.h"
@@ -113,24 +112,13 @@ static void print_help(void) {
     sd_config_help(stdout);
 }
 
-/* Reads the file on rank 0. */
+/* Reads the file on rank 0. Caller frees *text in any case. */
 static sd_status read_config(const char *path, char **text, size_t *bytes) {
-    int fd;
-    sd_status status = sd_file_open(path, &fd, bytes);
-    if (status == SD_ERR_NOINPUT)
-        return status;
-    if (status != SD_OK || *bytes > MAX_CONFIG_BYTES)
-        status = sd_fail(SD_ERR_CONFIG, "%s: is not a configuration file (a text file of at most %d bytes)", path,
-                         MAX_CONFIG_BYTES);
-    if (status == SD_OK)
-        status = sd_alloc(text, *bytes + 1, 1);
-    if (status == SD_OK)
-        status = sd_file_read(fd, path, *text, *bytes);
-    if (status == SD_OK)
-        status = sd_config_check_text(*text, *bytes, path);
-    if (fd >= 0)
-        close(fd);
-    return status;
+    const sd_status status = sd_file_get(path, MAX_CONFIG_BYTES, text, bytes);
+    if (status == SD_ERR_DATA)
+        return sd_fail(SD_ERR_CONFIG, "%s: is not a configuration file (a text file of at most %d bytes)", path,
+                       MAX_CONFIG_BYTES);
+    return status == SD_OK ? sd_config_check_text(*text, *bytes, path) : status;
 }
 
 /* Every rank parses the text that rank 0 has read. Collective. */

@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "sdtrain/arena.h"
 #include "sdtrain/file.h"
@@ -86,15 +85,10 @@ sd_status sd_summary_write(const char *folder, const sd_summary *summary) {
 
 sd_last_start sd_summary_last_start(const char *folder) {
     sd_last_start last = {0};
-    char path[1024], *text = NULL;
+    char path[1024], *text;
     size_t bytes;
-    int fd;
     snprintf(path, sizeof path, "%s/summary.json", folder);
-    if (sd_file_open(path, &fd, &bytes) != SD_OK) {
-        sd_error_clear();
-        return last;
-    }
-    if (bytes <= MOST_BYTES && sd_alloc(&text, bytes + 1, 1) == SD_OK && sd_file_read(fd, path, text, bytes) == SD_OK) {
+    if (sd_file_get(path, MOST_BYTES, &text, &bytes) == SD_OK) {
         cJSON *object = cJSON_Parse(text);
         const char *const status = cJSON_GetStringValue(cJSON_GetObjectItem(object, "status"));
         const char *const job = cJSON_GetStringValue(cJSON_GetObjectItem(object, "job"));
@@ -103,10 +97,9 @@ sd_last_start sd_summary_last_start(const char *folder) {
         snprintf(last.job, sizeof last.job, "%s", job ? job : "");
         last.run_id = id ? strtoull(id, NULL, 16) : 0;
         cJSON_Delete(object);
+        free(text);
     }
     sd_error_clear();
-    free(text);
-    close(fd);
     return last;
 }
 

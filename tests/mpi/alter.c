@@ -93,17 +93,15 @@ static bool change(const char *path, int n, char **words) {
 }
 
 int main(int argc, char **argv) {
-    unsigned char *bytes;
+    char *bytes;
     size_t n;
     if (argc < 4 || !change(argv[1], argc - 2, argv + 2)) {
         fprintf(stderr, "alter: the change cannot be made\n");
         return 1;
     }
-    int fd;
-    if (sd_file_open(argv[1], &fd, &n) != SD_OK || !(bytes = malloc(n)) ||
-        sd_file_read(fd, argv[1], bytes, n) != SD_OK || close(fd) != 0)
+    if (sd_file_get(argv[1], SIZE_MAX - 1, &bytes, &n) != SD_OK)
         return 1;
-    sd_seal_make(bytes, n);
+    sd_seal_make((unsigned char *)bytes, n);
     const sd_status status = sd_file_write(argv[1], bytes, n);
     free(bytes);
     return status != SD_OK;

@@ -354,6 +354,28 @@ START_TEST(a_file_is_read_to_its_length_and_nothing_else_is_opened) {
 }
 END_TEST
 
+START_TEST(a_file_is_got_whole_with_a_zero_behind_it) {
+    char folder[SUPPORT_PATH_BYTES], path[SUPPORT_PATH_BYTES + 16], target[SUPPORT_PATH_BYTES + 16], *text;
+    size_t bytes;
+    new_place(folder, path, target);
+    expect_refused(sd_file_get(path, 6, &text, &bytes), SD_ERR_NOINPUT, path, NULL);
+    ck_assert_ptr_null(text);
+    expect_refused(sd_file_get(folder, 6, &text, &bytes), SD_ERR_DATA, folder, "regular file", NULL);
+    write_bytes(path, "onetwo", 6);
+    expect_refused(sd_file_get(path, 5, &text, &bytes), SD_ERR_DATA, path, "6 bytes", "at most 5", NULL);
+    ck_assert_ptr_null(text);
+    expect_ok(sd_file_get(path, 6, &text, &bytes));
+    ck_assert_uint_eq(bytes, 6);
+    ck_assert_str_eq(text, "onetwo");
+    free(text);
+    write_bytes(path, "", 0);
+    expect_ok(sd_file_get(path, 6, &text, &bytes));
+    ck_assert_str_eq(text, "");
+    free(text);
+    remove_folder(folder);
+}
+END_TEST
+
 START_TEST(a_renamed_file_replaces_what_is_there) {
     char folder[SUPPORT_PATH_BYTES], path[SUPPORT_PATH_BYTES + 16], target[SUPPORT_PATH_BYTES + 16];
     new_place(folder, path, target);
@@ -417,6 +439,7 @@ int main(void) {
     tcase_add_test(cases, a_file_is_put_whole_with_the_users_umask);
     tcase_add_test(cases, nothing_is_written_through_a_link_or_into_what_is_no_file);
     tcase_add_test(cases, a_file_is_read_to_its_length_and_nothing_else_is_opened);
+    tcase_add_test(cases, a_file_is_got_whole_with_a_zero_behind_it);
     tcase_add_test(cases, a_renamed_file_replaces_what_is_there);
     tcase_add_test(cases, a_log_goes_on_behind_what_is_kept_of_it);
     tcase_add_test(cases, exit_codes_are_those_of_sysexits);
