@@ -87,6 +87,8 @@ sd_status sd_comm_broadcast(sd_comm *comm, void *data, size_t bytes);
  * as well. Collective of the two. */
 sd_status sd_comm_copy(sd_comm *comm, int from, int to, void *data, size_t bytes);
 
+enum { SD_MAX_SUMS = 8 }; /* that a step may take along (sd_reducer_end()) */
+
 /* values: [shards][n] of this rank, all ranks have as many shards. Into values[0..n) comes the sum over the shards of
  * all ranks, in a fixed binary tree that joins neighbours; where shards is a power of two, it does not depend on how
  * many ranks share them. Collective. */
@@ -146,14 +148,14 @@ float *sd_reducer_error(sd_reducer *reducer);
 void sd_reducer_restore_error(sd_reducer *reducer);
 
 /* A step: begin; for each shard begin_shard before its forward pass, whose gradients go to the buffer that it returns,
- * then segment_done (an sd_segment_done) for every segment in order; end. Together they are collective. plan must be
+ * then segment_done for every segment in order; end. Together they are collective. plan must be
  * equal on all ranks, and lives until the next begin; hash: sd_drop_plan_hash(), by which that is checked. part: the
  * pass's own, of this shard. The sums end up in the network's own buffer of gradients. */
 void sd_reducer_begin(sd_reducer *reducer, const sd_drop_plan *plan, uint64_t hash);
 float *sd_reducer_begin_shard(sd_reducer *reducer, const sd_drop_part *part);
-void sd_reducer_segment_done(void *reducer, int segment);
-/* values: [shards][n] of this rank -> values[0..n), as sd_comm_sum(). SD_ERR_INTERNAL if plans disagree, naming the
- * odd rank. */
+void sd_reducer_segment_done(sd_reducer *reducer, int segment);
+/* values: [shards][n] of this rank -> values[0..n), as sd_comm_sum(); n <= SD_MAX_SUMS. SD_ERR_INTERNAL if plans
+ * disagree, naming the odd rank. */
 sd_status sd_reducer_end(sd_reducer *reducer, double *values, int n, sd_traffic *traffic);
 
 /* What bf16 on the wire costs this processor beside sending: seconds a value. Local; some hundredths of a second. */

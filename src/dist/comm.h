@@ -10,7 +10,6 @@
 
 enum {
     SD_HOST_BYTES = 64,
-    SD_MAX_SUMS = 8,
     SD_TAG_COPY = 32767 /* the largest there always is; a step's operations have low ones */
 };
 

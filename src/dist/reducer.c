@@ -287,8 +287,7 @@ static void segment_done(sd_reducer *r, const sd_segment *segment) {
     r->traffic.parameter_bytes += segment->parameter_elems * value_bytes(r);
 }
 
-void sd_reducer_segment_done(void *context, int index) {
-    sd_reducer *r = context;
+void sd_reducer_segment_done(sd_reducer *r, int index) {
     const double begin = sd_clock_seconds();
     if (index == 0 && r->spec.bf16 && r->comm->size > 1) {
         sd_wire_take_statistics(&r->wire, r->network, r->plan, r->part);

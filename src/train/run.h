@@ -32,7 +32,7 @@ typedef enum sd_phase {
     SD_PHASES
 } sd_phase;
 
-enum { SD_FOLDER_BYTES = 2 * SD_CONFIG_TEXT + 16, SD_RUN_MAX_SUMS = 7 };
+enum { SD_FOLDER_BYTES = 2 * SD_CONFIG_TEXT + 16 };
 
 /* Rank 0's part in saving; snapshot and info belong to the thread while it is busy. */
 typedef struct sd_saver {

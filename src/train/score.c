@@ -5,7 +5,7 @@
 #include "sdtrain/clock.h"
 
 enum { SUM_LOSS, SUM_TOP1, SUM_TOP5, SUM_IMAGES, SUM_UNREADABLE, SUMS };
-_Static_assert((int)SUMS <= (int)SD_RUN_MAX_SUMS, "raise SD_RUN_MAX_SUMS");
+_Static_assert((int)SUMS <= (int)SD_MAX_SUMS, "raise SD_MAX_SUMS");
 
 /* Cuts n images, this rank's shards of them one after another, into passes. Returns how many. */
 static uint64_t plan_passes(sd_run *run, uint64_t n) {

@@ -120,7 +120,7 @@ static sd_status allocate(sd_run *run) {
     const uint64_t ranges = train_batches > score_batches ? train_batches : score_batches;
     SD_TRY(sd_alloc(&run->order, sd_dataset_images(run->dataset, SD_SPLIT_TRAIN), sizeof *run->order));
     SD_TRY(sd_alloc(&run->ranges, ranges, sizeof *run->ranges));
-    return sd_alloc(&run->sums, shards * SD_RUN_MAX_SUMS, sizeof *run->sums);
+    return sd_alloc(&run->sums, shards * SD_MAX_SUMS, sizeof *run->sums);
 }
 
 /* Of what tells one data set from another: each rank reads its own copy of the files. */

@@ -25,7 +25,7 @@ static const sd_drop_part *draw_part(sd_run *run, uint64_t step, sd_range share)
 
 /* What is summed over the shards of a step. */
 enum { SUM_LOSS, SUM_CORRECT, SUM_STOP, SUM_SPENT, SUM_SAVE, SUM_LR, SUM_UNREADABLE, SUMS };
-_Static_assert((int)SUMS <= (int)SD_RUN_MAX_SUMS, "raise SD_RUN_MAX_SUMS");
+_Static_assert((int)SUMS <= (int)SD_MAX_SUMS, "raise SD_MAX_SUMS");
 
 static sd_status write_row(sd_run *run, uint64_t images, double lr, const double *sums, size_t bytes_reduced,
                            double seconds) {
