@@ -9,8 +9,8 @@
 #include "sdtrain/arena.h"
 #include "sdtrain/models.h"
 
-const char *const sd_law_keys[] = {"rate", "schedule", "scope", "scale", "unit", "dropped_update"};
-const int sd_n_law_keys = sizeof sd_law_keys / sizeof sd_law_keys[0];
+const char *const sd_drop_keys[] = {"rate", "schedule", "scope", "scale", "unit", "dropped_update"};
+const int sd_n_drop_keys = sizeof sd_drop_keys / sizeof sd_drop_keys[0];
 
 sd_status sd_moments_of(const sd_loaded *l, const sd_entry *entry, sd_moments *m) {
     void *values;

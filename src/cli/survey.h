@@ -26,8 +26,8 @@ int sd_groups_of(const sd_loaded *loaded, sd_group groups[SD_MAX_GROUPS]);
 sd_status sd_rates_of(const sd_loaded *loaded, double **rate);
 
 /* stochastic_depth.* of the configuration, as text: what sdtrain inspect shows of it. */
-extern const char *const sd_law_keys[];
-extern const int sd_n_law_keys;
+extern const char *const sd_drop_keys[];
+extern const int sd_n_drop_keys;
 
 /* Prints all of it as one JSON object. */
 sd_status sd_inspect_json(const sd_loaded *loaded);

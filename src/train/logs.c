@@ -201,7 +201,7 @@ static sd_summary describe(const sd_run *run, const char *state) {
 /* On rank 0. waited: [ranks], seconds. */
 static sd_status summarise(const sd_run *run, const char *state, const double *waited) {
     sd_summary summary = describe(run, state);
-    summary.waited_for = sd_blame_find(waited, sd_comm_size(run->comm), run->stepped);
+    summary.waited_for = sd_straggler_find(waited, sd_comm_size(run->comm), run->stepped);
     if (summary.waited_for.rank >= 0)
         summary.waited_for_host = sd_comm_host_of(run->comm, summary.waited_for.rank);
     sd_status status = sd_summary_write(run->folder, &summary);

@@ -261,15 +261,15 @@ END_TEST
 
 START_TEST(the_rank_that_waits_least_is_blamed_if_it_stands_out) {
     const double one_slow[] = {5, 5.5, 0.1, 4.5}, two_slow[] = {5, 0.2, 0.1, 4.5}, even[] = {1, 1.1, 0.9, 1};
-    const sd_blame blame = sd_blame_find(one_slow, 4, 20);
-    ck_assert_int_eq(blame.rank, 2);
-    ck_assert_double_eq_tol(blame.fraction, (5 - 0.1) / 20, 1e-12);
-    ck_assert_int_eq(sd_blame_find(one_slow, 4, 1000).rank, -1); /* half a percent of the time */
-    ck_assert_int_eq(sd_blame_find(two_slow, 4, 20).rank, -1);
-    ck_assert_int_eq(sd_blame_find(even, 4, 20).rank, -1);
-    ck_assert_int_eq(sd_blame_find(one_slow, 1, 20).rank, -1);
-    ck_assert_int_eq(sd_blame_find(one_slow, 4, 0).rank, -1);
-    ck_assert_int_eq(sd_blame_find((const double[]){0, 3}, 2, 10).rank, 0);
+    const sd_straggler slow = sd_straggler_find(one_slow, 4, 20);
+    ck_assert_int_eq(slow.rank, 2);
+    ck_assert_double_eq_tol(slow.fraction, (5 - 0.1) / 20, 1e-12);
+    ck_assert_int_eq(sd_straggler_find(one_slow, 4, 1000).rank, -1); /* half a percent of the time */
+    ck_assert_int_eq(sd_straggler_find(two_slow, 4, 20).rank, -1);
+    ck_assert_int_eq(sd_straggler_find(even, 4, 20).rank, -1);
+    ck_assert_int_eq(sd_straggler_find(one_slow, 1, 20).rank, -1);
+    ck_assert_int_eq(sd_straggler_find(one_slow, 4, 0).rank, -1);
+    ck_assert_int_eq(sd_straggler_find((const double[]){0, 3}, 2, 10).rank, 0);
 }
 END_TEST
 
