@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What may lie in a checkpoint: the digest keeps out accidents, not malice. So that a file which is sealed and yet not
- * ours does no harm, nothing in it is opened by name before all of it has passed here. Then every path leads through
+/* What a checkpoint may hold. The digest detects accidents, not malice: a file may be sealed and still be forged. So
+ * nothing in a file is opened by name before all of it has been checked here. After that, every path leads through
  * groups of this file to bytes of this file, and no filter runs but those that this program writes with. */
 #include <string.h>
 

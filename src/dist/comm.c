@@ -152,7 +152,7 @@ sd_status sd_comm_agree(sd_comm *comm, sd_status status) {
     SD_TRY(sd_comm_call(comm, "agreement of all ranks", broadcast,
                         &(operands){.data = &code, .bytes = sizeof code, .root = first}));
     if (comm->rank != first)
-        sd_error_clear(); /* one rank speaks */
+        sd_error_clear(); /* one rank has the message */
     comm->failed_together = true;
     return (sd_status)code;
 }

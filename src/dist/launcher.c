@@ -42,7 +42,7 @@ sd_status sd_comm_check_launcher(const sd_comm *comm) {
                     "mpirun of %s, or srun --mpi=pmix",
                     size > rank ? "" : "at least ", processes, variable, getenv(variable), sd_comm_library());
         if (size > rank && rank > 0)
-            sd_error_clear(); /* process 0 speaks */
+            sd_error_clear(); /* process 0 has the message */
         return status;
     }
     return SD_OK;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The operations of a step, in one order on all ranks: 0 asks whether ranks hold one plan; 1, 2, ... sum buckets (with
- * bf16 the first of them sums batch statistics, as floats); the last one sums the few numbers of the step, and shows
+/* The operations of a step, in one order on all ranks: 0 checks that ranks hold one plan; 1, 2, ... sum buckets (with
+ * bf16 the first of them sums batch statistics, as floats); the last one sums the few numbers of the step, and ends
  * when every rank has ended its backward pass. */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 #include "sdtrain/clock.h"
 #include "wire.h"
 
-typedef enum operation_kind { ASK, SUM, TREE_SUM, SUM_BF16, SUM_STATISTICS, GATHER } operation_kind;
+typedef enum operation_kind { AGREE, SUM, TREE_SUM, SUM_BF16, SUM_STATISTICS, GATHER } operation_kind;
 
 typedef struct operation {
     operation_kind kind;
@@ -122,7 +122,7 @@ static sd_status start(sd_reducer *r, operation *o) {
     o->started = true;
     o->begin = sd_clock_seconds();
     switch (o->kind) {
-    case ASK:
+    case AGREE:
         SD_MPI(MPI_Iallreduce, MPI_IN_PLACE, &r->vote, SD_VOTE_WORDS, MPI_UINT64_T, MPI_MIN, comm->mpi, &o->request);
         break;
     case SUM:
@@ -221,7 +221,7 @@ void sd_reducer_begin(sd_reducer *r, const sd_drop_plan *plan, uint64_t hash) {
     r->vote = sd_vote_of(hash);
     sd_comm_set_work(r->comm, work, r);
     if (r->comm->size > 1)
-        post(r, (operation){.kind = ASK});
+        post(r, (operation){.kind = AGREE});
 }
 
 float *sd_reducer_begin_shard(sd_reducer *r, const sd_drop_part *part) {
@@ -331,7 +331,7 @@ sd_status sd_reducer_end(sd_reducer *r, double *values, int n, sd_traffic *traff
     return SD_OK;
 }
 
-static const char *const names[] = {[ASK] = "agree on the plan",
+static const char *const names[] = {[AGREE] = "agree on the plan",
                                     [SUM] = "allreduce",
                                     [TREE_SUM] = "tree sum",
                                     [SUM_BF16] = "allreduce of bf16",

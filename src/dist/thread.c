@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who calls MPI: the caller itself, between its own work, or a thread that does nothing else.
+/* MPI is called by the caller itself, between its own work, or by a thread that does nothing else.
  *
- * Open MPI moves data only inside its calls (its issues 8436 and 13074), and its maintainers advise a thread of one's
- * own for what shall go on meanwhile (2427). The thread sleeps a little whenever nothing has moved, since it shares a
- * core with a thread that computes; it is told of calls and of work under one mutex. */
+ * Open MPI moves data only inside its calls (its issues 8436 and 13074); its maintainers advise a thread of one's own
+ * for transfers that go on while the program computes (2427). The thread sleeps for NAP_NANOSECONDS whenever nothing
+ * has moved, since it shares a core with a thread that computes. Calls and work are handed to it under one mutex. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -22,12 +22,12 @@ struct sd_progress_thread {
     pthread_t pthread;
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t changed;
-    sd_status (*call)(sd_comm *, void *); /* asked for and not yet done */
+    sd_status (*call)(sd_comm *, void *); /* requested and not yet done */
     void *call_context;
     sd_outcome outcome;    /* of the last call */
-    uint64_t wanted, done; /* times that work was asked for; how many of them are done with */
+    uint64_t wanted, done; /* requests for work; how many of them are done */
     bool quit;
-    atomic_bool awaited; /* somebody waits for the work to be done */
+    atomic_bool awaited; /* the caller waits in sd_comm_finish_work() */
 };
 
 static void do_call(sd_progress_thread *thread) {
@@ -44,7 +44,7 @@ static void do_work(sd_progress_thread *thread) {
     pthread_mutex_unlock(&thread->mutex);
     const bool finished = thread->comm->work(thread->comm->work_context);
     if (!finished && atomic_load_explicit(&thread->awaited, memory_order_relaxed))
-        sched_yield(); /* nobody computes on this core */
+        sched_yield(); /* the caller waits, so the core is free */
     else if (!finished)
         nanosleep(&(struct timespec){.tv_nsec = NAP_NANOSECONDS}, NULL);
     pthread_mutex_lock(&thread->mutex);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sums whose order does not depend on the number of ranks: one binary tree over shards, whose lower levels a rank folds
- * by itself and whose upper levels ranks fold between them. Addition of two numbers commutes bit for bit, so who
- * adds is free. */
+ * by itself and whose upper levels ranks fold between them. a + b = b + a to the bit, so it does not matter which of
+ * two ranks adds. */
 #include <string.h>
 
 #include "comm.h"
