@@ -100,9 +100,6 @@ sd_status sd_comm_gather(sd_comm *comm, const void *mine, size_t bytes, void *al
  * and its host (with two ranks, both). what: "weights", "configuration". Collective. */
 sd_status sd_comm_check_same(sd_comm *comm, uint64_t hash, const char *what);
 
-/* The hash of what all ranks must hold alike in a step: law, step, and the decisions drawn from them. Local. */
-uint64_t sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan);
-
 /* Sums gradients over shards and ranks, bucket by bucket, as the backward passes complete them.
  *
  * A step's batch is cut into shards, as many on each rank; a rank runs them one after another, and the reducer adds
@@ -149,7 +146,7 @@ void sd_reducer_restore_error(sd_reducer *reducer);
 
 /* A step: begin; for each shard begin_shard before its forward pass, whose gradients go to the buffer that it returns,
  * then segment_done (an sd_segment_done) for every segment in order; end. Together they are collective. plan must be
- * equal on all ranks, and lives until the next begin; hash: sd_hash_plan(), by which that is checked. part: the
+ * equal on all ranks, and lives until the next begin; hash: sd_drop_plan_hash(), by which that is checked. part: the
  * pass's own, of this shard. The sums end up in the network's own buffer of gradients. */
 void sd_reducer_begin(sd_reducer *reducer, const sd_drop_plan *plan, uint64_t hash);
 float *sd_reducer_begin_shard(sd_reducer *reducer, const sd_drop_part *part);

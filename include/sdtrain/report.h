@@ -69,16 +69,16 @@ typedef struct sd_savings {
     double bytes;    /* of gradients: what nobody keeps is not sent */
 } sd_savings;
 /* images: of a batch. */
-sd_savings sd_savings_expected(sd_network *network, const sd_drop_law *law, uint64_t images);
+sd_savings sd_savings_expected(sd_network *network, const sd_drop_spec *drop, uint64_t images);
 
 /* The fraction of its FLOPs that the slowest rank of a step is spared, for which all others wait: what the rank with
  * most of them computes, of what the rank with most images would without dropping. Mean of the plans of steps 1 to
  * `steps`; the expected saving where all ranks do alike. */
-sd_status sd_savings_of_slowest(sd_network *network, const sd_drop_law *law, uint64_t images, int ranks, int steps,
+sd_status sd_savings_of_slowest(sd_network *network, const sd_drop_spec *drop, uint64_t images, int ranks, int steps,
                                 double *saved);
 
 /* schedule.csv: branch,name,depth,drop_rate,parameters,flops. */
-sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_drop_law *law);
+sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_drop_spec *drop);
 
 /* The text of --check on standard output. */
 typedef struct sd_description {
@@ -88,7 +88,7 @@ typedef struct sd_description {
     bool skip_dropped;
     size_t wire_value_bytes; /* of a gradient value that travels */
     sd_network *network;
-    const sd_drop_law *law;
+    const sd_drop_spec *drop;
     const char *isa, *folder;
     const char *start; /* where training would begin */
     int ranks, threads, image_size;
@@ -127,11 +127,11 @@ sd_status sd_trace_write(const char *path, uint64_t step, const sd_event *events
 
 /* The rank that the others waited for: the one that waited least, if the others waited longer than it by at least 3 %
  * of the time and no other came near. waited: [ranks] seconds, of `seconds` of training. */
-typedef struct sd_blame {
+typedef struct sd_slow_rank {
     int rank;        /* -1: nobody stands out */
     double fraction; /* of the time, by which the others waited longer than it */
-} sd_blame;
-sd_blame sd_blame_find(const double *waited, int ranks, double seconds);
+} sd_slow_rank;
+sd_slow_rank sd_slow_rank_find(const double *waited, int ranks, double seconds);
 
 /* summary.json. Text members end up as strings, numbers that are NAN as null. */
 typedef struct sd_summary {
@@ -139,7 +139,7 @@ typedef struct sd_summary {
     const char *status; /* "running", "stopped", "complete", "diverged" */
     const char *job;    /* of --job; NULL: none */
     uint64_t run_id;
-    sd_blame waited_for;
+    sd_slow_rank waited_for;
     const char *waited_for_host; /* of that rank; NULL: nobody stands out */
     int ranks, threads;
     uint64_t step, epoch, images, skipped_steps, bytes_reduced, bytes_full;
@@ -241,16 +241,16 @@ typedef struct sd_step_seconds {
 
 enum { SD_PREDICTION_STEPS = 200 }; /* whose plans are drawn */
 
-/* images: of a rank; law: NULL, all branches are computed. With SD_DROP_SCOPE_RANK all wait for the slowest rank; with
+/* images: of a rank; drop: NULL, all branches are computed. With SD_DROP_SCOPE_RANK all wait for the slowest rank; with
  * SD_DROP_SCOPE_SAMPLE a rank computes the batch's share of a branch. */
-sd_status sd_step_predict(const sd_calibration *calibration, const sd_cluster *cluster, const sd_drop_law *law,
+sd_status sd_step_predict(const sd_calibration *calibration, const sd_cluster *cluster, const sd_drop_spec *drop,
                           int ranks, int images, sd_step_seconds *seconds);
 
 /* Two tables on standard output: a batch shared by all ranks, and as many images a rank as now. */
 typedef struct sd_prediction {
     const sd_calibration *calibration;
     const sd_cluster *cluster;
-    const sd_drop_law *law;
+    const sd_drop_spec *drop;
     double link_gbit, latency_us; /* as they were asked for */
     int n_ranks;
     const int *ranks;

@@ -66,7 +66,7 @@ static void print_progress(const sd_progress *p) {
         printf("%-18s%.2f %% at step %" PRIu64 "\n", "best validation", 100 * p->best_accuracy, p->best_step);
 }
 
-static void print_law(const sd_config *config) {
+static void print_drop(const sd_config *config) {
     printf("%-18s", "stochastic depth");
     for (int i = 0; i < sd_n_law_keys; i++) {
         char key[64], value[64];
@@ -90,7 +90,7 @@ static void print_summary(const sd_loaded *l) {
     printf("%-18s%s: %zu parameters, %d branches, %d classes, %d x %d pixels\n", "model", l->config.model.name,
            sd_network_parameters(c->network), sd_network_n_units(c->network), l->samples.classes, l->samples.image_size,
            l->samples.image_size);
-    print_law(&l->config);
+    print_drop(&l->config);
     printf("%-18s%s\n", "optimizer", sd_config_value(&l->config, "optimizer.name", value, sizeof value));
     printf("%-18s%d rank%s x %d thread%s, %s kernels; seed %u\n", "trained on", c->ranks, plural((uint64_t)c->ranks),
            c->threads, plural((uint64_t)c->threads), c->isa, c->seed);

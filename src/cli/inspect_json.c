@@ -30,20 +30,20 @@ static void add_progress(cJSON *root, const sd_progress *p) {
 #undef ADD_MEMBER
 }
 
-static sd_status add_law(cJSON *root, const sd_loaded *l) {
+static sd_status add_drop(cJSON *root, const sd_loaded *l) {
     double *rate;
     SD_TRY(sd_rates_of(l, &rate));
-    cJSON *law = cJSON_AddObjectToObject(root, "stochastic_depth");
+    cJSON *drop = cJSON_AddObjectToObject(root, "stochastic_depth");
     for (int i = 0; i < sd_n_law_keys; i++) {
         char key[64], value[64];
         snprintf(key, sizeof key, "stochastic_depth.%s", sd_law_keys[i]);
         sd_config_value(&l->config, key, value, sizeof value);
         if (!strcmp(sd_law_keys[i], "rate"))
-            add_number(law, "rate", l->config.stochastic_depth.rate);
+            add_number(drop, "rate", l->config.stochastic_depth.rate);
         else
-            cJSON_AddStringToObject(law, sd_law_keys[i], value);
+            cJSON_AddStringToObject(drop, sd_law_keys[i], value);
     }
-    cJSON *units = cJSON_AddArrayToObject(law, "rates");
+    cJSON *units = cJSON_AddArrayToObject(drop, "rates");
     for (int i = 0; i < sd_network_n_units(l->described.network); i++) {
         const sd_unit *unit = sd_network_unit(l->described.network, i);
         cJSON *object = cJSON_CreateObject();
@@ -114,7 +114,7 @@ static sd_status fill(cJSON *root, const sd_loaded *l) {
     add_number(root, "bytes", (double)sd_checkpoint_file_bytes(l->file));
     SD_TRY(add_attributes(root, l));
     add_model(root, l);
-    SD_TRY(add_law(root, l));
+    SD_TRY(add_drop(root, l));
     add_progress(root, &l->described.progress);
     cJSON *data = cJSON_AddObjectToObject(root, "data");
     cJSON *mean = cJSON_AddArrayToObject(data, "mean"), *deviation = cJSON_AddArrayToObject(data, "std");

@@ -8,31 +8,20 @@
 #include "sdtrain/arena.h"
 #include "sdtrain/hash.h"
 
-typedef struct testimony {
+typedef struct answer {
     uint64_t hash;
     char host[SD_HOST_BYTES];
-} testimony;
-
-uint64_t sd_hash_plan(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan) {
-    const size_t units = (size_t)plan->units;
-    const uint64_t parts[] = {law->seed,
-                              step,
-                              (uint64_t)law->scope,
-                              sd_hash(law->rate, units * sizeof *law->rate),
-                              sd_hash(plan->kept, units * sizeof *plan->kept),
-                              sd_hash(plan->images, units * sizeof *plan->images)};
-    return sd_hash(parts, sizeof parts);
-}
+} answer;
 
 /* How many of all ranks say the same as rank i. */
-static int supporters(const testimony *all, int ranks, int i) {
+static int supporters(const answer *all, int ranks, int i) {
     int n = 0;
     for (int j = 0; j < ranks; j++)
         n += all[j].hash == all[i].hash;
     return n;
 }
 
-static sd_status name_odd_ranks(const testimony *all, int ranks, const char *what) {
+static sd_status name_odd_ranks(const answer *all, int ranks, const char *what) {
     char names[512] = "";
     int most = 0;
     for (int i = 0; i < ranks; i++)
@@ -57,7 +46,7 @@ sd_status sd_comm_check_same(sd_comm *comm, uint64_t hash, const char *what) {
     SD_TRY(sd_comm_call(comm, "comparison of all ranks", count_votes, &vote));
     if (sd_vote_is_unanimous(&vote))
         return SD_OK;
-    testimony mine = {.hash = hash}, *all = NULL;
+    answer mine = {.hash = hash}, *all = NULL;
     snprintf(mine.host, sizeof mine.host, "%s", comm->host);
     sd_status status = SD_OK;
     if (comm->rank == 0)

@@ -4,7 +4,7 @@
 #include "sdtrain/file.h"
 #include "sdtrain/report.h"
 
-sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_drop_law *law) {
+sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_drop_spec *drop) {
     char path[1024], *text = NULL;
     size_t bytes;
     snprintf(path, sizeof path, "%s/schedule.csv", folder);
@@ -12,9 +12,9 @@ sd_status sd_schedule_write(const char *folder, sd_network *network, const sd_dr
     if (!rows)
         return sd_fail(SD_ERR_MEMORY, "%s: out of memory while it is written", path);
     fprintf(rows, "branch,name,depth,drop_rate,parameters,flops\n");
-    for (int i = 0; i < law->units; i++) {
+    for (int i = 0; i < drop->units; i++) {
         const sd_unit *unit = sd_network_unit(network, i);
-        fprintf(rows, "%d,%s,%d,%.17g,%zu,%.0f\n", i + 1, unit->name, unit->depth, law->rate[i], unit->parameters,
+        fprintf(rows, "%d,%s,%d,%.17g,%zu,%.0f\n", i + 1, unit->name, unit->depth, drop->rate[i], unit->parameters,
                 unit->flops);
     }
     sd_status status = fclose(rows) == 0 ? sd_file_put(path, text)
@@ -38,7 +38,7 @@ static double mebibytes(size_t bytes) { return (double)bytes / (1 << 20); }
 
 sd_status sd_description_print(const sd_description *d) {
     const uint64_t images = d->batch_size < d->train_images ? d->batch_size : d->train_images;
-    const sd_savings savings = sd_savings_expected(d->network, d->law, images);
+    const sd_savings savings = sd_savings_expected(d->network, d->drop, images);
     const double forward = sd_network_flops(d->network);
     const double full_bytes = (double)d->wire_value_bytes * (double)sd_network_parameters(d->network);
     printf("model      %s, %d classes, %d x %d pixels: %zu parameters, %.4g MFLOP forward an image\n", d->model,
@@ -61,14 +61,14 @@ sd_status sd_description_print(const sd_description *d) {
     printf("files      %s (checkpoint.resume = %s)\n", d->folder, d->resume);
     printf("start      %s\n", d->start);
     printf("\nbranch  name                depth  drop rate  parameters      MFLOP\n");
-    for (int i = 0; i < d->law->units; i++) {
+    for (int i = 0; i < d->drop->units; i++) {
         const sd_unit *unit = sd_network_unit(d->network, i);
-        printf("%6d  %-18s  %5d  %9.6f  %10zu  %9.3f\n", i + 1, unit->name, unit->depth, d->law->rate[i],
+        printf("%6d  %-18s  %5d  %9.6f  %10zu  %9.3f\n", i + 1, unit->name, unit->depth, d->drop->rate[i],
                unit->parameters, unit->flops * 1e-6);
     }
     printf("\nexpected of a step, of the whole network:\n");
     printf("  branches skipped        %6.2f %%   (%.2f of %d kept)\n", 100 * savings.branches,
-           d->law->units * (1 - savings.branches), d->law->units);
+           d->drop->units * (1 - savings.branches), d->drop->units);
     printf("  FLOPs skipped           %6.2f %%   (forward %.4g of %.4g MFLOP an image)\n", 100 * savings.flops,
            forward * (1 - savings.flops) * 1e-6, forward * 1e-6);
     if (d->skip_dropped)

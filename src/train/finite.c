@@ -10,22 +10,22 @@
 
 enum { MAX_SKIPPED_IN_A_ROW = 100, RANKS_NAMED = 4 };
 
-typedef struct witness {
+typedef struct report {
     char host[64];
-    bool guilty; /* its own loss was not finite */
-} witness;
+    bool is_source; /* its own loss was not finite */
+} report;
 
 /* ", on rank 2 on HOST" of those whose own loss was not finite, on rank 0. */
-static void name_ranks(const witness *all, int ranks, char *names, size_t names_bytes) {
-    int guilty = 0;
+static void name_ranks(const report *all, int ranks, char *names, size_t names_bytes) {
+    int is_source = 0;
     size_t used = 0;
     names[0] = '\0';
     for (int rank = 0; rank < ranks; rank++)
-        if (all[rank].guilty && guilty++ < RANKS_NAMED && used < names_bytes)
-            used += (size_t)snprintf(names + used, names_bytes - used, "%s rank %d on %s", guilty == 1 ? ", on" : ",",
-                                     rank, all[rank].host);
-    if (guilty > RANKS_NAMED && used < names_bytes)
-        snprintf(names + used, names_bytes - used, " and %d more", guilty - RANKS_NAMED);
+        if (all[rank].is_source && is_source++ < RANKS_NAMED && used < names_bytes)
+            used += (size_t)snprintf(names + used, names_bytes - used, "%s rank %d on %s",
+                                     is_source == 1 ? ", on" : ",", rank, all[rank].host);
+    if (is_source > RANKS_NAMED && used < names_bytes)
+        snprintf(names + used, names_bytes - used, " and %d more", is_source - RANKS_NAMED);
 }
 
 /* What is not finite, where and on which ranks, in words on rank 0. Collective. */
@@ -34,7 +34,7 @@ static sd_status describe(sd_run *run, double loss, double loss_here, char *text
     const bool root = sd_comm_rank(run->comm) == 0;
     const sd_tensor *tensor = sd_gradient_not_finite(run->network, &run->plan);
     char first[SD_NAME_BYTES + 32] = "", names[512] = "";
-    witness mine = {.guilty = !isfinite(loss_here)}, *all = NULL;
+    report mine = {.is_source = !isfinite(loss_here)}, *all = NULL;
     snprintf(mine.host, sizeof mine.host, "%s", sd_comm_host(run->comm));
     SD_TRY(sd_comm_agree(run->comm, root ? sd_alloc(&all, ranks, sizeof *all) : SD_OK));
     const sd_status status = sd_comm_gather(run->comm, &mine, sizeof mine, all);

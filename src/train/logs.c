@@ -37,7 +37,7 @@ static sd_status open_logs(sd_run *run) {
     SD_TRY(sd_run_make_folders(run->checkpoints, &made_from));
     discard_parts(run);
     SD_TRY(write_config(run));
-    SD_TRY(sd_schedule_write(run->folder, run->network, &run->law));
+    SD_TRY(sd_schedule_write(run->folder, run->network, &run->drop));
     SD_TRY(sd_csv_open(&run->steps_csv, run->folder, "steps.csv",
                        "step,epoch,lr,loss,accuracy,branches,kept,bytes_reduced,bytes_full,seconds,images_per_second",
                        p->step, p->steps_csv_bytes));
@@ -187,10 +187,10 @@ sd_status sd_run_end_epoch(sd_run *run, bool *stopped) {
 
 /* ---- the end ---- */
 
-typedef struct witness {
+typedef struct report {
     char host[64];
     double waited;
-} witness;
+} report;
 
 static sd_summary describe(const sd_run *run, const char *state) {
     const sd_progress *p = &run->progress;
@@ -225,14 +225,14 @@ static sd_summary describe(const sd_run *run, const char *state) {
                         .parameters = sd_network_parameters(run->network)};
 }
 
-static sd_status summarise(const sd_run *run, const char *state, const witness *witnesses, double *waited) {
+static sd_status summarise(const sd_run *run, const char *state, const report *reports, double *waited) {
     const int ranks = sd_comm_size(run->comm);
     for (int rank = 0; rank < ranks; rank++)
-        waited[rank] = witnesses[rank].waited;
+        waited[rank] = reports[rank].waited;
     sd_summary summary = describe(run, state);
-    summary.waited_for = sd_blame_find(waited, ranks, run->stepped);
+    summary.waited_for = sd_slow_rank_find(waited, ranks, run->stepped);
     if (summary.waited_for.rank >= 0)
-        summary.waited_for_host = witnesses[summary.waited_for.rank].host;
+        summary.waited_for_host = reports[summary.waited_for.rank].host;
     sd_status status = sd_summary_write(run->folder, &summary);
     sd_summary_print(&summary);
     return status;
@@ -246,7 +246,7 @@ sd_status sd_run_mark(const sd_run *run, const char *state) {
 sd_status sd_run_summarise(sd_run *run, const char *state) {
     const bool root = sd_comm_rank(run->comm) == 0;
     const size_t ranks = (size_t)sd_comm_size(run->comm);
-    witness mine = {.waited = run->waited}, *all = NULL;
+    report mine = {.waited = run->waited}, *all = NULL;
     sd_watch("summary", run->progress.step);
     double *waited = NULL;
     snprintf(mine.host, sizeof mine.host, "%s", sd_comm_host(run->comm));
