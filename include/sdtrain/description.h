@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 /* schedule.csv: branch,name,depth,drop_rate,parameters,flops. */
-sd_status sd_schedule_write(const char *folder, const sd_network *network, const sd_drop_law *law);
+sd_status sd_schedule_write(const char *folder, const sd_network *network, const sd_drop_spec *drop);
 
 /* What --check prints of a run. */
 typedef struct sd_description {
@@ -29,7 +29,7 @@ typedef struct sd_description {
     bool skip_dropped;
     size_t wire_value_bytes; /* of a gradient value that travels */
     const sd_network *network;
-    const sd_drop_law *law;
+    const sd_drop_spec *drop;
     const char *isa, *folder;
     const char *start; /* where training would begin */
     int ranks, threads, image_size;

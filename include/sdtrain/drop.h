@@ -48,17 +48,17 @@ typedef enum sd_drop_scope { SD_DROP_SCOPE_LIST(SD_CHOICE_ENUMERATOR) } sd_drop_
 SD_CHOICE_WORD_OF(sd_drop_scope, SD_DROP_SCOPE_LIST)
 
 /* What decisions are drawn from. rate: [units], in [0, 1], the caller's; ranks: read with SD_DROP_SCOPE_RANK only. */
-typedef struct sd_drop_law {
+typedef struct sd_drop_spec {
     uint32_t seed;
     sd_drop_scope scope;
     sd_drop_scale scale;
     int ranks;
     int units;
     double *rate;
-} sd_drop_law;
+} sd_drop_spec;
 
 /* The probability that a unit is dropped for all of a batch of images, so that its gradient is not sent. */
-double sd_drop_probability_for_all(const sd_drop_law *law, int unit, uint64_t images);
+double sd_drop_probability_for_all(const sd_drop_spec *drop, int unit, uint64_t images);
 
 /* The decisions of one step about the whole batch: equal on all ranks. */
 typedef struct sd_drop_plan {
@@ -84,10 +84,10 @@ void sd_drop_plan_free(sd_drop_plan *plan);
 /* The plan of a training step (from 1) on a batch of images: unit i is dropped if u < rate[i], u = word * 2^-32 of
  * Philox; global: first word, key (seed, SD_STREAM_DROP), counter (i, step); the others as SD_STREAM_DROP_RANK and
  * SD_STREAM_DROP_SAMPLE say. */
-void sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t images, sd_drop_plan *plan);
+void sd_drop_plan_draw(const sd_drop_spec *drop, uint64_t step, uint64_t images, sd_drop_plan *plan);
 
-/* Hash of what must be equal on all ranks in a step: law, step, and the decisions drawn from them. */
-uint64_t sd_drop_plan_hash(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan);
+/* The hash of what all ranks must hold alike in a step: seed, step, scope, rates, and the decisions drawn from them. */
+uint64_t sd_drop_plan_hash(const sd_drop_spec *drop, uint64_t step, const sd_drop_plan *plan);
 
 /* Allocates the arrays of a part, zeroed. SD_ERR_MEMORY; free it in any case. */
 sd_status sd_drop_part_create(int units, int max_images, sd_drop_part *part);
@@ -95,10 +95,10 @@ void sd_drop_part_free(sd_drop_part *part);
 
 /* The part of that plan for the images at `share` of the batch, at most max_images, on a rank. Not with
  * SD_DROP_SCOPE_GLOBAL. */
-void sd_drop_part_draw(const sd_drop_law *law, uint64_t step, int rank, sd_range share, sd_drop_part *part);
+void sd_drop_part_draw(const sd_drop_spec *drop, uint64_t step, int rank, sd_range share, sd_drop_part *part);
 
 /* The plan of an evaluation: every branch is kept. */
-void sd_drop_plan_evaluation(const sd_drop_law *law, sd_drop_plan *plan);
+void sd_drop_plan_evaluation(const sd_drop_spec *drop, sd_drop_plan *plan);
 
 #ifdef __cplusplus
 }

@@ -97,16 +97,16 @@ typedef struct sd_step_seconds {
 
 enum { SD_PREDICTION_STEPS = 200 }; /* whose plans are drawn */
 
-/* images: of a rank; law: NULL, all branches are computed. With SD_DROP_SCOPE_RANK all wait for the slowest rank; with
+/* images: of a rank; drop: NULL, all branches are computed. With SD_DROP_SCOPE_RANK all wait for the slowest rank; with
  * SD_DROP_SCOPE_SAMPLE a rank computes the batch's share of a branch. */
-sd_status sd_step_predict(const sd_calibration *calibration, const sd_cluster *cluster, const sd_drop_law *law,
+sd_status sd_step_predict(const sd_calibration *calibration, const sd_cluster *cluster, const sd_drop_spec *drop,
                           int ranks, int images, sd_step_seconds *seconds);
 
 /* Two tables on standard output: a batch shared by all ranks, and as many images a rank as now. */
 typedef struct sd_prediction {
     const sd_calibration *calibration;
     const sd_cluster *cluster;
-    const sd_drop_law *law;
+    const sd_drop_spec *drop;
     double link_gbit, latency_us; /* as they were asked for */
     int n_ranks;
     const int *ranks;

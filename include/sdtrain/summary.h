@@ -18,11 +18,11 @@ extern "C" {
 
 /* The rank that the others waited for: the one that waited least, if the others waited longer than it by at least 3 %
  * of the time and no other came near. waited: [ranks] seconds, of `seconds` of training. */
-typedef struct sd_straggler {
+typedef struct sd_slow_rank {
     int rank;        /* -1: nobody stands out */
     double fraction; /* of the time, by which the others waited longer than it */
-} sd_straggler;
-sd_straggler sd_straggler_find(const double *waited, int ranks, double seconds);
+} sd_slow_rank;
+sd_slow_rank sd_slow_rank_find(const double *waited, int ranks, double seconds);
 
 /* summary.json. Text members end up as strings, numbers that are NAN as null. */
 typedef struct sd_summary {
@@ -30,7 +30,7 @@ typedef struct sd_summary {
     const char *status; /* "running", "stopped", "complete", "diverged" */
     const char *job;    /* of --job; NULL: none */
     const sd_progress *progress;
-    sd_straggler waited_for;
+    sd_slow_rank waited_for;
     const char *waited_for_host; /* of that rank; NULL: nobody stands out */
     int ranks, threads;
     size_t parameters;

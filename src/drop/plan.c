@@ -5,7 +5,6 @@
 
 #include "sdtrain/arena.h"
 #include "sdtrain/drop.h"
-#include "sdtrain/hash.h"
 #include "sdtrain/random.h"
 
 enum { WORDS = 4 }; /* of one random number */
@@ -36,88 +35,76 @@ void sd_drop_part_free(sd_drop_part *part) {
     memset(part, 0, sizeof *part);
 }
 
-static bool keeps(const sd_drop_law *law, int unit, uint32_t word) {
-    return !(sd_random_uniform(word) < law->rate[unit]);
+static bool keeps(const sd_drop_spec *drop, int unit, uint32_t word) {
+    return !(sd_random_uniform(word) < drop->rate[unit]);
 }
 
-/* The random number for subjects 4 i .. 4 i + 3, a word each. A subject is what decides apart from others: a rank, or
- * a sample by its place in the batch. */
-static sd_random random_for(const sd_drop_law *law, int unit, uint64_t subject, uint64_t step) {
-    const uint32_t stream = law->scope == SD_DROP_SCOPE_RANK ? SD_STREAM_DROP_RANK : SD_STREAM_DROP_SAMPLE;
-    return sd_random_at(law->seed, stream, (uint64_t)unit << 32 | subject / WORDS, step);
+/* The random number whose four words decide for choosers 4 i .. 4 i + 3 (ranks, or places in the batch). */
+static sd_random draw(const sd_drop_spec *drop, int unit, uint64_t chooser, uint64_t step) {
+    const uint32_t stream = drop->scope == SD_DROP_SCOPE_RANK ? SD_STREAM_DROP_RANK : SD_STREAM_DROP_SAMPLE;
+    return sd_random_at(drop->seed, stream, (uint64_t)unit << 32 | chooser / WORDS, step);
 }
 
 /* For how many of a batch of images a unit is computed. */
-static uint64_t count_kept(const sd_drop_law *law, int unit, uint64_t step, uint64_t images) {
-    if (law->scope == SD_DROP_SCOPE_GLOBAL)
-        return keeps(law, unit, sd_random_at(law->seed, SD_STREAM_DROP, (uint64_t)unit, step).word[0]) ? images : 0;
-    const bool by_rank = law->scope == SD_DROP_SCOPE_RANK;
-    const uint64_t subjects = by_rank ? (uint64_t)law->ranks : images;
+static uint64_t count_kept(const sd_drop_spec *drop, int unit, uint64_t step, uint64_t images) {
+    if (drop->scope == SD_DROP_SCOPE_GLOBAL)
+        return keeps(drop, unit, sd_random_at(drop->seed, SD_STREAM_DROP, (uint64_t)unit, step).word[0]) ? images : 0;
+    const bool by_rank = drop->scope == SD_DROP_SCOPE_RANK;
+    const uint64_t choosers = by_rank ? (uint64_t)drop->ranks : images;
     uint64_t kept = 0;
     sd_random random = {{0}};
-    for (uint64_t subject = 0; subject < subjects; subject++) {
-        if (subject % WORDS == 0)
-            random = random_for(law, unit, subject, step);
-        if (keeps(law, unit, random.word[subject % WORDS]))
-            kept += by_rank ? sd_range_share(images, (int)subject, law->ranks).count : 1;
+    for (uint64_t chooser = 0; chooser < choosers; chooser++) {
+        if (chooser % WORDS == 0)
+            random = draw(drop, unit, chooser, step);
+        if (keeps(drop, unit, random.word[chooser % WORDS]))
+            kept += by_rank ? sd_range_share(images, (int)chooser, drop->ranks).count : 1;
     }
     return kept;
 }
 
-void sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t images, sd_drop_plan *plan) {
+void sd_drop_plan_draw(const sd_drop_spec *drop, uint64_t step, uint64_t images, sd_drop_plan *plan) {
     plan->kept_units = 0;
-    for (int unit = 0; unit < law->units; unit++) {
-        const double p = law->rate[unit];
-        plan->images[unit] = count_kept(law, unit, step, images);
+    for (int unit = 0; unit < drop->units; unit++) {
+        const double p = drop->rate[unit];
+        plan->images[unit] = count_kept(drop, unit, step, images);
         plan->kept[unit] = plan->images[unit] > 0;
         plan->kept_units += plan->kept[unit];
-        plan->scale[unit] = law->scale == SD_DROP_SCALE_TRAINING && p < 1 ? (float)(1 / (1 - p)) : 1.0f;
+        plan->scale[unit] = drop->scale == SD_DROP_SCALE_TRAINING && p < 1 ? (float)(1 / (1 - p)) : 1.0f;
     }
 }
 
-uint64_t sd_drop_plan_hash(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan) {
-    const size_t units = (size_t)plan->units;
-    const uint64_t parts[] = {law->seed,
-                              step,
-                              (uint64_t)law->scope,
-                              sd_hash(law->rate, units * sizeof *law->rate),
-                              sd_hash(plan->kept, units * sizeof *plan->kept),
-                              sd_hash(plan->images, units * sizeof *plan->images)};
-    return sd_hash(parts, sizeof parts);
-}
-
 /* The places among `share` that keep a unit. */
-static int list_kept(const sd_drop_law *law, int unit, uint64_t step, sd_range share, uint32_t *places) {
+static int list_kept(const sd_drop_spec *drop, int unit, uint64_t step, sd_range share, uint32_t *places) {
     int kept = 0;
     sd_random random = {{0}};
     for (uint64_t i = 0; i < share.count; i++) {
         const uint64_t place = share.first + i;
         if (i == 0 || place % WORDS == 0)
-            random = random_for(law, unit, place, step);
-        if (keeps(law, unit, random.word[place % WORDS]))
+            random = draw(drop, unit, place, step);
+        if (keeps(drop, unit, random.word[place % WORDS]))
             places[kept++] = (uint32_t)i;
     }
     return kept;
 }
 
-void sd_drop_part_draw(const sd_drop_law *law, uint64_t step, int rank, sd_range share, sd_drop_part *part) {
-    for (int unit = 0; unit < law->units; unit++) {
+void sd_drop_part_draw(const sd_drop_spec *drop, uint64_t step, int rank, sd_range share, sd_drop_part *part) {
+    for (int unit = 0; unit < drop->units; unit++) {
         uint32_t *places = part->places + (size_t)unit * (size_t)part->max_images;
-        if (law->scope == SD_DROP_SCOPE_SAMPLE) {
-            part->images[unit] = list_kept(law, unit, step, share, places);
+        if (drop->scope == SD_DROP_SCOPE_SAMPLE) {
+            part->images[unit] = list_kept(drop, unit, step, share, places);
             continue;
         }
-        const uint32_t word = random_for(law, unit, (uint64_t)rank, step).word[rank % WORDS];
-        part->images[unit] = keeps(law, unit, word) ? (int)share.count : 0;
+        const uint32_t word = draw(drop, unit, (uint64_t)rank, step).word[rank % WORDS];
+        part->images[unit] = keeps(drop, unit, word) ? (int)share.count : 0;
         for (int i = 0; i < part->images[unit]; i++)
             places[i] = (uint32_t)i;
     }
 }
 
-void sd_drop_plan_evaluation(const sd_drop_law *law, sd_drop_plan *plan) {
-    plan->kept_units = law->units;
-    for (int unit = 0; unit < law->units; unit++) {
+void sd_drop_plan_evaluation(const sd_drop_spec *drop, sd_drop_plan *plan) {
+    plan->kept_units = drop->units;
+    for (int unit = 0; unit < drop->units; unit++) {
         plan->kept[unit] = 1;
-        plan->scale[unit] = law->scale == SD_DROP_SCALE_INFERENCE ? (float)(1 - law->rate[unit]) : 1.0f;
+        plan->scale[unit] = drop->scale == SD_DROP_SCALE_INFERENCE ? (float)(1 - drop->rate[unit]) : 1.0f;
     }
 }

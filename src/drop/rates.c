@@ -18,14 +18,14 @@ double sd_drop_rate(sd_drop_schedule schedule, double rate, int l, int L) {
     return rate;
 }
 
-double sd_drop_probability_for_all(const sd_drop_law *law, int unit, uint64_t images) {
-    switch (law->scope) {
+double sd_drop_probability_for_all(const sd_drop_spec *drop, int unit, uint64_t images) {
+    switch (drop->scope) {
     case SD_DROP_SCOPE_GLOBAL:
         break;
     case SD_DROP_SCOPE_RANK:
-        return pow(law->rate[unit], law->ranks);
+        return pow(drop->rate[unit], drop->ranks);
     case SD_DROP_SCOPE_SAMPLE:
-        return pow(law->rate[unit], (double)images);
+        return pow(drop->rate[unit], (double)images);
     }
-    return law->rate[unit];
+    return drop->rate[unit];
 }

@@ -6,7 +6,7 @@
 #include "sdtrain/file.h"
 #include "sdtrain/savings.h"
 
-sd_status sd_schedule_write(const char *folder, const sd_network *network, const sd_drop_law *law) {
+sd_status sd_schedule_write(const char *folder, const sd_network *network, const sd_drop_spec *drop) {
     char path[1024], *text = NULL;
     size_t bytes;
     snprintf(path, sizeof path, "%s/schedule.csv", folder);
@@ -14,9 +14,9 @@ sd_status sd_schedule_write(const char *folder, const sd_network *network, const
     if (!rows)
         return sd_fail(SD_ERR_MEMORY, "%s: out of memory while it is written", path);
     fprintf(rows, "branch,name,depth,drop_rate,parameters,flops\n");
-    for (int i = 0; i < law->units; i++) {
+    for (int i = 0; i < drop->units; i++) {
         const sd_unit *unit = sd_network_unit(network, i);
-        fprintf(rows, "%d,%s,%d,%.17g,%zu,%.0f\n", i + 1, unit->name, unit->depth, law->rate[i], unit->parameters,
+        fprintf(rows, "%d,%s,%d,%.17g,%zu,%.0f\n", i + 1, unit->name, unit->depth, drop->rate[i], unit->parameters,
                 unit->flops);
     }
     sd_status status = fclose(rows) == 0 ? sd_file_put(path, text)
@@ -42,7 +42,7 @@ enum { DRAWN_STEPS = 200, MOST_DRAWS = 1 << 28 };
 
 /* The scopes compared, with the ranks of this run and the images of a batch. */
 static sd_status print_scopes(FILE *to, const sd_description *d, uint64_t images) {
-    const uint64_t draws = images * (uint64_t)d->law->units, affordable = MOST_DRAWS / (draws ? draws : 1);
+    const uint64_t draws = images * (uint64_t)d->drop->units, affordable = MOST_DRAWS / (draws ? draws : 1);
     const int steps = affordable < 1 ? 1 : affordable < DRAWN_STEPS ? (int)affordable : DRAWN_STEPS;
     fprintf(to, "\nskipped with each stochastic_depth.scope, of %llu images on %d rank%s; expected",
             (unsigned long long)images, d->ranks, d->ranks == 1 ? "" : "s");
@@ -51,14 +51,14 @@ static sd_status print_scopes(FILE *to, const sd_description *d, uint64_t images
     fprintf(to, ":\n");
     fprintf(to, "scope   branches  FLOPs, mean rank  FLOPs, slowest rank  gradient bytes\n");
     for (int scope = SD_DROP_SCOPE_GLOBAL; scope <= SD_DROP_SCOPE_SAMPLE; scope++) {
-        sd_drop_law law = *d->law;
+        sd_drop_spec drop = *d->drop;
         double slowest;
-        law.scope = (sd_drop_scope)scope;
-        law.ranks = d->ranks;
-        const sd_savings savings = sd_savings_expected(d->network, &law, images);
-        SD_TRY(sd_savings_of_slowest(d->network, &law, images, d->ranks, steps, &slowest));
+        drop.scope = (sd_drop_scope)scope;
+        drop.ranks = d->ranks;
+        const sd_savings savings = sd_savings_expected(d->network, &drop, images);
+        SD_TRY(sd_savings_of_slowest(d->network, &drop, images, d->ranks, steps, &slowest));
         fprintf(to, "%-6s  %6.2f %%          %6.2f %%             %6.2f %%        %6.2f %%\n",
-                sd_drop_scope_word(law.scope), 100 * savings.branches, 100 * savings.flops, 100 * slowest,
+                sd_drop_scope_word(drop.scope), 100 * savings.branches, 100 * savings.flops, 100 * slowest,
                 d->skip_dropped ? 100 * savings.bytes : 0.0);
     }
     return SD_OK;
@@ -66,7 +66,7 @@ static sd_status print_scopes(FILE *to, const sd_description *d, uint64_t images
 
 sd_status sd_description_print(FILE *to, const sd_description *d) {
     const uint64_t images = d->batch_size < d->train_images ? d->batch_size : d->train_images;
-    const sd_savings savings = sd_savings_expected(d->network, d->law, images);
+    const sd_savings savings = sd_savings_expected(d->network, d->drop, images);
     const double forward = sd_network_flops(d->network);
     const double full_bytes = (double)d->wire_value_bytes * (double)sd_network_parameters(d->network);
     fprintf(to, "model      %s, %d classes, %d x %d pixels: %zu parameters, %.4g MFLOP forward an image\n", d->model,
@@ -90,14 +90,14 @@ sd_status sd_description_print(FILE *to, const sd_description *d) {
     fprintf(to, "files      %s (checkpoint.resume = %s)\n", d->folder, d->resume);
     fprintf(to, "start      %s\n", d->start);
     fprintf(to, "\nbranch  name                depth  drop rate  parameters      MFLOP\n");
-    for (int i = 0; i < d->law->units; i++) {
+    for (int i = 0; i < d->drop->units; i++) {
         const sd_unit *unit = sd_network_unit(d->network, i);
-        fprintf(to, "%6d  %-18s  %5d  %9.6f  %10zu  %9.3f\n", i + 1, unit->name, unit->depth, d->law->rate[i],
+        fprintf(to, "%6d  %-18s  %5d  %9.6f  %10zu  %9.3f\n", i + 1, unit->name, unit->depth, d->drop->rate[i],
                 unit->parameters, unit->flops * 1e-6);
     }
     fprintf(to, "\nexpected of a step, of the whole network:\n");
     fprintf(to, "  branches skipped        %6.2f %%   (%.2f of %d kept)\n", 100 * savings.branches,
-            d->law->units * (1 - savings.branches), d->law->units);
+            d->drop->units * (1 - savings.branches), d->drop->units);
     fprintf(to, "  FLOPs skipped           %6.2f %%   (forward %.4g of %.4g MFLOP an image)\n", 100 * savings.flops,
             forward * (1 - savings.flops) * 1e-6, forward * 1e-6);
     if (d->skip_dropped)

@@ -118,24 +118,24 @@ static void add_rank(const sd_calibration *c, const sd_cluster *k, int passes, d
 enum { SAMPLE_IMAGES = 1024 }; /* of a batch with decisions image by image: the share of so many is close enough */
 
 /* Draws the plan of a step and lets the ranks compute it. */
-static void compute(const sd_calibration *c, const sd_cluster *k, const sd_drop_law *law, uint64_t step, int ranks,
+static void compute(const sd_calibration *c, const sd_cluster *k, const sd_drop_spec *drop, uint64_t step, int ranks,
                     int passes, double images, step_work *work) {
     uint64_t batch = (uint64_t)fmax(images * passes * ranks, 1);
-    if (law && law->scope == SD_DROP_SCOPE_SAMPLE && batch > SAMPLE_IMAGES)
+    if (drop && drop->scope == SD_DROP_SCOPE_SAMPLE && batch > SAMPLE_IMAGES)
         batch = SAMPLE_IMAGES;
     memset(work->done, 0, (size_t)c->segments * sizeof *work->done);
-    if (law)
-        sd_drop_plan_draw(law, step, batch, &work->plan);
+    if (drop)
+        sd_drop_plan_draw(drop, step, batch, &work->plan);
     for (int unit = 0; unit < c->units; unit++) {
-        work->plan.kept[unit] = !law || work->plan.kept[unit];
-        work->images[unit] = law ? images * (double)work->plan.images[unit] / (double)batch : images;
+        work->plan.kept[unit] = !drop || work->plan.kept[unit];
+        work->images[unit] = drop ? images * (double)work->plan.images[unit] / (double)batch : images;
     }
-    if (!law || law->scope != SD_DROP_SCOPE_RANK) {
+    if (!drop || drop->scope != SD_DROP_SCOPE_RANK) {
         add_rank(c, k, passes, images, work);
         return;
     }
     for (int rank = 0; rank < ranks; rank++) {
-        sd_drop_part_draw(law, step, rank, (sd_range){0, 1}, &work->part);
+        sd_drop_part_draw(drop, step, rank, (sd_range){0, 1}, &work->part);
         for (int unit = 0; unit < c->units; unit++)
             work->images[unit] = work->part.images[unit] ? images : 0;
         add_rank(c, k, passes, images, work);
@@ -217,21 +217,21 @@ static sd_allreduce_kind busiest(const double *bytes) {
     return kind;
 }
 
-sd_status sd_step_predict(const sd_calibration *c, const sd_cluster *cluster, const sd_drop_law *law, int ranks,
+sd_status sd_step_predict(const sd_calibration *c, const sd_cluster *cluster, const sd_drop_spec *drop, int ranks,
                           int images, sd_step_seconds *mean) {
     sd_cluster k = *cluster;
     k.bf16 = cluster->bf16 && ranks > 1; /* one rank rounds nothing */
-    const int passes = k.shards > ranks ? k.shards / ranks : 1, steps = law ? SD_PREDICTION_STEPS : 1;
+    const int passes = k.shards > ranks ? k.shards / ranks : 1, steps = drop ? SD_PREDICTION_STEPS : 1;
     /* What ranks tell each other of loss and accuracy: few bytes, after backward. */
     const double sum_of_losses = (log2_down(ranks) + 2 * folded(ranks)) * k.latency_seconds;
     double bytes[SD_ALLREDUCE_DOUBLING + 1] = {0};
-    sd_drop_law drawn = law ? *law : (sd_drop_law){0};
+    sd_drop_spec drawn = drop ? *drop : (sd_drop_spec){0};
     drawn.ranks = ranks;
     step_work work;
     sd_status status = step_work_create(c, &work);
     *mean = (sd_step_seconds){0};
     for (int step = 1; status == SD_OK && step <= steps; step++) {
-        compute(c, &k, law ? &drawn : NULL, (uint64_t)step, ranks, passes, (double)images / passes, &work);
+        compute(c, &k, drop ? &drawn : NULL, (uint64_t)step, ranks, passes, (double)images / passes, &work);
         const double optimizer = optimizer_seconds(c, &work.plan);
         timeline t = {.calibration = c, .cluster = &k, .ranks = ranks, .backward_end = work.done[c->segments - 1]};
         if (ranks > 1)

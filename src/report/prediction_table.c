@@ -25,8 +25,8 @@ static int rank_images(const table *t, int ranks) {
     return (int)((batch_images(t, ranks) + (uint64_t)ranks - 1) / (uint64_t)ranks);
 }
 
-static sd_status predict(const table *t, const sd_drop_law *law, int ranks, sd_step_seconds *seconds) {
-    return sd_step_predict(t->p->calibration, t->p->cluster, law, ranks, rank_images(t, ranks), seconds);
+static sd_status predict(const table *t, const sd_drop_spec *drop, int ranks, sd_step_seconds *seconds) {
+    return sd_step_predict(t->p->calibration, t->p->cluster, drop, ranks, rank_images(t, ranks), seconds);
 }
 
 /* The columns of one kind of step. alone: of the table's row of one rank. */
@@ -60,7 +60,7 @@ static sd_status print_row(const table *t, int ranks, const sd_step_seconds alon
     printf("%6d  %-8s", rank_images(t, ranks), kind_names[full.kind]);
     print_columns(t, ranks, &full, &alone[0]);
     if (t->drops) {
-        SD_TRY(predict(t, t->p->law, ranks, &dropped));
+        SD_TRY(predict(t, t->p->drop, ranks, &dropped));
         print_columns(t, ranks, &dropped, &alone[1]);
         printf(" %6.1f %%", 100 * (1 - dropped.step / full.step));
     }
@@ -73,7 +73,7 @@ static sd_status print_table(const table *t) {
     static const char columns[] = "   compute     comm  exposed     step  images/s     eff.";
     sd_step_seconds alone[2];
     SD_TRY(predict(t, NULL, 1, &alone[0]));
-    SD_TRY(predict(t, t->p->law, 1, &alone[1]));
+    SD_TRY(predict(t, t->p->drop, 1, &alone[1]));
     printf("\n%llu images a %s\n", (unsigned long long)(t->shared ? t->p->batch_images : t->p->rank_images),
            t->shared ? "step, shared by all ranks (strong scaling)"
                      : "rank, as now: the batch grows with the ranks (weak scaling)");
@@ -127,8 +127,8 @@ static void print_assumptions(const sd_prediction *p) {
 
 sd_status sd_prediction_print(const sd_prediction *p) {
     table t = {.p = p, .shared = true};
-    for (int i = 0; i < p->law->units; i++)
-        t.drops = t.drops || p->law->rate[i] > 0;
+    for (int i = 0; i < p->drop->units; i++)
+        t.drops = t.drops || p->drop->rate[i] > 0;
     print_assumptions(p);
     SD_TRY(print_table(&t));
     t.shared = false;

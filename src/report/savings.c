@@ -4,44 +4,45 @@
 
 #include <math.h>
 
-sd_savings sd_savings_expected(const sd_network *network, const sd_drop_law *law, uint64_t images) {
+sd_savings sd_savings_expected(const sd_network *network, const sd_drop_spec *drop, uint64_t images) {
     sd_savings savings = {0};
     const int units = sd_network_n_units(network);
     for (int i = 0; i < units; i++) {
         const sd_unit *unit = sd_network_unit(network, i);
-        savings.branches += law->rate[i] / units;
-        savings.flops += law->rate[i] * unit->flops / sd_network_flops(network);
-        savings.bytes += sd_drop_probability_for_all(law, i, images) * (double)unit->parameters /
+        savings.branches += drop->rate[i] / units;
+        savings.flops += drop->rate[i] * unit->flops / sd_network_flops(network);
+        savings.bytes += sd_drop_probability_for_all(drop, i, images) * (double)unit->parameters /
                          (double)sd_network_parameters(network);
     }
     return savings;
 }
 
 /* Forward FLOPs that a rank is spared in a step. */
-static double spared(const sd_network *network, const sd_drop_law *law, uint64_t step, int rank, sd_range share,
+static double spared(const sd_network *network, const sd_drop_spec *drop, uint64_t step, int rank, sd_range share,
                      sd_drop_part *part) {
     double flops = 0;
-    sd_drop_part_draw(law, step, rank, share, part);
-    for (int i = 0; i < law->units; i++)
+    sd_drop_part_draw(drop, step, rank, share, part);
+    for (int i = 0; i < drop->units; i++)
         flops += (double)(share.count - (uint64_t)part->images[i]) * sd_network_unit(network, i)->flops;
     return flops;
 }
 
-sd_status sd_savings_of_slowest(const sd_network *network, const sd_drop_law *law, uint64_t images, int ranks,
+sd_status sd_savings_of_slowest(const sd_network *network, const sd_drop_spec *drop, uint64_t images, int ranks,
                                 int steps, double *saved) {
     const double image_flops = sd_network_flops(network);
-    *saved = sd_savings_expected(network, law, images).flops;
-    if (law->scope == SD_DROP_SCOPE_GLOBAL || ranks == 1)
+    *saved = sd_savings_expected(network, drop, images).flops;
+    if (drop->scope == SD_DROP_SCOPE_GLOBAL || ranks == 1)
         return SD_OK; /* there is no other rank */
     const double largest = (double)((images + (uint64_t)ranks - 1) / (uint64_t)ranks);
     double kept = 0;
     sd_drop_part part;
-    sd_status status = sd_drop_part_create(law->units, (int)largest, &part);
+    sd_status status = sd_drop_part_create(drop->units, (int)largest, &part);
     for (uint64_t step = 1; status == SD_OK && step <= (uint64_t)steps; step++) {
         double slowest = 0;
         for (int rank = 0; rank < ranks; rank++) {
             const sd_range share = sd_range_share(images, rank, ranks);
-            slowest = fmax(slowest, (double)share.count * image_flops - spared(network, law, step, rank, share, &part));
+            slowest =
+                fmax(slowest, (double)share.count * image_flops - spared(network, drop, step, rank, share, &part));
         }
         kept += slowest / (largest * image_flops) / steps;
     }

@@ -90,7 +90,7 @@ static double pass(bench *b, int images, const sd_drop_plan *plan) {
     sd_watch("timing a pass", 0);
     const double begin = b->clock = sd_clock_seconds();
     const sd_pass what = {
-        .images = images, .training = true, .plan = plan, .batch_share = 1, .seed = run->law.seed, .step = ++b->step};
+        .images = images, .training = true, .plan = plan, .batch_share = 1, .seed = run->drop.seed, .step = ++b->step};
     const sd_input input = {.pixels = b->x};
     memset(b->now, 0, (size_t)b->quantities * sizeof *b->now);
     const float *logits = sd_network_forward(run->network, &what, &input);

@@ -31,7 +31,7 @@ static sd_status print_description(const sd_run *run, const char *start, size_t 
         .skip_dropped = config->communication.skip_dropped,
         .wire_value_bytes = sd_wire_value_bytes(config->communication.wire == SD_WIRE_BF16),
         .network = run->network,
-        .law = &run->law,
+        .drop = &run->drop,
         .isa = run->kernels->name,
         .folder = run->folder,
         .start = start,

@@ -17,17 +17,17 @@ static void count_share(sd_run *run, uint64_t step, uint64_t images, int rank, u
     for (uint64_t done = 0; done < share.count; done += at_once) {
         const uint64_t rest = share.count - done;
         const sd_range piece = {share.first + done, rest < at_once ? rest : at_once};
-        sd_drop_part_draw(&run->law, step, rank, piece, &run->part);
+        sd_drop_part_draw(&run->drop, step, rank, piece, &run->part);
         for (int i = 0; i < run->plan.units; i++)
             kept[i] += (uint64_t)run->part.images[i];
     }
 }
 
-/* What a rank says: the plan's images of each unit; unless all share the plan, then those of its own share. */
-static void testify(sd_run *run, uint64_t step, uint64_t images, int rank, uint64_t *testimony) {
-    memcpy(testimony, run->plan.images, (size_t)run->plan.units * sizeof *testimony);
-    if (run->law.scope != SD_DROP_SCOPE_GLOBAL)
-        count_share(run, step, images, rank, testimony + run->plan.units);
+/* A rank's decisions: the plan's images of each unit; unless all share the plan, those of its own share behind them. */
+static void count_decisions(sd_run *run, uint64_t step, uint64_t images, int rank, uint64_t *counts) {
+    memcpy(counts, run->plan.images, (size_t)run->plan.units * sizeof *counts);
+    if (run->drop.scope != SD_DROP_SCOPE_GLOBAL)
+        count_share(run, step, images, rank, counts + run->plan.units);
 }
 
 static sd_status compare(const sd_run *run, uint64_t step, int rank, const uint64_t *said, const uint64_t *known,
@@ -42,11 +42,11 @@ static sd_status compare(const sd_run *run, uint64_t step, int rank, const uint6
 }
 
 /* global: a digit a unit; rank: such a string a rank, joined by '/'; sample: the images of each unit, joined by spaces.
- * all: the ranks' testimonies of n counts, their own shares at the end. */
+ * all: [ranks][n], the counts of each rank, those of its own share at the end. */
 static void write_kept(const sd_run *run, const uint64_t *all, size_t n, char *text) {
     const size_t units = (size_t)run->plan.units;
-    const int ranks = sd_comm_size(run->comm), strings = run->law.scope == SD_DROP_SCOPE_RANK ? ranks : 1;
-    if (run->law.scope == SD_DROP_SCOPE_SAMPLE) {
+    const int ranks = sd_comm_size(run->comm), strings = run->drop.scope == SD_DROP_SCOPE_RANK ? ranks : 1;
+    if (run->drop.scope == SD_DROP_SCOPE_SAMPLE) {
         for (size_t i = 0; i < units; i++) {
             uint64_t kept = 0;
             for (int r = 0; r < ranks; r++)
@@ -68,7 +68,7 @@ static void write_kept(const sd_run *run, const uint64_t *all, size_t n, char *t
 static sd_status write_row(sd_run *run, uint64_t step, uint64_t images, const uint64_t *all, size_t n, uint64_t *known,
                            char *text) {
     for (int r = 1; r < sd_comm_size(run->comm); r++) {
-        testify(run, step, images, r, known);
+        count_decisions(run, step, images, r, known);
         SD_TRY(compare(run, step, r, all + (size_t)r * n, known, n));
     }
     write_kept(run, all, n, text);
@@ -77,7 +77,7 @@ static sd_status write_row(sd_run *run, uint64_t step, uint64_t images, const ui
 
 sd_status sd_run_log_decisions(sd_run *run, uint64_t step, uint64_t images) {
     const size_t units = (size_t)run->plan.units, ranks = (size_t)sd_comm_size(run->comm);
-    const size_t n = run->law.scope == SD_DROP_SCOPE_GLOBAL ? units : 2 * units;
+    const size_t n = run->drop.scope == SD_DROP_SCOPE_GLOBAL ? units : 2 * units;
     const bool root = sd_comm_rank(run->comm) == 0;
     uint64_t *mine = NULL, *all = NULL;
     char *text = NULL;
@@ -88,7 +88,7 @@ sd_status sd_run_log_decisions(sd_run *run, uint64_t step, uint64_t images) {
         status = sd_alloc(&text, (units + 1) * (ranks + COUNT_BYTES), 1);
     status = sd_comm_agree(run->comm, status);
     if (status == SD_OK) {
-        testify(run, step, images, sd_comm_rank(run->comm), mine);
+        count_decisions(run, step, images, sd_comm_rank(run->comm), mine);
         status = sd_comm_gather(run->comm, mine, n * sizeof *mine, all);
     }
     if (status == SD_OK)

@@ -37,7 +37,7 @@ static sd_status open_logs(sd_run *run) {
     SD_TRY(sd_run_make_folders(run->checkpoints, &made_from));
     discard_parts(run);
     SD_TRY(write_config(run));
-    SD_TRY(sd_schedule_write(run->folder, run->network, &run->law));
+    SD_TRY(sd_schedule_write(run->folder, run->network, &run->drop));
     SD_TRY(sd_csv_open(&run->steps_csv, run->folder, "steps.csv",
                        "step,epoch,lr,loss,accuracy,branches,kept,bytes_reduced,bytes_full,seconds,images_per_second",
                        p->step, p->steps_csv_bytes));
@@ -201,7 +201,7 @@ static sd_summary describe(const sd_run *run, const char *state) {
 /* On rank 0. waited: [ranks], seconds. */
 static sd_status summarise(const sd_run *run, const char *state, const double *waited) {
     sd_summary summary = describe(run, state);
-    summary.waited_for = sd_straggler_find(waited, sd_comm_size(run->comm), run->stepped);
+    summary.waited_for = sd_slow_rank_find(waited, sd_comm_size(run->comm), run->stepped);
     if (summary.waited_for.rank >= 0)
         summary.waited_for_host = sd_comm_host_of(run->comm, summary.waited_for.rank);
     sd_status status = sd_summary_write(run->folder, &summary);

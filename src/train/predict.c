@@ -23,7 +23,7 @@ sd_status sd_run_predict(sd_run *run, const sd_forecast *forecast) {
                                 .shards = reproducible ? run->shards : 0};
     const sd_prediction prediction = {.calibration = &calibration,
                                       .cluster = &cluster,
-                                      .law = &run->law,
+                                      .drop = &run->drop,
                                       .link_gbit = forecast->link_gbit,
                                       .latency_us = forecast->latency_us,
                                       .n_ranks = forecast->n,

@@ -116,7 +116,7 @@ static bool logs_fit(const char *folder, const sd_progress *p) {
 }
 
 /* Starts of one job: after the first, whatever that was asked for, they go on with what it has written. */
-static sd_status follow_job(const char *folder, const char *job, const char **wish) {
+static sd_status follow_job(const char *folder, const char *job, const char **request) {
     if (!job)
         return SD_OK;
     const sd_last_start last = sd_summary_last_start(folder);
@@ -127,16 +127,16 @@ static sd_status follow_job(const char *folder, const char *job, const char **wi
                        "%s: the training of this job (--job %s) diverged, and would again: lower lr.base or lengthen "
                        "lr.warmup_epochs under another run.name, or start it without --job",
                        folder, job);
-    *wish = "auto";
+    *request = "auto";
     return SD_OK;
 }
 
 static sd_status find(const sd_config *config, const char *job, sd_resume *resume) {
     char folder[SD_FOLDER_BYTES], checkpoints[SD_FOLDER_BYTES + 16], steps[SD_FOLDER_BYTES + 16];
-    const char *wish = config->checkpoint.resume;
+    const char *request = config->checkpoint.resume;
     sd_run_folders(config, folder, sizeof folder, checkpoints, sizeof checkpoints);
-    SD_TRY(follow_job(folder, job, &wish));
-    if (!strcmp(wish, "never")) {
+    SD_TRY(follow_job(folder, job, &request));
+    if (!strcmp(request, "never")) {
         snprintf(steps, sizeof steps, "%s/steps.csv", folder);
         if (access(steps, F_OK) == 0 || access(checkpoints, F_OK) == 0)
             return sd_config_fail(config, "checkpoint.resume",
@@ -145,10 +145,10 @@ static sd_status find(const sd_config *config, const char *job, sd_resume *resum
                                   folder);
         return SD_OK;
     }
-    if (!strcmp(wish, "auto"))
+    if (!strcmp(request, "auto"))
         SD_TRY(open_newest(checkpoints, resume));
     else {
-        SD_TRY(open_file(wish, resume));
+        SD_TRY(open_file(request, resume));
         resume->elsewhere = !is_there(checkpoints, resume);
         resume->foreign = resume->elsewhere && !logs_fit(folder, &resume->info.progress);
     }

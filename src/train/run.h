@@ -60,7 +60,7 @@ typedef struct sd_run {
     sd_optimizer *optimizer;
     sd_loader *loader;
     sd_reducer *reducer;
-    sd_drop_law law;
+    sd_drop_spec drop;
     sd_drop_plan plan, evaluation_plan; /* of the step under way; of an evaluation */
     int shards;                         /* of a batch, over all ranks: as many as ranks, unless reproducible */
     int shards_here;                    /* of them on this rank, which computes one after another */
@@ -114,13 +114,13 @@ sd_range sd_run_shard(const sd_run *run, uint64_t images, int shard);
 int sd_run_max_images(const sd_run *run);
 
 /* What some rank asks for between two steps, and all do. */
-typedef struct sd_wish {
+typedef struct sd_request {
     bool stop; /* a signal, or the wall-clock budget is spent */
     bool save; /* checkpoint.every_seconds */
-} sd_wish;
+} sd_request;
 
 /* One training step on the loader's next batch. Collective. */
-sd_status sd_run_step(sd_run *run, sd_wish *wish);
+sd_status sd_run_step(sd_run *run, sd_request *request);
 
 /* Whether the step's loss and gradients, summed over all ranks, can be used. If not: SD_ERR_DIVERGED with on_nonfinite
  * = stop or after many in a row; with skip a warning. loss: the sum; loss_here: this rank's shards'. Collective. */

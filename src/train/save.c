@@ -74,9 +74,9 @@ static sd_status write_behind(void *context) {
 
 /* ---- rank 0, between steps ---- */
 
-/* Hears how the write under way has ended. A failure is a warning, unless it is the last chance or one too many in a
+/* Takes the result of the write under way. A failure is a warning, unless it is the last chance or one too many in a
  * row; then the best checkpoint is again the best of those that are on the disk. */
-static sd_status hear(sd_run *run, bool last_chance) {
+static sd_status end_write(sd_run *run, bool last_chance) {
     sd_saver *saver = &run->saver;
     if (!sd_background_is_busy(&saver->background))
         return SD_OK;
@@ -109,7 +109,7 @@ static sd_status describe(const sd_run *run, sd_checkpoint_info *info) {
                                  .train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN),
                                  .validation_images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION),
                                  .data_hash = sd_dataset_hash(run->dataset),
-                                 .seed = run->law.seed,
+                                 .seed = run->drop.seed,
                                  .ranks = sd_comm_size(run->comm),
                                  .threads = run->threads,
                                  .n_phases = SD_PHASES,
@@ -117,7 +117,7 @@ static sd_status describe(const sd_run *run, sd_checkpoint_info *info) {
     memcpy(info->mean, sd_dataset_mean(run->dataset), sizeof info->mean);
     memcpy(info->deviation, sd_dataset_deviation(run->dataset), sizeof info->deviation);
     snprintf(info->isa, sizeof info->isa, "%s", run->kernels->name);
-    snprintf(info->scale, sizeof info->scale, "%s", sd_drop_scale_word(run->law.scale));
+    snprintf(info->scale, sizeof info->scale, "%s", sd_drop_scale_word(run->drop.scale));
     return sd_config_text(run->config, &info->config);
 }
 
@@ -148,7 +148,7 @@ sd_status sd_run_save(sd_run *run, bool planned) {
     sd_watch_slow("checkpoint", p->step, sd_run_file_seconds(run)); /* the one before may still be on its way */
     run->timing[SD_PHASE_TOTAL] += begin - run->timed_until;
     run->timed_until = begin;
-    SD_TRY(sd_comm_agree(run->comm, root ? hear(run, false) : SD_OK));
+    SD_TRY(sd_comm_agree(run->comm, root ? end_write(run, false) : SD_OK));
     /* A checkpoint is a candidate for the best if the run has just scored this very state. */
     if (planned && p->batch == 0 && !isnan(p->val_accuracy) && !(p->best_accuracy >= p->val_accuracy)) {
         p->best_accuracy = p->val_accuracy;
@@ -167,13 +167,13 @@ sd_status sd_run_save(sd_run *run, bool planned) {
 }
 
 sd_status sd_run_look_after_saving(sd_run *run) {
-    return sd_background_is_done(&run->saver.background) ? hear(run, false) : SD_OK;
+    return sd_background_is_done(&run->saver.background) ? end_write(run, false) : SD_OK;
 }
 
 sd_status sd_run_finish_saving(sd_run *run) {
     const double begin = sd_clock_seconds();
     sd_watch_slow("the last checkpoint", run->progress.step, sd_run_file_seconds(run));
-    SD_TRY(sd_comm_agree(run->comm, sd_comm_rank(run->comm) == 0 ? hear(run, true) : SD_OK));
+    SD_TRY(sd_comm_agree(run->comm, sd_comm_rank(run->comm) == 0 ? end_write(run, true) : SD_OK));
     sd_run_charge(run, SD_PHASE_CHECKPOINT, begin);
     return SD_OK;
 }

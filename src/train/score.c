@@ -38,11 +38,11 @@ static sd_status score_batch(sd_run *run, sd_loss_sums *of_shard, uint64_t *left
  * nothing. Collective. */
 static sd_status ask(sd_run *run, bool *stop) {
     const bool has_stepped = run->progress.step >= run->first_step;
-    double wish[] = {sd_stop_requested(), has_stepped && sd_budget_is_over(&run->budget)};
+    double request[] = {sd_stop_requested(), has_stepped && sd_budget_is_over(&run->budget)};
     sd_watch("evaluation: whether to stop", run->progress.step);
-    SD_TRY(sd_comm_max(run->comm, wish, 2));
-    run->budget.spent = wish[1] > 0;
-    *stop = wish[0] > 0 || wish[1] > 0;
+    SD_TRY(sd_comm_max(run->comm, request, 2));
+    run->budget.spent = request[1] > 0;
+    *stop = request[0] > 0 || request[1] > 0;
     return SD_OK;
 }
 

@@ -76,21 +76,21 @@ static sd_status build_network(sd_run *run) {
     return sd_config_locate(config, sd_model_create(&spec, run->kernels, sd_run_max_images(run), &run->network));
 }
 
-static sd_status build_law(sd_run *run) {
+static sd_status build_drop(sd_run *run) {
     const sd_config *config = run->config;
     const int units = sd_network_n_units(run->network);
-    run->law = (sd_drop_law){.seed = (uint32_t)config->run.seed,
-                             .scope = config->stochastic_depth.scope,
-                             .scale = config->stochastic_depth.scale,
-                             .ranks = sd_comm_size(run->comm),
-                             .units = units};
-    SD_TRY(sd_alloc(&run->law.rate, (size_t)units, sizeof *run->law.rate));
-    SD_TRY(sd_config_drop_rates(config, run->network, run->law.rate));
+    run->drop = (sd_drop_spec){.seed = (uint32_t)config->run.seed,
+                               .scope = config->stochastic_depth.scope,
+                               .scale = config->stochastic_depth.scale,
+                               .ranks = sd_comm_size(run->comm),
+                               .units = units};
+    SD_TRY(sd_alloc(&run->drop.rate, (size_t)units, sizeof *run->drop.rate));
+    SD_TRY(sd_config_drop_rates(config, run->network, run->drop.rate));
     SD_TRY(sd_drop_plan_create(units, &run->plan));
     SD_TRY(sd_drop_plan_create(units, &run->evaluation_plan));
-    if (run->law.scope != SD_DROP_SCOPE_GLOBAL)
+    if (run->drop.scope != SD_DROP_SCOPE_GLOBAL)
         SD_TRY(sd_drop_part_create(units, sd_run_max_images(run), &run->part));
-    sd_drop_plan_evaluation(&run->law, &run->evaluation_plan);
+    sd_drop_plan_evaluation(&run->drop, &run->evaluation_plan);
     return SD_OK;
 }
 
@@ -141,7 +141,7 @@ static sd_status open_parts(sd_run *run) {
     SD_TRY(build_network(run));
     SD_TRY(sd_loss_create(&(sd_loss_spec){.smoothing = (float)config->train.label_smoothing}, run->kernels,
                           sd_run_max_images(run), sd_network_classes(run->network), &run->loss));
-    SD_TRY(build_law(run));
+    SD_TRY(build_drop(run));
     SD_TRY(plan_steps(run));
     SD_TRY(allocate(run));
     SD_TRY(sd_run_prepare_trace(run));
@@ -198,7 +198,7 @@ void sd_run_close(sd_run *run) {
     sd_drop_plan_free(&run->evaluation_plan);
     sd_drop_part_free(&run->part);
     sd_trace_free(&run->trace);
-    free(run->law.rate);
+    free(run->drop.rate);
     free(run->order);
     free(run->ranges);
     free(run->sums);

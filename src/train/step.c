@@ -17,9 +17,9 @@ static double mean_kept(const sd_drop_plan *plan, uint64_t images) {
 
 /* This rank's part of the plan; NULL where the plan says it all. */
 static const sd_drop_part *draw_part(sd_run *run, uint64_t step, sd_range share) {
-    if (run->law.scope == SD_DROP_SCOPE_GLOBAL)
+    if (run->drop.scope == SD_DROP_SCOPE_GLOBAL)
         return NULL;
-    sd_drop_part_draw(&run->law, step, sd_comm_rank(run->comm), share, &run->part);
+    sd_drop_part_draw(&run->drop, step, sd_comm_rank(run->comm), share, &run->part);
     return &run->part;
 }
 
@@ -62,7 +62,7 @@ static sd_status run_shard(sd_run *run, int shard, uint64_t step, uint64_t image
                           .part = part,
                           .batch_share = (float)((double)batch.images / (double)images),
                           .gradients = sd_reducer_begin_shard(run->reducer, part),
-                          .seed = run->law.seed,
+                          .seed = run->drop.seed,
                           .step = step,
                           .first_image = share.first};
     now = sd_run_charge(run, SD_PHASE_DATA, now);
@@ -98,7 +98,7 @@ static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double 
     /* A sum with zeros: rank 0's for all, as cos() and pow() may differ in the last bit between processors. */
     if (sd_comm_rank(run->comm) == 0)
         sums[SUM_LR] = sd_run_lr(run, run->progress.batch);
-    sd_reducer_begin(run->reducer, &run->plan, sd_drop_plan_hash(&run->law, step, &run->plan));
+    sd_reducer_begin(run->reducer, &run->plan, sd_drop_plan_hash(&run->drop, step, &run->plan));
     sd_status read = SD_OK;
     for (int shard = 0; shard < run->shards_here; shard++)
         read = run_shard(run, shard, step, images, sums + shard * SUMS); /* once not OK, it stays so */
@@ -151,7 +151,7 @@ static void show(sd_run *run) {
         sd_console_number(100 * (double)p->epoch_correct / seen, 1, " %", accuracy), seen / p->epoch_seconds);
 }
 
-sd_status sd_run_step(sd_run *run, sd_wish *wish) {
+sd_status sd_run_step(sd_run *run, sd_request *request) {
     const sd_config *config = run->config;
     sd_progress *progress = &run->progress;
     const uint64_t step = progress->step + 1;
@@ -161,7 +161,7 @@ sd_status sd_run_step(sd_run *run, sd_wish *wish) {
     sd_traffic traffic;
 
     sd_watch("drop plan", step);
-    sd_drop_plan_draw(&run->law, step, images, &run->plan);
+    sd_drop_plan_draw(&run->drop, step, images, &run->plan);
     if (config->log.decisions)
         SD_TRY(sd_run_log_decisions(run, step, images));
     SD_TRY(sd_run_begin_trace(run, step));
@@ -195,7 +195,7 @@ sd_status sd_run_step(sd_run *run, sd_wish *wish) {
     }
     run->budget.step = fmax(run->budget.step, seconds);
     run->budget.spent = sums[SUM_SPENT] > 0;
-    *wish = (sd_wish){.stop = sums[SUM_STOP] > 0 || run->budget.spent, .save = sums[SUM_SAVE] > 0};
+    *request = (sd_request){.stop = sums[SUM_STOP] > 0 || run->budget.spent, .save = sums[SUM_SAVE] > 0};
 
     if (config->log.every_steps > 0 && step % (uint64_t)config->log.every_steps == 0) {
         sd_watch("log", step);

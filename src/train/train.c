@@ -22,7 +22,7 @@ static sd_status check_weights(sd_run *run) {
 static void begin_epoch(sd_run *run) {
     const sd_progress *p = &run->progress;
     const uint64_t epoch = p->epoch + 1, batches = run->epoch_plan.steps - p->batch;
-    sd_random_permutation(run->law.seed, SD_STREAM_ORDER, epoch, run->order, (uint32_t)run->epoch_plan.images);
+    sd_random_permutation(run->drop.seed, SD_STREAM_ORDER, epoch, run->order, (uint32_t)run->epoch_plan.images);
     sd_range *range = run->ranges;
     for (uint64_t b = 0; b < batches; b++)
         for (int shard = 0; shard < run->shards_here; shard++, range++) {
@@ -31,26 +31,26 @@ static void begin_epoch(sd_run *run) {
         }
     sd_loader_begin(run->loader, &(sd_loader_pass){.split = SD_SPLIT_TRAIN,
                                                    .augment = run->config->data.augment,
-                                                   .seed = run->law.seed,
+                                                   .seed = run->drop.seed,
                                                    .epoch = epoch,
                                                    .order = run->order,
                                                    .ranges = run->ranges,
                                                    .n_batches = batches * (uint64_t)run->shards_here});
 }
 
-/* The rest of the epoch under way. *wish: what a rank asks for after the last step. */
-static sd_status train_epoch(sd_run *run, sd_wish *wish) {
+/* The rest of the epoch under way. *request: what a rank asks for after the last step. */
+static sd_status train_epoch(sd_run *run, sd_request *request) {
     const sd_config *config = run->config;
     const sd_progress *p = &run->progress;
     begin_epoch(run);
-    while (p->batch < run->epoch_plan.steps && p->step < run->total_steps && !wish->stop) {
-        SD_TRY(sd_run_step(run, wish));
+    while (p->batch < run->epoch_plan.steps && p->step < run->total_steps && !request->stop) {
+        SD_TRY(sd_run_step(run, request));
         SD_TRY(sd_run_look_after_saving(run));
         const bool epoch_ends = p->batch == run->epoch_plan.steps;
         if (due(config->communication.check_every, p->step))
             SD_TRY(check_weights(run));
         const bool planned = due(config->checkpoint.every_steps, p->step);
-        if ((planned || wish->save) && !epoch_ends && !wish->stop && p->step < run->total_steps)
+        if ((planned || request->save) && !epoch_ends && !request->stop && p->step < run->total_steps)
             SD_TRY(sd_run_save(run, planned));
     }
     sd_loader_end(run->loader);
@@ -60,21 +60,21 @@ static sd_status train_epoch(sd_run *run, sd_wish *wish) {
 static sd_status train(sd_run *run) {
     const sd_config *config = run->config;
     const sd_progress *p = &run->progress;
-    sd_wish wish = {0};
+    sd_request request = {0};
     if (config->communication.check_every > 0)
         SD_TRY(check_weights(run));
-    while (!sd_run_is_finished(run) && !wish.stop) {
-        SD_TRY(train_epoch(run, &wish));
+    while (!sd_run_is_finished(run) && !request.stop) {
+        SD_TRY(train_epoch(run, &request));
         /* Asked to stop, before scoring or while it lasts, save at once: the resumed run ends the epoch. */
         const double ended = sd_clock_seconds();
-        if (p->batch == run->epoch_plan.steps && !wish.stop)
-            SD_TRY(sd_run_end_epoch(run, &wish.stop));
+        if (p->batch == run->epoch_plan.steps && !request.stop)
+            SD_TRY(sd_run_end_epoch(run, &request.stop));
         const bool epoch_ended = p->batch == 0;
         sd_budget_note(&run->budget.epoch_end, ended);
         const bool planned =
             epoch_ended && (p->step == run->planned_steps || due(config->checkpoint.every_epochs, p->epoch) ||
                             due(config->checkpoint.every_steps, p->step));
-        if (planned || wish.stop || wish.save || sd_run_is_finished(run))
+        if (planned || request.stop || request.save || sd_run_is_finished(run))
             SD_TRY(sd_run_save(run, planned));
     }
     SD_TRY(sd_run_finish_saving(run));
@@ -103,7 +103,7 @@ static void mark_divergence(const sd_run *run) {
 static void announce(const sd_run *run) {
     const int ranks = sd_comm_size(run->comm);
     sd_log_info("%s: %zu parameters, %d branches; %d rank%s x %d thread%s, %s kernels; files in %s",
-                run->config->model.name, sd_network_parameters(run->network), run->law.units, ranks,
+                run->config->model.name, sd_network_parameters(run->network), run->drop.units, ranks,
                 ranks == 1 ? "" : "s", run->threads, run->threads == 1 ? "" : "s", run->kernels->name, run->folder);
 }
 

@@ -26,7 +26,7 @@ typedef struct trial {
     const sd_kernels *kernels;
     sd_network *network;
     sd_optimizer *optimizer;
-    sd_drop_law law, no_drop; /* as configured; the same with all rates zero */
+    sd_drop_spec drop, no_drop; /* as configured; the same with all rates zero */
     sd_drop_plan plan;
     sd_drop_part part; /* with scope = rank or sample, all of one rank */
     int threads, images, image_size;
@@ -72,23 +72,23 @@ static sd_status build_network(trial *t) {
     return sd_optimizer_create(&config->optimizer, t->network, &t->optimizer);
 }
 
-static sd_status build_laws(trial *t) {
+static sd_status build_specs(trial *t) {
     const sd_config *config = t->config;
     const int units = sd_network_n_units(t->network), blocks = sd_network_blocks(t->network);
     const bool is_list = config->stochastic_depth.schedule == SD_DROP_LIST;
     if (is_list && config->stochastic_depth.rates.n != blocks)
         return sd_config_fail(config, "stochastic_depth.rates", "%d rates are given, but %s has %d blocks",
                               config->stochastic_depth.rates.n, config->model.name, blocks);
-    t->law = t->no_drop = (sd_drop_law){.seed = (uint32_t)config->run.seed,
-                                        .scope = config->stochastic_depth.scope,
-                                        .scale = config->stochastic_depth.scale,
-                                        .ranks = 1,
-                                        .units = units};
-    SD_TRY(sd_alloc(&t->law.rate, (size_t)units, sizeof *t->law.rate));
+    t->drop = t->no_drop = (sd_drop_spec){.seed = (uint32_t)config->run.seed,
+                                          .scope = config->stochastic_depth.scope,
+                                          .scale = config->stochastic_depth.scale,
+                                          .ranks = 1,
+                                          .units = units};
+    SD_TRY(sd_alloc(&t->drop.rate, (size_t)units, sizeof *t->drop.rate));
     SD_TRY(sd_alloc(&t->no_drop.rate, (size_t)units, sizeof *t->no_drop.rate));
     for (int i = 0; i < units; i++) {
         const int depth = sd_network_unit(t->network, i)->depth;
-        t->law.rate[i] =
+        t->drop.rate[i] =
             is_list ? config->stochastic_depth.rates.value[depth - 1]
                     : sd_drop_rate(config->stochastic_depth.schedule, config->stochastic_depth.rate, depth, blocks);
     }
@@ -114,7 +114,7 @@ static sd_status trial_open(trial *t, const sd_config *config) {
     SD_TRY(sd_kernels_select(NULL, &t->kernels));
     sd_kernels_set_threads(t->threads);
     SD_TRY(build_network(t));
-    SD_TRY(build_laws(t));
+    SD_TRY(build_specs(t));
     return make_batch(t);
 }
 
@@ -124,7 +124,7 @@ static void trial_close(trial *t) {
     sd_network_destroy(&t->network);
     sd_drop_plan_free(&t->plan);
     sd_drop_part_free(&t->part);
-    free(t->law.rate);
+    free(t->drop.rate);
     free(t->no_drop.rate);
     free(t->x);
     free(t->labels);
@@ -149,20 +149,20 @@ static double flops_saved(const trial *t) {
     return flops / sd_network_flops(t->network);
 }
 
-static void run_step(trial *t, const sd_drop_law *law, series *s) {
+static void run_step(trial *t, const sd_drop_spec *drop, series *s) {
     const sd_targets targets = {.labels = t->labels};
     t->sums = (sd_loss_sums){0};
     const uint64_t step = ++t->step;
     double now = sd_clock_seconds();
-    sd_drop_plan_draw(law, step, (uint64_t)t->images, &t->plan);
-    if (law->scope != SD_DROP_SCOPE_GLOBAL)
-        sd_drop_part_draw(law, step, 0, (sd_range){0, (uint64_t)t->images}, &t->part);
+    sd_drop_plan_draw(drop, step, (uint64_t)t->images, &t->plan);
+    if (drop->scope != SD_DROP_SCOPE_GLOBAL)
+        sd_drop_part_draw(drop, step, 0, (sd_range){0, (uint64_t)t->images}, &t->part);
     const sd_pass pass = {.images = t->images,
                           .training = true,
                           .plan = &t->plan,
-                          .part = law->scope == SD_DROP_SCOPE_GLOBAL ? NULL : &t->part,
+                          .part = drop->scope == SD_DROP_SCOPE_GLOBAL ? NULL : &t->part,
                           .batch_share = 1,
-                          .seed = law->seed,
+                          .seed = drop->seed,
                           .step = step};
     const sd_input input = {.pixels = t->x};
     const float *logits = sd_network_forward(t->network, &pass, &input);
@@ -178,10 +178,10 @@ static void run_step(trial *t, const sd_drop_law *law, series *s) {
     s->flops_saved += flops_saved(t);
 }
 
-static sd_status run_series(trial *t, const sd_drop_law *law, int steps, series *s) {
+static sd_status run_series(trial *t, const sd_drop_spec *drop, int steps, series *s) {
     *s = (series){0};
     for (int i = 0; i < steps; i++)
-        run_step(t, law, s);
+        run_step(t, drop, s);
     s->flops_saved /= steps;
     if (!isfinite(t->sums.loss))
         return sd_fail(SD_ERR_DIVERGED, "the loss of step %llu is not finite: its time says nothing",
@@ -232,8 +232,8 @@ static void print_savings(const series *without, const series *with, int rounds,
 }
 
 static bool drops(const trial *t) {
-    for (int i = 0; i < t->law.units; i++)
-        if (t->law.rate[i] > 0)
+    for (int i = 0; i < t->drop.units; i++)
+        if (t->drop.rate[i] > 0)
             return true;
     return false;
 }
@@ -249,7 +249,7 @@ static sd_status measure(trial *t, int rounds, int steps, series *without, serie
     for (int i = 0; i < rounds; i++) {
         SD_TRY(run_series(t, &t->no_drop, steps, &without[i]));
         if (is_paired)
-            SD_TRY(run_series(t, &t->law, steps, &with[i]));
+            SD_TRY(run_series(t, &t->drop, steps, &with[i]));
     }
     print_speeds(t, is_paired ? "nothing dropped" : "", without, rounds, steps, values);
     if (is_paired) {

@@ -21,7 +21,7 @@ typedef struct golden {
     uint32_t first_batch; /* number of the images of step 0 */
     double smoothing;
     unsigned char *plans; /* [STEPS][units] */
-    sd_drop_law law;
+    sd_drop_spec drop;
     sd_drop_plan plan;
     sd_network *network;
     sd_config *config;
@@ -212,7 +212,7 @@ static void expect_statistics(const golden *g) {
 /* ---- running ---- */
 
 static void set_plan(golden *g, int step) {
-    sd_drop_plan_draw(&g->law, 1, 8, &g->plan); /* for the scales */
+    sd_drop_plan_draw(&g->drop, 1, 8, &g->plan); /* for the scales */
     for (int i = 0; i < g->units; i++)
         g->plan.kept[i] = g->plans[step * g->units + i];
 }
@@ -248,7 +248,7 @@ static double train_pass(golden *g, int step, const float **logits) {
 static void check_evaluation(golden *g) {
     reset_weights(g);
     make_batch(g, 0);
-    sd_drop_plan_evaluation(&g->law, &g->plan);
+    sd_drop_plan_evaluation(&g->drop, &g->plan);
     const sd_pass pass = {.images = g->batch, .plan = &g->plan};
     const float *logits = sd_network_forward(g->network, &pass, &(sd_input){.pixels = g->images});
     expect_golden_floats(g, "eval_logits", logits, false);
@@ -341,8 +341,8 @@ static golden open_golden(const char *name, sd_model_spec spec, const sd_kernels
     g.classes = (int)read_attribute(g.file, "classes");
     g.units = (int)read_attribute(g.file, "units");
     g.smoothing = read_attribute(g.file, "label_smoothing");
-    read_values(g.file, "rates", H5T_NATIVE_DOUBLE, sizeof(double), &g.law.rate);
-    g.law.units = g.units;
+    read_values(g.file, "rates", H5T_NATIVE_DOUBLE, sizeof(double), &g.drop.rate);
+    g.drop.units = g.units;
     const size_t batch = (size_t)g.batch, pixels = (size_t)g.image_size * (size_t)g.image_size;
     g.images = malloc(batch * pixels * 3 * sizeof(float));
     g.dlogits = malloc(batch * (size_t)g.classes * sizeof(float));
@@ -358,7 +358,7 @@ static golden open_golden(const char *name, sd_model_spec spec, const sd_kernels
     ck_assert_int_eq(sd_network_n_units(g.network), g.units);
     for (int i = 0; i < g.units; i++) { /* the rates are l/L of the last */
         int depth = sd_network_unit(g.network, i)->depth, blocks = sd_network_blocks(g.network);
-        ck_assert_double_eq_tol(sd_drop_rate(SD_DROP_LINEAR, 0.5, depth, blocks), g.law.rate[i], 1e-15);
+        ck_assert_double_eq_tol(sd_drop_rate(SD_DROP_LINEAR, 0.5, depth, blocks), g.drop.rate[i], 1e-15);
     }
     ck_assert_int_eq(sd_drop_plan_create(g.units, &g.plan), SD_OK);
     return g;
@@ -368,7 +368,7 @@ static void close_golden(golden *g) {
     sd_drop_plan_free(&g->plan);
     sd_network_destroy(&g->network);
     free(g->plans);
-    free(g->law.rate);
+    free(g->drop.rate);
     free(g->images);
     free(g->dlogits);
     free(g->losses);
@@ -389,7 +389,7 @@ static void check_model(const char *model, int patch_size, const sd_kernels *ker
     ck_assert_uint_eq(read_values(g.file, "plans", H5T_NATIVE_UCHAR, 1, &g.plans), (size_t)(STEPS * g.units));
     for (int convention = 0; convention < 2; convention++) {
         g.scale = convention == SD_DROP_SCALE_INFERENCE ? "inference" : "training";
-        g.law.scale = (sd_drop_scale)convention;
+        g.drop.scale = (sd_drop_scale)convention;
         check_evaluation(&g);
         if (compared == EVALUATION_WITH_AUTO)
             continue;
@@ -418,7 +418,7 @@ static void set_masks(golden *g, const unsigned char *masks, int first, int imag
             if (mask[first + n])
                 part->places[unit * part->max_images + part->images[unit]++] = (uint32_t)n;
         g->plan.kept[unit] = g->plan.images[unit] > 0;
-        g->plan.scale[unit] = (float)(1 / (1 - g->law.rate[unit]));
+        g->plan.scale[unit] = (float)(1 / (1 - g->drop.rate[unit]));
     }
 }
 

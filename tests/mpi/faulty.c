@@ -25,10 +25,10 @@
 
 #include "sdtrain/sdtrain.h"
 
-void __real_sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t images, sd_drop_plan *plan);
-void __wrap_sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t images, sd_drop_plan *plan);
-uint64_t __real_sd_drop_plan_hash(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan);
-uint64_t __wrap_sd_drop_plan_hash(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan);
+void __real_sd_drop_plan_draw(const sd_drop_spec *drop, uint64_t step, uint64_t images, sd_drop_plan *plan);
+void __wrap_sd_drop_plan_draw(const sd_drop_spec *drop, uint64_t step, uint64_t images, sd_drop_plan *plan);
+uint64_t __real_sd_drop_plan_hash(const sd_drop_spec *drop, uint64_t step, const sd_drop_plan *plan);
+uint64_t __wrap_sd_drop_plan_hash(const sd_drop_spec *drop, uint64_t step, const sd_drop_plan *plan);
 const float *__real_sd_network_forward(sd_network *network, const sd_pass *pass, const sd_input *input);
 const float *__wrap_sd_network_forward(sd_network *network, const sd_pass *pass, const sd_input *input);
 sd_status __real_sd_csv_length(sd_csv *csv, uint64_t *bytes);
@@ -83,21 +83,21 @@ static void reach(const char *phase) {
     }
 }
 
-static sd_drop_law corrupted(const sd_drop_law *law, uint64_t step) {
-    sd_drop_law other = *law;
+static sd_drop_spec corrupted(const sd_drop_spec *drop, uint64_t step) {
+    sd_drop_spec other = *drop;
     if (fault("seed") == (long)step)
         other.seed ^= 1;
     return other;
 }
 
-void __wrap_sd_drop_plan_draw(const sd_drop_law *law, uint64_t step, uint64_t images, sd_drop_plan *plan) {
-    const sd_drop_law used = corrupted(law, step);
+void __wrap_sd_drop_plan_draw(const sd_drop_spec *drop, uint64_t step, uint64_t images, sd_drop_plan *plan) {
+    const sd_drop_spec used = corrupted(drop, step);
     step_under_way = step;
     __real_sd_drop_plan_draw(&used, step, images, plan);
 }
 
-uint64_t __wrap_sd_drop_plan_hash(const sd_drop_law *law, uint64_t step, const sd_drop_plan *plan) {
-    const sd_drop_law used = corrupted(law, step);
+uint64_t __wrap_sd_drop_plan_hash(const sd_drop_spec *drop, uint64_t step, const sd_drop_plan *plan) {
+    const sd_drop_spec used = corrupted(drop, step);
     return __real_sd_drop_plan_hash(&used, step, plan);
 }
 

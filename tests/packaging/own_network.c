@@ -89,7 +89,7 @@ static double train_step(sd_network *network, sd_optimizer *optimizer, sd_loss *
 
 static sd_status run(double *first, double *last, int *skipped) {
     static double rate[BLOCKS];
-    const sd_drop_law law = {.seed = 1, .scale = SD_DROP_SCALE_TRAINING, .units = BLOCKS, .rate = rate};
+    const sd_drop_spec drop = {.seed = 1, .scale = SD_DROP_SCALE_TRAINING, .units = BLOCKS, .rate = rate};
     const sd_loss_spec cross_entropy = {.smoothing = 0};
     const sd_kernels *kernels;
     sd_network *network = NULL;
@@ -107,7 +107,7 @@ static sd_status run(double *first, double *last, int *skipped) {
     SD_TRY_CLEANUP(sd_drop_plan_create(BLOCKS, &plan));
     for (uint64_t step = 1; step <= STEPS; step++) {
         make_batch(step);
-        sd_drop_plan_draw(&law, step, IMAGES, &plan);
+        sd_drop_plan_draw(&drop, step, IMAGES, &plan);
         const double mean_loss = train_step(network, optimizer, loss, &plan, step);
         *skipped += BLOCKS - plan.kept_units;
         *first += step <= WINDOW ? mean_loss / WINDOW : 0;

@@ -78,14 +78,14 @@ START_TEST(a_training_step_allocates_nothing) {
     sd_drop_plan plan = keep_all(sd_network_n_units(network));
     sd_drop_part part;
     expect_ok(sd_drop_part_create(plan.units, BATCH, &part));
-    sd_drop_law law = {.seed = 1,
-                       .scope = row->scope,
-                       .ranks = 1,
-                       .scale = SD_DROP_SCALE_TRAINING,
-                       .units = plan.units,
-                       .rate = malloc((size_t)plan.units * sizeof(double))};
+    sd_drop_spec drop = {.seed = 1,
+                         .scope = row->scope,
+                         .ranks = 1,
+                         .scale = SD_DROP_SCALE_TRAINING,
+                         .units = plan.units,
+                         .rate = malloc((size_t)plan.units * sizeof(double))};
     for (int i = 0; i < plan.units; i++)
-        law.rate[i] = 0.5;
+        drop.rate[i] = 0.5;
     enum { STEPS = 8 };
     sd_range ranges[STEPS];
     for (uint64_t b = 0; b < STEPS; b++)
@@ -106,10 +106,10 @@ START_TEST(a_training_step_allocates_nothing) {
             before = atomic_load(&allocations);
         sd_batch batch;
         expect_ok(sd_loader_next(loader, &batch));
-        sd_drop_plan_draw(&law, step, BATCH, &plan);
+        sd_drop_plan_draw(&drop, step, BATCH, &plan);
         dropped += plan.units - plan.kept_units;
         if (row->scope != SD_DROP_SCOPE_GLOBAL)
-            sd_drop_part_draw(&law, step, 0, (sd_range){0, BATCH}, &part);
+            sd_drop_part_draw(&drop, step, 0, (sd_range){0, BATCH}, &part);
         const sd_pass pass = {.images = batch.images,
                               .training = true,
                               .plan = &plan,
@@ -135,7 +135,7 @@ START_TEST(a_training_step_allocates_nothing) {
     sd_dataset_close(&dataset);
     sd_drop_plan_free(&plan);
     sd_drop_part_free(&part);
-    free(law.rate);
+    free(drop.rate);
     free(config);
 }
 END_TEST

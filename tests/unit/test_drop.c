@@ -12,17 +12,17 @@ static double sum_of_rates(sd_drop_schedule schedule, double rate, int L) {
     return sum;
 }
 
-/* A law of L units with the rates of a schedule. Caller frees law.rate. */
-static sd_drop_law law_of(sd_drop_schedule schedule, double rate, int L, uint32_t seed, sd_drop_scale scale) {
-    sd_drop_law law = {.seed = seed, .scale = scale, .units = L, .rate = malloc((size_t)L * sizeof(double))};
+/* A drop of L units with the rates of a schedule. Caller frees drop.rate. */
+static sd_drop_spec law_of(sd_drop_schedule schedule, double rate, int L, uint32_t seed, sd_drop_scale scale) {
+    sd_drop_spec drop = {.seed = seed, .scale = scale, .units = L, .rate = malloc((size_t)L * sizeof(double))};
     for (int l = 1; l <= L; l++)
-        law.rate[l - 1] = sd_drop_rate(schedule, rate, l, L);
-    return law;
+        drop.rate[l - 1] = sd_drop_rate(schedule, rate, l, L);
+    return drop;
 }
 
-static sd_drop_plan plan_of(const sd_drop_law *law) {
+static sd_drop_plan plan_of(const sd_drop_spec *drop) {
     sd_drop_plan plan;
-    expect_ok(sd_drop_plan_create(law->units, &plan));
+    expect_ok(sd_drop_plan_create(drop->units, &plan));
     return plan;
 }
 
@@ -87,34 +87,34 @@ END_TEST
 /* ---- decisions ---- */
 
 START_TEST(a_decision_is_the_first_philox_word_against_the_rate) {
-    sd_drop_law law = law_of(SD_DROP_LINEAR, 0.7, 30, 12345, SD_DROP_SCALE_INFERENCE);
-    sd_drop_plan plan = plan_of(&law);
+    sd_drop_spec drop = law_of(SD_DROP_LINEAR, 0.7, 30, 12345, SD_DROP_SCALE_INFERENCE);
+    sd_drop_plan plan = plan_of(&drop);
     for (uint64_t step = 1; step <= 50; step++) {
         int kept_units = 0;
-        sd_drop_plan_draw(&law, step, 8, &plan);
-        for (int i = 0; i < law.units; i++) {
+        sd_drop_plan_draw(&drop, step, 8, &plan);
+        for (int i = 0; i < drop.units; i++) {
             double u = sd_random_at(12345, 1, (uint64_t)i, step).word[0] * 0x1p-32; /* stream 1 is part of the format */
-            ck_assert_int_eq(plan.kept[i], !(u < law.rate[i]));
+            ck_assert_int_eq(plan.kept[i], !(u < drop.rate[i]));
             kept_units += plan.kept[i];
         }
         ck_assert_int_eq(plan.kept_units, kept_units);
     }
     sd_drop_plan_free(&plan);
-    free(law.rate);
+    free(drop.rate);
 }
 END_TEST
 
 /* Dropped if u < p: not at u = p, but at the next double. */
 START_TEST(a_number_equal_to_the_rate_keeps) {
     double rate[20];
-    sd_drop_law law = {.seed = 4, .units = 20, .rate = rate};
-    sd_drop_plan plan = plan_of(&law);
+    sd_drop_spec drop = {.seed = 4, .units = 20, .rate = rate};
+    sd_drop_plan plan = plan_of(&drop);
     for (int above = 0; above < 2; above++) {
         for (int i = 0; i < 20; i++) {
             const double u = sd_random_at(4, 1, (uint64_t)i, 6).word[0] * 0x1p-32;
             rate[i] = above ? nextafter(u, 1) : u;
         }
-        sd_drop_plan_draw(&law, 6, 8, &plan);
+        sd_drop_plan_draw(&drop, 6, 8, &plan);
         ck_assert_int_eq(plan.kept_units, above ? 0 : 20);
     }
     sd_drop_plan_free(&plan);
@@ -123,18 +123,18 @@ END_TEST
 
 START_TEST(rate_zero_never_drops_and_rate_one_always) {
     for (int p = 0; p <= 1; p++) {
-        sd_drop_law law = law_of(SD_DROP_CONSTANT, p, 20, 7, SD_DROP_SCALE_TRAINING);
-        sd_drop_plan plan = plan_of(&law);
+        sd_drop_spec drop = law_of(SD_DROP_CONSTANT, p, 20, 7, SD_DROP_SCALE_TRAINING);
+        sd_drop_plan plan = plan_of(&drop);
         for (uint64_t step = 1; step <= 2000; step++) {
-            sd_drop_plan_draw(&law, step, 8, &plan);
-            ck_assert_int_eq(plan.kept_units, p ? 0 : law.units);
-            for (int i = 0; i < law.units; i++) {
+            sd_drop_plan_draw(&drop, step, 8, &plan);
+            ck_assert_int_eq(plan.kept_units, p ? 0 : drop.units);
+            for (int i = 0; i < drop.units; i++) {
                 ck_assert_int_eq(plan.kept[i], !p);
                 ck_assert(isfinite(plan.scale[i])); /* 1/(1 - 1) is no scale */
             }
         }
         sd_drop_plan_free(&plan);
-        free(law.rate);
+        free(drop.rate);
     }
 }
 END_TEST
@@ -142,60 +142,60 @@ END_TEST
 START_TEST(units_are_dropped_as_often_as_their_rates_say) {
     enum { STEPS = 20000, L = 16 };
     for (int s = 0; s < N_SCHEDULES; s++) {
-        sd_drop_law law = law_of(schedules[s], 0.5, L, 99, SD_DROP_SCALE_INFERENCE);
-        sd_drop_plan plan = plan_of(&law);
+        sd_drop_spec drop = law_of(schedules[s], 0.5, L, 99, SD_DROP_SCALE_INFERENCE);
+        sd_drop_plan plan = plan_of(&drop);
         int dropped[L] = {0}, both = 0;
         for (uint64_t step = 1; step <= STEPS; step++) {
-            sd_drop_plan_draw(&law, step, 8, &plan);
+            sd_drop_plan_draw(&drop, step, 8, &plan);
             for (int i = 0; i < L; i++)
                 dropped[i] += !plan.kept[i];
             both += !plan.kept[L - 1] && !plan.kept[L - 2];
         }
         for (int i = 0; i < L; i++) {
-            double p = law.rate[i];
+            double p = drop.rate[i];
             expect_number("drops", dropped[i], STEPS * p, 5 * sqrt(STEPS * p * (1 - p))); /* 5 sigma */
         }
-        double p = law.rate[L - 1] * law.rate[L - 2]; /* decisions are independent */
+        double p = drop.rate[L - 1] * drop.rate[L - 2]; /* decisions are independent */
         expect_number("drops of both", both, STEPS * p, 5 * sqrt(STEPS * p * (1 - p)));
         sd_drop_plan_free(&plan);
-        free(law.rate);
+        free(drop.rate);
     }
 }
 END_TEST
 
 START_TEST(plans_repeat_and_differ_between_steps_and_seeds) {
     enum { L = 54 };
-    sd_drop_law law = law_of(SD_DROP_LINEAR, 0.5, L, 1, SD_DROP_SCALE_INFERENCE),
-                other = law_of(SD_DROP_LINEAR, 0.5, L, 2, SD_DROP_SCALE_INFERENCE);
-    sd_drop_plan a = plan_of(&law), b = plan_of(&law);
+    sd_drop_spec drop = law_of(SD_DROP_LINEAR, 0.5, L, 1, SD_DROP_SCALE_INFERENCE),
+                 other = law_of(SD_DROP_LINEAR, 0.5, L, 2, SD_DROP_SCALE_INFERENCE);
+    sd_drop_plan a = plan_of(&drop), b = plan_of(&drop);
     int same_as_next = 0, same_as_other = 0;
     for (uint64_t step = 1; step <= 100; step++) {
-        sd_drop_plan_draw(&law, step, 8, &a);
-        sd_drop_plan_draw(&law, step, 8, &b);
+        sd_drop_plan_draw(&drop, step, 8, &a);
+        sd_drop_plan_draw(&drop, step, 8, &b);
         ck_assert_mem_eq(a.kept, b.kept, L);
         ck_assert_mem_eq(a.scale, b.scale, L * sizeof(float));
-        sd_drop_plan_draw(&law, step + 1, 8, &b);
+        sd_drop_plan_draw(&drop, step + 1, 8, &b);
         same_as_next += !memcmp(a.kept, b.kept, L);
         sd_drop_plan_draw(&other, step, 8, &b);
         same_as_other += !memcmp(a.kept, b.kept, L);
     }
     ck_assert_int_eq(same_as_next, 0); /* two equal plans of 54 units: less than 1e-6 each */
     ck_assert_int_eq(same_as_other, 0);
-    sd_drop_plan_draw(&law, 5, 8, &a);
-    sd_drop_plan_draw(&law, 5 + (1ull << 32), 8, &b); /* the step's upper half counts */
+    sd_drop_plan_draw(&drop, 5, 8, &a);
+    sd_drop_plan_draw(&drop, 5 + (1ull << 32), 8, &b); /* the step's upper half counts */
     ck_assert_mem_ne(a.kept, b.kept, L);
     sd_drop_plan_free(&a);
     sd_drop_plan_free(&b);
-    free(law.rate);
+    free(drop.rate);
     free(other.rate);
 }
 END_TEST
 
 /* ---- decisions of ranks and samples ---- */
 
-static sd_drop_part part_of(const sd_drop_law *law, int max_images) {
+static sd_drop_part part_of(const sd_drop_spec *drop, int max_images) {
     sd_drop_part part;
-    expect_ok(sd_drop_part_create(law->units, max_images, &part));
+    expect_ok(sd_drop_part_create(drop->units, max_images, &part));
     return part;
 }
 
@@ -208,17 +208,17 @@ static bool part_keeps(const sd_drop_part *part, int unit, uint32_t place) {
     return false;
 }
 
-/* Streams 8 and 9, four subjects a number, are part of the format. */
+/* Streams 8 and 9, four choosers a number, are part of the format. */
 START_TEST(votes_of_ranks_and_samples_are_words_of_the_documented_counters) {
     enum { IMAGES = 23, RANKS = 6, UNITS = 7 };
     for (int scope = SD_DROP_SCOPE_RANK; scope <= SD_DROP_SCOPE_SAMPLE; scope++) {
-        sd_drop_law law = law_of(SD_DROP_LINEAR, 0.8, UNITS, 77, SD_DROP_SCALE_TRAINING);
-        law.scope = (sd_drop_scope)scope;
-        law.ranks = RANKS;
-        sd_drop_plan plan = plan_of(&law);
-        sd_drop_part part = part_of(&law, IMAGES);
+        sd_drop_spec drop = law_of(SD_DROP_LINEAR, 0.8, UNITS, 77, SD_DROP_SCALE_TRAINING);
+        drop.scope = (sd_drop_scope)scope;
+        drop.ranks = RANKS;
+        sd_drop_plan plan = plan_of(&drop);
+        sd_drop_part part = part_of(&drop, IMAGES);
         const uint64_t step = 5;
-        sd_drop_plan_draw(&law, step, IMAGES, &plan);
+        sd_drop_plan_draw(&drop, step, IMAGES, &plan);
         for (int i = 0; i < UNITS; i++) {
             uint64_t kept = 0;
             for (uint64_t place = 0; place < IMAGES; place++) {
@@ -226,22 +226,22 @@ START_TEST(votes_of_ranks_and_samples_are_words_of_the_documented_counters) {
                 sd_range share = sd_range_share(IMAGES, 0, RANKS);
                 while (place >= share.first + share.count)
                     share = sd_range_share(IMAGES, ++rank, RANKS);
-                const uint64_t subject = scope == SD_DROP_SCOPE_RANK ? (uint64_t)rank : place;
+                const uint64_t chooser = scope == SD_DROP_SCOPE_RANK ? (uint64_t)rank : place;
                 const sd_random random =
-                    sd_random_at(77, scope == SD_DROP_SCOPE_RANK ? 8 : 9, (uint64_t)i << 32 | subject / 4, step);
-                const bool keeps = !(random.word[subject % 4] * 0x1p-32 < law.rate[i]);
-                sd_drop_part_draw(&law, step, rank, share, &part);
+                    sd_random_at(77, scope == SD_DROP_SCOPE_RANK ? 8 : 9, (uint64_t)i << 32 | chooser / 4, step);
+                const bool keeps = !(random.word[chooser % 4] * 0x1p-32 < drop.rate[i]);
+                sd_drop_part_draw(&drop, step, rank, share, &part);
                 expect(part_keeps(&part, i, (uint32_t)(place - share.first)) == keeps, "scope %d, unit %d, image %d",
                        scope, i, (int)place);
                 kept += keeps;
             }
             ck_assert_uint_eq(plan.images[i], kept);
             ck_assert_int_eq(plan.kept[i], kept > 0);
-            expect_number("scale", plan.scale[i], 1 / (1 - law.rate[i]), 1e-6);
+            expect_number("scale", plan.scale[i], 1 / (1 - drop.rate[i]), 1e-6);
         }
         sd_drop_part_free(&part);
         sd_drop_plan_free(&plan);
-        free(law.rate);
+        free(drop.rate);
     }
 }
 END_TEST
@@ -253,18 +253,18 @@ START_TEST(parts_add_up_to_the_plan) {
         for (int ranks = 1; ranks <= 7; ranks++)
             for (uint64_t at_once = 1; at_once <= IMAGES; at_once = at_once * 3 + 1)
                 for (uint64_t step = 1; step <= 10; step++) {
-                    sd_drop_law law = law_of(SD_DROP_CONSTANT, 0.5, UNITS, 3, SD_DROP_SCALE_INFERENCE);
-                    law.scope = (sd_drop_scope)scope;
-                    law.ranks = ranks;
-                    sd_drop_plan plan = plan_of(&law);
-                    sd_drop_part part = part_of(&law, (int)at_once);
+                    sd_drop_spec drop = law_of(SD_DROP_CONSTANT, 0.5, UNITS, 3, SD_DROP_SCALE_INFERENCE);
+                    drop.scope = (sd_drop_scope)scope;
+                    drop.ranks = ranks;
+                    sd_drop_plan plan = plan_of(&drop);
+                    sd_drop_part part = part_of(&drop, (int)at_once);
                     uint64_t sum[UNITS] = {0};
                     for (int rank = 0; rank < ranks; rank++) {
                         const sd_range share = sd_range_share(IMAGES, rank, ranks);
                         for (uint64_t done = 0; done < share.count; done += at_once) {
                             const uint64_t rest = share.count - done;
                             const sd_range piece = {share.first + done, rest < at_once ? rest : at_once};
-                            sd_drop_part_draw(&law, step, rank, piece, &part);
+                            sd_drop_part_draw(&drop, step, rank, piece, &part);
                             for (int i = 0; i < UNITS; i++) {
                                 const uint32_t *places = part.places + (size_t)i * at_once;
                                 for (int n = 0; n < part.images[i]; n++)
@@ -275,27 +275,27 @@ START_TEST(parts_add_up_to_the_plan) {
                             }
                         }
                     }
-                    sd_drop_plan_draw(&law, step, IMAGES, &plan);
+                    sd_drop_plan_draw(&drop, step, IMAGES, &plan);
                     for (int i = 0; i < UNITS; i++)
                         ck_assert_uint_eq(sum[i], plan.images[i]);
                     sd_drop_part_free(&part);
                     sd_drop_plan_free(&plan);
-                    free(law.rate);
+                    free(drop.rate);
                 }
 }
 END_TEST
 
 START_TEST(samples_decide_alike_on_any_number_of_ranks) {
     enum { IMAGES = 31, UNITS = 5 };
-    sd_drop_law law = law_of(SD_DROP_LINEAR, 0.6, UNITS, 12, SD_DROP_SCALE_INFERENCE);
-    law.scope = SD_DROP_SCOPE_SAMPLE;
-    sd_drop_part whole = part_of(&law, IMAGES), part = part_of(&law, IMAGES);
+    sd_drop_spec drop = law_of(SD_DROP_LINEAR, 0.6, UNITS, 12, SD_DROP_SCALE_INFERENCE);
+    drop.scope = SD_DROP_SCOPE_SAMPLE;
+    sd_drop_part whole = part_of(&drop, IMAGES), part = part_of(&drop, IMAGES);
     for (uint64_t step = 1; step <= 20; step++) {
-        sd_drop_part_draw(&law, step, 0, (sd_range){0, IMAGES}, &whole);
+        sd_drop_part_draw(&drop, step, 0, (sd_range){0, IMAGES}, &whole);
         for (int ranks = 2; ranks <= 8; ranks++)
             for (int rank = 0; rank < ranks; rank++) {
                 const sd_range share = sd_range_share(IMAGES, rank, ranks);
-                sd_drop_part_draw(&law, step, rank, share, &part);
+                sd_drop_part_draw(&drop, step, rank, share, &part);
                 for (int i = 0; i < UNITS; i++)
                     for (uint32_t n = 0; n < share.count; n++)
                         ck_assert(part_keeps(&part, i, n) == part_keeps(&whole, i, (uint32_t)share.first + n));
@@ -303,43 +303,43 @@ START_TEST(samples_decide_alike_on_any_number_of_ranks) {
     }
     sd_drop_part_free(&whole);
     sd_drop_part_free(&part);
-    free(law.rate);
+    free(drop.rate);
 }
 END_TEST
 
-/* 5 sigma; and two subjects decide apart, as do two units and two steps. */
+/* 5 sigma; and two choosers decide apart, as do two units and two steps. */
 START_TEST(ranks_and_samples_drop_as_often_as_the_rates_say_and_apart) {
-    enum { STEPS = 4000, UNITS = 3, SUBJECTS = 5 };
+    enum { STEPS = 4000, UNITS = 3, VOTERS = 5 };
     for (int scope = SD_DROP_SCOPE_RANK; scope <= SD_DROP_SCOPE_SAMPLE; scope++) {
-        sd_drop_law law = law_of(SD_DROP_LINEAR, 0.6, UNITS, 8, SD_DROP_SCALE_INFERENCE);
-        law.scope = (sd_drop_scope)scope;
-        law.ranks = SUBJECTS;
-        sd_drop_part part = part_of(&law, 1);
-        int dropped[UNITS][SUBJECTS] = {{0}}, both_subjects = 0, both_units = 0, both_steps = 0;
+        sd_drop_spec drop = law_of(SD_DROP_LINEAR, 0.6, UNITS, 8, SD_DROP_SCALE_INFERENCE);
+        drop.scope = (sd_drop_scope)scope;
+        drop.ranks = VOTERS;
+        sd_drop_part part = part_of(&drop, 1);
+        int dropped[UNITS][VOTERS] = {{0}}, both_voters = 0, both_units = 0, both_steps = 0;
         bool last_step = false;
         for (uint64_t step = 1; step <= STEPS; step++) {
-            bool drops[UNITS][SUBJECTS];
-            for (int v = 0; v < SUBJECTS; v++) { /* one image a rank */
-                sd_drop_part_draw(&law, step, v, (sd_range){(uint64_t)v, 1}, &part);
+            bool drops[UNITS][VOTERS];
+            for (int v = 0; v < VOTERS; v++) { /* one image a rank */
+                sd_drop_part_draw(&drop, step, v, (sd_range){(uint64_t)v, 1}, &part);
                 for (int i = 0; i < UNITS; i++)
                     dropped[i][v] += drops[i][v] = part.images[i] == 0;
             }
-            both_subjects += drops[2][0] && drops[2][1];
+            both_voters += drops[2][0] && drops[2][1];
             both_units += drops[2][0] && drops[1][0];
             both_steps += drops[2][0] && last_step;
             last_step = drops[2][0];
         }
         for (int i = 0; i < UNITS; i++)
-            for (int v = 0; v < SUBJECTS; v++) {
-                const double p = law.rate[i];
+            for (int v = 0; v < VOTERS; v++) {
+                const double p = drop.rate[i];
                 expect_number("drops", dropped[i][v], STEPS * p, 5 * sqrt(STEPS * p * (1 - p)));
             }
         const double p = 0.6 * 0.6, q = 0.6 * 0.4;
-        expect_number("drops of two subjects", both_subjects, STEPS * p, 5 * sqrt(STEPS * p * (1 - p)));
+        expect_number("drops of two choosers", both_voters, STEPS * p, 5 * sqrt(STEPS * p * (1 - p)));
         expect_number("drops of two units", both_units, STEPS * q, 5 * sqrt(STEPS * q * (1 - q)));
         expect_number("drops of two steps", both_steps, STEPS * p, 10 * sqrt(STEPS * p * (1 - p)));
         sd_drop_part_free(&part);
-        free(law.rate);
+        free(drop.rate);
     }
 }
 END_TEST
@@ -347,18 +347,18 @@ END_TEST
 START_TEST(rates_of_zero_and_one_hold_in_every_scope) {
     for (int scope = SD_DROP_SCOPE_GLOBAL; scope <= SD_DROP_SCOPE_SAMPLE; scope++)
         for (int p = 0; p <= 1; p++) {
-            sd_drop_law law = law_of(SD_DROP_CONSTANT, p, 4, 7, SD_DROP_SCALE_TRAINING);
-            law.scope = (sd_drop_scope)scope;
-            law.ranks = 3;
-            sd_drop_plan plan = plan_of(&law);
+            sd_drop_spec drop = law_of(SD_DROP_CONSTANT, p, 4, 7, SD_DROP_SCALE_TRAINING);
+            drop.scope = (sd_drop_scope)scope;
+            drop.ranks = 3;
+            sd_drop_plan plan = plan_of(&drop);
             for (uint64_t step = 1; step <= 200; step++) {
-                sd_drop_plan_draw(&law, step, 10, &plan);
+                sd_drop_plan_draw(&drop, step, 10, &plan);
                 ck_assert_int_eq(plan.kept_units, p ? 0 : 4);
                 for (int i = 0; i < 4; i++)
                     ck_assert_uint_eq(plan.images[i], p ? 0 : 10);
             }
             sd_drop_plan_free(&plan);
-            free(law.rate);
+            free(drop.rate);
         }
 }
 END_TEST
@@ -366,30 +366,30 @@ END_TEST
 /* ---- scales ---- */
 
 START_TEST(inference_convention_scales_at_evaluation_alone) {
-    sd_drop_law law = law_of(SD_DROP_LINEAR, 0.5, 10, 3, SD_DROP_SCALE_INFERENCE);
-    sd_drop_plan plan = plan_of(&law);
-    sd_drop_plan_draw(&law, 1, 8, &plan);
-    for (int i = 0; i < law.units; i++)
+    sd_drop_spec drop = law_of(SD_DROP_LINEAR, 0.5, 10, 3, SD_DROP_SCALE_INFERENCE);
+    sd_drop_plan plan = plan_of(&drop);
+    sd_drop_plan_draw(&drop, 1, 8, &plan);
+    for (int i = 0; i < drop.units; i++)
         ck_assert(plan.scale[i] == 1);
-    sd_drop_plan_evaluation(&law, &plan);
-    for (int i = 0; i < law.units; i++)
+    sd_drop_plan_evaluation(&drop, &plan);
+    for (int i = 0; i < drop.units; i++)
         ck_assert(plan.scale[i] == (float)(1 - 0.05 * (i + 1)));
     sd_drop_plan_free(&plan);
-    free(law.rate);
+    free(drop.rate);
 }
 END_TEST
 
 START_TEST(training_convention_scales_in_training_alone) {
-    sd_drop_law law = law_of(SD_DROP_LINEAR, 0.5, 10, 3, SD_DROP_SCALE_TRAINING);
-    sd_drop_plan plan = plan_of(&law);
-    sd_drop_plan_draw(&law, 1, 8, &plan);
-    for (int i = 0; i < law.units; i++)
+    sd_drop_spec drop = law_of(SD_DROP_LINEAR, 0.5, 10, 3, SD_DROP_SCALE_TRAINING);
+    sd_drop_plan plan = plan_of(&drop);
+    sd_drop_plan_draw(&drop, 1, 8, &plan);
+    for (int i = 0; i < drop.units; i++)
         expect_number("scale", plan.scale[i], 1 / (1 - 0.05 * (i + 1)), 1e-7);
-    sd_drop_plan_evaluation(&law, &plan);
-    for (int i = 0; i < law.units; i++)
+    sd_drop_plan_evaluation(&drop, &plan);
+    for (int i = 0; i < drop.units; i++)
         ck_assert(plan.scale[i] == 1);
     sd_drop_plan_free(&plan);
-    free(law.rate);
+    free(drop.rate);
 }
 END_TEST
 
@@ -397,24 +397,24 @@ END_TEST
  * multiplies by. */
 START_TEST(both_conventions_keep_the_expectation) {
     for (int scale = 0; scale < 2; scale++) {
-        sd_drop_law law = law_of(SD_DROP_LINEAR, 0.6, 12, 3, (sd_drop_scale)scale);
-        sd_drop_plan train = plan_of(&law), evaluation = plan_of(&law);
-        sd_drop_plan_draw(&law, 1, 8, &train);
-        sd_drop_plan_evaluation(&law, &evaluation);
-        for (int i = 0; i < law.units; i++)
-            expect_number("expected scale", (1 - law.rate[i]) * train.scale[i], evaluation.scale[i], 1e-6);
+        sd_drop_spec drop = law_of(SD_DROP_LINEAR, 0.6, 12, 3, (sd_drop_scale)scale);
+        sd_drop_plan train = plan_of(&drop), evaluation = plan_of(&drop);
+        sd_drop_plan_draw(&drop, 1, 8, &train);
+        sd_drop_plan_evaluation(&drop, &evaluation);
+        for (int i = 0; i < drop.units; i++)
+            expect_number("expected scale", (1 - drop.rate[i]) * train.scale[i], evaluation.scale[i], 1e-6);
         sd_drop_plan_free(&train);
         sd_drop_plan_free(&evaluation);
-        free(law.rate);
+        free(drop.rate);
     }
 }
 END_TEST
 
 START_TEST(evaluation_keeps_every_unit) {
-    sd_drop_law law = law_of(SD_DROP_CONSTANT, 1, 9, 3, SD_DROP_SCALE_INFERENCE);
-    sd_drop_plan plan = plan_of(&law);
-    sd_drop_plan_draw(&law, 1, 8, &plan);
-    sd_drop_plan_evaluation(&law, &plan);
+    sd_drop_spec drop = law_of(SD_DROP_CONSTANT, 1, 9, 3, SD_DROP_SCALE_INFERENCE);
+    sd_drop_plan plan = plan_of(&drop);
+    sd_drop_plan_draw(&drop, 1, 8, &plan);
+    sd_drop_plan_evaluation(&drop, &plan);
     ck_assert_int_eq(plan.kept_units, 9);
     for (int i = 0; i < 9; i++) {
         ck_assert_int_eq(plan.kept[i], 1);
@@ -422,16 +422,16 @@ START_TEST(evaluation_keeps_every_unit) {
     }
     sd_drop_plan_free(&plan);
     ck_assert_ptr_null(plan.kept);
-    free(law.rate);
+    free(drop.rate);
 }
 END_TEST
 
 START_TEST(a_network_without_units_has_an_empty_plan) {
-    sd_drop_law law = {.seed = 1};
-    sd_drop_plan plan = plan_of(&law);
-    sd_drop_plan_draw(&law, 1, 8, &plan);
+    sd_drop_spec drop = {.seed = 1};
+    sd_drop_plan plan = plan_of(&drop);
+    sd_drop_plan_draw(&drop, 1, 8, &plan);
     ck_assert_int_eq(plan.kept_units, 0);
-    sd_drop_plan_evaluation(&law, &plan);
+    sd_drop_plan_evaluation(&drop, &plan);
     ck_assert_int_eq(plan.kept_units, 0);
     sd_drop_plan_free(&plan);
 }

@@ -526,11 +526,11 @@ START_TEST(two_ranks_of_a_vit_with_deciding_samples_are_one) {
     double rate[24];
     for (int i = 0; i < 24; i++)
         rate[i] = 0.6;
-    const sd_drop_law law = {.seed = 4, .scope = SD_DROP_SCOPE_SAMPLE, .units = 24, .rate = rate};
+    const sd_drop_spec drop = {.seed = 4, .scope = SD_DROP_SCOPE_SAMPLE, .units = 24, .rate = rate};
     sd_drop_part part = new_part(&t);
     t.pass.part = &part;
-    sd_drop_plan_draw(&law, 1, 4, &t.plan);
-    sd_drop_part_draw(&law, 1, 0, (sd_range){0, 4}, &part);
+    sd_drop_plan_draw(&drop, 1, 4, &t.plan);
+    sd_drop_part_draw(&drop, 1, 0, (sd_range){0, 4}, &part);
     fill_gradients(t.network, 0);
     train_pass(&t, ignore_segment, NULL);
     memcpy(whole, sd_network_gradients(t.network), elems * sizeof *whole);
@@ -542,7 +542,7 @@ START_TEST(two_ranks_of_a_vit_with_deciding_samples_are_one) {
         sd_pass half = t.pass;
         half.images = 2;
         half.batch_share = 0.5f;
-        sd_drop_part_draw(&law, 1, rank, (sd_range){(uint64_t)rank * 2, 2}, &part);
+        sd_drop_part_draw(&drop, 1, rank, (sd_range){(uint64_t)rank * 2, 2}, &part);
         const sd_input images = images_from(&t, 2 * rank);
         const float *logits = sd_network_forward(t.network, &half, &images);
         best_kernels()->cross_entropy_backward(2, t.classes, logits, &(sd_targets){.labels = t.labels + 2 * rank}, 0.1f,

@@ -19,10 +19,10 @@ static const sd_calibration three = {
 /* All three segments by themselves: none fits beside another. */
 static const sd_cluster wire = {.link_bytes_per_s = 100, .bucket_bytes = 100, .skip_dropped = true, .overlap = true};
 
-static sd_step_seconds step_of(const sd_calibration *c, const sd_cluster *k, const sd_drop_law *law, int ranks,
+static sd_step_seconds step_of(const sd_calibration *c, const sd_cluster *k, const sd_drop_spec *drop, int ranks,
                                int images) {
     sd_step_seconds seconds;
-    expect_ok(sd_step_predict(c, k, law, ranks, images, &seconds));
+    expect_ok(sd_step_predict(c, k, drop, ranks, images, &seconds));
     return seconds;
 }
 
@@ -166,12 +166,12 @@ END_TEST
 
 START_TEST(statistics_are_sent_as_floats_before_the_words) {
     double always = 1;
-    const sd_drop_law law = {.seed = 7, .units = 1, .rate = &always};
+    const sd_drop_spec drop = {.seed = 7, .units = 1, .rate = &always};
     const sd_cluster k = words_on(wire);
     segments[1].statistics_elems = 500; /* 20 s, from 2.5 on; then the three buckets */
     expect_step(step_of(&three, &k, NULL, 2, 8), 8, 21.52, 2.5 + 21.52 - 7.5);
-    expect_step(step_of(&three, &k, &law, 2, 8), 5.45, 0.52, 0.02); /* a dropped branch has none */
-    expect_step(step_of(&three, &wire, NULL, 2, 8), 8, 3.04, 0.04); /* with floats they are in the buckets */
+    expect_step(step_of(&three, &k, &drop, 2, 8), 5.45, 0.52, 0.02); /* a dropped branch has none */
+    expect_step(step_of(&three, &wire, NULL, 2, 8), 8, 3.04, 0.04);  /* with floats they are in the buckets */
 }
 END_TEST
 
@@ -194,43 +194,43 @@ END_TEST
 
 /* ---- dropped branches ---- */
 
-static sd_drop_law law_of(double *rate, sd_drop_scope scope) {
-    return (sd_drop_law){.seed = 7, .scope = scope, .units = 1, .rate = rate};
+static sd_drop_spec law_of(double *rate, sd_drop_scope scope) {
+    return (sd_drop_spec){.seed = 7, .scope = scope, .units = 1, .rate = rate};
 }
 
 START_TEST(a_dropped_branch_costs_neither_time_nor_bytes) {
     double always = 1, never = 0;
-    sd_drop_law law = law_of(&always, SD_DROP_SCOPE_GLOBAL);
+    sd_drop_spec drop = law_of(&always, SD_DROP_SCOPE_GLOBAL);
     sd_cluster k = wire;
     k.bucket_bytes = 304; /* even so its neighbours are not adjacent */
     /* 1 forward, 1 head, 0.25 branch, 3 stem, 0.2 optimizer; the head's bytes go from 2 to 3. */
-    expect_step(step_of(&three, &k, &law, 2, 8), 5.45, 1.04, 0.04);
+    expect_step(step_of(&three, &k, &drop, 2, 8), 5.45, 1.04, 0.04);
     k.skip_dropped = false;
-    expect_step(step_of(&three, &k, &law, 2, 8), 5.45, 3.04, 3.04);
-    law = law_of(&never, SD_DROP_SCOPE_GLOBAL);
-    expect_step(step_of(&three, &wire, &law, 2, 8), 8, 3.04, 0.04);
+    expect_step(step_of(&three, &k, &drop, 2, 8), 5.45, 3.04, 3.04);
+    drop = law_of(&never, SD_DROP_SCOPE_GLOBAL);
+    expect_step(step_of(&three, &wire, &drop, 2, 8), 8, 3.04, 0.04);
 }
 END_TEST
 
 START_TEST(the_mean_is_over_the_plans_of_the_first_steps) {
     double rate = 0.3;
-    const sd_drop_law law = law_of(&rate, SD_DROP_SCOPE_GLOBAL);
+    const sd_drop_spec drop = law_of(&rate, SD_DROP_SCOPE_GLOBAL);
     sd_drop_plan plan;
     double kept = 0;
     expect_ok(sd_drop_plan_create(1, &plan));
     for (uint64_t step = 1; step <= SD_PREDICTION_STEPS; step++) {
-        sd_drop_plan_draw(&law, step, 16, &plan);
+        sd_drop_plan_draw(&drop, step, 16, &plan);
         kept += plan.kept[0] / (double)SD_PREDICTION_STEPS;
     }
     sd_drop_plan_free(&plan);
     expect(kept > 0.6 && kept < 0.8, "kept %g", kept);
-    expect_step(step_of(&three, &wire, &law, 2, 8), 5.45 + kept * (8 - 5.45), 1.04 + kept * 2, 0.04);
+    expect_step(step_of(&three, &wire, &drop, 2, 8), 5.45 + kept * (8 - 5.45), 1.04 + kept * 2, 0.04);
 }
 END_TEST
 
 START_TEST(ranks_with_decisions_of_their_own_wait_for_the_slowest) {
     double rate = 0.5;
-    const sd_drop_law by_rank = law_of(&rate, SD_DROP_SCOPE_RANK), global = law_of(&rate, SD_DROP_SCOPE_GLOBAL);
+    const sd_drop_spec by_rank = law_of(&rate, SD_DROP_SCOPE_RANK), global = law_of(&rate, SD_DROP_SCOPE_GLOBAL);
     /* Of 64 ranks there is always one that keeps the branch. */
     sd_cluster fast = wire;
     fast.link_bytes_per_s = 1e12;
@@ -243,11 +243,11 @@ END_TEST
 
 START_TEST(with_decisions_by_image_a_branch_costs_its_share) {
     double rate = 0.25;
-    const sd_drop_law law = law_of(&rate, SD_DROP_SCOPE_SAMPLE);
+    const sd_drop_spec drop = law_of(&rate, SD_DROP_SCOPE_SAMPLE);
     segments[1].backward = (sd_cost){.fixed = 0.25, .per_image = 1};
     segments[1].forward = (sd_cost){.per_image = 0.5};
     const double full = step_of(&three, &wire, NULL, 1024, 8).compute,
-                 part = step_of(&three, &wire, &law, 1024, 8).compute;
+                 part = step_of(&three, &wire, &drop, 1024, 8).compute;
     /* 1024 images of 200 steps: a standard deviation of 0.1 % of the share. */
     expect_number("saved", full - part, 0.25 * 8 * (1 + 0.5), 0.25 * 8 * (1 + 0.5) * 0.01);
 }
@@ -267,25 +267,25 @@ END_TEST
 
 START_TEST(more_of_what_is_slow_is_never_faster) {
     double rate = 0.5;
-    const sd_drop_law law = law_of(&rate, SD_DROP_SCOPE_GLOBAL);
+    const sd_drop_spec drop = law_of(&rate, SD_DROP_SCOPE_GLOBAL);
     double before = 0;
     sd_cluster k = {.link_bytes_per_s = 100, .latency_seconds = 0.01, .bucket_bytes = 100, .overlap = true};
     for (int ranks = 1; ranks <= 4096; ranks *= 2) {
-        const sd_step_seconds s = step_of(&three, &k, &law, ranks, 8), bare = step_of(&three, &k, NULL, ranks, 8);
+        const sd_step_seconds s = step_of(&three, &k, &drop, ranks, 8), bare = step_of(&three, &k, NULL, ranks, 8);
         ck_assert_double_ge(s.step, before);
         ck_assert_double_le(s.step, bare.step);
         ck_assert_double_le(s.exposed, s.communication + EXACT);
         before = s.step;
     }
     for (k.latency_seconds = 0.02; k.latency_seconds < 10; k.latency_seconds *= 2) {
-        const double now = step_of(&three, &k, &law, 4096, 8).step;
+        const double now = step_of(&three, &k, &drop, 4096, 8).step;
         ck_assert_double_gt(now, before);
         before = now;
     }
     k.latency_seconds = 0.01;
-    before = step_of(&three, &k, &law, 4096, 8).step;
+    before = step_of(&three, &k, &drop, 4096, 8).step;
     for (k.link_bytes_per_s = 200; k.link_bytes_per_s < 1e6; k.link_bytes_per_s *= 2) {
-        const double now = step_of(&three, &k, &law, 4096, 8).step;
+        const double now = step_of(&three, &k, &drop, 4096, 8).step;
         ck_assert_double_lt(now, before);
         before = now;
     }

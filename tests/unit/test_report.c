@@ -162,7 +162,7 @@ static sd_network *new_resnet20(void) {
 START_TEST(savings_equal_a_hand_count) {
     sd_network *network = new_resnet20();
     double rate[9];
-    sd_drop_law law = {.units = 9, .rate = rate};
+    sd_drop_spec drop = {.units = 9, .rate = rate};
     double parameters = 464 + 650; /* stem, classifier */
     for (int i = 0; i < 9; i++)
         parameters += BLOCK_PARAMETERS[i];
@@ -175,7 +175,7 @@ START_TEST(savings_equal_a_hand_count) {
             expected.flops += rate[i] * BLOCK_MACS[i] / ALL_MACS;
             expected.bytes += rate[i] * BLOCK_PARAMETERS[i] / ALL_PARAMETERS;
         }
-        sd_savings savings = sd_savings_expected(network, &law, 128);
+        sd_savings savings = sd_savings_expected(network, &drop, 128);
         expect_number("branches", savings.branches, expected.branches, 1e-12);
         expect_number("flops", savings.flops, expected.flops, 1e-12);
         expect_number("bytes", savings.bytes, expected.bytes, 1e-12);
@@ -188,17 +188,17 @@ END_TEST
 START_TEST(bytes_saved_depend_on_who_decides) {
     sd_network *network = new_resnet20();
     double rate[9];
-    sd_drop_law law = {.units = 9, .rate = rate, .ranks = 3};
+    sd_drop_spec drop = {.units = 9, .rate = rate, .ranks = 3};
     for (int i = 0; i < 9; i++)
         rate[i] = 0.5 * (i + 1) / 9;
     for (int scope = SD_DROP_SCOPE_GLOBAL; scope <= SD_DROP_SCOPE_SAMPLE; scope++) {
-        const int voters = scope == SD_DROP_SCOPE_GLOBAL ? 1 : scope == SD_DROP_SCOPE_RANK ? 3 : 16;
+        const int choosers = scope == SD_DROP_SCOPE_GLOBAL ? 1 : scope == SD_DROP_SCOPE_RANK ? 3 : 16;
         double expected = 0;
         for (int i = 0; i < 9; i++)
-            expected += pow(rate[i], voters) * BLOCK_PARAMETERS[i] / ALL_PARAMETERS;
-        law.scope = (sd_drop_scope)scope;
-        expect_number("bytes", sd_savings_expected(network, &law, 16).bytes, expected, 1e-12);
-        expect_number("branches", sd_savings_expected(network, &law, 16).branches, 0.5 * 5 / 9, 1e-12);
+            expected += pow(rate[i], choosers) * BLOCK_PARAMETERS[i] / ALL_PARAMETERS;
+        drop.scope = (sd_drop_scope)scope;
+        expect_number("bytes", sd_savings_expected(network, &drop, 16).bytes, expected, 1e-12);
+        expect_number("branches", sd_savings_expected(network, &drop, 16).branches, 0.5 * 5 / 9, 1e-12);
     }
     sd_network_destroy(&network);
 }
@@ -222,15 +222,15 @@ START_TEST(the_slowest_rank_saves_what_a_hand_count_says) {
                 {SD_DROP_SCOPE_RANK, 4, 1, 0.5},          {SD_DROP_SCOPE_SAMPLE, 4, 1, 0.5},
                 {SD_DROP_SCOPE_RANK, 16, 4, 1 - 1.0 / 16}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        const sd_drop_law law = {.seed = 5, .scope = rows[i].scope, .ranks = rows[i].ranks, .units = 9, .rate = rate};
-        expect_ok(sd_savings_of_slowest(network, &law, rows[i].images, rows[i].ranks, STEPS, &saved));
+        const sd_drop_spec drop = {.seed = 5, .scope = rows[i].scope, .ranks = rows[i].ranks, .units = 9, .rate = rate};
+        expect_ok(sd_savings_of_slowest(network, &drop, rows[i].images, rows[i].ranks, STEPS, &saved));
         /* A step's deviation is at most half a block: 5 sigma of the mean. */
         expect_number("saved", saved, (1 - rows[i].kept) * block, 5 * 0.5 * block / sqrt(STEPS));
     }
     /* 3 images on 2 ranks, nothing dropped: the larger share is what is waited for. */
     rate[4] = 0;
-    const sd_drop_law law = {.seed = 5, .scope = SD_DROP_SCOPE_SAMPLE, .ranks = 2, .units = 9, .rate = rate};
-    expect_ok(sd_savings_of_slowest(network, &law, 3, 2, 10, &saved));
+    const sd_drop_spec drop = {.seed = 5, .scope = SD_DROP_SCOPE_SAMPLE, .ranks = 2, .units = 9, .rate = rate};
+    expect_ok(sd_savings_of_slowest(network, &drop, 3, 2, 10, &saved));
     expect_number("nothing saved", saved, 0, 1e-12);
     sd_network_destroy(&network);
 }
@@ -240,7 +240,7 @@ START_TEST(schedule_csv_has_a_row_a_unit) {
     char folder[SUPPORT_PATH_BYTES], path[PATH_BYTES], expected[2048];
     sd_network *network = new_resnet20();
     double rate[9];
-    sd_drop_law law = {.units = 9, .rate = rate};
+    sd_drop_spec drop = {.units = 9, .rate = rate};
     make_folder(folder);
     path_in(folder, "schedule.csv", path);
     size_t used = (size_t)sprintf(expected, "branch,name,depth,drop_rate,parameters,flops\n");
@@ -249,9 +249,9 @@ START_TEST(schedule_csv_has_a_row_a_unit) {
         used += (size_t)sprintf(expected + used, "%d,layer%d.%d,%d,%.9g,%.0f,%.0f\n", i + 1, i / 3 + 1, i % 3, i + 1,
                                 rate[i], BLOCK_PARAMETERS[i], 2 * BLOCK_MACS[i]);
     }
-    expect_ok(sd_schedule_write(folder, network, &law));
+    expect_ok(sd_schedule_write(folder, network, &drop));
     expect_file(path, expected);
-    expect_refused(sd_schedule_write("/nonexistent/folder", network, &law), SD_ERR_IO, "schedule.csv", NULL);
+    expect_refused(sd_schedule_write("/nonexistent/folder", network, &drop), SD_ERR_IO, "schedule.csv", NULL);
     sd_network_destroy(&network);
     remove_folder(folder);
 }
@@ -261,15 +261,15 @@ END_TEST
 
 START_TEST(the_rank_that_waits_least_is_blamed_if_it_stands_out) {
     const double one_slow[] = {5, 5.5, 0.1, 4.5}, two_slow[] = {5, 0.2, 0.1, 4.5}, even[] = {1, 1.1, 0.9, 1};
-    const sd_straggler slow = sd_straggler_find(one_slow, 4, 20);
+    const sd_slow_rank slow = sd_slow_rank_find(one_slow, 4, 20);
     ck_assert_int_eq(slow.rank, 2);
     ck_assert_double_eq_tol(slow.fraction, (5 - 0.1) / 20, 1e-12);
-    ck_assert_int_eq(sd_straggler_find(one_slow, 4, 1000).rank, -1); /* half a percent of the time */
-    ck_assert_int_eq(sd_straggler_find(two_slow, 4, 20).rank, -1);
-    ck_assert_int_eq(sd_straggler_find(even, 4, 20).rank, -1);
-    ck_assert_int_eq(sd_straggler_find(one_slow, 1, 20).rank, -1);
-    ck_assert_int_eq(sd_straggler_find(one_slow, 4, 0).rank, -1);
-    ck_assert_int_eq(sd_straggler_find((const double[]){0, 3}, 2, 10).rank, 0);
+    ck_assert_int_eq(sd_slow_rank_find(one_slow, 4, 1000).rank, -1); /* half a percent of the time */
+    ck_assert_int_eq(sd_slow_rank_find(two_slow, 4, 20).rank, -1);
+    ck_assert_int_eq(sd_slow_rank_find(even, 4, 20).rank, -1);
+    ck_assert_int_eq(sd_slow_rank_find(one_slow, 1, 20).rank, -1);
+    ck_assert_int_eq(sd_slow_rank_find(one_slow, 4, 0).rank, -1);
+    ck_assert_int_eq(sd_slow_rank_find((const double[]){0, 3}, 2, 10).rank, 0);
 }
 END_TEST
 
@@ -371,7 +371,7 @@ static void print_description(void *context) { sd_description_print(stdout, cont
 START_TEST(a_check_tells_rates_and_savings) {
     sd_network *network = new_resnet20();
     double rate[9];
-    sd_drop_law law = {.units = 9, .rate = rate};
+    sd_drop_spec drop = {.units = 9, .rate = rate};
     for (int i = 0; i < 9; i++)
         rate[i] = sd_drop_rate(SD_DROP_LINEAR, 0.5, i + 1, 9);
     sd_description d = {.model = "resnet20",
@@ -381,7 +381,7 @@ START_TEST(a_check_tells_rates_and_savings) {
                         .skip_dropped = true,
                         .wire_value_bytes = 4,
                         .network = network,
-                        .law = &law,
+                        .drop = &drop,
                         .isa = "ref",
                         .folder = "runs/here",
                         .ranks = 3,
@@ -396,7 +396,7 @@ START_TEST(a_check_tells_rates_and_savings) {
                         .activation_bytes = 5 << 20,
                         .data_bytes = 7 << 20};
     char *text = output_of(print_description, &d);
-    const sd_savings savings = sd_savings_expected(network, &law, 128);
+    const sd_savings savings = sd_savings_expected(network, &drop, 128);
     char branches[64], flops[64], bytes[64];
     snprintf(branches, sizeof branches, "%.2f %%", 100 * savings.branches);
     snprintf(flops, sizeof flops, "%.2f %%", 100 * savings.flops);

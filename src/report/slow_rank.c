@@ -3,8 +3,8 @@
 
 static const double WORTH_A_WORD = 0.03; /* of the time of training */
 
-sd_straggler sd_straggler_find(const double *waited, int ranks, double seconds) {
-    sd_straggler straggler = {.rank = -1};
+sd_slow_rank sd_slow_rank_find(const double *waited, int ranks, double seconds) {
+    sd_slow_rank slow = {.rank = -1};
     int least = 0;
     double all = 0;
     for (int rank = 0; rank < ranks; rank++) {
@@ -13,13 +13,13 @@ sd_straggler sd_straggler_find(const double *waited, int ranks, double seconds) 
             least = rank;
     }
     if (ranks < 2 || !(seconds > 0))
-        return straggler;
+        return slow;
     const double others = (all - waited[least]) / (ranks - 1);
-    straggler.fraction = (others - waited[least]) / seconds;
+    slow.fraction = (others - waited[least]) / seconds;
     for (int rank = 0; rank < ranks; rank++) /* two that are slow together: none of them alone */
         if (rank != least && waited[rank] < others / 2)
-            return straggler;
-    if (straggler.fraction >= WORTH_A_WORD)
-        straggler.rank = least;
-    return straggler;
+            return slow;
+    if (slow.fraction >= WORTH_A_WORD)
+        slow.rank = least;
+    return slow;
 }
