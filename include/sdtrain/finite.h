@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether numbers are numbers. Local. */
+/* Whether values are finite: no NaN, no infinity. Local. */
 #ifndef SDTRAIN_FINITE_H
 #define SDTRAIN_FINITE_H
 
