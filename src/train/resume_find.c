@@ -74,7 +74,6 @@ static const char *why_no_other_epochs(const sd_config *config) {
 
 /* Keys that change results must be those the checkpoint was trained with. */
 static sd_status compare_config(const sd_config *config, const sd_resume *resume) {
-    static const char *const convolutions[] = {[SD_CONVOLUTION_AUTO] = "auto", [SD_CONVOLUTION_DIRECT] = "direct"};
     static sd_config stored; /* large */
     char differences[3072];
     sd_config_init(&stored);
@@ -91,7 +90,8 @@ static sd_status compare_config(const sd_config *config, const sd_resume *resume
     if (config->run.convolution != stored.run.convolution)
         sd_log_warn("%s was trained with run.convolution = %s and goes on with %s: results stay right, but not bit for "
                     "bit",
-                    resume->path, convolutions[stored.run.convolution], convolutions[config->run.convolution]);
+                    resume->path, sd_convolution_choice_word(stored.run.convolution),
+                    sd_convolution_choice_word(config->run.convolution));
     return SD_OK;
 }
 
