@@ -50,6 +50,10 @@ void sd_file_discard_part(const char *path);
  * was, if that is less. Caller closes. */
 sd_status sd_file_open_log(const char *path, uint64_t *keep_bytes, FILE **file);
 
+/* mkdir -p. *made_from: the parts of path that end beyond so many bytes were made by this call, the others were there
+ * before. */
+sd_status sd_file_make_folders(const char *path, size_t *made_from);
+
 /* Renames over what may be there under the new name, and syncs the folder. */
 sd_status sd_file_rename(const char *from, const char *to);
 

@@ -40,31 +40,6 @@ struct sd_lock {
     double touched; /* clock */
 };
 
-/* Of a folder that is there some file systems say EACCES or EROFS, where EEXIST is meant. errno stays. */
-static bool is_folder(const char *path) {
-    struct stat info;
-    const int reason = errno;
-    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    errno = reason;
-    return folder;
-}
-
-sd_status sd_run_make_folders(const char *path, size_t *made_from) {
-    char part[SD_FOLDER_BYTES + 16];
-    *made_from = strlen(path);
-    for (size_t i = 1; i <= strlen(path); i++)
-        if (path[i] == '/' || path[i] == '\0') {
-            snprintf(part, sizeof part, "%.*s", (int)i, path);
-            if (mkdir(part, 0777) == 0) {
-                *made_from = i - 1 < *made_from ? i - 1 : *made_from;
-                SD_TRY(sd_file_sync_folder_of(part));
-            } else if (errno != EEXIST && !is_folder(part)) {
-                return sd_fail(SD_ERR_IO, "%s: the folder cannot be made: %s", part, strerror(errno));
-            }
-        }
-    return SD_OK;
-}
-
 /* Folders that were made for a lock and hold nothing: a refused run leaves nothing. */
 static void remove_made_folders(const sd_lock *lock) {
     char part[SD_FOLDER_BYTES];
@@ -241,7 +216,7 @@ static sd_status take(const sd_config *config, const char *host, sd_lock *lock) 
     lock->fd = -1;
     sd_run_folders(config, lock->folder, sizeof lock->folder, checkpoints, sizeof checkpoints);
     snprintf(lock->path, sizeof lock->path, "%s/.lock", lock->folder);
-    SD_TRY(sd_run_make_folders(lock->folder, &lock->made_from));
+    SD_TRY(sd_file_make_folders(lock->folder, &lock->made_from));
     describe(host, lock->holder);
     while (gone) {
         if (lock->fd >= 0)

@@ -34,7 +34,7 @@ static void discard_parts(const sd_run *run) {
 static sd_status open_logs(sd_run *run) {
     const sd_progress *p = &run->progress;
     size_t made_from;
-    SD_TRY(sd_run_make_folders(run->checkpoints, &made_from));
+    SD_TRY(sd_file_make_folders(run->checkpoints, &made_from));
     discard_parts(run);
     SD_TRY(write_config(run));
     SD_TRY(sd_schedule_write(run->folder, run->network, &run->drop));

@@ -226,9 +226,6 @@ sd_status sd_lock_take(sd_comm *comm, const sd_config *config, sd_lock **lock);
 bool sd_lock_keep(sd_lock *lock);
 void sd_lock_release(sd_lock **lock);
 
-/* mkdir -p. *made_from: so many bytes of path name what was there before. */
-sd_status sd_run_make_folders(const char *path, size_t *made_from);
-
 /* The training thread says where it is, in words that stay (step 0: at the start); if it does not say anything for
  * run.stall_seconds, the watchdog ends the job. Cheap enough for every layer. */
 void sd_watch(const char *doing, uint64_t step);
