@@ -19,6 +19,7 @@
 #include "sdtrain/drop.h"
 #include "sdtrain/file.h"
 #include "sdtrain/finite.h"
+#include "sdtrain/guard.h"
 #include "sdtrain/hash.h"
 #include "sdtrain/kernels.h"
 #include "sdtrain/list.h"

@@ -103,7 +103,7 @@ sd_status sd_train_check(sd_comm *comm, const sd_config *config, const char *job
     const size_t program_bytes = sd_resident_bytes();
     sd_run run = {0};
     sd_resume resume = {0};
-    sd_status status = sd_watchdog_start(comm, config);
+    sd_status status = sd_watchdog_start(comm, (double)config->run.stall_seconds);
     if (status == SD_OK)
         status = sd_resume_find(comm, config, job, &resume);
     if (status == SD_OK)

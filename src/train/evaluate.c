@@ -39,7 +39,7 @@ static sd_status evaluate(sd_comm *comm, const sd_config *asked, sd_resume *resu
 sd_status sd_train_evaluate(sd_comm *comm, const sd_config *config, const char *checkpoint) {
     sd_resume resume = {0};
     sd_run run = {0};
-    sd_status status = sd_watchdog_start(comm, config);
+    sd_status status = sd_watchdog_start(comm, (double)config->run.stall_seconds);
     if (status == SD_OK)
         status = sd_resume_open(comm, checkpoint, &resume);
     if (status == SD_OK)

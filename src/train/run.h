@@ -4,12 +4,12 @@
 #define SDTRAIN_TRAIN_RUN_H
 
 #include "../base/background.h"
-#include "budget.h"
 #include "sdtrain/checkpoint.h"
 #include "sdtrain/config.h"
 #include "sdtrain/data.h"
 #include "sdtrain/dist.h"
 #include "sdtrain/drop.h"
+#include "sdtrain/guard.h"
 #include "sdtrain/loss.h"
 #include "sdtrain/nn.h"
 #include "sdtrain/optim.h"
@@ -213,35 +213,9 @@ void sd_run_folders(const sd_config *config, char *folder, size_t folder_bytes, 
 /* Adds the seconds since begin to a phase; returns now. */
 double sd_run_charge(sd_run *run, sd_phase phase, double begin);
 
-/* Whether a signal has asked this process to stop. */
-bool sd_stop_requested(void);
-
-/* OUTPUT/NAME/.lock: one run at a time in a folder. Rank 0 holds it; NULL elsewhere. Collective; SD_ERR_CONFIG if
- * another run, which is named, is in the folder. Makes the folder; what it made and is still empty goes with the
- * release. */
-typedef struct sd_lock sd_lock;
-enum { SD_LOCK_SECONDS = 15 }; /* the longest that it takes to find out whether another run lives */
-sd_status sd_lock_take(sd_comm *comm, const sd_config *config, sd_lock **lock);
-/* Shows others that this run lives. false: another run has taken the folder over. Local. */
-bool sd_lock_keep(sd_lock *lock);
-void sd_lock_release(sd_lock **lock);
-
-/* The training thread says where it is, in words that stay (step 0: at the start); if it does not say anything for
- * run.stall_seconds, the watchdog ends the job. Cheap enough for every layer. */
-void sd_watch(const char *doing, uint64_t step);
-/* A place that may take so many seconds more: one rank works on a large file, and the others wait for it. */
-void sd_watch_slow(const char *doing, uint64_t step, double allowed_seconds);
-
 /* How long the slowest disk thought of takes for a checkpoint. */
 double sd_run_file_seconds(const sd_run *run);
 /* Of what a checkpoint holds. */
 size_t sd_run_state_bytes(const sd_run *run);
-
-/* The watchdog's thread; also with stall_seconds = 0, as it keeps the lock. Collective. */
-sd_status sd_watchdog_start(sd_comm *comm, const sd_config *config);
-/* What it asks where a reduction is, and what lock it keeps; NULL before they end. */
-void sd_watchdog_reducer(const sd_reducer *reducer);
-void sd_watchdog_lock(sd_lock *lock);
-void sd_watchdog_stop(void);
 
 #endif

@@ -23,6 +23,11 @@ sd_status sd_run_prepare_saving(sd_run *run) {
                               &saver->snapshot);
 }
 
+double sd_run_file_seconds(const sd_run *run) {
+    const double slow_bytes_per_s = 2e6;
+    return (double)sd_run_state_bytes(run) / slow_bytes_per_s;
+}
+
 size_t sd_run_state_bytes(const sd_run *run) {
     const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
     const size_t errors = sd_reducer_error(run->reducer) ? (size_t)sd_comm_size(run->comm) : 0;

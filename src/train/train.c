@@ -129,7 +129,7 @@ static sd_status run_with(sd_comm *comm, const sd_config *config, const char *jo
     sd_resume_close(resume);
     if (complete)
         return SD_OK;
-    sd_budget_begin(&run->budget, config, sd_run_state_bytes(run));
+    sd_budget_begin(&run->budget, (double)config->run.max_seconds, sd_run_state_bytes(run));
     SD_TRY(sd_run_open_logs(run));
     SD_TRY(sd_comm_agree(comm, sd_run_prepare_saving(run)));
     if (run->progress.step == 0)
@@ -157,10 +157,12 @@ static sd_status train_locked(sd_comm *comm, const sd_config *config, const char
 }
 
 sd_status sd_train(sd_comm *comm, const sd_config *config, const char *job) {
+    char folder[SD_FOLDER_BYTES], checkpoints[SD_FOLDER_BYTES + 16];
     sd_lock *lock = NULL;
-    sd_status status = sd_watchdog_start(comm, config);
+    sd_run_folders(config, folder, sizeof folder, checkpoints, sizeof checkpoints);
+    sd_status status = sd_watchdog_start(comm, (double)config->run.stall_seconds);
     if (status == SD_OK)
-        status = sd_lock_take(comm, config, &lock);
+        status = sd_lock_take(comm, folder, &lock);
     sd_watchdog_lock(lock);
     if (status == SD_OK)
         status = train_locked(comm, config, job);
