@@ -27,6 +27,7 @@
 #include "sdtrain/models.h"
 #include "sdtrain/nn.h"
 #include "sdtrain/optim.h"
+#include "sdtrain/predict.h"
 #include "sdtrain/processors.h"
 #include "sdtrain/progress.h"
 #include "sdtrain/random.h"

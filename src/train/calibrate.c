@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a step costs on this machine, for predictions (report/prediction.c): passes of the run's own network, on made-up
+/* What a step costs on this machine, for predictions (predict/model.c): passes of the run's own network, on made-up
  * images, with all branches and with none, at two sizes of a rank's batch. All ranks measure at once, so that they
  * share memory and caches as in training. */
 #include <stdlib.h>
@@ -255,9 +255,4 @@ sd_status sd_run_calibrate(sd_run *run, sd_calibration *c) {
         status = calibrate(&b, c);
     bench_free(&b);
     return status;
-}
-
-void sd_calibration_free(sd_calibration *c) {
-    free(c->segment);
-    c->segment = NULL;
 }

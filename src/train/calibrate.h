@@ -4,12 +4,12 @@
 #define SDTRAIN_TRAIN_CALIBRATE_H
 
 #include "run.h"
+#include "sdtrain/predict.h"
 #include "sdtrain/train.h"
 
 /* Times the run's network, which is changed by it: the run cannot train afterwards. Some ten seconds. Collective; the
  * figures are the mean over ranks, equal on all. */
 sd_status sd_run_calibrate(sd_run *run, sd_calibration *calibration);
-void sd_calibration_free(sd_calibration *calibration);
 
 /* Calibrates, and prints the tables on rank 0. Collective. */
 sd_status sd_run_predict(sd_run *run, const sd_forecast *forecast);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* --check --ranks: what this machine measures, put on the cluster that is asked about. */
+#include <stdio.h>
+
 #include "calibrate.h"
 
 /* Of an Ethernet frame's 1538 bytes (preamble, gap and headers of Ethernet, IP and TCP among them) these are data. */
@@ -35,7 +37,7 @@ sd_status sd_run_predict(sd_run *run, const sd_forecast *forecast) {
     sd_status status = sd_run_calibrate(run, &calibration);
     sd_watch_slow("predicting", 0, PREDICTION_SECONDS);
     if (status == SD_OK && sd_comm_rank(run->comm) == 0)
-        status = sd_prediction_print(&prediction);
+        status = sd_prediction_print(stdout, &prediction);
     sd_calibration_free(&calibration);
     return sd_comm_agree(run->comm, status);
 }
