@@ -2,7 +2,7 @@
 /* What a training step takes on ranks that are not here: a performance model.
  *
  * The model is a pure function of a calibration, which says what computing costs on this machine, and of a stated
- * cluster, which says what communication costs there. It knows a network by its segments, and no run.
+ * cluster, which says what communication costs there. It knows a network by its segments, and of no run.
  *
  * Local, unless said otherwise. Seconds, bytes. */
 #ifndef SDTRAIN_PREDICT_H
@@ -13,7 +13,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "sdtrain/dist.h"
 #include "sdtrain/drop.h"
+#include "sdtrain/loss.h"
+#include "sdtrain/nn.h"
+#include "sdtrain/optim.h"
 #include "sdtrain/status.h"
 
 #ifdef __cplusplus
@@ -53,6 +57,26 @@ typedef struct sd_calibration {
     double seconds;                 /* that the calibration took */
     int ranks, threads, processors; /* that measured together; of each; of a host */
 } sd_calibration;
+
+/* What a calibration times. Handles and threads are each rank's own, the rest is equal on all ranks. */
+typedef struct sd_calibration_spec {
+    sd_comm *comm;
+    sd_network *network;        /* created for passes of max_images, as is the loss; its values and statistics change */
+    sd_optimizer *optimizer;    /* of the network; its state changes */
+    sd_loss *loss;              /* for the network's classes */
+    int min_images, max_images; /* of a pass, that is of a shard: 1 <= min <= max; batch norm needs the least */
+    size_t image_elems;         /* of an image: H W C */
+    uint32_t seed;              /* of dropout */
+    int threads;                /* that the kernels use: noted in the calibration, not set */
+    bool bf16;                  /* gradients travel as bf16: what that costs is timed as well */
+    /* For a watchdog: called before each pass and after each segment. doing: where the calibration is, static text; the
+     * place may take allowed_seconds longer than a pass does. NULL: nobody asks. */
+    void (*beat)(const char *doing, double allowed_seconds);
+} sd_calibration_spec;
+/* Times training steps on made-up images, and what reductions cost a processor, for some ten seconds. All ranks measure
+ * at once; the figures are the mean over ranks, equal on all. SD_ERR_MEMORY; sd_calibration_free() in any case.
+ * Collective. */
+sd_status sd_calibrate(const sd_calibration_spec *spec, sd_calibration *calibration);
 void sd_calibration_free(sd_calibration *calibration);
 
 /* ---- what is stated ---- */

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "calibrate.h"
+#include "predict.h"
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/bucket.h"
