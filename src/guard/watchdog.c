@@ -13,20 +13,13 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "place.h"
 #include "sdtrain/clock.h"
-
-/* Where the training thread is. Of the process, as signals are: it has one training thread. */
-static struct {
-    _Atomic(const char *) doing;
-    _Atomic uint64_t step, beats;
-    _Atomic double allowed; /* seconds that this place may take beyond the limit */
-} place;
 
 static struct {
     pthread_t thread;
@@ -38,17 +31,6 @@ static struct {
     const sd_reducer *reducer;
     sd_lock *lock;
 } dog = {.mutex = PTHREAD_MUTEX_INITIALIZER};
-
-void sd_watch_slow(const char *doing, uint64_t step, double allowed_seconds) {
-    atomic_store_explicit(&place.doing, doing, memory_order_relaxed);
-    atomic_store_explicit(&place.step, step, memory_order_relaxed);
-    atomic_store_explicit(&place.allowed, allowed_seconds, memory_order_relaxed);
-    /* One thread writes: an addition need not be one atomic step. */
-    const uint64_t beats = atomic_load_explicit(&place.beats, memory_order_relaxed);
-    atomic_store_explicit(&place.beats, beats + 1, memory_order_release);
-}
-
-void sd_watch(const char *doing, uint64_t step) { sd_watch_slow(doing, step, 0); }
 
 /* ---- the thread ---- */
 
@@ -64,18 +46,17 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...) {
         return; /* there is nobody to tell */
 }
 
-static void say_place(double still) {
+static void say_place(const sd_place *place, double still) {
     char waits[128] = "", where[48] = "at the start";
     const char *call = sd_comm_waits_for(dog.comm);
-    const uint64_t step = atomic_load(&place.step);
-    if (step > 0)
-        snprintf(where, sizeof where, "in step %llu", (unsigned long long)step);
+    if (place->step > 0)
+        snprintf(where, sizeof where, "in step %llu", (unsigned long long)place->step);
     if (call)
         snprintf(waits, sizeof waits, "%s", call);
     else if (!dog.reducer || !sd_reducer_waits_for(dog.reducer, waits, sizeof waits))
         waits[0] = '\0';
     say("sdtrain-mpi: rank %d on %s: no progress for %.0f s %s: %s%s%s\n", sd_comm_rank(dog.comm),
-        sd_comm_host(dog.comm), still, where, atomic_load(&place.doing), waits[0] ? "; not complete: " : "", waits);
+        sd_comm_host(dog.comm), still, where, place->doing, waits[0] ? "; not complete: " : "", waits);
 }
 
 /* After its line a rank waits for the lines of others, and longer the higher it is: one rank ends the job. */
@@ -85,12 +66,12 @@ static double patience(void) {
 }
 
 /* still: seconds without progress. *spoken: this rank's line is written. */
-static void look(double still, bool *spoken) {
-    const double late = still - dog.limit - atomic_load(&place.allowed);
+static void look(const sd_place *place, double still, bool *spoken) {
+    const double late = still - dog.limit - place->allowed;
     if (late < 0)
         return;
     if (!*spoken)
-        say_place(still);
+        say_place(place, still);
     *spoken = true;
     if (late < patience())
         return;
@@ -126,12 +107,12 @@ static void *watch(void *unused) {
             say("sdtrain-mpi: error: another run has taken this run's folder over (its lock file is another one)\n");
             sd_comm_abort(dog.comm, sd_status_exit_code(SD_ERR_INTERNAL));
         }
-        const uint64_t beats = atomic_load_explicit(&place.beats, memory_order_acquire);
-        still = beats == seen ? still + slept : 0;
-        spoken = spoken && beats == seen;
-        seen = beats;
+        const sd_place place = sd_place_now();
+        still = place.beats == seen ? still + slept : 0;
+        spoken = spoken && place.beats == seen;
+        seen = place.beats;
         if (dog.limit > 0)
-            look(still, &spoken);
+            look(&place, still, &spoken);
     }
     pthread_mutex_unlock(&dog.mutex);
     return NULL;
