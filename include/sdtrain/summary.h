@@ -16,10 +16,10 @@
 extern "C" {
 #endif
 
-/* The rank that the others waited for: the one that waited least, if all others waited clearly longer, by at least 3 %
- * of the time. waited: [ranks] seconds, of `seconds` of training. */
+/* The rank that the others waited for: the one that waited least, if the others waited longer by at least 3 % of the
+ * time on average, and each of them at least half of their mean. waited: [ranks] seconds, of `seconds` of training. */
 typedef struct sd_slow_rank {
-    int rank;        /* -1: nobody stands out */
+    int rank;        /* -1: none */
     double fraction; /* of the time: waiting of the others minus its own */
 } sd_slow_rank;
 sd_slow_rank sd_slow_rank_find(const double *waited, int ranks, double seconds);
