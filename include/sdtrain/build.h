@@ -95,8 +95,7 @@ sd_status sd_build_transition_end(sd_network *network);
 enum { SD_CONV_BRANCH_MAX = 3 };
 
 /* n convolutions, each with a batch norm, and ReLUs between them: "conv1", "bn1", ... (torchvision's BasicBlock,
- * Bottleneck).
- * zero_init: the last norm's weight starts at 0 (Goyal et al. 2017). */
+ * Bottleneck). zero_init: the last norm's weight starts at 0 (Goyal et al. 2017). */
 sd_status sd_build_conv_branch(sd_network *network, int n, const sd_conv_spec *convs, bool zero_init);
 
 /* projection(attention(qkv(norm(x)))) over the h * w tokens of an image (Vaswani et al. 2017; pre-norm as Dosovitskiy
