@@ -49,6 +49,9 @@ void sd_file_discard_part(const char *path);
  * length. Caller closes *file. */
 sd_status sd_file_open_log(const char *path, uint64_t *keep_bytes, FILE **file);
 
+/* mkdir -p. *made_from: this call created the folders of path that end beyond this many bytes. */
+sd_status sd_file_make_folders(const char *path, size_t *made_from);
+
 /* Renames a file, replacing `to` if it exists, and syncs the folder. */
 sd_status sd_file_rename(const char *from, const char *to);
 

@@ -39,11 +39,6 @@ sd_status sd_train_check(sd_comm *comm, const sd_config *config, const char *job
  * Its normalisation and stochastic depth are the checkpoint's. Collective. */
 sd_status sd_train_evaluate(sd_comm *comm, const sd_config *config, const char *checkpoint);
 
-/* SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU ask a run to stop after the step under way, unless they are
- * ignored already; a second SIGINT ends the process. SIGPIPE and SIGXFSZ are ignored: the writes that cause them
- * fail instead. Local. */
-void sd_train_catch_signals(void);
-
 #ifdef __cplusplus
 }
 #endif

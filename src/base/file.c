@@ -113,6 +113,32 @@ sd_status sd_file_sync_folder_of(const char *path) {
     return SD_OK;
 }
 
+/* Whether path is a folder; on some file systems mkdir() fails with EACCES or EROFS on an existing one. Keeps errno. */
+static bool is_folder(const char *path) {
+    struct stat info;
+    const int reason = errno;
+    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    errno = reason;
+    return folder;
+}
+
+sd_status sd_file_make_folders(const char *path, size_t *made_from) {
+    char part[PATH_BYTES];
+    const size_t bytes = strlen(path);
+    *made_from = bytes;
+    for (size_t end = 1; end <= bytes; end++)
+        if (path[end] == '/' || path[end] == '\0') {
+            snprintf(part, sizeof part, "%.*s", (int)end, path);
+            if (mkdir(part, 0777) == 0) {
+                *made_from = end - 1 < *made_from ? end - 1 : *made_from;
+                SD_TRY(sd_file_sync_folder_of(part));
+            } else if (errno != EEXIST && !is_folder(part)) {
+                return sd_fail(SD_ERR_IO, "%s: the folder cannot be made: %s", part, strerror(errno));
+            }
+        }
+    return SD_OK;
+}
+
 /* Some protocols (SFTP) do not replace a file by a rename: then it is removed first. */
 static int rename_over(const char *from, const char *to) {
     struct stat info;

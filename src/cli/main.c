@@ -161,7 +161,7 @@ static sd_status run(sd_comm *comm, const options *o) {
         return sd_train_check(comm, &config, o->job, &o->forecast);
     if (o->evaluate)
         return sd_train_evaluate(comm, &config, o->evaluate);
-    sd_train_catch_signals();
+    sd_signals_catch();
     return sd_train(comm, &config, o->job);
 }
 

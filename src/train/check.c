@@ -7,58 +7,64 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "calibrate.h"
+#include "predict.h"
+#include "resume.h"
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/bucket.h"
+#include "sdtrain/description.h"
 #include "sdtrain/train.h"
 
 /* Copies of parameters and optimizer state: as they were, as HDF5 builds the file, and the file. */
 enum { CHECKPOINT_COPIES = 3 };
 
 static sd_status print_description(const sd_run *run, const char *start, size_t program_bytes) {
-    const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
-    const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
-    const sd_sample_spec samples = sd_dataset_samples(run->dataset);
-    const size_t batch_elems = (size_t)sd_run_max_images(run) * sd_sample_elems(samples);
-    const sd_config *config = run->config;
+    const sd_session *session = &run->session;
+    const sd_pipeline *pipeline = &run->pipeline;
+    const sd_trainer *trainer = &run->trainer;
+    const size_t states = (size_t)sd_optimizer_n_states(trainer->optimizer);
+    const size_t buffer_bytes = sd_network_buffer_elems(trainer->network) * sizeof(float);
+    const sd_sample_spec samples = sd_dataset_samples(pipeline->dataset);
+    const size_t batch_elems = (size_t)pipeline->max_images * sd_sample_elems(samples);
+    const sd_config *config = session->config;
     const sd_description description = {
         .model = config->model.name,
         .resume = config->checkpoint.resume,
         .epochs = (uint64_t)config->train.epochs,
         .batch_size = (uint64_t)config->train.batch_size,
-        .shards = config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? run->shards : 0,
+        .shards = config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? pipeline->shards : 0,
         .skip_dropped = config->communication.skip_dropped,
         .wire_value_bytes = sd_wire_value_bytes(config->communication.wire == SD_WIRE_BF16),
-        .network = run->network,
-        .drop = &run->drop,
-        .isa = run->kernels->name,
-        .folder = run->folder,
+        .network = trainer->network,
+        .drop = &trainer->drop,
+        .isa = session->kernels->name,
+        .folder = session->folders.run,
         .start = start,
-        .ranks = sd_comm_size(run->comm),
-        .threads = run->threads,
+        .ranks = sd_comm_size(session->comm),
+        .threads = session->threads,
         .image_size = samples.image_size,
-        .train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN),
-        .validation_images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION),
-        .steps_per_epoch = run->epoch_plan.steps,
-        .total_steps = run->total_steps,
-        .rank_images = (uint64_t)sd_run_max_images(run) * (uint64_t)run->shards_here,
-        .shard_images = (uint64_t)sd_run_max_images(run),
-        .state_bytes = buffer_bytes * (2 + states) + sd_reducer_bytes(run->reducer),
-        .activation_bytes = sd_network_activation_bytes(run->network),
-        .data_bytes = sd_dataset_bytes(run->dataset) + batch_elems * sizeof(float) * ((size_t)config->data.workers + 1),
+        .train_images = sd_dataset_images(pipeline->dataset, SD_SPLIT_TRAIN),
+        .validation_images = sd_dataset_images(pipeline->dataset, SD_SPLIT_VALIDATION),
+        .steps_per_epoch = pipeline->epoch_plan.steps,
+        .total_steps = run->horizon.total_steps,
+        .rank_images = (uint64_t)pipeline->max_images * (uint64_t)pipeline->shards_here,
+        .shard_images = (uint64_t)pipeline->max_images,
+        .state_bytes = buffer_bytes * (2 + states) + sd_reducer_bytes(trainer->reducer),
+        .activation_bytes = sd_network_activation_bytes(trainer->network),
+        .data_bytes =
+            sd_dataset_bytes(pipeline->dataset) + batch_elems * sizeof(float) * ((size_t)config->data.workers + 1),
         .program_bytes = program_bytes,
-        .checkpoint_bytes = CHECKPOINT_COPIES * sd_run_state_bytes(run),
+        .checkpoint_bytes = CHECKPOINT_COPIES * sd_trainer_state_bytes(trainer, sd_comm_size(session->comm)),
     };
     return sd_description_print(stdout, &description);
 }
 
 /* Whether files can be made in the run's folder, or the folder in the nearest one above that is there. Writes
  * nothing. */
-static sd_status check_output(const sd_run *run) {
+static sd_status check_output(const sd_folders *folders) {
     char folder[SD_FOLDER_BYTES + 16];
     struct stat info;
-    snprintf(folder, sizeof folder, "%s", run->checkpoints);
+    snprintf(folder, sizeof folder, "%s", folders->checkpoints);
     while (stat(folder, &info) != 0) {
         char *slash = strrchr(folder, '/');
         if (errno != ENOENT)
@@ -70,10 +76,10 @@ static sd_status check_output(const sd_run *run) {
     }
     if (!S_ISDIR(info.st_mode))
         return sd_fail(SD_ERR_IO, "%s: is not a folder, and the run's files go to %s (run.output)", folder,
-                       run->folder);
+                       folders->run);
     if (faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) != 0)
         return sd_fail(SD_ERR_IO, "%s: cannot be written to: %s, and the run's files go to %s (run.output)", folder,
-                       strerror(errno), run->folder);
+                       strerror(errno), folders->run);
     return SD_OK;
 }
 
@@ -82,32 +88,32 @@ static sd_status find_start(sd_run *run, const sd_resume *resume, char *text, si
     snprintf(text, text_bytes, "from the beginning");
     if (!resume->found)
         return SD_OK;
-    SD_TRY(sd_resume_check_data(resume, run));
+    SD_TRY(sd_resume_check_data(resume, &run->session, run->pipeline.dataset));
     run->progress = resume->info.progress;
     sd_run_plan_end(run);
     snprintf(text, text_bytes, "%s %s, step %llu of %llu", sd_run_is_finished(run) ? "already complete:" : "from",
-             resume->path, (unsigned long long)run->progress.step, (unsigned long long)run->total_steps);
+             resume->path, (unsigned long long)run->progress.step, (unsigned long long)run->horizon.total_steps);
     return SD_OK;
 }
 
 static sd_status check(sd_run *run, const sd_resume *resume, size_t program_bytes) {
-    const bool root = sd_comm_rank(run->comm) == 0;
-    char start[SD_FOLDER_BYTES + 128];
+    const bool root = sd_session_is_root(&run->session);
+    char start[SD_PATH_BYTES + 64];
     SD_TRY(find_start(run, resume, start, sizeof start));
     if (!resume->found || !sd_run_is_finished(run)) /* a complete run writes nothing */
-        SD_TRY(sd_comm_agree(run->comm, root ? check_output(run) : SD_OK));
-    return sd_comm_agree(run->comm, root ? print_description(run, start, program_bytes) : SD_OK);
+        SD_TRY(sd_comm_agree(run->session.comm, root ? check_output(&run->session.folders) : SD_OK));
+    return sd_comm_agree(run->session.comm, root ? print_description(run, start, program_bytes) : SD_OK);
 }
 
 sd_status sd_train_check(sd_comm *comm, const sd_config *config, const char *job, const sd_forecast *forecast) {
     const size_t program_bytes = sd_resident_bytes();
     sd_run run = {0};
     sd_resume resume = {0};
-    sd_status status = sd_watchdog_start(comm, config);
+    sd_status status = sd_watchdog_start(comm, (double)config->run.stall_seconds);
     if (status == SD_OK)
         status = sd_resume_find(comm, config, job, &resume);
     if (status == SD_OK)
-        status = sd_run_open(&run, comm, config, resume.found ? resume.info.isa : NULL);
+        status = sd_run_open(&run, comm, config, job, resume.found ? resume.info.isa : NULL);
     if (status == SD_OK)
         status = check(&run, &resume, program_bytes);
     if (status == SD_OK && forecast->n > 0)

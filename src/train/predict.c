@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* --check --ranks: what this machine measures, put on the cluster that is asked about. */
-#include "calibrate.h"
+#include <stdio.h>
+
+#include "predict.h"
+#include "sdtrain/predict.h"
 
 /* Of an Ethernet frame's 1538 bytes (preamble, gap and headers of Ethernet, IP and TCP among them) these are data. */
 static const double PAYLOAD = 1448.0 / 1538.0;
@@ -9,33 +12,51 @@ static const double PAYLOAD = 1448.0 / 1538.0;
  * draws millions of plans. */
 enum { PREDICTION_SECONDS = 3600 };
 
+/* A sd_calibration_spec.beat: the run is not at a step. */
+static void beat(const char *doing, double allowed_seconds) { sd_watch_slow(doing, 0, allowed_seconds); }
+
 sd_status sd_run_predict(sd_run *run, const sd_forecast *forecast) {
-    const sd_config *config = run->config;
+    const sd_session *session = &run->session;
+    const sd_pipeline *pipeline = &run->pipeline;
+    const sd_trainer *trainer = &run->trainer;
+    const sd_config *config = session->config;
     const bool reproducible = config->communication.reduction == SD_REDUCTION_REPRODUCIBLE;
+    const bool bf16 = config->communication.wire == SD_WIRE_BF16;
     sd_calibration calibration;
+    const sd_calibration_spec spec = {.comm = session->comm,
+                                      .network = trainer->network,
+                                      .optimizer = trainer->optimizer,
+                                      .loss = trainer->loss,
+                                      .min_images = (int)pipeline->min_shard_images,
+                                      .max_images = pipeline->max_images,
+                                      .image_elems = sd_sample_elems(sd_dataset_samples(pipeline->dataset)),
+                                      .seed = trainer->drop.seed,
+                                      .threads = session->threads,
+                                      .bf16 = bf16,
+                                      .beat = beat};
     const sd_cluster cluster = {.link_bytes_per_s = forecast->link_gbit * 1e9 / 8 * PAYLOAD,
                                 .latency_seconds = forecast->latency_us * 1e-6,
                                 .bucket_bytes = (size_t)config->communication.bucket_bytes,
                                 .skip_dropped = config->communication.skip_dropped,
                                 .overlap = true,
                                 .reproducible = reproducible,
-                                .bf16 = config->communication.wire == SD_WIRE_BF16,
-                                .shards = reproducible ? run->shards : 0};
+                                .bf16 = bf16,
+                                .shards = reproducible ? pipeline->shards : 0};
     const sd_prediction prediction = {.calibration = &calibration,
                                       .cluster = &cluster,
-                                      .drop = &run->drop,
+                                      .drop = &trainer->drop,
                                       .link_gbit = forecast->link_gbit,
                                       .latency_us = forecast->latency_us,
                                       .n_ranks = forecast->n,
                                       .ranks = forecast->ranks,
                                       .batch_images = (uint64_t)config->train.batch_size,
-                                      .rank_images = (uint64_t)(sd_run_max_images(run) * run->shards_here),
-                                      .min_shard_images = run->min_shard_images,
-                                      .train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN)};
-    sd_status status = sd_run_calibrate(run, &calibration);
+                                      .rank_images = (uint64_t)(pipeline->max_images * pipeline->shards_here),
+                                      .min_shard_images = pipeline->min_shard_images,
+                                      .train_images = sd_dataset_images(pipeline->dataset, SD_SPLIT_TRAIN)};
+    sd_status status = sd_calibrate(&spec, &calibration);
     sd_watch_slow("predicting", 0, PREDICTION_SECONDS);
-    if (status == SD_OK && sd_comm_rank(run->comm) == 0)
-        status = sd_prediction_print(&prediction);
+    if (status == SD_OK && sd_session_is_root(session))
+        status = sd_prediction_print(stdout, &prediction);
     sd_calibration_free(&calibration);
-    return sd_comm_agree(run->comm, status);
+    return sd_comm_agree(session->comm, status);
 }

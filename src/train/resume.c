@@ -1,61 +1,72 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a checkpoint's file to a run's state on all ranks. Rank 0 reads. */
+#include "resume.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "feedback.h"
 #include "run.h"
 #include "sdtrain/arena.h"
 
-static sd_status broadcast_state(sd_run *run, bool with_optimizer) {
-    const size_t buffer_bytes = sd_network_buffer_elems(run->network) * sizeof(float);
-    SD_TRY(sd_comm_broadcast(run->comm, sd_network_values(run->network), buffer_bytes));
-    for (int i = 0; i < sd_network_n_segments(run->network); i++) {
-        int64_t kept_steps = sd_network_segment(run->network, i)->kept_steps;
-        SD_TRY(sd_comm_broadcast(run->comm, &kept_steps, sizeof kept_steps));
-        sd_network_set_kept_steps(run->network, i, kept_steps);
+static sd_status broadcast_state(sd_comm *comm, sd_trainer *trainer, bool with_optimizer) {
+    sd_network *network = trainer->network;
+    const size_t buffer_bytes = sd_network_buffer_elems(network) * sizeof(float);
+    SD_TRY(sd_comm_broadcast(comm, sd_network_values(network), buffer_bytes));
+    for (int i = 0; i < sd_network_n_segments(network); i++) {
+        int64_t kept_steps = sd_network_segment(network, i)->kept_steps;
+        SD_TRY(sd_comm_broadcast(comm, &kept_steps, sizeof kept_steps));
+        sd_network_set_kept_steps(network, i, kept_steps);
     }
-    for (int i = 0; with_optimizer && i < sd_optimizer_n_states(run->optimizer); i++)
-        SD_TRY(sd_comm_broadcast(run->comm, sd_optimizer_state(run->optimizer, i), buffer_bytes));
+    for (int i = 0; with_optimizer && i < sd_optimizer_n_states(trainer->optimizer); i++)
+        SD_TRY(sd_comm_broadcast(comm, sd_optimizer_state(trainer->optimizer, i), buffer_bytes));
     return SD_OK;
 }
 
+/* Every rank's time in the epoch under way. all: [ranks][SD_PHASES] on rank 0. */
+static sd_status scatter_timing(sd_comm *comm, double *all, sd_timing *timing) {
+    const size_t ranks = (size_t)sd_comm_size(comm), rank = (size_t)sd_comm_rank(comm);
+    double *copy = all;
+    SD_TRY(sd_comm_agree(comm, rank == 0 ? SD_OK : sd_alloc(&copy, ranks * SD_PHASES, sizeof *copy)));
+    const sd_status status = sd_comm_broadcast(comm, copy, ranks * SD_PHASES * sizeof *copy);
+    if (status == SD_OK)
+        memcpy(timing->seconds, copy + rank * SD_PHASES, sizeof timing->seconds);
+    if (rank != 0)
+        free(copy);
+    return status;
+}
+
 sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
+    sd_comm *comm = run->session.comm;
+    sd_trainer *trainer = &run->trainer;
     sd_status status = SD_OK;
     sd_watch_slow("handing out the checkpoint", 0, sd_run_file_seconds(run));
-    if (sd_comm_rank(run->comm) == 0)
-        status = sd_checkpoint_apply(resume->file, run->network, with_optimizer ? run->optimizer : NULL);
-    SD_TRY(sd_comm_agree(run->comm, status));
-    SD_TRY(broadcast_state(run, with_optimizer));
-    sd_dataset_set_normalisation(run->dataset, resume->info.mean, resume->info.deviation);
+    if (sd_session_is_root(&run->session))
+        status = sd_checkpoint_apply(resume->file, trainer->network, with_optimizer ? trainer->optimizer : NULL);
+    SD_TRY(sd_comm_agree(comm, status));
+    SD_TRY(broadcast_state(comm, trainer, with_optimizer));
+    sd_dataset_set_normalisation(run->pipeline.dataset, resume->info.mean, resume->info.deviation);
     if (!with_optimizer)
         return SD_OK;
     run->progress = resume->info.progress;
     sd_progress *p = &run->progress;
     if (isnan(p->best_val_accuracy)) /* an older file knows that of its best checkpoint */
         p->best_val_accuracy = p->best_accuracy;
-    const int ranks = sd_comm_size(run->comm);
-    if (p->batch > run->epoch_plan.steps && resume->info.ranks == ranks)
-        return sd_comm_agree(
-            run->comm, sd_fail(SD_ERR_DATA, "%s: is after %" PRIu64 " batches of an epoch, where an epoch has %" PRIu64,
-                               resume->path, p->batch, run->epoch_plan.steps));
+    const uint64_t steps = run->pipeline.epoch_plan.steps;
+    const bool same_ranks = resume->info.ranks == sd_comm_size(comm);
+    if (p->batch > steps && same_ranks)
+        return sd_comm_agree(comm, sd_fail(SD_ERR_DATA,
+                                           "%s: is after %" PRIu64 " batches of an epoch, where an epoch has %" PRIu64,
+                                           resume->path, p->batch, steps));
     sd_run_plan_end(run);
-    SD_TRY(sd_errors_restore(run, resume->file, resume->info.ranks));
-    if (resume->info.ranks != ranks) {
-        if (run->config->communication.reduction != SD_REDUCTION_REPRODUCIBLE)
-            sd_log_warn("%s was trained on %d ranks and goes on with %d: results stay right, but not bit for bit",
-                        resume->path, resume->info.ranks, ranks);
-        return SD_OK;
-    }
-    /* Every rank's time in the epoch under way. */
-    double *timing = resume->info.timing;
-    status = sd_comm_rank(run->comm) == 0 ? SD_OK : sd_alloc(&timing, (size_t)ranks * SD_PHASES, sizeof *timing);
-    SD_TRY(sd_comm_agree(run->comm, status));
-    SD_TRY(sd_comm_broadcast(run->comm, timing, (size_t)ranks * SD_PHASES * sizeof *timing));
-    memcpy(run->timing, timing + (size_t)sd_comm_rank(run->comm) * SD_PHASES, sizeof run->timing);
-    if (sd_comm_rank(run->comm) != 0)
-        free(timing);
+    SD_TRY(sd_feedback_restore(&run->session, trainer, resume->file, resume->info.ranks));
+    if (same_ranks)
+        return scatter_timing(comm, resume->info.timing, &run->record.timing);
+    if (run->session.config->communication.reduction != SD_REDUCTION_REPRODUCIBLE)
+        sd_log_warn("%s was trained on %d ranks and goes on with %d: results stay right, but not bit for bit",
+                    resume->path, resume->info.ranks, sd_comm_size(comm));
     return SD_OK;
 }
 

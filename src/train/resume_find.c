@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which checkpoint a run goes on from, and whether it may. Rank 0 looks; the others are told. */
+#include "resume.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "run.h"
+#include "logs.h"
+#include "sdtrain/arena.h"
+#include "sdtrain/guard.h"
+#include "sdtrain/summary.h"
 
 static sd_status open_file(const char *path, sd_resume *resume) {
     snprintf(resume->path, sizeof resume->path, "%s", path);
@@ -35,7 +40,7 @@ static sd_status open_newest(const char *checkpoints, sd_resume *resume) {
     uint64_t *steps;
     int n;
     SD_TRY(sd_checkpoint_list(checkpoints, &steps, &n));
-    char path[SD_FOLDER_BYTES + 64];
+    char path[SD_PATH_BYTES];
     for (int i = 0; i < n && !resume->found; i++) {
         sd_checkpoint_path(checkpoints, steps[i], path, sizeof path);
         if (open_found(path, steps[i], resume) != SD_OK) {
@@ -73,31 +78,38 @@ static const char *why_no_other_epochs(const sd_config *config) {
 }
 
 /* Keys that change results must be those the checkpoint was trained with. */
-static sd_status compare_config(const sd_config *config, const sd_resume *resume) {
-    static sd_config stored; /* large */
+static sd_status compare(const sd_config *config, sd_config *stored, const sd_resume *resume) {
     char differences[3072];
-    sd_config_init(&stored);
-    SD_TRY(sd_config_parse(&stored, resume->info.config, resume->path));
+    sd_config_init(stored);
+    SD_TRY(sd_config_parse(stored, resume->info.config, resume->path));
     if (may_have_epochs(config, &resume->info.progress))
-        stored.train.epochs = config->train.epochs;
-    sd_config_differences(config, &stored, differences, sizeof differences);
+        stored->train.epochs = config->train.epochs;
+    sd_config_differences(config, stored, differences, sizeof differences);
     if (differences[0])
         return sd_fail(SD_ERR_CONFIG,
                        "%s: was trained with another configuration: %s%s; change it back, or give the run another "
                        "run.name",
                        resume->path, differences,
-                       config->train.epochs == stored.train.epochs ? "" : why_no_other_epochs(config));
-    if (config->run.convolution != stored.run.convolution)
+                       config->train.epochs == stored->train.epochs ? "" : why_no_other_epochs(config));
+    if (config->run.convolution != stored->run.convolution)
         sd_log_warn("%s was trained with run.convolution = %s and goes on with %s: results stay right, but not bit for "
                     "bit",
-                    resume->path, sd_convolution_choice_word(stored.run.convolution),
+                    resume->path, sd_convolution_choice_word(stored->run.convolution),
                     sd_convolution_choice_word(config->run.convolution));
     return SD_OK;
 }
 
+static sd_status compare_config(const sd_config *config, const sd_resume *resume) {
+    sd_config *stored;
+    SD_TRY(sd_alloc(&stored, 1, sizeof *stored));
+    const sd_status status = compare(config, stored, resume);
+    free(stored);
+    return status;
+}
+
 /* Whether the file is the one of its step in the folder. */
 static bool is_there(const char *checkpoints, const sd_resume *resume) {
-    char own[SD_FOLDER_BYTES + 64];
+    char own[SD_PATH_BYTES];
     sd_checkpoint_path(checkpoints, resume->info.progress.step, own, sizeof own);
     char *a = realpath(own, NULL), *b = realpath(resume->path, NULL);
     const bool same = a && b && !strcmp(a, b);
@@ -109,10 +121,7 @@ static bool is_there(const char *checkpoints, const sd_resume *resume) {
 /* Whether the folder's logs are of the history that the file is of: they have its number, and up to its moment they are
  * as long as it says. */
 static bool logs_fit(const char *folder, const sd_progress *p) {
-    return sd_summary_last_start(folder).run_id == p->run_id && p->steps_csv_bytes > 0 &&
-           sd_csv_bytes_up_to(folder, "steps.csv", p->step) == p->steps_csv_bytes &&
-           sd_csv_bytes_up_to(folder, "epochs.csv", p->epoch) == p->epochs_csv_bytes &&
-           sd_csv_bytes_up_to(folder, "timing.csv", p->epoch) == p->timing_csv_bytes;
+    return sd_summary_last_start(folder).run_id == p->run_id && sd_logs_fit(folder, p);
 }
 
 /* Starts of one job: after the first, whatever that was asked for, they go on with what it has written. */
@@ -132,9 +141,10 @@ static sd_status follow_job(const char *folder, const char *job, const char **re
 }
 
 static sd_status find(const sd_config *config, const char *job, sd_resume *resume) {
-    char folder[SD_FOLDER_BYTES], checkpoints[SD_FOLDER_BYTES + 16], steps[SD_FOLDER_BYTES + 16];
+    const sd_folders folders = sd_folders_of(config);
+    const char *const folder = folders.run, *const checkpoints = folders.checkpoints;
     const char *request = config->checkpoint.resume;
-    sd_run_folders(config, folder, sizeof folder, checkpoints, sizeof checkpoints);
+    char steps[SD_PATH_BYTES];
     SD_TRY(follow_job(folder, job, &request));
     if (!strcmp(request, "never")) {
         snprintf(steps, sizeof steps, "%s/steps.csv", folder);

@@ -1,46 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "run.h"
+#include "epoch.h"
 #include "sdtrain/clock.h"
 
 enum { SUM_LOSS, SUM_TOP1, SUM_TOP5, SUM_IMAGES, SUM_UNREADABLE, SUMS };
 _Static_assert((int)SUMS <= (int)SD_MAX_SUMS, "raise SD_MAX_SUMS");
 
-/* Cuts n images, this rank's shards of them one after another, into passes. Returns how many. */
-static uint64_t plan_passes(sd_run *run, uint64_t n) {
-    const uint64_t at_once = (uint64_t)sd_run_max_images(run);
-    uint64_t passes = 0;
-    for (int shard = 0; shard < run->shards_here; shard++) {
-        const sd_range share = sd_run_shard(run, n, shard);
-        for (uint64_t done = 0; done < share.count; done += at_once) {
-            const uint64_t rest = share.count - done;
-            run->ranges[passes++] = (sd_range){share.first + done, rest < at_once ? rest : at_once};
-        }
-    }
-    return passes;
-}
-
 /* Scores the loader's next batch, of the images that are left. */
 static sd_status score_batch(sd_run *run, sd_loss_sums *of_shard, uint64_t *left) {
+    sd_trainer *trainer = &run->trainer;
     sd_batch batch;
     sd_watch("evaluation", run->progress.step);
-    const sd_status status = sd_loader_next(run->loader, &batch);
+    const sd_status status = sd_loader_next(run->pipeline.loader, &batch);
     *left -= (uint64_t)batch.images;
     SD_TRY(status);
-    const sd_pass pass = {.images = batch.images, .plan = &run->evaluation_plan};
-    const float *logits = sd_network_forward(run->network, &pass, &batch.input);
-    sd_loss_score(run->loss, batch.images, logits, &batch.targets, of_shard);
+    const sd_pass pass = {.images = batch.images, .plan = &trainer->evaluation_plan};
+    const float *logits = sd_network_forward(trainer->network, &pass, &batch.input);
+    sd_loss_score(trainer->loss, batch.images, logits, &batch.targets, of_shard);
     return SD_OK;
 }
 
 /* Whether any rank must stop. A start that has made no step yet does not heed its budget, or it would come to
  * nothing. Collective. */
 static sd_status ask(sd_run *run, bool *stop) {
-    const bool has_stepped = run->progress.step >= run->first_step;
+    const bool has_stepped = run->progress.step >= run->horizon.first_step;
     double request[] = {sd_stop_requested(), has_stepped && sd_budget_is_over(&run->budget)};
     sd_watch("evaluation: whether to stop", run->progress.step);
-    SD_TRY(sd_comm_max(run->comm, request, 2));
+    SD_TRY(sd_comm_max(run->session.comm, request, 2));
     run->budget.spent = request[1] > 0;
     *stop = request[0] > 0 || request[1] > 0;
     return SD_OK;
@@ -49,10 +36,11 @@ static sd_status ask(sd_run *run, bool *stop) {
 /* All passes of this rank. Ranks may differ by one in their number, but ask as often. *read: whether this rank could
  * read its images; others see it in the sums. */
 static sd_status score_all(sd_run *run, uint64_t n, double *sums, bool *stopped, sd_status *read) {
-    const uint64_t at_once = (uint64_t)sd_run_max_images(run), shards = (uint64_t)run->shards;
+    const sd_pipeline *pipeline = &run->pipeline;
+    const uint64_t at_once = (uint64_t)pipeline->max_images, shards = (uint64_t)pipeline->shards;
     const uint64_t largest = (n + shards - 1) / shards, passes = (largest + at_once - 1) / at_once;
-    for (int shard = 0; shard < run->shards_here; shard++) {
-        const uint64_t images = sd_run_shard(run, n, shard).count;
+    for (int shard = 0; shard < pipeline->shards_here; shard++) {
+        const uint64_t images = sd_pipeline_shard(pipeline, n, shard).count;
         uint64_t left = images;
         sd_loss_sums of_shard = {0};
         for (uint64_t pass = 0; pass < passes; pass++) {
@@ -75,21 +63,22 @@ static sd_status score_all(sd_run *run, uint64_t n, double *sums, bool *stopped,
 
 sd_status sd_run_score(sd_run *run, sd_split split, uint64_t n, sd_score *score, bool *stopped) {
     const double begin = sd_clock_seconds();
-    const uint64_t passes = plan_passes(run, n);
-    double *sums = run->sums; /* [shards_here][SUMS] */
-    memset(sums, 0, (size_t)run->shards_here * SUMS * sizeof *sums);
-    sd_loader_begin(run->loader, &(sd_loader_pass){.split = split, .ranges = run->ranges, .n_batches = passes});
+    sd_comm *comm = run->session.comm;
+    const int shards = run->pipeline.shards_here;
+    double *sums = run->trainer.sums; /* [shards][SUMS] */
+    memset(sums, 0, (size_t)shards * SUMS * sizeof *sums);
+    sd_pipeline_begin_scoring(&run->pipeline, split, n);
     sd_status read = SD_OK;
     SD_TRY(score_all(run, n, sums, stopped, &read));
-    sd_loader_end(run->loader);
+    sd_loader_end(run->pipeline.loader);
     sd_watch("evaluation: sums", run->progress.step);
-    SD_TRY(sd_comm_sum(run->comm, sums, run->shards_here, SUMS));
+    SD_TRY(sd_comm_sum(comm, sums, shards, SUMS));
     if (sums[SUM_UNREADABLE] > 0)
-        SD_TRY(sd_comm_agree(run->comm, read));
+        SD_TRY(sd_comm_agree(comm, read));
     *score = (sd_score){.loss = sums[SUM_LOSS] / sums[SUM_IMAGES],
                         .top1 = sums[SUM_TOP1] / sums[SUM_IMAGES],
                         .top5 = sums[SUM_TOP5] / sums[SUM_IMAGES],
                         .images = (uint64_t)sums[SUM_IMAGES]};
-    run->step_begin = sd_run_charge(run, SD_PHASE_EVALUATION, begin);
+    run->record.timing.step_begin = sd_record_charge(&run->record, SD_PHASE_EVALUATION, begin);
     return SD_OK;
 }

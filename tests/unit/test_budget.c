@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train/: whether there is time for another step. What runs make of it: tests/mpi/budget_test.py. */
-#include "../../src/train/budget.h"
+/* guard/: whether there is time for another step. What runs make of it: tests/mpi/budget_test.py. */
+#include "sdtrain/guard.h"
 
 #include <math.h>
 #include <time.h>
 
 #include "../support.h"
 #include "sdtrain/clock.h"
+#include "sdtrain/config.h"
 
 static sd_budget begun(const char *max_seconds, const char *slurm_end) {
     static sd_config config; /* large */
@@ -19,7 +20,7 @@ static sd_budget begun(const char *max_seconds, const char *slurm_end) {
         ck_assert_int_eq(setenv("SLURM_JOB_END_TIME", slurm_end, 1), 0);
     else
         unsetenv("SLURM_JOB_END_TIME");
-    sd_budget_begin(&budget, &config, 100000000);
+    sd_budget_begin(&budget, (double)config.run.max_seconds, 100000000);
     ck_assert(!budget.spent);
     return budget;
 }

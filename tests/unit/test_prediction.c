@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* report/prediction.c against hand-computed steps of a network of three segments:
+/* predict/model.c against hand-computed steps of a network of three segments:
  *
  *     head (1 s, 100 bytes) | branch (2 s, 200 bytes; dropped 0.25 s) | stem (3 s, 4 bytes)
  *     forward 1 s, branch 0.5 s

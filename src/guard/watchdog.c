@@ -7,6 +7,8 @@
  *
  * What is counted is the time in which this thread ran and saw nothing, not what the clock says: where a whole job was
  * suspended (Slurm does it with SIGSTOP), nothing was hanging. */
+#include "sdtrain/guard.h"
+
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
@@ -17,7 +19,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "run.h"
 #include "sdtrain/clock.h"
 
 /* Where the training thread is. Of the process, as signals are: it has one training thread. */
@@ -48,11 +49,6 @@ void sd_watch_slow(const char *doing, uint64_t step, double allowed_seconds) {
 }
 
 void sd_watch(const char *doing, uint64_t step) { sd_watch_slow(doing, step, 0); }
-
-double sd_run_file_seconds(const sd_run *run) {
-    const double slow_bytes_per_s = 2e6;
-    return (double)sd_run_state_bytes(run) / slow_bytes_per_s;
-}
 
 /* ---- the thread ---- */
 
@@ -141,23 +137,23 @@ static void *watch(void *unused) {
     return NULL;
 }
 
-static sd_status start(sd_comm *comm, const sd_config *config) {
+static sd_status start(sd_comm *comm, double stall_seconds) {
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&dog.changed, &attributes);
     pthread_condattr_destroy(&attributes);
     dog.comm = comm;
-    dog.limit = (double)config->run.stall_seconds;
+    dog.limit = stall_seconds;
     dog.quit = false;
     const int code = pthread_create(&dog.thread, NULL, watch, NULL);
     dog.running = code == 0;
     return code == 0 ? SD_OK : sd_fail(SD_ERR_MEMORY, "the watchdog's thread could not be started: %s", strerror(code));
 }
 
-sd_status sd_watchdog_start(sd_comm *comm, const sd_config *config) {
+sd_status sd_watchdog_start(sd_comm *comm, double stall_seconds) {
     sd_watch("starting", 0);
-    return sd_comm_agree(comm, start(comm, config));
+    return sd_comm_agree(comm, start(comm, stall_seconds));
 }
 
 void sd_watchdog_reducer(const sd_reducer *reducer) {

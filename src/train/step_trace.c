@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "run.h"
+#include "record.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
 
@@ -37,30 +37,31 @@ static sd_status check_place(const sd_config *config) {
     return SD_OK;
 }
 
-sd_status sd_run_prepare_trace(sd_run *run) {
-    const int segments = sd_network_n_segments(run->network);
-    if (!run->config->log.trace[0])
+sd_status sd_trace_prepare(sd_record *record, const sd_session *session, const sd_pipeline *pipeline,
+                           const sd_network *network) {
+    const int segments = sd_network_n_segments(network), shards = pipeline->shards_here;
+    if (!session->config->log.trace[0])
         return SD_OK;
-    if (sd_comm_rank(run->comm) == 0)
-        SD_TRY(check_place(run->config));
-    return sd_trace_create(&run->trace, segments * (run->shards_here + 1) + 4 * run->shards_here + OTHER_EVENTS);
+    if (sd_session_is_root(session))
+        SD_TRY(check_place(session->config));
+    return sd_trace_create(&record->trace, segments * (shards + 1) + 4 * shards + OTHER_EVENTS);
 }
 
-sd_status sd_run_begin_trace(sd_run *run, uint64_t step) {
-    const uint64_t wanted = (uint64_t)run->config->log.trace_step;
-    if (!run->config->log.trace[0] || step != (wanted > 0 ? wanted : run->first_step + WARM_STEPS))
+sd_status sd_trace_begin_step(sd_record *record, const sd_session *session, uint64_t step, uint64_t first_step) {
+    const uint64_t wanted = (uint64_t)session->config->log.trace_step;
+    if (!session->config->log.trace[0] || step != (wanted > 0 ? wanted : first_step + WARM_STEPS))
         return SD_OK;
-    SD_TRY(sd_comm_agree(run->comm, SD_OK)); /* all ranks are here at once, but for the time of a message */
-    run->trace.on = true;
-    run->trace.n = 0;
-    run->trace.origin = sd_clock_seconds();
+    SD_TRY(sd_comm_agree(session->comm, SD_OK)); /* all ranks are here at once, but for the time of a message */
+    record->trace.on = true;
+    record->trace.n = 0;
+    record->trace.origin = sd_clock_seconds();
     return SD_OK;
 }
 
-void sd_run_trace_phase(sd_run *run, sd_phase phase, double begin, double end) {
+void sd_trace_phase(sd_record *record, sd_phase phase, double begin, double end) {
     if (phase == SD_PHASE_BACKWARD || phase == SD_PHASE_FORWARD)
-        run->layer_begin = end; /* layers follow each other; the first begins where forward ends */
-    sd_trace_add(&run->trace, SD_LANE_COMPUTE, phase_names[phase], begin, end, 0);
+        record->layer_begin = end; /* layers follow each other; the first begins where forward ends */
+    sd_trace_add(&record->trace, SD_LANE_COMPUTE, phase_names[phase], begin, end, 0);
 }
 
 /* A segment is called after its decision unit, or after its first tensor ("fc.weight"). */
@@ -74,51 +75,52 @@ static const char *segment_name(const sd_network *network, int segment) {
     return sd_network_tensor(network, i)->name;
 }
 
-void sd_run_trace_segment(sd_run *run, int segment) {
-    if (!run->trace.on)
+void sd_trace_segment(sd_record *record, const sd_network *network, int segment) {
+    if (!record->trace.on)
         return;
     const double now = sd_clock_seconds();
-    sd_trace_add(&run->trace, SD_LANE_LAYERS, segment_name(run->network, segment), run->layer_begin, now, 0);
-    run->layer_begin = now;
+    sd_trace_add(&record->trace, SD_LANE_LAYERS, segment_name(network, segment), record->layer_begin, now, 0);
+    record->layer_begin = now;
 }
 
 /* On rank 0. */
-static sd_status write_trace(sd_run *run, uint64_t step, const sd_event *events) {
-    const int ranks = sd_comm_size(run->comm);
+static sd_status write_trace(const sd_session *session, const sd_trace *trace, uint64_t step, const sd_event *events) {
+    const int ranks = sd_comm_size(session->comm);
+    const char *const path = session->config->log.trace;
     const char **hosts;
     SD_TRY(sd_alloc(&hosts, (size_t)ranks, sizeof *hosts));
     for (int rank = 0; rank < ranks; rank++)
-        hosts[rank] = sd_comm_host_of(run->comm, rank);
-    const sd_status status = sd_trace_write(run->config->log.trace, step, events, run->trace.capacity, ranks, hosts);
+        hosts[rank] = sd_comm_host_of(session->comm, rank);
+    const sd_status status = sd_trace_write(path, step, events, trace->capacity, ranks, hosts);
     free(hosts);
     if (status != SD_OK) { /* nothing that training needs */
         sd_log_warn("%s; training goes on", sd_error_message());
         sd_error_clear();
     } else
-        sd_log_info("%s: step %llu of %d rank%s, for chrome://tracing or ui.perfetto.dev", run->config->log.trace,
+        sd_log_info("%s: step %llu of %d rank%s, for chrome://tracing or ui.perfetto.dev", path,
                     (unsigned long long)step, ranks, ranks == 1 ? "" : "s");
     return SD_OK;
 }
 
-sd_status sd_run_end_trace(sd_run *run, uint64_t step) {
-    sd_trace *trace = &run->trace;
+sd_status sd_trace_end_step(sd_record *record, const sd_session *session, const sd_trainer *trainer, uint64_t step) {
+    sd_trace *trace = &record->trace;
     if (!trace->on)
         return SD_OK;
     sd_operation_record operation;
-    for (int i = 0; sd_reducer_operation(run->reducer, i, &operation); i++)
+    for (int i = 0; sd_reducer_operation(trainer->reducer, i, &operation); i++)
         sd_trace_add(trace, SD_LANE_NETWORK, operation.name, operation.begin, operation.end, operation.bytes);
     trace->on = false;
     memset(trace->events + trace->n, 0, (size_t)(trace->capacity - trace->n) * sizeof *trace->events);
 
-    const size_t ranks = (size_t)sd_comm_size(run->comm), bytes = (size_t)trace->capacity * sizeof *trace->events;
-    const bool root = sd_comm_rank(run->comm) == 0;
+    const size_t ranks = (size_t)sd_comm_size(session->comm), bytes = (size_t)trace->capacity * sizeof *trace->events;
+    const bool root = sd_session_is_root(session);
     sd_event *all = NULL;
     sd_status status = root ? sd_alloc(&all, ranks * (size_t)trace->capacity, sizeof *all) : SD_OK;
-    status = sd_comm_agree(run->comm, status);
+    status = sd_comm_agree(session->comm, status);
     if (status == SD_OK)
-        status = sd_comm_gather(run->comm, trace->events, bytes, all);
+        status = sd_comm_gather(session->comm, trace->events, bytes, all);
     if (status == SD_OK && root)
-        status = write_trace(run, step, all);
+        status = write_trace(session, trace, step, all);
     free(all);
-    return sd_comm_agree(run->comm, status);
+    return sd_comm_agree(session->comm, status);
 }

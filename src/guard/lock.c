@@ -7,6 +7,8 @@
  * one container, or not know it. So the holder also touches the file every few seconds, and a lock is watched for
  * longer than that: the run lives if the file's time moves. Only a lock of this very boot of this machine, and of this
  * container, is taken over at once: two machines may have one name. No clock is compared with another one. */
+#include "sdtrain/guard.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,7 +19,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
 #include "sdtrain/file.h"
@@ -28,46 +29,22 @@ enum {
     LOOK_NANOSECONDS = 200000000,
     HOLDER_BYTES = 512,
     BOOT_ID_BYTES = 36,
-    BOOT_BYTES = 80
+    BOOT_BYTES = 80,
+    PATH_BYTES = 4096
 };
 _Static_assert((int)SD_LOCK_SECONDS > (int)WATCH_SECONDS, "the watchdog must allow for the watching");
 
 struct sd_lock {
     int fd;
-    char folder[SD_FOLDER_BYTES], path[SD_FOLDER_BYTES + 16];
+    char folder[PATH_BYTES], path[PATH_BYTES + 16];
     size_t made_from; /* of folder: parts that end beyond were made for the lock */
     char holder[HOLDER_BYTES];
     double touched; /* clock */
 };
 
-/* Of a folder that is there some file systems say EACCES or EROFS, where EEXIST is meant. errno stays. */
-static bool is_folder(const char *path) {
-    struct stat info;
-    const int reason = errno;
-    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    errno = reason;
-    return folder;
-}
-
-sd_status sd_run_make_folders(const char *path, size_t *made_from) {
-    char part[SD_FOLDER_BYTES + 16];
-    *made_from = strlen(path);
-    for (size_t i = 1; i <= strlen(path); i++)
-        if (path[i] == '/' || path[i] == '\0') {
-            snprintf(part, sizeof part, "%.*s", (int)i, path);
-            if (mkdir(part, 0777) == 0) {
-                *made_from = i - 1 < *made_from ? i - 1 : *made_from;
-                SD_TRY(sd_file_sync_folder_of(part));
-            } else if (errno != EEXIST && !is_folder(part)) {
-                return sd_fail(SD_ERR_IO, "%s: the folder cannot be made: %s", part, strerror(errno));
-            }
-        }
-    return SD_OK;
-}
-
 /* Folders that were made for a lock and hold nothing: a refused run leaves nothing. */
 static void remove_made_folders(const sd_lock *lock) {
-    char part[SD_FOLDER_BYTES];
+    char part[PATH_BYTES];
     for (size_t i = strlen(lock->folder); i > lock->made_from; i--)
         if (lock->folder[i] == '/' || lock->folder[i] == '\0') {
             snprintf(part, sizeof part, "%.*s", (int)i, lock->folder);
@@ -235,13 +212,12 @@ static sd_status attempt(sd_lock *lock, bool *gone) {
     return write_holder(lock, holder);
 }
 
-static sd_status take(const sd_config *config, const char *host, sd_lock *lock) {
-    char checkpoints[SD_FOLDER_BYTES + 16];
+static sd_status take(const char *folder, const char *host, sd_lock *lock) {
     bool gone = true;
     lock->fd = -1;
-    sd_run_folders(config, lock->folder, sizeof lock->folder, checkpoints, sizeof checkpoints);
+    snprintf(lock->folder, sizeof lock->folder, "%s", folder);
     snprintf(lock->path, sizeof lock->path, "%s/.lock", lock->folder);
-    SD_TRY(sd_run_make_folders(lock->folder, &lock->made_from));
+    SD_TRY(sd_file_make_folders(lock->folder, &lock->made_from));
     describe(host, lock->holder);
     while (gone) {
         if (lock->fd >= 0)
@@ -262,14 +238,14 @@ static void give_up(sd_lock **place) {
     *place = NULL;
 }
 
-sd_status sd_lock_take(sd_comm *comm, const sd_config *config, sd_lock **place) {
+sd_status sd_lock_take(sd_comm *comm, const char *folder, sd_lock **place) {
     sd_status status = SD_OK;
     *place = NULL;
     sd_watch_slow("taking the lock of the run's folder", 0, SD_LOCK_SECONDS);
     if (sd_comm_rank(comm) == 0) {
         status = sd_alloc(place, 1, sizeof **place);
         if (status == SD_OK)
-            status = take(config, sd_comm_host(comm), *place);
+            status = take(folder, sd_comm_host(comm), *place);
         if (*place && (status != SD_OK || (*place)->fd < 0))
             give_up(place);
     }

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "budget.h"
+#include "sdtrain/guard.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "sdtrain/clock.h"
-#include "sdtrain/status.h"
 
 /* Bytes a second: slow for a shared file system. Only the first checkpoint of a program is guessed by it. */
 static const double SLOW_DISK = 50e6;
@@ -27,10 +26,10 @@ static double slurm_end(double now) {
     return now + seconds;
 }
 
-void sd_budget_begin(sd_budget *budget, const sd_config *config, size_t state_bytes) {
+void sd_budget_begin(sd_budget *budget, double max_seconds, size_t state_bytes) {
     *budget = (sd_budget){.end = slurm_end(sd_clock_seconds()), .checkpoint = (double)state_bytes / SLOW_DISK};
-    if (config->run.max_seconds > 0)
-        budget->end = fmin(budget->end, sd_clock_program_start() + (double)config->run.max_seconds);
+    if (max_seconds > 0)
+        budget->end = fmin(budget->end, sd_clock_program_start() + max_seconds);
 }
 
 void sd_budget_note(double *longest, double begin) { *longest = fmax(*longest, sd_clock_seconds() - begin); }

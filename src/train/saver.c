@@ -1,35 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a run to its checkpoint files. All ranks stop for a copy of the state in rank 0's memory; a thread there makes a
- * file of it while training goes on. What happens on the disk is known when the next checkpoint is due, or the step
- * after it has happened. */
+#include "saver.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "feedback.h"
 #include "run.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
 #include "sdtrain/finite.h"
 
-sd_status sd_run_prepare_saving(sd_run *run) {
+sd_status sd_saver_open(sd_run *run) {
     sd_saver *saver = &run->saver;
-    const size_t ranks = (size_t)sd_comm_size(run->comm);
+    const sd_trainer *trainer = &run->trainer;
+    const size_t ranks = (size_t)sd_comm_size(run->session.comm);
     saver->safe_accuracy = run->progress.best_accuracy;
     saver->safe_step = run->progress.best_step;
-    if (sd_comm_rank(run->comm) != 0)
+    if (!sd_session_is_root(&run->session))
         return SD_OK;
     SD_TRY(sd_alloc(&saver->info.timing, ranks * SD_PHASES, sizeof *saver->info.timing));
-    return sd_snapshot_create(run->network, run->optimizer, sd_reducer_error(run->reducer) ? (int)ranks : 0,
+    return sd_snapshot_create(trainer->network, trainer->optimizer, sd_reducer_error(trainer->reducer) ? (int)ranks : 0,
                               &saver->snapshot);
 }
 
-size_t sd_run_state_bytes(const sd_run *run) {
-    const size_t states = (size_t)sd_optimizer_n_states(run->optimizer);
-    const size_t errors = sd_reducer_error(run->reducer) ? (size_t)sd_comm_size(run->comm) : 0;
-    return sd_network_buffer_elems(run->network) * sizeof(float) * (1 + states + errors);
+double sd_run_file_seconds(const sd_run *run) {
+    const double slow_bytes_per_s = 2e6;
+    return (double)sd_trainer_state_bytes(&run->trainer, sd_comm_size(run->session.comm)) / slow_bytes_per_s;
 }
 
-void sd_run_close_saving(sd_run *run) {
+void sd_saver_close(sd_run *run) {
     sd_saver *saver = &run->saver;
     if (sd_background_is_busy(&saver->background))
         sd_watch_slow("the last checkpoint", run->progress.step, sd_run_file_seconds(run));
@@ -44,23 +44,22 @@ void sd_run_close_saving(sd_run *run) {
 static sd_status write_all(const sd_run *run) {
     const sd_saver *saver = &run->saver;
     const sd_progress *p = &saver->info.progress;
-    const sd_checkpoint_content content = {.network = run->network,
-                                           .optimizer = run->optimizer,
+    const sd_config *config = run->session.config;
+    const char *checkpoints = run->session.folders.checkpoints;
+    const sd_checkpoint_content content = {.network = run->trainer.network,
+                                           .optimizer = run->trainer.optimizer,
                                            .snapshot = &saver->snapshot,
                                            .info = &saver->info,
-                                           .compression = (int)run->config->checkpoint.compression};
-    char path[SD_FOLDER_BYTES + 64];
-    SD_TRY(sd_csv_sync(&run->steps_csv));
-    SD_TRY(sd_csv_sync(&run->epochs_csv));
-    SD_TRY(sd_csv_sync(&run->timing_csv));
-    SD_TRY(sd_csv_sync(&run->decisions_csv));
-    sd_checkpoint_path(run->checkpoints, p->step, path, sizeof path);
+                                           .compression = (int)config->checkpoint.compression};
+    char path[SD_PATH_BYTES];
+    SD_TRY(sd_logs_sync(&run->record.logs));
+    sd_checkpoint_path(checkpoints, p->step, path, sizeof path);
     SD_TRY(sd_checkpoint_save(path, &content));
-    sd_checkpoint_link(run->checkpoints, "latest", p->step);
+    sd_checkpoint_link(checkpoints, "latest", p->step);
     if (p->best_step == p->step)
-        sd_checkpoint_link(run->checkpoints, "best", p->step);
-    sd_checkpoint_retain(run->checkpoints, (int)run->config->checkpoint.keep,
-                         (uint64_t)run->config->checkpoint.keep_every, p->best_step);
+        sd_checkpoint_link(checkpoints, "best", p->step);
+    sd_checkpoint_retain(checkpoints, (int)config->checkpoint.keep, (uint64_t)config->checkpoint.keep_every,
+                         p->best_step);
     return SD_OK;
 }
 
@@ -90,7 +89,7 @@ static sd_status end_write(sd_run *run, bool last_chance) {
     }
     run->progress.best_accuracy = saver->safe_accuracy;
     run->progress.best_step = saver->safe_step;
-    const long long allowed = run->config->checkpoint.max_failures;
+    const long long allowed = run->session.config->checkpoint.max_failures;
     char reason[1024];
     snprintf(reason, sizeof reason, "%s", sd_error_message());
     if (++saver->failures >= allowed || last_chance)
@@ -103,39 +102,38 @@ static sd_status end_write(sd_run *run, bool last_chance) {
 
 /* All but timing, which is gathered into it. */
 static sd_status describe(const sd_run *run, sd_checkpoint_info *info) {
+    const sd_session *session = &run->session;
+    const sd_dataset *dataset = run->pipeline.dataset;
     double *const timing = info->timing;
     free(info->config);
     *info = (sd_checkpoint_info){.progress = run->progress,
-                                 .train_images = sd_dataset_images(run->dataset, SD_SPLIT_TRAIN),
-                                 .validation_images = sd_dataset_images(run->dataset, SD_SPLIT_VALIDATION),
-                                 .data_hash = sd_dataset_hash(run->dataset),
-                                 .seed = run->drop.seed,
-                                 .ranks = sd_comm_size(run->comm),
-                                 .threads = run->threads,
+                                 .train_images = sd_dataset_images(dataset, SD_SPLIT_TRAIN),
+                                 .validation_images = sd_dataset_images(dataset, SD_SPLIT_VALIDATION),
+                                 .data_hash = sd_dataset_hash(dataset),
+                                 .seed = run->trainer.drop.seed,
+                                 .ranks = sd_comm_size(session->comm),
+                                 .threads = session->threads,
                                  .n_phases = SD_PHASES,
                                  .timing = timing};
-    memcpy(info->mean, sd_dataset_mean(run->dataset), sizeof info->mean);
-    memcpy(info->deviation, sd_dataset_deviation(run->dataset), sizeof info->deviation);
-    snprintf(info->isa, sizeof info->isa, "%s", run->kernels->name);
-    snprintf(info->scale, sizeof info->scale, "%s", sd_drop_scale_word(run->drop.scale));
-    return sd_config_text(run->config, &info->config);
+    memcpy(info->mean, sd_dataset_mean(dataset), sizeof info->mean);
+    memcpy(info->deviation, sd_dataset_deviation(dataset), sizeof info->deviation);
+    snprintf(info->isa, sizeof info->isa, "%s", session->kernels->name);
+    snprintf(info->scale, sizeof info->scale, "%s", sd_drop_scale_word(run->trainer.drop.scale));
+    return sd_config_text(session->config, &info->config);
 }
 
 /* Copies the state, once the copy before is on the disk. */
 static sd_status copy_state(sd_run *run) {
     sd_saver *saver = &run->saver;
     sd_progress *p = &run->progress;
-    if (!sd_all_finite(sd_network_values(run->network), sd_network_buffer_elems(run->network)))
+    sd_network *network = run->trainer.network;
+    if (!sd_all_finite(sd_network_values(network), sd_network_buffer_elems(network)))
         return sd_fail(SD_ERR_DIVERGED,
                        "training diverged: after step %llu weights are not finite, and no checkpoint is written; lower "
                        "lr.base (%g), and start again or from %s",
-                       (unsigned long long)p->step, run->config->lr.base, run->checkpoints);
-    SD_TRY(sd_csv_length(&run->steps_csv, &p->steps_csv_bytes));
-    SD_TRY(sd_csv_length(&run->epochs_csv, &p->epochs_csv_bytes));
-    SD_TRY(sd_csv_length(&run->timing_csv, &p->timing_csv_bytes));
-    if (run->config->log.decisions) /* else what was logged before stays as it is */
-        SD_TRY(sd_csv_length(&run->decisions_csv, &p->decisions_csv_bytes));
-    sd_snapshot_take(&saver->snapshot, run->network, run->optimizer);
+                       (unsigned long long)p->step, run->session.config->lr.base, run->session.folders.checkpoints);
+    SD_TRY(sd_logs_measure(&run->record.logs, p));
+    sd_snapshot_take(&saver->snapshot, network, run->trainer.optimizer);
     return describe(run, &saver->info);
 }
 
@@ -143,26 +141,28 @@ static sd_status copy_state(sd_run *run) {
 
 sd_status sd_run_save(sd_run *run, bool planned) {
     const double begin = sd_clock_seconds();
-    const bool root = sd_comm_rank(run->comm) == 0;
+    const bool root = sd_session_is_root(&run->session);
+    sd_comm *comm = run->session.comm;
+    sd_saver *saver = &run->saver;
+    sd_timing *timing = &run->record.timing;
     sd_progress *p = &run->progress;
     sd_watch_slow("checkpoint", p->step, sd_run_file_seconds(run)); /* the one before may still be on its way */
-    run->timing[SD_PHASE_TOTAL] += begin - run->timed_until;
-    run->timed_until = begin;
-    SD_TRY(sd_comm_agree(run->comm, root ? end_write(run, false) : SD_OK));
+    sd_timing_count(timing);
+    SD_TRY(sd_comm_agree(comm, root ? end_write(run, false) : SD_OK));
     /* A checkpoint is a candidate for the best if the run has just scored this very state. */
     if (planned && p->batch == 0 && !isnan(p->val_accuracy) && !(p->best_accuracy >= p->val_accuracy)) {
         p->best_accuracy = p->val_accuracy;
         p->best_step = p->step;
     }
-    SD_TRY(sd_comm_gather(run->comm, run->timing, sizeof run->timing, run->saver.info.timing));
-    SD_TRY(sd_errors_collect(run, run->saver.snapshot.error));
-    sd_status status = root ? copy_state(run) : SD_OK;
+    SD_TRY(sd_comm_gather(comm, timing->seconds, sizeof timing->seconds, saver->info.timing));
+    SD_TRY(sd_feedback_collect(&run->session, &run->trainer, saver->snapshot.error));
+    const sd_status status = root ? copy_state(run) : SD_OK;
     if (root && status == SD_OK)
-        sd_background_begin(&run->saver.background, write_behind, run);
-    SD_TRY(sd_comm_agree(run->comm, status));
-    run->step_begin = sd_run_charge(run, SD_PHASE_CHECKPOINT, begin);
-    run->saver.last_seconds = run->step_begin;
-    run->saver.copy_seconds = run->step_begin - begin;
+        sd_background_begin(&saver->background, write_behind, run);
+    SD_TRY(sd_comm_agree(comm, status));
+    timing->step_begin = sd_record_charge(&run->record, SD_PHASE_CHECKPOINT, begin);
+    saver->last_seconds = timing->step_begin;
+    saver->copy_seconds = timing->step_begin - begin;
     return SD_OK;
 }
 
@@ -173,12 +173,12 @@ sd_status sd_run_look_after_saving(sd_run *run) {
 sd_status sd_run_finish_saving(sd_run *run) {
     const double begin = sd_clock_seconds();
     sd_watch_slow("the last checkpoint", run->progress.step, sd_run_file_seconds(run));
-    SD_TRY(sd_comm_agree(run->comm, sd_comm_rank(run->comm) == 0 ? end_write(run, true) : SD_OK));
-    sd_run_charge(run, SD_PHASE_CHECKPOINT, begin);
+    SD_TRY(sd_comm_agree(run->session.comm, sd_session_is_root(&run->session) ? end_write(run, true) : SD_OK));
+    sd_record_charge(&run->record, SD_PHASE_CHECKPOINT, begin);
     return SD_OK;
 }
 
 bool sd_run_save_is_due(const sd_run *run) {
-    const double every = run->config->checkpoint.every_seconds;
-    return every > 0 && sd_comm_rank(run->comm) == 0 && sd_clock_seconds() - run->saver.last_seconds >= every;
+    const double every = run->session.config->checkpoint.every_seconds;
+    return every > 0 && sd_session_is_root(&run->session) && sd_clock_seconds() - run->saver.last_seconds >= every;
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The cost model: seconds of a training step on R ranks. */
+/* The performance model: seconds of a training step on R ranks. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "sdtrain/arena.h"
 #include "sdtrain/bucket.h"
-#include "sdtrain/report.h"
+#include "sdtrain/predict.h"
 
 static double cost_at(sd_cost cost, double images) { return cost.fixed + cost.per_image * images; }
 
@@ -21,6 +21,11 @@ sd_cost sd_cost_fit(const double images[2], const double seconds[2]) {
         return (sd_cost){.fixed = fixed, .per_image = slope};
     const int larger = images[1] > images[0]; /* the measurement with less relative noise */
     return (sd_cost){.per_image = seconds[larger] / images[larger]};
+}
+
+void sd_calibration_free(sd_calibration *c) {
+    free(c->segment);
+    c->segment = NULL;
 }
 
 /* ---- one reduction ---- */

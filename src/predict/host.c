@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "calibrate.h"
+#include "host.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
 

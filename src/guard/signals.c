@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "sdtrain/guard.h"
+
 #include <signal.h>
 #include <string.h>
-
-#include "run.h"
-#include "sdtrain/train.h"
 
 /* What users, terminals that close, batch systems and limits on processor time send to end a process. */
 static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU};
@@ -23,7 +22,7 @@ static void on_signal(int number) {
     requested = 1;
 }
 
-void sd_train_catch_signals(void) {
+void sd_signals_catch(void) {
     struct sigaction action, before;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a step costs on this machine, for predictions (report/prediction.c): passes of the run's own network, on made-up
- * images, with all branches and with none, at two sizes of a rank's batch. All ranks measure at once, so that they
- * share memory and caches as in training. */
+/* What a step costs on this machine: passes of the network itself, on made-up images, with all branches and with none,
+ * at two numbers of images. All ranks measure at once, so that they share memory and caches as in training. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "calibrate.h"
-#include "run.h"
+#include "host.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
+#include "sdtrain/predict.h"
 
 enum { SIZES = 2, PLANS = 2, ALL = 0, NONE = 1 }; /* plans: all branches are computed; none */
 enum { MIN_ROUNDS = 3, MAX_ROUNDS = 15 };
@@ -21,7 +20,7 @@ static const double LEARNING_RATE = 1e-6; /* small: what is timed shall not depe
 enum { FORWARD, OPTIMIZER, BACKWARD };
 
 typedef struct bench {
-    sd_run *run;
+    const sd_calibration_spec *spec;
     sd_drop_plan plan[PLANS];
     int images[SIZES];
     int quantities, rounds;
@@ -42,10 +41,10 @@ static void bench_free(bench *b) {
     free(b->now);
 }
 
-static sd_status bench_create(sd_run *run, int max_images, bench *b) {
-    const size_t images = (size_t)max_images, elems = images * sd_sample_elems(sd_dataset_samples(run->dataset));
-    const int classes = sd_network_classes(run->network), units = sd_network_n_units(run->network);
-    *b = (bench){.run = run, .quantities = BACKWARD + sd_network_n_segments(run->network)};
+static sd_status bench_create(const sd_calibration_spec *spec, bench *b) {
+    const size_t images = (size_t)spec->max_images, elems = images * spec->image_elems;
+    const int classes = sd_network_classes(spec->network), units = sd_network_n_units(spec->network);
+    *b = (bench){.spec = spec, .quantities = BACKWARD + sd_network_n_segments(spec->network)};
     for (int p = 0; p < PLANS; p++) {
         SD_TRY(sd_drop_plan_create(units, &b->plan[p]));
         for (int i = 0; i < units; i++) {
@@ -63,12 +62,17 @@ static sd_status bench_create(sd_run *run, int max_images, bench *b) {
         word = word * 1664525u + 1013904223u; /* any noise of a picture's size will do */
         b->x[i] = (float)(word >> 8) * (2.0f / (1 << 24)) - 1;
     }
-    for (int i = 0; i < max_images; i++)
+    for (int i = 0; i < spec->max_images; i++)
         b->labels[i] = i % classes;
     return SD_OK;
 }
 
 /* ---- passes ---- */
+
+static void beat(const bench *b, const char *doing, double allowed_seconds) {
+    if (b->spec->beat)
+        b->spec->beat(doing, allowed_seconds);
+}
 
 /* The time since the last reading goes to a quantity. */
 static void charge(bench *b, int quantity) {
@@ -78,29 +82,29 @@ static void charge(bench *b, int quantity) {
 }
 
 static void segment_done(void *context, int segment) {
-    sd_watch("timing a pass", 0);
+    beat(context, "timing a pass", 0);
     charge(context, BACKWARD + segment);
 }
 
 /* A step as train/step.c does it, without data, reduction and logs. Returns its seconds. */
 static double pass(bench *b, int images, const sd_drop_plan *plan) {
-    sd_run *run = b->run;
+    const sd_calibration_spec *spec = b->spec;
     const sd_targets targets = {.labels = b->labels};
     sd_loss_sums sums = {0};
-    sd_watch("timing a pass", 0);
+    beat(b, "timing a pass", 0);
     const double begin = b->clock = sd_clock_seconds();
     const sd_pass what = {
-        .images = images, .training = true, .plan = plan, .batch_share = 1, .seed = run->drop.seed, .step = ++b->step};
+        .images = images, .training = true, .plan = plan, .batch_share = 1, .seed = spec->seed, .step = ++b->step};
     const sd_input input = {.pixels = b->x};
     memset(b->now, 0, (size_t)b->quantities * sizeof *b->now);
-    const float *logits = sd_network_forward(run->network, &what, &input);
-    sd_loss_forward(run->loss, images, logits, &targets, &sums);
-    float *dlogits = sd_loss_backward(run->loss, images, logits, &targets, (uint64_t)images);
+    const float *logits = sd_network_forward(spec->network, &what, &input);
+    sd_loss_forward(spec->loss, images, logits, &targets, &sums);
+    float *dlogits = sd_loss_backward(spec->loss, images, logits, &targets, (uint64_t)images);
     charge(b, FORWARD);
-    sd_network_backward(run->network, &what, &input, dlogits, segment_done, b);
+    sd_network_backward(spec->network, &what, &input, dlogits, segment_done, b);
     b->clock = sd_clock_seconds();
-    sd_network_update_statistics(run->network, plan);
-    sd_optimizer_step(run->optimizer, plan, LEARNING_RATE, b->step);
+    sd_network_update_statistics(spec->network, plan);
+    sd_optimizer_step(spec->optimizer, plan, LEARNING_RATE, b->step);
     charge(b, OPTIMIZER);
     return b->clock - begin;
 }
@@ -111,7 +115,7 @@ static double *samples_of(const bench *b, int size, int plan, int quantity) {
 
 /* The largest size whose pass takes about PASS_SECONDS, and a fraction of it. */
 static void choose_sizes(bench *b) {
-    const int most = sd_run_max_images(b->run), least = (int)b->run->min_shard_images;
+    const int most = b->spec->max_images, least = b->spec->min_images;
     int images = most < 4 * least ? most : 4 * least;
     pass(b, images, &b->plan[ALL]); /* the first one touches memory for the first time */
     for (bool settled = false; !settled;) {
@@ -156,8 +160,8 @@ static double median(double *values, int n) {
 static sd_status summarise(bench *b, double *medians) {
     const int n = SIZES * PLANS * b->quantities;
     for (int i = 0; i < n; i++)
-        medians[i] = median(b->samples + (size_t)i * MAX_ROUNDS, b->rounds) / sd_comm_size(b->run->comm);
-    return sd_comm_sum(b->run->comm, medians, 1, n);
+        medians[i] = median(b->samples + (size_t)i * MAX_ROUNDS, b->rounds) / sd_comm_size(b->spec->comm);
+    return sd_comm_sum(b->spec->comm, medians, 1, n);
 }
 
 static sd_cost cost_of(const bench *b, const double *medians, int plan, int quantity) {
@@ -176,7 +180,7 @@ static sd_cost part_of(sd_cost cost, sd_cost less, double share) {
 /* Forward is timed as a whole: its branches share the time that all of them cost in the proportion of their backward
  * passes. */
 static void fill(const bench *b, const double *medians, sd_calibration *c) {
-    sd_network *network = b->run->network;
+    const sd_network *network = b->spec->network;
     const sd_cost forward = cost_of(b, medians, ALL, FORWARD);
     double branches = 0;
     c->forward = cost_of(b, medians, NONE, FORWARD);
@@ -202,15 +206,15 @@ static void fill(const bench *b, const double *medians, sd_calibration *c) {
 }
 
 /* What reductions take of the processor; the mean over ranks. Collective. */
-static sd_status measure_reductions(const sd_run *run, sd_calibration *c) {
+static sd_status measure_reductions(const sd_calibration_spec *spec, sd_calibration *c) {
     sd_wire_seconds wire = {0};
     double transfer = 0, add = 0;
     sd_status status = sd_measure_host(&transfer, &add);
-    if (status == SD_OK && run->config->communication.wire == SD_WIRE_BF16)
+    if (status == SD_OK && spec->bf16)
         status = sd_wire_measure(&wire);
-    SD_TRY(sd_comm_agree(run->comm, status));
+    SD_TRY(sd_comm_agree(spec->comm, status));
     double sums[] = {transfer, add, wire.round, wire.add, wire.expand};
-    SD_TRY(sd_comm_sum(run->comm, sums, 1, sizeof sums / sizeof sums[0]));
+    SD_TRY(sd_comm_sum(spec->comm, sums, 1, sizeof sums / sizeof sums[0]));
     c->transfer_seconds_per_byte = sums[0] / c->ranks;
     c->add_seconds_per_byte = sums[1] / c->ranks;
     c->bf16_round_seconds_per_elem = sums[2] / c->ranks;
@@ -225,13 +229,13 @@ static sd_status calibrate(bench *b, sd_calibration *c) {
     sd_status status = sd_alloc(&medians, (size_t)SIZES * PLANS * (size_t)b->quantities, sizeof *medians);
     if (status == SD_OK)
         status = sd_alloc(&c->segment, (size_t)c->segments, sizeof *c->segment);
-    SD_TRY_CLEANUP(sd_comm_agree(b->run->comm, status));
+    SD_TRY_CLEANUP(sd_comm_agree(b->spec->comm, status));
     choose_sizes(b);
-    sd_watch_slow("waiting for the other ranks to have timed a pass", 0, ROUNDS_SECONDS);
-    SD_TRY_CLEANUP(sd_comm_broadcast(b->run->comm, b->images, sizeof b->images)); /* and all begin together */
+    beat(b, "waiting for the other ranks to have timed a pass", ROUNDS_SECONDS);
+    SD_TRY_CLEANUP(sd_comm_broadcast(b->spec->comm, b->images, sizeof b->images)); /* and all begin together */
     measure(b);
-    sd_watch_slow("timing what reductions take of a processor", 0, ROUNDS_SECONDS);
-    SD_TRY_CLEANUP(measure_reductions(b->run, c));
+    beat(b, "timing what reductions take of a processor", ROUNDS_SECONDS);
+    SD_TRY_CLEANUP(measure_reductions(b->spec, c));
     SD_TRY_CLEANUP(summarise(b, medians));
     fill(b, medians, c);
     c->images[0] = b->images[0];
@@ -242,22 +246,17 @@ cleanup:
     return status;
 }
 
-sd_status sd_run_calibrate(sd_run *run, sd_calibration *c) {
+sd_status sd_calibrate(const sd_calibration_spec *spec, sd_calibration *c) {
     bench b;
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    *c = (sd_calibration){.segments = sd_network_n_segments(run->network),
-                          .units = sd_network_n_units(run->network),
-                          .ranks = sd_comm_size(run->comm),
-                          .threads = run->threads,
+    *c = (sd_calibration){.segments = sd_network_n_segments(spec->network),
+                          .units = sd_network_n_units(spec->network),
+                          .ranks = sd_comm_size(spec->comm),
+                          .threads = spec->threads,
                           .processors = processors > 0 ? (int)processors : 1};
-    sd_status status = sd_comm_agree(run->comm, bench_create(run, sd_run_max_images(run), &b));
+    sd_status status = sd_comm_agree(spec->comm, bench_create(spec, &b));
     if (status == SD_OK)
         status = calibrate(&b, c);
     bench_free(&b);
     return status;
-}
-
-void sd_calibration_free(sd_calibration *c) {
-    free(c->segment);
-    c->segment = NULL;
 }
