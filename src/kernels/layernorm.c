@@ -15,13 +15,12 @@ static inline float sum_lanes(const float *lane) {
     return sum;
 }
 
-#define FOR_LANES(n) _Pragma("omp simd") for (int l = 0; l < (n); l++)
-/* Executes the statement for each value i of a row, in lane l = i % LANES. */
+/* Executes the statement for each value i of a row, in lane l = i % SLICE. */
 #define FOR_ROW(c, ...)                                                                                                \
     do {                                                                                                               \
         size_t at = 0;                                                                                                 \
         for (; at + SLICE <= (c); at += SLICE)                                                                         \
-            FOR_LANES(SLICE) {                                                                                         \
+            _Pragma("omp simd") for (int l = 0; l < SLICE; l++) {                                                      \
                 const size_t i = at + (size_t)l;                                                                       \
                 __VA_ARGS__;                                                                                           \
             }                                                                                                          \

@@ -8,8 +8,6 @@ enum {
     PREFETCH_ROWS = 4, /* ahead: fetching a value from memory takes as long as mapping it */
 };
 
-#define FOR_VALUES _Pragma("omp simd") for (int i = 0; i < n; i++)
-
 /* Maps n values of row r, from column j on. kind is a constant, and so is n except at the end of a row. */
 static inline __attribute__((always_inline)) void map_run(const int kind, const int n, const sd_map *map,
                                                           const float *x, size_t c, size_t r, size_t j, float *to) {
@@ -21,28 +19,34 @@ static inline __attribute__((always_inline)) void map_run(const int kind, const 
         __builtin_prefetch(other + PREFETCH_ROWS * c);
     switch (kind) {
     case SD_MAP_SCALE:
-        FOR_VALUES
-        to[i] = map->scale * from[i];
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            to[i] = map->scale * from[i];
         break;
     case SD_MAP_ADD:
-        FOR_VALUES
-        to[i] = other[i] + map->scale * from[i];
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            to[i] = other[i] + map->scale * from[i];
         break;
     case SD_MAP_NORMALISE:
-        FOR_VALUES
-        to[i] = (from[i] - map->mean[r]) * map->rstd[r] * map->gamma[j + (size_t)i] + map->beta[j + (size_t)i];
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            to[i] = (from[i] - map->mean[r]) * map->rstd[r] * map->gamma[j + (size_t)i] + map->beta[j + (size_t)i];
         break;
     case SD_MAP_GELU:
-        FOR_VALUES
-        to[i] = gelu(from[i]);
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            to[i] = gelu(from[i]);
         break;
     case SD_MAP_GELU_BACKWARD:
-        FOR_VALUES
-        to[i] = from[i] * gelu_slope(other[i]);
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            to[i] = from[i] * gelu_slope(other[i]);
         break;
     default:
-        FOR_VALUES
-        to[i] = from[i];
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            to[i] = from[i];
     }
 }
 
