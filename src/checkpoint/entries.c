@@ -114,7 +114,7 @@ sd_status sd_checkpoint_entries(const sd_checkpoint_file *file, sd_entry **entri
                 H5Aiterate2(file->file, H5_INDEX_NAME, H5_ITER_INC, NULL, add_attribute, &list) >= 0;
     sd_hdf5_unlock();
     if (!good && list.status == SD_OK)
-        list.status = sd_fail(SD_ERR_DATA, "%s: HDF5 cannot list what is in it", file->path);
+        list.status = sd_fail(SD_ERR_DATA, "%s: HDF5 cannot list its content", file->path);
     if (list.status != SD_OK) {
         free(list.entries);
         return list.status;

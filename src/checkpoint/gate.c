@@ -69,6 +69,6 @@ static herr_t check_link(hid_t root, const char *name, const H5L_info_t *info, v
 sd_status sd_checkpoint_gate(const sd_checkpoint_file *file) {
     gate g = {.path = file->path};
     if (H5Lvisit(file->file, H5_INDEX_NAME, H5_ITER_INC, check_link, &g) < 0 && g.status == SD_OK)
-        return sd_fail(SD_ERR_DATA, "%s: HDF5 cannot list what is in it", file->path);
+        return sd_fail(SD_ERR_DATA, "%s: HDF5 cannot list its content", file->path);
     return g.status;
 }

@@ -28,7 +28,7 @@ enum {
     MAX_PANEL_PIXELS = 336, /* a multiple of every tile's pixels: 14 and 6 */
     MIN_PANEL_PIXELS = 42,
     WEIGHT_BLOCK_SLICES = 10,  /* backward weights: slices a thread packs at a time ... */
-    WEIGHT_PANEL_PIXELS = 336, /* ... for so many pixels ... */
+    WEIGHT_PANEL_PIXELS = 336, /* ... of this many pixels ... */
     WEIGHT_COLUMNS = 512,      /* ... and evaluated outputs */
     EVALUATED_PIXELS = 48,     /* by a thread at a time */
 };
