@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Layers of transformer branches: helpers of their constructors. */
+/* Layers of transformer branches, for their constructors. */
 #include "branch.h"
 #include "network.h"
 
