@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a batch is to a network and to its loss: the input, and what the output should be.
+/* A batch as network and loss see it: input and targets.
  *
- * Views: whoever fills one in owns the memory, and says how long it lives.
- */
+ * Both are views: they own no memory. */
 #ifndef SDTRAIN_BATCH_H
 #define SDTRAIN_BATCH_H
 
@@ -16,7 +15,7 @@ extern "C" {
 typedef struct sd_input {
     const float *pixels;    /* [images, height, width, channels] f32, NHWC */
     const int32_t *tokens;  /* [images, sequence] */
-    const int32_t *lengths; /* [images]: tokens that are not padding */
+    const int32_t *lengths; /* [images]: number of tokens without padding */
 } sd_input;
 
 /* Classes in 0..classes-1. others and weights are both set or both NULL; then labels alone count. Mixed pictures

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Defining a network: nodes in order, from the stem to the head. The models of models.h are built with nothing else.
+/* Functions that define a network: nodes in order, from the stem to the head. The models of models.h use nothing else.
  *
  *     sd_network_create
  *         sd_build_stem_*                          image -> [h, w, c]
- *         sd_build_residual_begin                  y = act(shortcut(x) + scale * F(x)), which a drop plan may skip
+ *         sd_build_residual_begin                  y = act(shortcut(x) + scale * F(x)); a plan may drop F
  *             sd_build_conv_branch, ...            F: exactly one branch
  *         sd_build_residual_end
- *         sd_build_transition_begin                y = act(F(x)), which is always computed
+ *         sd_build_transition_begin                y = act(F(x)); F is always computed
  *             sd_build_conv_branch, ...
  *         sd_build_transition_end
  *         sd_build_head_*                          [h, w, c] -> logits
  *     sd_network_finish
  *
- * Call them in the order in which PyTorch registers parameters: the table of tensors then reads like a state_dict, and
- * initial values depend on a tensor's place in it. All local. Errors: SD_ERR_INTERNAL for calls out of order and for a
- * tensor's name that is too long or taken, SD_ERR_CONFIG for an image that is too small, SD_ERR_MEMORY; after one
- * the network can only be destroyed. */
+ * Call them in the order in which PyTorch registers parameters, which becomes the order of tensors; initial values
+ * depend on it. All local. Errors: SD_ERR_INTERNAL for calls out of order and for a tensor's name that is too long or
+ * taken, SD_ERR_CONFIG for an image that is too small, SD_ERR_MEMORY. After an error the network can only be
+ * destroyed. */
 #ifndef SDTRAIN_BUILD_H
 #define SDTRAIN_BUILD_H
 
@@ -35,22 +35,22 @@ typedef struct sd_shape {
 typedef struct sd_network_spec {
     int max_images; /* of a pass */
     int classes;
-    bool direct;  /* convolutions as defined: no transformed algorithm (sd_conv2d) */
-    bool gathers; /* room for passes whose part keeps a branch for some of their images (sd_drop_part) */
+    bool direct;  /* no transformed convolution algorithm (sd_conv2d) */
+    bool gathers; /* allows passes that keep a branch for some of their images (sd_drop_part); takes memory */
 } sd_network_spec;
 
-/* An empty network; the caller destroys it by sd_network_destroy(). It runs on sd_kernels_threads() threads, as they
- * are now. */
+/* Creates an empty network, which runs on the current sd_kernels_threads() threads. The caller destroys it by
+ * sd_network_destroy(). */
 sd_status sd_network_create(const sd_kernels *kernels, const sd_network_spec *spec, sd_network **network);
 
-/* Ends the definition: orders the segments, plans and takes memory. All values are zeros (sd_network_initialise()).
- * Before it, a network has tables and figures, but no passes. */
+/* Ends the definition: orders the segments and allocates memory. Values are zeros until sd_network_initialise(). Before
+ * finish a network has tables and figures, but no passes. */
 sd_status sd_network_finish(sd_network *network);
 
-/* The shape that the next node sees. */
+/* The input shape of the next node. */
 sd_shape sd_network_shape(const sd_network *network);
 
-/* A square convolution without bias, padded by kernel / 2, and batch norm behind it. */
+/* A square convolution without bias, padded by kernel / 2, then batch norm. */
 typedef struct sd_conv_spec {
     int filters, kernel, stride;
 } sd_conv_spec;
@@ -66,18 +66,18 @@ sd_status sd_build_patch_stem(sd_network *network, sd_shape image, int dim, int 
 
 /* ---- residuals and transitions ---- */
 
-/* A new decision unit (sd_unit) of the block at this depth (from 1), which residuals refer to by *unit. */
+/* Adds a decision unit (sd_unit) of the block at this depth (from 1); residuals refer to it by *unit. */
 sd_status sd_build_unit(sd_network *network, const char *name, int depth, int *unit);
 
 typedef enum sd_shortcut_kind {
-    SD_SHORTCUT_IDENTITY,   /* needs F's output to have the shape of its input */
+    SD_SHORTCUT_IDENTITY,   /* the shape of F's output must be that of its input */
     SD_SHORTCUT_SUBSAMPLE,  /* every stride-th pixel, zero channels appended (He et al. 2016, option A) */
     SD_SHORTCUT_PROJECTION, /* 1x1 convolution and batch norm, "<name>.downsample.0" and ".1" (option B) */
 } sd_shortcut_kind;
 
 typedef struct sd_residual_spec {
-    const char *name; /* of the block, in front of its tensors' names */
-    int unit;         /* whose decisions it follows; -1: F is always computed */
+    const char *name; /* of the block: prefix of the names of its tensors */
+    int unit;         /* the decision unit; -1: F is always computed */
     sd_shortcut_kind shortcut;
     int stride; /* of the shortcut */
     bool relu;  /* act = ReLU; with an identity shortcut x must then be the output of a ReLU, or of a pool of one */
@@ -86,7 +86,7 @@ typedef struct sd_residual_spec {
 sd_status sd_build_residual_begin(sd_network *network, const sd_residual_spec *spec);
 sd_status sd_build_residual_end(sd_network *network);
 
-/* name: in front of the branch's tensors' names. */
+/* name: prefix of the names of the branch's tensors. */
 sd_status sd_build_transition_begin(sd_network *network, const char *name, bool relu);
 sd_status sd_build_transition_end(sd_network *network);
 
@@ -95,12 +95,11 @@ sd_status sd_build_transition_end(sd_network *network);
 enum { SD_CONV_BRANCH_MAX = 3 };
 
 /* n convolutions, each with a batch norm, and ReLUs between them: "conv1", "bn1", ... (torchvision's BasicBlock,
- * Bottleneck).
- * zero_init: the last norm's weight starts at 0 (Goyal et al. 2017). */
+ * Bottleneck). zero_init: the last norm's weight starts at 0 (Goyal et al. 2017). */
 sd_status sd_build_conv_branch(sd_network *network, int n, const sd_conv_spec *convs, bool zero_init);
 
-/* projection(attention(qkv(norm(x)))) over the h * w tokens of an image (Vaswani et al. 2017, before which Dosovitskiy
- * et al. 2021 normalise). heads divides the channels. Not within a node with a ReLU; nor is the next. */
+/* projection(attention(qkv(norm(x)))) over the h * w tokens of an image (Vaswani et al. 2017; pre-norm as Dosovitskiy
+ * et al. 2021). heads divides the channels. This branch and the next need a node without ReLU. */
 typedef struct sd_attention_spec {
     int heads;
     const char *norm, *qkv, *projection; /* names of the layers within the block */

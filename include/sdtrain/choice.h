@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Choices: an enumeration and the words for it in configurations and reports, from one list in the header of the room
- * that owns it.
+/* Choices: one list gives an enumeration and its words in configurations and reports. The room that owns the choice has
+ * the list in its header.
  *
  *     #define SD_COLOUR_LIST(X) X(SD_COLOUR_RED, "red") X(SD_COLOUR_BLUE, "blue")
  *     typedef enum sd_colour { SD_COLOUR_LIST(SD_CHOICE_ENUMERATOR) } sd_colour;
  *     SD_CHOICE_WORD_OF(sd_colour, SD_COLOUR_LIST)
  *
- * makes the enumeration, counted from 0, and sd_colour_word(SD_COLOUR_BLUE), which is "blue" (static text); and
+ * defines the enumeration, counted from 0, and sd_colour_word(SD_COLOUR_BLUE) = "blue" (static text);
  * SD_CHOICE_WORDS(SD_COLOUR_LIST) is the constant text "red|blue". */
 #ifndef SDTRAIN_CHOICE_H
 #define SDTRAIN_CHOICE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration of a run: INI text -> one typed struct, each key checked against one table (config/keys.c).
  *
- * Local: the caller sees to it that all ranks parse the same text. Errors are SD_ERR_CONFIG and name file, line, key
- * and what is allowed. */
+ * Local; the caller gives all ranks the same text. Errors are SD_ERR_CONFIG, and name file, line, key and allowed
+ * values. */
 #ifndef SDTRAIN_CONFIG_H
 #define SDTRAIN_CONFIG_H
 
@@ -25,19 +25,18 @@
 extern "C" {
 #endif
 
-/* Texts fit a line of the file together with their key. */
+/* A text and its key fit a line of the file. */
 enum { SD_CONFIG_TEXT = 184, SD_CONFIG_FILE = 512, SD_CONFIG_MAX_KEYS = 128 };
 enum { SD_MAX_THREADS = 1024 }; /* of a rank */
 
-/* What becomes of a step whose loss or gradient is not finite. */
+/* The treatment of a step whose loss or gradient is not finite. */
 #define SD_ON_NONFINITE_LIST(X)                                                                                        \
     X(SD_NONFINITE_STOP, "stop")                                                                                       \
     X(SD_NONFINITE_SKIP, "skip")
 typedef enum sd_on_nonfinite { SD_ON_NONFINITE_LIST(SD_CHOICE_ENUMERATOR) } sd_on_nonfinite;
 SD_CHOICE_WORD_OF(sd_on_nonfinite, SD_ON_NONFINITE_LIST)
 
-/* What the keys say (config/keys.c has their meanings), section by section; a section that is a room's spec is that
- * spec. */
+/* The values of all keys (meanings: config/keys.c), by section; some sections are the spec of a room. */
 typedef struct sd_config {
     struct {
         char name[SD_CONFIG_TEXT], output[SD_CONFIG_TEXT];
@@ -49,7 +48,7 @@ typedef struct sd_config {
         sd_augment augment;
         sd_last_batch last_batch;
         char path[SD_CONFIG_TEXT];
-        int64_t image_size, train_samples, val_samples, validation, workers; /* validation: 0 = the test set */
+        int64_t image_size, train_samples, val_samples, validation, workers; /* validation: 0: the test set */
     } data;
     struct {
         char name[SD_CONFIG_TEXT];
@@ -59,7 +58,7 @@ typedef struct sd_config {
         bool zero_init_residual;
     } model;
     struct {
-        double rate, survival_prob; /* after sd_config_check() rate alone counts */
+        double rate, survival_prob; /* sd_config_check() resolves survival_prob into rate */
         sd_drop_schedule schedule;
         sd_drop_scope scope;
         sd_rank_divisor rank_divisor;
@@ -96,53 +95,53 @@ typedef struct sd_config {
         sd_display progress;
     } log;
 
-    char file[SD_CONFIG_FILE];    /* where the text came from, for messages */
+    char file[SD_CONFIG_FILE];    /* the name of the file, for messages */
     int line[SD_CONFIG_MAX_KEYS]; /* of each key of the table: 0 default, -1 command line */
 } sd_config;
 
-/* All keys at their defaults. */
+/* Sets all keys to their defaults. */
 void sd_config_init(sd_config *config);
 
-/* Refuses text in another encoding than UTF-8, and what is no text. Local. */
+/* Refuses bytes that are not text in UTF-8. Local. */
 sd_status sd_config_check_text(const char *text, size_t bytes, const char *file);
 
-/* Reads INI text; file is its name in messages. Lines of 200 bytes or more are refused. A list may go on in indented
- * lines. A section may come several times, a key once. */
+/* Parses INI text; file: its name in messages. Refuses lines of 200 bytes or more. A list may continue on indented
+ * lines. A section may occur several times, a key once. */
 sd_status sd_config_parse(sd_config *config, const char *text, const char *file);
 
-/* One "section.key=value" of the command line; wins over the file. */
+/* Applies a "section.key=value" of the command line, which overrides the file. */
 sd_status sd_config_set(sd_config *config, const char *assignment);
 
-/* Finds contradictions between keys and texts that only a shell would expand, resolves survival_prob into rate and an
- * empty run.name into the file's name, and warns where experience says so. ranks: of the run. */
+/* Refuses contradictions between keys, and texts that only a shell would expand; resolves survival_prob into rate and
+ * an empty run.name into the file's name; warns of values that usually cost accuracy. ranks: of the run. */
 sd_status sd_config_check(sd_config *config, int ranks);
 
-/* SD_ERR_CONFIG with the place of "section.key" in front of the message. */
+/* Fails with SD_ERR_CONFIG, the message being preceded by the place of "section.key". */
 sd_status sd_config_fail(const sd_config *config, const char *key, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* If status is SD_ERR_CONFIG and its message begins with "section.key: ", puts the place of that key in front. */
+/* If status is SD_ERR_CONFIG and its message begins with "section.key: ", prepends the place of that key. */
 sd_status sd_config_locate(const sd_config *config, sd_status status);
 
 /* The whole resolved configuration as INI text that parses to the same configuration. Caller frees *text. */
 sd_status sd_config_text(const sd_config *config, char **text);
 
-/* One value as it stands in that text, into text; "" if there is no such "section.key". Returns text. */
+/* Prints the value of "section.key" as in that text; "" if there is no such key. Returns text. */
 const char *sd_config_value(const sd_config *config, const char *key, char *text, size_t text_bytes);
 
-/* The keys that change a run's results and differ, "key = a, not b" joined by "; ", into differences ("" if none). */
+/* Lists the keys that change results and differ, "key = a, not b" joined by "; " ("" if none). */
 void sd_config_differences(const sd_config *config, const sd_config *other, char *differences,
                            size_t differences_bytes);
 
-/* The specs of rooms whose section is not their spec. They point into the configuration, which must outlive them.
+/* The specs of rooms that differ from their section. They point into the configuration, which must outlive them.
  * Local. */
 sd_data_spec sd_config_data(const sd_config *config);
 sd_model_spec sd_config_model(const sd_config *config, sd_sample_spec samples);
-/* The drop rate of each unit, by the depth of its block: rate: [units]. SD_ERR_CONFIG if another number of rates is
- * listed than the network has blocks. */
+/* Writes the drop rate of each unit, by the depth of its block. rate: [units]. SD_ERR_CONFIG if the number of listed
+ * rates is not that of the network's blocks. */
 sd_status sd_config_drop_rates(const sd_config *config, const sd_network *network, double *rate);
 
-/* The table, for --help. */
+/* Prints the table of keys, for --help. */
 void sd_config_help(FILE *out);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CSV logs that a run goes on with after it was stopped: a header line, then rows.
+/* CSV logs that a resumed run continues: a header line, then rows.
  *
  * Local; rank 0 calls it. Errors: SD_ERR_IO with the file's path. */
 #ifndef SDTRAIN_CSV_H
@@ -20,19 +20,19 @@ typedef struct sd_csv {
     char path[1024];
 } sd_csv;
 
-/* The bytes of a file up to its first row whose first column, a number that never falls, is above last, or that is cut
- * short. What is no row, such as a note, counts to the rows before it. 0 if there is no such file. */
+/* Length of a file's part before the first row that is incomplete, or whose first column (a number that never
+ * decreases) is above `last`. Lines that are no rows, such as notes, belong to the row before them. 0 if there is no
+ * file. */
 uint64_t sd_csv_bytes_up_to(const char *folder, const char *name, uint64_t last);
-/* had_bytes = 0: a new file. Else it goes on behind its rows up to `last`, as above; what is behind them is removed.
- * had_bytes: what they took when they were written; a warning if they take anything else now, as somebody has edited
- * the file or it is gone. */
+/* had_bytes = 0: begins a new file. Else cuts the file behind its rows up to `last` and appends. had_bytes: the length
+ * of these rows when they were written; warns if it differs now (the file was edited or removed). */
 sd_status sd_csv_open(sd_csv *csv, const char *folder, const char *name, const char *header, uint64_t last,
                       uint64_t had_bytes);
-/* One row, with its newline; reaches the operating system at once. */
+/* Appends a row (format ends with the newline), and flushes it to the operating system. */
 sd_status sd_csv_row(sd_csv *csv, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The length so far; of a csv that is not open 0. */
+/* The length so far; 0 if not open. */
 sd_status sd_csv_length(sd_csv *csv, uint64_t *bytes);
-/* To the disk; also while another thread adds rows. Nothing to do if it is not open. */
+/* Syncs to the disk, also while another thread adds rows. No effect if not open. */
 sd_status sd_csv_sync(const sd_csv *csv);
 void sd_csv_close(sd_csv *csv);
 

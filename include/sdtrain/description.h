@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A run described before it trains: schedule.csv, and the text of --check.
+/* Description of a run before it trains: schedule.csv, and the text of --check.
  *
  * Local; rank 0 calls it. Errors: SD_ERR_IO with the file's path; SD_ERR_MEMORY. */
 #ifndef SDTRAIN_DESCRIPTION_H
@@ -21,22 +21,22 @@ extern "C" {
 /* schedule.csv: branch,name,depth,drop_rate,parameters,flops. */
 sd_status sd_schedule_write(const char *folder, const sd_network *network, const sd_drop_spec *drop);
 
-/* What --check prints of a run. */
+/* The text of --check. */
 typedef struct sd_description {
     const char *model, *resume; /* model.name, checkpoint.resume */
     uint64_t epochs, batch_size;
-    int shards; /* of a batch, with reproducible; 0: one a rank */
+    int shards; /* per batch, with reproducible; 0: one per rank */
     bool skip_dropped;
-    size_t wire_value_bytes; /* of a gradient value that travels */
+    size_t wire_value_bytes; /* per gradient value on the wire */
     const sd_network *network;
     const sd_drop_spec *drop;
     const char *isa, *folder;
-    const char *start; /* where training would begin */
+    const char *start; /* the state that training would begin with */
     int ranks, threads, image_size;
     uint64_t train_images, validation_images, steps_per_epoch, total_steps;
-    uint64_t rank_images, shard_images; /* the largest share of a batch, and what of it is computed together */
-    /* A rank: parameters, gradients, optimizer; activations; images; the program before it took any of these; and what
-     * the rank that writes a checkpoint needs for it. */
+    uint64_t rank_images, shard_images; /* images of the largest rank share of a batch; of a shard */
+    /* Memory of a rank: parameters, gradients, optimizer state; activations; images; the program itself; the checkpoint
+     * under way, on the rank that writes it. */
     size_t state_bytes, activation_bytes, data_bytes, program_bytes, checkpoint_bytes;
 } sd_description;
 /* SD_ERR_MEMORY. */

@@ -2,10 +2,9 @@
 /* Stochastic depth: which residual branches a training step computes (Huang et al. 2016, "Deep networks with stochastic
  * depth").
  *
- * Local and pure: a plan is a function of (seed, step, rates, images, ranks), so all ranks hold the same plan without
- * communicating, whoever the decisions are about.
- * A decision unit is one residual branch, or all branches of a block that are decided together.
- */
+ * Local and pure: a plan is a function of (seed, step, rates, images, ranks), so all ranks compute the same plan
+ * without communication, in every scope. A decision unit is one residual branch, or all branches of a block that are
+ * decided together. */
 #ifndef SDTRAIN_DROP_H
 #define SDTRAIN_DROP_H
 
@@ -19,7 +18,7 @@
 extern "C" {
 #endif
 
-/* How the drop rate grows over depth; l = 1..L is the block's place from the input. */
+/* The drop rate p_l of block l = 1..L, counted from the input. */
 #define SD_DROP_SCHEDULE_LIST(X)                                                                                       \
     X(SD_DROP_LINEAR, "linear")         /* p_l = l/L rate          Huang et al., equation 4 */                         \
     X(SD_DROP_LINSPACE, "linspace")     /* p_l = (l-1)/(L-1) rate  timm, torchvision's ConvNeXt; 0 where L = 1 */      \
@@ -29,25 +28,26 @@ extern "C" {
 typedef enum sd_drop_schedule { SD_DROP_SCHEDULE_LIST(SD_CHOICE_ENUMERATOR) } sd_drop_schedule;
 SD_CHOICE_WORD_OF(sd_drop_schedule, SD_DROP_SCHEDULE_LIST)
 
-/* Where the expectation of a branch is kept. */
+/* Where a branch F is scaled, so that its expectation is the same in training and evaluation. */
 #define SD_DROP_SCALE_LIST(X)                                                                                          \
-    X(SD_DROP_SCALE_INFERENCE, "inference") /* all branches times 1 - p_l at evaluation (Huang et al.) */              \
-    X(SD_DROP_SCALE_TRAINING, "training")   /* kept branches times 1/(1 - p_l) in training (timm) */
+    X(SD_DROP_SCALE_INFERENCE, "inference") /* evaluation: (1 - p_l) F (Huang et al.) */                               \
+    X(SD_DROP_SCALE_TRAINING, "training")   /* training: F / (1 - p_l) where kept (timm) */
 typedef enum sd_drop_scale { SD_DROP_SCALE_LIST(SD_CHOICE_ENUMERATOR) } sd_drop_scale;
 SD_CHOICE_WORD_OF(sd_drop_scale, SD_DROP_SCALE_LIST)
 
 /* The drop rate of block l of L under a schedule other than SD_DROP_LIST. */
 double sd_drop_rate(sd_drop_schedule schedule, double rate, int l, int L);
 
-/* Who shares a decision. */
+/* The images that share a decision. */
 #define SD_DROP_SCOPE_LIST(X)                                                                                          \
     X(SD_DROP_SCOPE_GLOBAL, "global") /* the whole batch, on all ranks */                                              \
-    X(SD_DROP_SCOPE_RANK, "rank")     /* the images of a rank (timm's, torchvision's, Composer's: a mask a batch) */   \
-    X(SD_DROP_SCOPE_SAMPLE, "sample") /* nobody: every image has its own */
+    X(SD_DROP_SCOPE_RANK, "rank")     /* the images of a rank ("batch" mode of timm, torchvision, Composer) */         \
+    X(SD_DROP_SCOPE_SAMPLE, "sample") /* none: each image has its own decision */
 typedef enum sd_drop_scope { SD_DROP_SCOPE_LIST(SD_CHOICE_ENUMERATOR) } sd_drop_scope;
 SD_CHOICE_WORD_OF(sd_drop_scope, SD_DROP_SCOPE_LIST)
 
-/* What decisions are drawn from. rate: [units], in [0, 1], the caller's; ranks: read with SD_DROP_SCOPE_RANK only. */
+/* The distribution of the decisions. rate: [units], in [0, 1], the caller's memory; ranks: used with SD_DROP_SCOPE_RANK
+ * only. */
 typedef struct sd_drop_spec {
     uint32_t seed;
     sd_drop_scope scope;
@@ -57,43 +57,43 @@ typedef struct sd_drop_spec {
     double *rate;
 } sd_drop_spec;
 
-/* The probability that a unit is dropped for all of a batch of images, so that its gradient is not sent. */
+/* The probability that a unit is dropped for every image of a batch, so that its gradient is not sent. */
 double sd_drop_probability_for_all(const sd_drop_spec *drop, int unit, uint64_t images);
 
-/* The decisions of one step about the whole batch: equal on all ranks. */
+/* The decisions of one step on the whole batch; equal on all ranks. */
 typedef struct sd_drop_plan {
     int units, kept_units;
-    unsigned char *kept; /* [units], 1: the branch is computed for some image of the batch */
-    float *scale;        /* [units], what a kept branch is multiplied by */
-    uint64_t *images;    /* [units], for how many images of the batch it is computed */
+    unsigned char *kept; /* [units], 1: at least one image of the batch keeps the branch */
+    float *scale;        /* [units], factor of a kept branch */
+    uint64_t *images;    /* [units], number of images of the batch that keep the branch */
 } sd_drop_plan;
 
-/* The decisions about some images in a row that one rank computes together. With SD_DROP_SCOPE_GLOBAL there is none:
- * they are the plan's. */
+/* The decisions for the images of one pass, contiguous in the batch. With SD_DROP_SCOPE_GLOBAL there is no part (NULL):
+ * the plan's decisions hold for all images. */
 typedef struct sd_drop_part {
     int units, max_images;
-    int *images;      /* [units], for how many of these images the branch is computed */
-    uint32_t *places; /* [units][max_images], which ones (0: the first of these), in rising order */
+    int *images;      /* [units], number of these images that keep the branch */
+    uint32_t *places; /* [units][max_images], indices of these images, from 0, ascending */
 } sd_drop_part;
 
-/* Allocates the arrays of a plan, zeroed; one plan is drawn into again and again. SD_ERR_MEMORY; free it in any case
- * (zeros are valid). */
+/* Allocates the zeroed arrays of a plan, which every draw overwrites. SD_ERR_MEMORY; free it in any case (a zeroed plan
+ * is valid). */
 sd_status sd_drop_plan_create(int units, sd_drop_plan *plan);
 void sd_drop_plan_free(sd_drop_plan *plan);
 
-/* The plan of a training step (from 1) on a batch of images: unit i is dropped if u < rate[i], u = word * 2^-32 of
- * Philox; global: first word, key (seed, SD_STREAM_DROP), counter (i, step); the others as SD_STREAM_DROP_RANK and
- * SD_STREAM_DROP_SAMPLE say. */
+/* Draws the plan of a training step (from 1) on a batch of `images`: unit i is dropped if u < rate[i], u = word * 2^-32
+ * of Philox. Global: first word, key (seed, SD_STREAM_DROP), counter (i, step); else see SD_STREAM_DROP_RANK and
+ * SD_STREAM_DROP_SAMPLE. */
 void sd_drop_plan_draw(const sd_drop_spec *drop, uint64_t step, uint64_t images, sd_drop_plan *plan);
 
-/* The hash of what all ranks must hold alike in a step: seed, step, scope, rates, and the decisions drawn from them. */
+/* The hash of seed, step, scope, rates and decisions, all of which must be equal on all ranks. */
 uint64_t sd_drop_plan_hash(const sd_drop_spec *drop, uint64_t step, const sd_drop_plan *plan);
 
-/* Allocates the arrays of a part, zeroed. SD_ERR_MEMORY; free it in any case. */
+/* Allocates the zeroed arrays of a part. SD_ERR_MEMORY; free it in any case. */
 sd_status sd_drop_part_create(int units, int max_images, sd_drop_part *part);
 void sd_drop_part_free(sd_drop_part *part);
 
-/* The part of that plan for the images at `share` of the batch, at most max_images, on a rank. Not with
+/* Draws the part of a step's plan for the images `share` of the batch (at most max_images) on a rank. Not with
  * SD_DROP_SCOPE_GLOBAL. */
 void sd_drop_part_draw(const sd_drop_spec *drop, uint64_t step, int rank, sd_range share, sd_drop_part *part);
 

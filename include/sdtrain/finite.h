@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-/* False if any is infinite or not a number. Cheap enough for every step: it costs what reading them costs. */
+/* Whether all values are finite. Costs one read of memory. */
 bool sd_all_finite(const float *values, size_t elems);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One hash for all that is compared between ranks or with a checkpoint. Local. */
+/* The hash by which data are compared between ranks and with checkpoints. Local. */
 #ifndef SDTRAIN_HASH_H
 #define SDTRAIN_HASH_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A list of numbers, as a configuration gives one: drop rates, milestones. */
+/* A list of numbers in a configuration: drop rates, milestones. */
 #ifndef SDTRAIN_LIST_H
 #define SDTRAIN_LIST_H
 

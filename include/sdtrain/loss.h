@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What training minimises and scoring measures: the softmax cross entropy between a network's logits and the targets of
- * a batch.
+/* Softmax cross entropy between a network's logits and the targets of a batch, and top-1/top-5 counts.
  *
- * Local, and for one thread at a time. Passes cannot fail and allocate nothing. Sums are taken image by image in the
- * order of the batch, so they do not depend on threads.
- */
+ * Local, and for one thread at a time. Passes cannot fail and allocate nothing. Sums go through the images in the order
+ * of the batch, so they do not depend on threads. */
 #ifndef SDTRAIN_LOSS_H
 #define SDTRAIN_LOSS_H
 
@@ -21,10 +19,10 @@ typedef struct sd_loss_spec {
     float smoothing; /* of labels, in [0, 1): targets are (1 - smoothing) onehot + smoothing / classes */
 } sd_loss_spec;
 
-/* Sums over images. A score that is not finite makes its image wrong. */
+/* Sums over images. An image with a logit that is not finite counts as wrong. */
 typedef struct sd_loss_sums {
     double loss;
-    uint64_t top1, top5; /* images whose label has the highest score, one of the five highest */
+    uint64_t top1, top5; /* images whose label has the highest logit; one of the five highest */
 } sd_loss_sums;
 
 typedef struct sd_loss sd_loss;
@@ -36,11 +34,10 @@ void sd_loss_destroy(sd_loss **loss);
 
 /* Adds the images' losses and hits to *sums. logits: [images, classes]. */
 void sd_loss_forward(sd_loss *loss, int images, const float *logits, const sd_targets *targets, sd_loss_sums *sums);
-/* The same without smoothing: the loss that models are compared by. */
+/* Likewise, without label smoothing: for validation. */
 void sd_loss_score(sd_loss *loss, int images, const float *logits, const sd_targets *targets, sd_loss_sums *sums);
-/* Returns dlogits: [images, classes], the gradient of the mean of sd_loss_forward() over the batch_images of the
- * global batch, of which these are some. The loss's memory until the next backward; the caller may overwrite
- * it. */
+/* Returns dlogits: [images, classes], the gradient of (sum of losses) / batch_images; batch_images: of the global
+ * batch. Memory of the loss, valid until the next backward; the caller may overwrite it. */
 float *sd_loss_backward(sd_loss *loss, int images, const float *logits, const sd_targets *targets,
                         uint64_t batch_images);
 

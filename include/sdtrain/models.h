@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The models, by name, built out of nn with the parameter names of torchvision (ResNet) and timm (ViT).
+/* The models by name, with the parameter names of torchvision (ResNet) and timm (ViT).
  *
  *     resnet20, 32, 44, 56, 110, ..., 1202   CIFAR ResNets of depth 6n+2 (He et al. 2016, section 4.2): 3x3 stem,
  *                                            16/32/64 filters, basic blocks, parameter-free shortcuts
@@ -17,17 +17,17 @@
 extern "C" {
 #endif
 
-/* The families, each with the names it has: what registers a family, and what messages and --help say. */
+/* The families, and their names in messages and --help. */
 #define SD_MODEL_FAMILIES(X)                                                                                           \
     X(resnet, "resnet20, resnet32, resnet44, ... resnet1202 (CIFAR, depth 6n+2), resnet18, resnet34, resnet50, "       \
               "resnet101, resnet152")                                                                                  \
     X(vit, "vit_tiny, vit_small, vit_base")
 
-/* All names, in words: a constant text. */
+/* All names, as a constant text. */
 #define SD_MODEL_NAMES (&(SD_MODEL_FAMILIES(SD_MODEL_NAMES_OF))[2])
 #define SD_MODEL_NAMES_OF(family, names) ", " names
 
-/* How a resnet18 ... 152 begins. */
+/* The stem of resnet18 ... 152. */
 #define SD_STEM_LIST(X)                                                                                                \
     X(SD_STEM_AUTO, "auto")         /* cifar up to 64 pixels */                                                        \
     X(SD_STEM_CIFAR, "cifar")       /* 3x3, no pooling */                                                              \
@@ -35,17 +35,17 @@ extern "C" {
 typedef enum sd_stem_choice { SD_STEM_LIST(SD_CHOICE_ENUMERATOR) } sd_stem_choice;
 SD_CHOICE_WORD_OF(sd_stem_choice, SD_STEM_LIST)
 
-/* How convolutions are computed. */
+/* The algorithm of convolutions. */
 #define SD_CONVOLUTION_LIST(X)                                                                                         \
     X(SD_CONVOLUTION_AUTO, "auto")     /* transformed where that is faster (sd_kernels.conv2d_forward) */              \
-    X(SD_CONVOLUTION_DIRECT, "direct") /* as defined */
+    X(SD_CONVOLUTION_DIRECT, "direct") /* the defining sum, no transform */
 typedef enum sd_convolution_choice { SD_CONVOLUTION_LIST(SD_CHOICE_ENUMERATOR) } sd_convolution_choice;
 SD_CHOICE_WORD_OF(sd_convolution_choice, SD_CONVOLUTION_LIST)
 
-/* Whether the branches of a transformer block are decided apart or together. */
+/* What is one decision unit in a transformer block. */
 #define SD_UNIT_LIST(X)                                                                                                \
-    X(SD_UNIT_BRANCH, "branch") /* apart */                                                                            \
-    X(SD_UNIT_BLOCK, "block")   /* together */
+    X(SD_UNIT_BRANCH, "branch") /* each branch */                                                                      \
+    X(SD_UNIT_BLOCK, "block")   /* both branches */
 typedef enum sd_unit_choice { SD_UNIT_LIST(SD_CHOICE_ENUMERATOR) } sd_unit_choice;
 SD_CHOICE_WORD_OF(sd_unit_choice, SD_UNIT_LIST)
 
@@ -59,15 +59,14 @@ typedef struct sd_model_spec {
     bool zero_init_residual;
     sd_convolution_choice convolution;
     sd_unit_choice unit;
-    bool gathers; /* room for passes whose part keeps a branch for some of their images (sd_drop_part) */
+    bool gathers; /* allows passes that keep a branch for some of their images (sd_drop_part); takes memory */
 } sd_model_spec;
 
-/* All local. Builds a network for at most max_images images a pass; its values are zeros. The caller destroys it by
- * sd_network_destroy(). SD_ERR_CONFIG names the key that is wrong; SD_ERR_MEMORY; *network is NULL then. */
+/* Local. Builds a network for at most max_images images a pass; its values are zeros. The caller destroys it by
+ * sd_network_destroy(). SD_ERR_CONFIG names the wrong key; SD_ERR_MEMORY. On failure *network is NULL. */
 sd_status sd_model_create(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network);
 
-/* The same without memory for values and activations: for its units and its figures, or to see whether the spec
- * describes a network. */
+/* Likewise without memory for values and activations: to check the spec, and for units and figures. */
 sd_status sd_model_outline(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network);
 
 #ifdef __cplusplus

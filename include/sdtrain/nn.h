@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A network: nodes in order, a stem, residuals and transitions, a head; its parameters; its forward and backward pass
+/* A network: a list of nodes (stem, residuals and transitions, head), its parameters, and its forward and backward pass
  * under a drop plan.
  *
- * Everything here is local, and for one thread at a time. A network comes from sd_model_create(), or is defined with
- * build.h. Its passes cannot fail and allocate nothing. Kernels that share its scratch run on at most the threads that
- * were set when it was created (sd_kernels_set_threads()). Parameters live in one contiguous buffer and their gradients
- * in another with the same layout, ordered as the backward pass finishes them (head first, stem last):
+ * Local, and for one thread at a time. sd_model_create() makes a network, or build.h defines one. Passes cannot fail
+ * and allocate nothing. Kernels with scratch run on at most the threads that were set when the network was created
+ * (sd_kernels_set_threads()). Parameters lie in one contiguous buffer and gradients in another of the same layout, in
+ * the order in which backward finishes them (head first, stem last):
  *
  *     values     | head | block L shortcut | block L branch | ... | block 1 branch | stem |
  *     gradients  | head | block L shortcut | block L branch | ... | block 1 branch | stem |
  *                   ^ a segment: finished at one moment, dropped or kept as one, sent as one piece of memory
  *
- * The running statistics of batch norm stand in the same table: their value is the running estimate, their "gradient"
- * is this rank's batch statistic minus that value, times its share of the global batch, so the sum over ranks is how
- * far the batch's statistic is from the running one: exactly 0 where no rank had any. */
+ * The running statistics r of batch norm are tensors of the same table. Their "gradient" is batch_share (s - r), s
+ * being this pass's batch statistic; the sum over ranks is the weighted mean of s, minus r, and exactly 0 if no rank
+ * took statistics. */
 #ifndef SDTRAIN_NN_H
 #define SDTRAIN_NN_H
 
@@ -29,98 +29,96 @@
 extern "C" {
 #endif
 
-enum {
-    SD_NAME_BYTES = 128
-}; /* of a tensor's or a unit's name, with the 0 that ends it; longer ones are refused, never cut */
+enum { SD_NAME_BYTES = 128 }; /* of a tensor's or unit's name, with its 0; longer names are errors */
 
 typedef enum sd_tensor_kind {
     SD_TENSOR_PARAMETER, /* learned */
     SD_TENSOR_STATISTIC, /* running mean or variance of a batch norm */
 } sd_tensor_kind;
 
-/* How a tensor's values lie in memory. shape is always PyTorch's. */
+/* The layout of a tensor in memory. shape is always PyTorch's. */
 typedef enum sd_tensor_layout {
     SD_LAYOUT_PLAIN, /* as in PyTorch */
     SD_LAYOUT_HWIO,  /* convolution weights: shape is [O, I, H, W], memory is [H, W, I, O] */
 } sd_tensor_layout;
 
 typedef struct sd_tensor {
-    char name[SD_NAME_BYTES]; /* as in PyTorch's state_dict; no two tensors of a network have the same */
+    char name[SD_NAME_BYTES]; /* as in PyTorch's state_dict; unique within a network */
     sd_tensor_kind kind;
     sd_tensor_layout layout;
     int dims, shape[4];
     size_t elems;
-    bool counted; /* the last tensor of a batch norm, behind which PyTorch's state_dict has num_batches_tracked */
+    bool counted; /* the last tensor of a batch norm, which num_batches_tracked follows in PyTorch's state_dict */
     bool matrix;  /* false: norms, biases, position and class embeddings ([optimizer] decay = matrices spares them) */
     float init_mean; /* initial values: mean + deviation * N(0, 1), or mean + bound * U(-1, 1) */
     float init_deviation, init_bound;
     int segment;
-    size_t offset_elems; /* in buffers of values, of gradients, and all others that are laid out like them */
+    size_t offset_elems; /* in buffers of values and gradients, and in all buffers laid out like them */
 } sd_tensor;
 
 typedef struct sd_segment {
-    int unit;                   /* decision unit whose drop leaves this segment out, or -1: always there */
+    int unit;                   /* decision unit whose drop skips this segment; -1: never skipped */
     size_t offset_elems, elems; /* with statistics and padding */
     size_t parameter_elems;     /* learned values only */
-    int64_t kept_steps;         /* training steps in which it was computed (PyTorch's num_batches_tracked) */
+    int64_t kept_steps;         /* training steps that kept it (PyTorch's num_batches_tracked) */
 } sd_segment;
 
-/* A decision unit, for logs and for what a drop saves. */
+/* A decision unit, for logs and for the savings of a drop. */
 typedef struct sd_unit {
     char name[SD_NAME_BYTES];
-    int depth;         /* place l of its block, from 1 */
+    int depth;         /* l of its block, from 1 */
     size_t parameters; /* learned values of its branches */
     double flops;      /* forward, per image: 2 x multiply-adds of convolutions and matrix products */
 } sd_unit;
 
 typedef struct sd_network sd_network;
 
-/* What one pass is about. */
+/* The parameters of one pass. */
 typedef struct sd_pass {
     int images; /* at most the max_images of the network */
     bool training;
     const sd_drop_plan *plan;
-    /* Training: which of these images a branch is computed for; NULL: all, where the plan keeps it. Only a network that
-     * gathers (sd_model_spec) takes one that keeps some of them. */
+    /* Training: the images that keep each branch; NULL: all images keep the branches that the plan keeps. A part that
+     * keeps a branch for some images needs a network that gathers (sd_model_spec). */
     const sd_drop_part *part;
-    /* Training: images / images of the global batch. (With a part, branches use the share of images that keep them.) */
+    /* Training: images / images of the global batch. (With a part, each branch uses the ratio of images that keep
+     * it.) */
     float batch_share;
-    /* Training: where gradients go, laid out as values are; NULL: the network's own buffer. Forward and backward of
-     * a pass get the same. */
+    /* Training: buffer for gradients, laid out like values; NULL: the network's own. The same in forward and
+     * backward. */
     float *gradients;
     /* Training with dropout: seed, step, and the place of image 0 in the global batch. */
     uint32_t seed;
     uint64_t step, first_image;
 } sd_pass;
 
-/* input: of pass->images images. Returns logits: [images, classes], the network's own memory, until the next pass. In
- * training batch statistics are written to the gradients already. */
+/* input: pass->images images. Returns logits: [images, classes], memory of the network, valid until the next pass. In
+ * training forward also writes the "gradients" of running statistics. */
 const float *sd_network_forward(sd_network *network, const sd_pass *pass, const sd_input *input);
 
-/* Called when all gradients of a segment are complete, in the order of segments; also for dropped ones. */
+/* Called when all gradients of a segment are complete, in the order of segments; for dropped segments, too. */
 typedef void (*sd_segment_done)(void *context, int segment);
 
-/* The pass and input of the last forward, which was a training pass; dlogits: [images, classes], may be overwritten.
- * Writes the gradient of every kept segment; those of dropped segments, and of branches that none of these images
- * keeps, are neither written nor read. */
+/* pass, input: of the last forward, in training; dlogits: [images, classes], may be overwritten. Writes the gradients
+ * of every kept segment. Gradients of dropped segments, and of branches that no image of the pass keeps, are neither
+ * written nor read. */
 void sd_network_backward(sd_network *network, const sd_pass *pass, const sd_input *input, float *dlogits,
                          sd_segment_done done, void *context);
 
-/* After the gradients (and with them the batch statistics) of a training step have been summed over ranks: moves the
- * running statistics of kept segments, r += 0.1 gradient, that is 0.1 (batch - r) (PyTorch's momentum 0.1), and
- * counts their steps. */
+/* Call after the gradients of a training step have been summed over ranks. Updates the running statistics of kept
+ * segments, r += 0.1 gradient = 0.1 (s - r) (PyTorch's momentum 0.1), and their kept_steps. */
 void sd_network_update_statistics(sd_network *network, const sd_drop_plan *plan);
 
-/* Sets a segment's kept_steps: of a network whose state comes from elsewhere, as from a checkpoint. */
+/* Sets a segment's kept_steps, for a network whose state is loaded. */
 void sd_network_set_kept_steps(sd_network *network, int segment, int64_t kept_steps);
 
 /* Whether a plan computes a segment. */
 bool sd_segment_is_kept(const sd_segment *segment, const sd_drop_plan *plan);
 
-/* Frees the network with all its tables and buffers, and makes *network NULL; NULL is fine. */
+/* Frees the network with its tables and buffers, and sets *network to NULL; *network may be NULL. */
 void sd_network_destroy(sd_network **network);
 
-/* The tables, which the network owns. Tensors in the order PyTorch's state_dict has them, segments as backward does. */
+/* The network's tables, which it owns: tensors in the order of PyTorch's state_dict, segments in backward order. */
 int sd_network_n_tensors(const sd_network *network);
 const sd_tensor *sd_network_tensor(const sd_network *network, int i);
 int sd_network_n_segments(const sd_network *network);
@@ -135,11 +133,11 @@ size_t sd_network_buffer_elems(const sd_network *network); /* of values and of g
 size_t sd_network_parameters(const sd_network *network);   /* learned values */
 double sd_network_flops(const sd_network *network);        /* forward, per image, all branches kept */
 size_t sd_network_activation_bytes(const sd_network *network);
-/* The fewest values a channel that batch norm sees per image (0: no batch norm): images of a rank times this must be
- * >= 2. */
+/* The minimum over batch norms of values a channel per image (0: no batch norm). Images of a training pass times this
+ * must be >= 2. */
 size_t sd_network_batchnorm_values(const sd_network *network);
 
-/* Sets all values from the counter-based RNG: the same on every rank. */
+/* Draws all values from the counter-based RNG; equal on all ranks. */
 void sd_network_initialise(sd_network *network, uint32_t seed);
 
 /* Copies between a tensor's memory and PyTorch's layout (array: elems values). */

@@ -12,8 +12,8 @@
 extern "C" {
 #endif
 
-/* SGD:    d = g + decay w;  m = momentum m + d;  w -= lr (nesterov ? d + momentum m : m)      (torch.optim.SGD,
- * dampening 0)
+/* SGD:    d = g + decay w;  m = momentum m + d;  w -= lr (nesterov ? d + momentum m : m)
+ *         (torch.optim.SGD, dampening 0)
  * AdamW:  w -= lr decay w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
  *         w -= lr / (1-b1^t) m / (sqrt(v / (1-b2^t)) + epsilon)   (Loshchilov & Hutter 2019)
  * t: the step, or with dropped_update = freeze the steps in which the branch was kept.
@@ -25,24 +25,24 @@ extern "C" {
 typedef enum sd_optimizer_kind { SD_OPTIMIZER_LIST(SD_CHOICE_ENUMERATOR) } sd_optimizer_kind;
 SD_CHOICE_WORD_OF(sd_optimizer_kind, SD_OPTIMIZER_LIST)
 
-/* What decays. */
+/* The parameters that weight decay applies to. */
 #define SD_DECAY_LIST(X)                                                                                               \
     X(SD_DECAY_ALL, "all")                                                                                             \
-    X(SD_DECAY_MATRICES, "matrices") /* no norms, biases, position or class embeddings (sd_tensor.matrix) */
+    X(SD_DECAY_MATRICES, "matrices") /* not norms, biases, position and class embeddings (sd_tensor.matrix) */
 typedef enum sd_decay { SD_DECAY_LIST(SD_CHOICE_ENUMERATOR) } sd_decay;
 SD_CHOICE_WORD_OF(sd_decay, SD_DECAY_LIST)
 
-/* What a step does to the parameters of a dropped branch. */
+/* The update of a dropped branch's parameters. */
 #define SD_DROPPED_LIST(X)                                                                                             \
     X(SD_DROPPED_DECAY_AND_MOMENTUM, "decay_and_momentum") /* a zero gradient (the authors' code) */                   \
-    X(SD_DROPPED_FREEZE, "freeze")                         /* no update (PyTorch where there is no gradient) */
+    X(SD_DROPPED_FREEZE, "freeze")                         /* none (PyTorch, grad = None) */
 typedef enum sd_dropped_update { SD_DROPPED_LIST(SD_CHOICE_ENUMERATOR) } sd_dropped_update;
 SD_CHOICE_WORD_OF(sd_dropped_update, SD_DROPPED_LIST)
 
-/* What the gradient of a branch that some ranks keep is divided by. */
+/* The divisor of the gradient of a branch that only some ranks keep. */
 #define SD_RANK_DIVISOR_LIST(X)                                                                                        \
     X(SD_RANK_DIVISOR_ALL, "all")   /* the images of all ranks */                                                      \
-    X(SD_RANK_DIVISOR_KEPT, "kept") /* those of the ranks that kept it: sd_gradients_divide_by_kept() */
+    X(SD_RANK_DIVISOR_KEPT, "kept") /* the images of ranks that keep it: sd_gradients_divide_by_kept() */
 typedef enum sd_rank_divisor { SD_RANK_DIVISOR_LIST(SD_CHOICE_ENUMERATOR) } sd_rank_divisor;
 SD_CHOICE_WORD_OF(sd_rank_divisor, SD_RANK_DIVISOR_LIST)
 
@@ -53,7 +53,7 @@ typedef struct sd_optimizer_spec {
     double beta1, beta2, epsilon; /* AdamW */
     double weight_decay;
     sd_decay decay;
-    double clip_norm; /* largest L2 norm of the whole gradient (torch.nn.utils.clip_grad_norm_); 0: any */
+    double clip_norm; /* maximum L2 norm of the whole gradient (torch.nn.utils.clip_grad_norm_); 0: no clipping */
     sd_dropped_update dropped_update;
 } sd_optimizer_spec;
 
@@ -63,25 +63,25 @@ typedef struct sd_optimizer sd_optimizer;
 sd_status sd_optimizer_create(const sd_optimizer_spec *spec, sd_network *network, sd_optimizer **optimizer);
 void sd_optimizer_destroy(sd_optimizer **optimizer);
 
-/* One update of all parameters from their gradients. step from 1. Dropped segments get a zero gradient or no update, as
- * configured; their gradients are not read. Call after sd_network_update_statistics(). */
+/* Updates all parameters from their gradients. step from 1. Gradients of dropped segments are not read
+ * (sd_dropped_update). Call after sd_network_update_statistics(). */
 void sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step);
 
-/* With SD_RANK_DIVISOR_KEPT: makes the summed gradients of a branch, which are divided by the images of the batch,
- * those of the images that kept it. Gradients only: statistics are weighted so already. */
+/* With SD_RANK_DIVISOR_KEPT: multiplies the summed gradients of each branch by (images of the batch) / (images that
+ * keep it). Statistics are not changed: batch_share already weights them so. */
 void sd_gradients_divide_by_kept(sd_network *network, const sd_drop_plan *plan, uint64_t images);
 
-/* Whether no gradient or batch statistic of a kept segment is infinite or not a number. */
+/* Whether all gradients and batch statistics of kept segments are finite. */
 bool sd_gradients_are_finite(sd_network *network, const sd_drop_plan *plan);
-/* Where the trouble began, for people: the first such batch statistic in the order of the forward pass, or else the
- * first such gradient in the order of the backward pass; NULL if all are finite. */
+/* The first tensor that is not finite, for messages: a batch statistic in forward order, else a gradient in backward
+ * order; NULL if all are finite. */
 const sd_tensor *sd_gradient_not_finite(sd_network *network, const sd_drop_plan *plan);
 
-/* The L2 norm of the gradients of all kept segments, before any clipping; summed in double, in a fixed order. */
+/* The L2 norm of the gradients of all kept segments, before clipping; summed in double, in a fixed order. */
 double sd_gradient_norm(sd_network *network, const sd_drop_plan *plan);
 
-/* What a checkpoint must hold: buffers laid out like the network's values, the optimizer's own. Names (static text):
- * "momentum"; "exp_avg", "exp_avg_sq". */
+/* The optimizer's states, which it owns: buffers laid out like the network's values. Names (static text): "momentum";
+ * "exp_avg", "exp_avg_sq". */
 int sd_optimizer_n_states(const sd_optimizer *optimizer);
 const char *sd_optimizer_state_name(const sd_optimizer *optimizer, int i);
 float *sd_optimizer_state(sd_optimizer *optimizer, int i);
@@ -102,7 +102,7 @@ typedef struct sd_lr_spec {
     sd_list milestones; /* rising */
 } sd_lr_spec;
 
-/* Pure, but for the last bit of cos() and pow(), which may differ between processors: ranks take one rank's. */
+/* Pure; but the last bit of cos() and pow() may differ between processors, so all ranks use one rank's result. */
 double sd_lr_at(const sd_lr_spec *spec, uint64_t epochs, uint64_t t, uint64_t steps_per_epoch);
 
 #ifdef __cplusplus

@@ -2,13 +2,13 @@
 /* Counter-based random numbers: Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011),
  * by the Random123 library.
  *
- * Local and stateless: a number is a pure function of (seed, stream, item, time). There is nothing to save, share or
- * lose; every rank and thread that asks the same question gets the same answer.
+ * Local and stateless: a number is a pure function of (seed, stream, item, time), equal on all ranks and threads. There
+ * is no generator state to save.
  *
  *     key     = (seed, stream)
  *     counter = (item low, item high, time low, time high)      32-bit words
  *
- * Which item and time a stream uses is listed below and is part of the checkpoint format version. */
+ * Item and time of each stream are listed below, and are part of the checkpoint format version. */
 #ifndef SDTRAIN_RANDOM_H
 #define SDTRAIN_RANDOM_H
 

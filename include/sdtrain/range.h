@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How n items in a row are shared out. Local. */
+/* Contiguous shares of n items. Local. */
 #ifndef SDTRAIN_RANGE_H
 #define SDTRAIN_RANGE_H
 
@@ -13,8 +13,8 @@ typedef struct sd_range {
     uint64_t first, count;
 } sd_range;
 
-/* The part of n items that is one of `parts`: contiguous, in order of parts, counts differ by at most one. If parts is
- * a multiple of m, every parts/m of them in a row are together exactly one of m parts. */
+/* Share `part` (from 0) of n items cut into `parts`: contiguous, in order, their sizes differ by at most one. If m
+ * divides parts, parts/m consecutive shares make exactly one share of m. */
 sd_range sd_range_share(uint64_t n, int part, int parts);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What dropping saves, computed from rates and from drawn plans. Local and pure. */
+/* The savings by dropping, computed from rates and from drawn plans. Local and pure. */
 #ifndef SDTRAIN_SAVINGS_H
 #define SDTRAIN_SAVINGS_H
 
@@ -11,18 +11,18 @@
 extern "C" {
 #endif
 
-/* What dropping saves in expectation: fractions of the whole network. */
+/* Expected savings, as fractions of the whole network. */
 typedef struct sd_savings {
-    double branches; /* of decision units, image by image */
+    double branches; /* of branch computations, one per unit and image */
     double flops;    /* over all ranks */
-    double bytes;    /* of gradients: what nobody keeps is not sent */
+    double bytes;    /* of gradients: a unit that no image keeps is not sent */
 } sd_savings;
-/* images: of a batch. */
+/* images: of the global batch. */
 sd_savings sd_savings_expected(const sd_network *network, const sd_drop_spec *drop, uint64_t images);
 
-/* The fraction of its FLOPs that the slowest rank of a step is spared, for which all others wait: what the rank with
- * most of them computes, of what the rank with most images would without dropping. Mean of the plans of steps 1 to
- * `steps`; the expected saving where all ranks do alike. */
+/* The fraction of FLOPs saved on the slowest rank, for which all others wait: 1 - (most FLOPs of a rank) / (most FLOPs
+ * of a rank without dropping), averaged over the plans of steps 1..`steps`; the expected saving where all ranks compute
+ * the same branches. */
 sd_status sd_savings_of_slowest(const sd_network *network, const sd_drop_spec *drop, uint64_t images, int ranks,
                                 int steps, double *saved);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Status codes and the error message that goes with them.
  *
- * Local. Every fallible function of the library returns an sd_status; on failure it has put one sentence for the user
- * into the calling thread's error context with sd_fail(). The library never ends the process: main() prints the
- * sentence and exits with sd_status_exit_code(). The codes follow sysexits(3). */
+ * Local. Every fallible function returns an sd_status; on failure it has recorded one sentence for the user in the
+ * calling thread's error context by sd_fail(). The library never ends the process: main() prints the sentence and exits
+ * with sd_status_exit_code(). The codes follow sysexits(3). */
 #ifndef SDTRAIN_STATUS_H
 #define SDTRAIN_STATUS_H
 
@@ -34,35 +34,34 @@ typedef enum sd_status {
 int sd_status_exit_code(sd_status status);
 const char *sd_status_text(sd_status status);
 
-/* Records a formatted sentence (no trailing newline) as this thread's error and returns status, so that
- * `return sd_fail(SD_ERR_IO, "%s: ...", path)` is the way to fail. A later failure replaces an earlier one. */
+/* Records a formatted sentence (no trailing newline) as this thread's error, replacing an earlier one, and returns
+ * status: `return sd_fail(SD_ERR_IO, "%s: ...", path);`. */
 sd_status sd_fail_at(const char *file, int line, sd_status status, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 #define sd_fail(...) sd_fail_at(__FILE__, __LINE__, __VA_ARGS__)
 
-/* This thread's last error sentence ("" if none), and where in the source it and its callers stood ("file:line <
- * ..."). */
+/* This thread's last error sentence ("" if none); and the places in the source that it passed ("file:line < ..."). */
 const char *sd_error_message(void);
 const char *sd_error_trace(void);
 void sd_error_clear(void);
 
 enum { SD_MESSAGE_BYTES = 4096 }; /* of a sentence; longer ones are cut */
 
-/* How a call on one thread ended, to be reported by another. Begins as {0}: well. */
+/* The status and message of a call on one thread, to be reported by another. Initialise to {0}: SD_OK. */
 typedef struct sd_outcome {
     sd_status status;
     char message[SD_MESSAGE_BYTES]; /* of a status that is not SD_OK */
 } sd_outcome;
 
-/* Keeps a status and, if it is a failure, this thread's error sentence. */
+/* Stores a status and, on failure, this thread's error sentence. */
 void sd_outcome_keep(sd_outcome *outcome, sd_status status);
-/* Makes it this thread's own: returns the status, with its sentence in the error context. */
+/* Returns the status, and records its sentence as this thread's error. */
 sd_status sd_outcome_report(const sd_outcome *outcome);
 
-/* Adds a caller's place to the trace; used by SD_TRY. */
+/* Adds a place in the source to the error's trace; used by SD_TRY. */
 void sd_error_push(const char *file, int line);
 
-/* Returns from the calling function if the call fails. */
+/* Returns the call's status from the calling function if it fails. */
 #define SD_TRY(call)                                                                                                   \
     do {                                                                                                               \
         sd_status sd_try_status_ = (call);                                                                             \
@@ -72,7 +71,7 @@ void sd_error_push(const char *file, int line);
         }                                                                                                              \
     } while (0)
 
-/* The same for functions that hold something: sets `status` and jumps to `cleanup`. */
+/* Likewise in functions that hold resources: sets `status` and jumps to `cleanup`. */
 #define SD_TRY_CLEANUP(call)                                                                                           \
     do {                                                                                                               \
         status = (call);                                                                                               \
@@ -83,14 +82,14 @@ void sd_error_push(const char *file, int line);
     } while (0)
 
 /* Messages for the user on stderr, one line each, prefixed "sdtrain-mpi: ", or by another program's name (text that
- * lasts). Only the rank that is not muted speaks (sd_log_mute(true) on all ranks but the first). */
+ * lasts). A muted rank prints nothing (sd_log_mute(true) on all ranks but 0). */
 void sd_log_set_program(const char *name);
 void sd_log_mute(int muted);
-/* The line of the last error, with its trace if SD_TRACE is set. For main() alone; muted or not. */
+/* Prints the last error, with its trace if SD_TRACE is set, even if muted. For main() only. */
 void sd_log_error(void);
 void sd_log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void sd_log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* A warning that one line of the source gives once, whatever threads come there and however often. */
+/* A warning that a line of the source prints once per process. */
 #define sd_log_warn_once(...)                                                                                          \
     do {                                                                                                               \
         static char sd_warned_;                                                                                        \

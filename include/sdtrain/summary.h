@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a run ended, or stands: summary.json, and the closing words.
+/* The result of a run, or its state so far: summary.json, and the summary printed at the end.
  *
  * Local; rank 0 calls it. Errors: SD_ERR_IO with the file's path; SD_ERR_MEMORY. */
 #ifndef SDTRAIN_SUMMARY_H
@@ -16,34 +16,34 @@
 extern "C" {
 #endif
 
-/* The rank that the others waited for: the one that waited least, if the others waited longer than it by at least 3 %
- * of the time and no other came near. waited: [ranks] seconds, of `seconds` of training. */
+/* The rank that the others waited for: the one that waited least, if the others waited longer by at least 3 % of the
+ * time on average, and each of them at least half of their mean. waited: [ranks] seconds, of `seconds` of training. */
 typedef struct sd_slow_rank {
-    int rank;        /* -1: nobody stands out */
-    double fraction; /* of the time, by which the others waited longer than it */
+    int rank;        /* -1: none */
+    double fraction; /* of the time: waiting of the others minus its own */
 } sd_slow_rank;
 sd_slow_rank sd_slow_rank_find(const double *waited, int ranks, double seconds);
 
-/* summary.json. Text members end up as strings, numbers that are NAN as null. */
+/* summary.json. Texts become strings, NAN becomes null. */
 typedef struct sd_summary {
     const char *run_folder, *host, *mpi, *isa;
     const char *status; /* "running", "stopped", "complete", "diverged" */
     const char *job;    /* of --job; NULL: none */
     const sd_progress *progress;
     sd_slow_rank waited_for;
-    const char *waited_for_host; /* of that rank; NULL: nobody stands out */
+    const char *waited_for_host; /* of the slow rank; NULL: none */
     int ranks, threads;
     size_t parameters;
 } sd_summary;
 sd_status sd_summary_write(const char *folder, const sd_summary *summary);
-/* What the summary of a folder says of its last start; "" where it says nothing, or there is none. */
+/* The last start of a run, read from the folder's summary.json; "" where it has no value, or does not exist. */
 enum { SD_JOB_BYTES = 121 };
 typedef struct sd_last_start {
     char status[16], job[SD_JOB_BYTES];
-    uint64_t run_id; /* 0: it says none */
+    uint64_t run_id; /* 0: none */
 } sd_last_start;
 sd_last_start sd_summary_last_start(const char *folder);
-/* The same for a person. */
+/* Prints the summary as text. */
 void sd_summary_print(FILE *to, const sd_summary *summary);
 
 #ifdef __cplusplus

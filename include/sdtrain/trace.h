@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a rank did in one step, as events for a viewer of Chrome traces (chrome://tracing, ui.perfetto.dev).
+/* A rank's events within one step, in Chrome's trace format (chrome://tracing, ui.perfetto.dev).
  *
  * Local. Errors: SD_ERR_IO with the file's path; SD_ERR_MEMORY. */
 #ifndef SDTRAIN_TRACE_H
@@ -21,15 +21,15 @@ typedef struct sd_event {
     char name[SD_NAME_BYTES]; /* "": none */
     sd_lane lane;
     double begin, end; /* seconds since the origin */
-    size_t bytes;      /* that travelled; 0: not said */
+    size_t bytes;      /* sent; 0: not given */
 } sd_event;
 typedef struct sd_trace {
-    bool on;       /* else nothing is added */
-    double origin; /* clock: a moment that all ranks saw together */
+    bool on;       /* false: sd_trace_add() has no effect */
+    double origin; /* sd_clock_seconds() of a moment common to all ranks */
     sd_event *events;
-    int n, capacity; /* what comes when it is full is left out */
+    int n, capacity; /* further events are left out */
 } sd_trace;
-/* Room for so many events; free it in any case. SD_ERR_MEMORY. */
+/* Allocates room for `capacity` events. SD_ERR_MEMORY; free it in any case. */
 sd_status sd_trace_create(sd_trace *trace, int capacity);
 void sd_trace_free(sd_trace *trace);
 /* begin, end: of sd_clock_seconds(). name is copied. */

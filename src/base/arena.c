@@ -32,8 +32,8 @@ sd_status sd_arena_reserve(sd_arena *arena, float **place, size_t elems) {
     return SD_OK;
 }
 
-/* Passes walk through all of it, often through many rows at a time: with pages of 4 KB they wait for page tables, and
- * prefetching stops at each border. Only advice; where the system has no such pages nothing changes. */
+/* Passes stream through the whole arena, many rows at a time. Pages of 4 KB would cost TLB misses and stop the
+ * prefetcher at each border. Only advice: without huge pages nothing changes. */
 static void ask_for_huge_pages(void *memory, size_t bytes) {
 #ifdef MADV_HUGEPAGE
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
@@ -48,7 +48,7 @@ static void ask_for_huge_pages(void *memory, size_t bytes) {
 }
 
 sd_status sd_arena_commit(sd_arena *arena) {
-    /* Pages come zeroed and are taken only when touched: planning a large network costs nothing. */
+    /* calloc's pages are zeroed, and taken only when touched: --check of a large network costs no memory. */
     SD_TRY(sd_alloc(&arena->memory, arena->bytes + ALIGNMENT_BYTES, 1));
     arena->base = (unsigned char *)(void *)align_up((uintptr_t)arena->memory);
     ask_for_huge_pages(arena->memory, arena->bytes);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private: one job at a time, done by a thread while the caller goes on. Local. */
+/* Private: runs one job at a time on a thread, beside the caller. Local. */
 #ifndef SDTRAIN_BASE_BACKGROUND_H
 #define SDTRAIN_BASE_BACKGROUND_H
 
@@ -18,7 +18,7 @@ typedef struct sd_background {
     sd_outcome outcome;
 } sd_background;
 
-/* Begins a job; none may be under way. Where no thread can be had, it is done at once. */
+/* Begins a job; none may be under way. Runs it at once if no thread can be created. */
 void sd_background_begin(sd_background *background, sd_status (*job)(void *), void *context);
 
 /* Whether a job is under way, or done and not yet ended. */
@@ -27,9 +27,9 @@ static inline bool sd_background_is_done(const sd_background *background) {
     return background->started && atomic_load(&background->done);
 }
 
-/* Waits for the job; its status and message become the caller's. SD_OK if there is none. */
+/* Waits for the job, and returns its status with its error message. SD_OK if there is none. */
 sd_status sd_background_end(sd_background *background);
-/* Waits as well, but leaves the caller's error message alone; a failure is a warning. */
+/* Waits for the job, and warns if it failed. The caller's error message stays. */
 void sd_background_discard(sd_background *background);
 
 #endif

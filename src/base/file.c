@@ -22,7 +22,7 @@ static sd_status failed(const char *path) {
 
 sd_status sd_file_open(const char *path, int *fd, size_t *n_bytes) {
     struct stat info;
-    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* does not wait for a pipe's writer */
+    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* O_NONBLOCK: does not wait for the writer of a pipe */
     if (*fd < 0)
         return sd_fail(SD_ERR_NOINPUT, "%s: %s", path, strerror(errno));
     if (fstat(*fd, &info) == 0 && S_ISREG(info.st_mode)) {
@@ -70,7 +70,7 @@ sd_status sd_file_get(const char *path, size_t most_bytes, char **text, size_t *
 
 /* ---- to the disk ---- */
 
-/* What is said where there is no such operation, rather than that it has failed. */
+/* Whether errno says that the file system lacks an operation, not that the operation failed. */
 static bool is_missing(int reason) {
     return reason == EINVAL || reason == ENOSYS || reason == EOPNOTSUPP || reason == EPERM;
 }
@@ -93,7 +93,7 @@ sd_status sd_file_sync(int fd, const char *path) {
     return SD_OK;
 }
 
-/* A folder may be one that can be written into but not opened, or that cannot be synced because it is no file. */
+/* A folder may be writable but not readable, and some file systems cannot sync folders: neither is an error. */
 sd_status sd_file_sync_folder_of(const char *path) {
     char copy[PATH_BYTES];
     snprintf(copy, sizeof copy, "%s", path);
@@ -113,7 +113,7 @@ sd_status sd_file_sync_folder_of(const char *path) {
     return SD_OK;
 }
 
-/* Of a folder that is there some file systems say EACCES or EROFS, where EEXIST is meant. errno stays. */
+/* Whether path is a folder; on some file systems mkdir() fails with EACCES or EROFS on an existing one. Keeps errno. */
 static bool is_folder(const char *path) {
     struct stat info;
     const int reason = errno;
@@ -139,7 +139,7 @@ sd_status sd_file_make_folders(const char *path, size_t *made_from) {
     return SD_OK;
 }
 
-/* Over SFTP and some other protocols a rename does not replace a file: it has to go first. */
+/* Some protocols (SFTP) do not replace a file by a rename: then it is removed first. */
 static int rename_over(const char *from, const char *to) {
     struct stat info;
     if (rename(from, to) == 0)
@@ -167,7 +167,7 @@ static sd_status refuse_kind(const char *path, mode_t mode) {
     return sd_fail(SD_ERR_IO, "%s: cannot be written: it is not a regular file", path);
 }
 
-/* What stands under a name that is to be written must be a file, or nothing. */
+/* SD_ERR_IO if anything but a regular file exists at path. */
 static sd_status check_place(const char *path) {
     struct stat info;
     if (lstat(path, &info) != 0)
@@ -196,7 +196,7 @@ static int write_all(int fd, const unsigned char *bytes, size_t n) {
     return 0;
 }
 
-/* A new file of n bytes and an end, on the disk. path: for the message. */
+/* Writes bytes and then end to a new file, and syncs it. path: for the message. */
 static sd_status write_part(const char *part, const char *path, const void *bytes, size_t n, const char *end) {
     const int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0)
@@ -204,7 +204,7 @@ static sd_status write_part(const char *part, const char *path, const void *byte
     bool written = write_all(fd, bytes, n) == 0 && write_all(fd, (const unsigned char *)end, strlen(end)) == 0;
     int reason = errno;
     sd_status status = written ? sd_file_sync(fd, path) : SD_OK;
-    if (close(fd) != 0 && errno != EINTR && written) { /* network file systems may notice a full disk only here */
+    if (close(fd) != 0 && errno != EINTR && written) { /* network file systems may report a full disk only here */
         written = false;
         reason = errno;
     }
@@ -223,7 +223,7 @@ static sd_status replace(const char *path, const void *bytes, size_t n, const ch
         return status;
     }
     status = sd_file_rename(part, path);
-    if (status != SD_OK && access(path, F_OK) == 0) /* else the part is all there is */
+    if (status != SD_OK && access(path, F_OK) == 0) /* else PATH.part is the only copy */
         unlink(part);
     return status;
 }
@@ -239,7 +239,7 @@ sd_status sd_file_put(const char *path, const char *text) {
 sd_status sd_file_open_log(const char *path, uint64_t *keep_bytes, FILE **file) {
     struct stat info;
     SD_TRY(check_place(path));
-    /* Between the two the place may change: O_NOFOLLOW, and no waiting for the reader of a pipe. */
+    /* path may have changed since check_place(): O_NOFOLLOW, and O_NONBLOCK for a pipe without a reader. */
     const int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
     if (fd < 0)
         return failed(path);
@@ -248,7 +248,7 @@ sd_status sd_file_open_log(const char *path, uint64_t *keep_bytes, FILE **file) 
         status = refuse_kind(path, info.st_mode);
     if (status == SD_OK && *keep_bytes > (uint64_t)info.st_size)
         *keep_bytes = (uint64_t)info.st_size;
-    /* A file that may only grow (chattr +a) needs no cut where there is nothing to cut. */
+    /* Cut only if longer: an append-only file (chattr +a) refuses ftruncate(). */
     if (status == SD_OK && *keep_bytes < (uint64_t)info.st_size && ftruncate(fd, (off_t)*keep_bytes) != 0)
         status = failed(path);
     if (status == SD_OK && info.st_size == 0)

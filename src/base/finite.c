@@ -4,8 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* A float is infinite or not a number if the bits of its exponent are all ones: one more then carries into the sign.
- * Three integer operations a value, which vectorise with any instruction set. */
+/* The exponent of an infinity or NaN is all ones: adding one to it carries into the sign bit. Three integer operations
+ * a value, which vectorise on any instruction set. */
 bool sd_all_finite(const float *values, size_t elems) {
     const uint32_t exponent = 0x7f800000, one = 0x00800000;
     uint32_t carried = 0;

@@ -35,7 +35,7 @@ int sd_processors_allowed(void) {
 
 /* ---- quotas ---- */
 
-/* The first line of a file without its end; false if it cannot be read. */
+/* Reads the first line of a file, without its newline; false if it cannot be read. */
 static bool read_line(const char *folder, const char *name, char *line, int line_bytes) {
     char path[PATH_BYTES + 64];
     snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -49,7 +49,7 @@ static bool read_line(const char *folder, const char *name, char *line, int line
     return read;
 }
 
-/* Processors that a group's own files allow; 0: no limit ("max", -1, no files). */
+/* The quota of one group, in processors; 0: none ("max", -1, no files). */
 static double read_quota(const char *folder, bool v2) {
     char line[128], period_line[128];
     double quota, period;
@@ -66,7 +66,7 @@ static double read_quota(const char *folder, bool v2) {
     return quota > 0 && period > 0 ? quota / period : 0;
 }
 
-/* From a group's folder up to that of the mount point, the first top_bytes of folder. */
+/* Reads the quotas from a group's folder up to the mount point, which is the first top_bytes of folder. */
 static int read_quotas(char *folder, size_t top_bytes, bool v2, sd_cpu_limit *limits, int n) {
     for (;;) {
         struct stat info;
@@ -80,7 +80,7 @@ static int read_quotas(char *folder, size_t top_bytes, bool v2, sd_cpu_limit *li
     }
 }
 
-/* Whether "a,b,c" has the word. */
+/* Whether the list "a,b,c" contains the word. */
 static bool has_word(const char *words, const char *word) {
     const size_t bytes = strlen(word);
     for (; *words; words += strcspn(words, ",") + (words[strcspn(words, ",")] == ','))
@@ -89,8 +89,8 @@ static bool has_word(const char *words, const char *word) {
     return false;
 }
 
-/* This process's group in the hierarchy that hands out CPU time, of /proc/self/cgroup's lines "ID:CONTROLLERS:PATH";
- * v2's is "0::PATH". */
+/* Finds this process's group in the hierarchy of the cpu controller, among the lines "ID:CONTROLLERS:PATH" of
+ * /proc/self/cgroup (v2: "0::PATH"). */
 static bool find_group(const char *root, bool v2, char *group, size_t group_bytes) {
     char path[PATH_BYTES + 64], line[PATH_BYTES];
     bool found = false;
@@ -109,7 +109,7 @@ static bool find_group(const char *root, bool v2, char *group, size_t group_byte
     return found;
 }
 
-/* In place: mountinfo writes a space, tab, line feed and backslash as \040, \011, \012 and \134. */
+/* Replaces mountinfo's \040, \011, \012 and \134 by space, tab, line feed and backslash, in place. */
 static void unescape(char *text) {
     char *to = text;
     for (const char *from = text; *from; to++) {
@@ -122,7 +122,7 @@ static void unescape(char *text) {
     *to = '\0';
 }
 
-/* The part of a group's path below the group that is mounted; NULL if it does not lie there. */
+/* The part of a group's path below the mounted group; NULL if it lies outside. */
 static const char *below(const char *group, const char *mounted) {
     const size_t bytes = strcmp(mounted, "/") ? strlen(mounted) : 0;
     if (strncmp(group, mounted, bytes) != 0 || (group[bytes] != '/' && group[bytes] != '\0'))

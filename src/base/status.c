@@ -42,7 +42,7 @@ sd_status sd_fail_at(const char *file, int line, sd_status status, const char *f
     va_start(arguments, format);
     vsnprintf(error_message, sizeof error_message, format, arguments);
     va_end(arguments);
-    for (char *c = error_message; *c; c++) /* one line, whatever user text is in it */
+    for (char *c = error_message; *c; c++) /* user text may contain newlines: make it one line */
         if (iscntrl((unsigned char)*c))
             *c = '?';
     error_trace[0] = '\0';

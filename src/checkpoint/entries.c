@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What lies in a checkpoint, name by name. */
+/* Lists and reads the datasets and attributes of a checkpoint. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,13 +114,14 @@ sd_status sd_checkpoint_entries(const sd_checkpoint_file *file, sd_entry **entri
                 H5Aiterate2(file->file, H5_INDEX_NAME, H5_ITER_INC, NULL, add_attribute, &list) >= 0;
     sd_hdf5_unlock();
     if (!good && list.status == SD_OK)
-        list.status = sd_fail(SD_ERR_DATA, "%s: HDF5 cannot list what is in it", file->path);
+        list.status = sd_fail(SD_ERR_DATA, "%s: HDF5 cannot list its content", file->path);
     if (list.status != SD_OK) {
         free(list.entries);
         return list.status;
     }
     if (list.n > 0)
-        qsort(list.entries, (size_t)list.n, sizeof *list.entries, by_path); /* '/' comes before letters */
+        qsort(list.entries, (size_t)list.n, sizeof *list.entries,
+              by_path); /* '/' sorts before letters: datasets before attributes */
     *entries = list.entries;
     *n = list.n;
     return SD_OK;
@@ -128,7 +129,7 @@ sd_status sd_checkpoint_entries(const sd_checkpoint_file *file, sd_entry **entri
 
 /* ---- reading ---- */
 
-/* What values are in memory: texts as they are stored. */
+/* The HDF5 type of values in memory; texts keep their stored type. */
 static hid_t memory_type(const sd_entry *entry, hid_t stored) {
     switch (entry->kind) {
     case SD_ENTRY_F32:

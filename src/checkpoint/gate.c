@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a checkpoint may hold. The digest detects accidents, not malice: a file may be sealed and still be forged. So
- * nothing in a file is opened by name before all of it has been checked here. After that, every path leads through
- * groups of this file to bytes of this file, and no filter runs but those that this program writes with. */
+/* Checks the structure of a checkpoint before any object is opened by name. The digest detects accidents, not malice: a
+ * forged file can carry a valid seal. After this check every path leads through groups of this file to bytes of this
+ * file, and only the filters that this program writes can run. */
 #include <string.h>
 
 #include "hdf5.h"
 
-enum { MAX_DEPTH = 8 }; /* links on the way to a dataset; ours have up to 4: communication, error, a rank, a name */
+enum { MAX_DEPTH = 8 }; /* links on a path; ours have up to 4: /communication/error/<rank>/<name> */
 
 typedef struct gate {
     const char *path; /* of the file */
@@ -18,7 +18,7 @@ static herr_t refuse(gate *g, const char *name, const char *reason) {
     return -1;
 }
 
-/* No filters but those of checkpoint.compression. */
+/* Whether a dataset has only the filters of checkpoint.compression. */
 static bool filters_are_ours(hid_t created) {
     for (int i = 0; i < H5Pget_nfilters(created); i++) {
         unsigned flags, config;
@@ -30,7 +30,7 @@ static bool filters_are_ours(hid_t created) {
     return true;
 }
 
-/* NULL: its bytes lie in this file, and can be read as they are or by our filters. Opening reads none of them. */
+/* The fault of a dataset; NULL: its bytes lie in this file, plain or behind our filters. Reads none of them. */
 static const char *fault_of_dataset(hid_t dataset) {
     hid_t created = H5Dget_create_plist(dataset);
     const H5D_layout_t layout = H5Pget_layout(created);
@@ -45,7 +45,7 @@ static const char *fault_of_dataset(hid_t dataset) {
     return fault;
 }
 
-/* An H5L_iterate_t: of every link, before the group behind it is entered. Only hard links are entered. */
+/* An H5L_iterate_t, called for each link before its group is entered. Only hard links are entered. */
 static herr_t check_link(hid_t root, const char *name, const H5L_info_t *info, void *context) {
     gate *g = context;
     int depth = 1;
@@ -69,6 +69,6 @@ static herr_t check_link(hid_t root, const char *name, const H5L_info_t *info, v
 sd_status sd_checkpoint_gate(const sd_checkpoint_file *file) {
     gate g = {.path = file->path};
     if (H5Lvisit(file->file, H5_INDEX_NAME, H5_ITER_INC, check_link, &g) < 0 && g.status == SD_OK)
-        return sd_fail(SD_ERR_DATA, "%s: HDF5 cannot list what is in it", file->path);
+        return sd_fail(SD_ERR_DATA, "%s: HDF5 cannot list its content", file->path);
     return g.status;
 }

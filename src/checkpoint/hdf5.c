@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What writing and reading share. */
+/* Names, types and the lock, shared by writer and reader. */
 #include "hdf5.h"
 
 #include <pthread.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tensors of an opened file, into a network and its optimizer. */
+/* Copies the tensors of an opened file into a network and its optimizer. */
 #include <stdlib.h>
 
 #include "hdf5.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/finite.h"
 
-/* buffer: NULL only checks that the tensor is there and can be read. scratch: room for any tensor. */
+/* buffer: NULL only checks that the tensor can be read. scratch: room for any tensor. */
 static sd_status read_tensor(const sd_checkpoint_file *from, const char *group, const sd_tensor *tensor, float *buffer,
                              float *scratch) {
     char path[2 * SD_PATH_BYTES];
@@ -25,7 +25,7 @@ static sd_status read_parameters(const sd_checkpoint_file *from, const char *gro
     return SD_OK;
 }
 
-/* The file must hold no tensors beside the network's. */
+/* SD_ERR_DATA if the file has tensors that the network lacks. */
 static sd_status check_tensor_count(const sd_checkpoint_file *from, const sd_network *network) {
     hsize_t stored = 0, expected = 0;
     for (int i = 0; i < sd_network_n_tensors(network); i++)
@@ -42,20 +42,20 @@ static sd_status check_tensor_count(const sd_checkpoint_file *from, const sd_net
     return SD_OK;
 }
 
-/* Whose state is read. */
+/* The network and optimizer that are read into. */
 typedef struct target {
     sd_network *network;
-    sd_optimizer *optimizer; /* NULL: its state is left out */
+    sd_optimizer *optimizer; /* NULL: not read */
 } target;
 
-/* Reads everything; copies it only if asked to. */
+/* Reads all tensors, and copies them if `copy`. */
 static sd_status read_all(const sd_checkpoint_file *from, const target *to, float *scratch, bool copy) {
     sd_network *network = to->network;
     const int tensors = sd_network_n_tensors(network), segments = sd_network_n_segments(network);
     for (int i = 0; i < tensors; i++) {
         const sd_tensor *tensor = sd_network_tensor(network, i);
         SD_TRY(read_tensor(from, "/model", tensor, copy ? sd_network_values(network) : NULL, scratch));
-        if (!sd_all_finite(scratch, tensor->elems)) /* never saved so */
+        if (!sd_all_finite(scratch, tensor->elems)) /* no save writes such values */
             return sd_fail(SD_ERR_DATA, "%s: /model/%s has values that are not finite", from->path, tensor->name);
     }
     int64_t kept_steps[segments];
@@ -71,7 +71,7 @@ static sd_status read_all(const sd_checkpoint_file *from, const target *to, floa
     return SD_OK;
 }
 
-/* Nothing is half-used: all is read once to see that it can be, then copied. */
+/* All or nothing: a first pass reads everything, a second one copies. */
 static sd_status apply(const sd_checkpoint_file *from, const target *to, float *scratch) {
     SD_TRY(read_all(from, to, scratch, false));
     SD_TRY(check_tensor_count(from, to->network));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A file is opened in memory, and what it says of its run is read, once it has passed the gate (gate.c). */
+/* Opens a file in memory, passes it through the gate (gate.c), and reads its sd_checkpoint_info. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +46,7 @@ sd_status sd_hdf5_read_array(const sd_checkpoint_file *from, const char *path, h
     return status;
 }
 
-/* One value, not an array of them, of a kind that converts: H5Aread would fill in all there are. */
+/* Reads a scalar of a convertible type; refuses arrays, which H5Aread would write in full. */
 static sd_status read_attribute(const sd_checkpoint_file *from, const char *name, hid_t type, void *value) {
     hid_t attribute = H5Aopen(from->file, name, H5P_DEFAULT);
     hid_t space = attribute >= 0 ? H5Aget_space(attribute) : H5I_INVALID_HID;
@@ -89,7 +89,7 @@ static sd_status read_config(const sd_checkpoint_file *from, char **text) {
     return status;
 }
 
-/* Which data it was trained on; older files do not say. */
+/* Reads the data set's numbers, which older files lack. */
 static sd_status read_data(const sd_checkpoint_file *from, sd_checkpoint_info *info) {
     const int two = 2;
     uint64_t images[2] = {0};
@@ -103,8 +103,7 @@ static sd_status read_data(const sd_checkpoint_file *from, sd_checkpoint_info *i
     return SD_OK;
 }
 
-/* A member that is missing is younger than the file. Only step is in every file: without it this is no checkpoint of
- * a run. */
+/* A missing member is newer than the file and keeps its initial value; but every file has step. */
 static sd_status read_progress(const sd_checkpoint_file *from, sd_progress *progress) {
     *progress = sd_progress_initial();
     SD_TRY(sd_hdf5_read_array(from, "/progress/step", H5T_NATIVE_UINT64, 0, NULL, &progress->step));
@@ -117,8 +116,7 @@ static sd_status read_progress(const sd_checkpoint_file *from, sd_progress *prog
     return SD_OK;
 }
 
-/* The phases are those of the version that wrote the file. Of others only the seconds of the epoch under way are
- * lost, and count as 0. */
+/* If the file has another number of phases (another version wrote it), the seconds of the current epoch count as 0. */
 static sd_status read_timing(const sd_checkpoint_file *from, sd_checkpoint_info *info) {
     const int shape[2] = {info->ranks, info->n_phases};
     hsize_t extent[H5S_MAX_RANK] = {0};
@@ -163,7 +161,7 @@ static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint_info *in
     return read_config(from, &info->config);
 }
 
-/* HDF5 takes two images of one name for the same file, and hands out the first again. */
+/* A unique name for each image: HDF5 would take two images of one name for the same file. */
 static sd_status open_image(sd_checkpoint_file *file, size_t bytes) {
     static unsigned long opened;
     char name[64];

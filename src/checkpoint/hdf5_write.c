@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A checkpoint becomes an HDF5 file in memory, which is sealed and written whole. */
+/* Makes the HDF5 file of a checkpoint in memory, seals it and writes it whole. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 #include "sdtrain/file.h"
 #include "seal.h"
 
-/* Writes one dataset; creates the groups on the way. False on failure. */
+/* Writes a dataset, creating the groups of its path. False on failure. */
 static bool write_array_as(hid_t file, const char *path, hid_t type, hid_t layout, int dims, const int *shape,
                            const void *data) {
     hsize_t extent[4];
@@ -54,16 +54,16 @@ static bool write_text_attribute(hid_t file, const char *name, const char *text)
     return good;
 }
 
-/* A file in the making. */
+/* A file under construction. */
 typedef struct writer {
     hid_t file;
     const sd_checkpoint_content *content;
     float *scratch; /* room for any tensor */
 } writer;
 
-enum { WORTH_COMPRESSING = 1024 }; /* values */
+enum { WORTH_COMPRESSING = 1024 }; /* elements of a tensor */
 
-/* How a tensor is laid out: whole and plain, or in one compressed chunk. */
+/* A dataset's creation properties: contiguous, or one compressed chunk. Caller closes. */
 static hid_t layout_of(const sd_tensor *tensor, int compression) {
     hsize_t chunk[4];
     hid_t layout = H5Pcreate(H5P_DATASET_CREATE);
@@ -77,7 +77,7 @@ static hid_t layout_of(const sd_tensor *tensor, int compression) {
     return layout;
 }
 
-/* One tensor of a buffer laid out like the network's, in PyTorch's layout. */
+/* Writes one tensor of a buffer that is laid out like the network's, in PyTorch's layout. */
 static bool write_tensor(const writer *w, const char *group, const sd_tensor *tensor, const float *buffer) {
     char path[2 * SD_PATH_BYTES];
     snprintf(path, sizeof path, "%s/%s", group, tensor->name);
@@ -103,7 +103,7 @@ static bool write_model(const writer *w, const float *values, const int64_t *kep
     return good;
 }
 
-/* A buffer's learned values: of the optimizer, or an error. */
+/* Writes a buffer's parameters: an optimizer state, or a rank's error feedback. */
 static bool write_parameters(const writer *w, const char *group, const float *buffer) {
     const sd_network *network = w->content->network;
     bool good = true;
@@ -154,8 +154,8 @@ static bool write_info(hid_t file, const sd_checkpoint_info *info) {
            write_text_attribute(file, "isa", info->isa) && write_text_attribute(file, "scale", info->scale);
 }
 
-/* The whole HDF5 file as bytes, behind room for the seal. (HDF5 looks for a file's start at 0, 512, 1024, ...: bytes
- * put in front of a finished file are a user block.) */
+/* The HDF5 file as bytes, behind SD_SEAL_BYTES for the seal. (HDF5 looks for its superblock at 0, 512, 1024, ...: bytes
+ * in front of it are a user block.) */
 static bool make_image(const sd_checkpoint_content *content, float *scratch, unsigned char **image,
                        size_t *image_bytes) {
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);

@@ -42,8 +42,8 @@ static const char *in_hexadecimal(const XXH128_canonical_t *digest, char text[2 
     return text;
 }
 
-/* Whether a file of so many bytes may begin like this: all but the digest. Looks at its first SD_SEAL_BYTES, or all
- * if it has fewer. */
+/* Checks the seal but for the digest. file: the first SD_SEAL_BYTES, or all if there are fewer; bytes: of the whole
+ * file. */
 static sd_status check_head(const char *path, const unsigned char *file, size_t bytes) {
     if (bytes == 0)
         return sd_fail(SD_ERR_DATA, "%s: is empty", path);

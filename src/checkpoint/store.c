@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The folder of a run's checkpoints. */
+/* Files and links in a run's folder of checkpoints. */
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -30,7 +30,7 @@ static int newest_first(const void *a, const void *b) {
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* Whether a name is that of a step's file, with a suffix behind it. */
+/* Whether name is that of a step's file followed by suffix. */
 static bool is_named(const char *name, const char *suffix, uint64_t *step) {
     char expected[64];
     if (sscanf(name, "step-%" SCNu64, step) != 1)
@@ -40,8 +40,7 @@ static bool is_named(const char *name, const char *suffix, uint64_t *step) {
     return !strncmp(name, expected, bytes) && !strcmp(name + bytes, suffix);
 }
 
-/* The next entry of a folder; NULL at its end, or where it cannot be read further, which is an error: half a folder
- * is not its content. */
+/* The next entry of a folder; NULL at its end. Sets *status if the folder cannot be read to its end. */
 static struct dirent *next_entry(DIR *directory, const char *folder, sd_status *status) {
     errno = 0;
     struct dirent *entry = readdir(directory);
@@ -72,7 +71,7 @@ sd_status sd_checkpoint_list(const char *folder, uint64_t **steps, int *n) {
     return status;
 }
 
-/* A link that cannot be moved is removed: none is better than one that leads to another step. */
+/* Removes a link that cannot be replaced: no link is better than one to another step. Warns. */
 static void do_without(const char *path, const char *name, const char *reason) {
     struct stat info;
     if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
@@ -88,7 +87,7 @@ void sd_checkpoint_link(const char *folder, const char *link, uint64_t step) {
     char name[64], present[64], path[PATH_BYTES], temporary[PATH_BYTES];
     file_name(step, name, sizeof name);
     snprintf(path, sizeof path, "%s/%s", folder, link);
-    const ssize_t bytes = readlink(path, present, sizeof present); /* where nothing changes, reading is enough */
+    const ssize_t bytes = readlink(path, present, sizeof present); /* skip the write if the link is right */
     if (bytes == (ssize_t)strlen(name) && !memcmp(present, name, (size_t)bytes))
         return;
     snprintf(temporary, sizeof temporary, "%s/.%s.part", folder, link);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sdtrain diff: whether two checkpoints hold the same state, bit for bit, and where they first do not. */
+/* sdtrain diff: compares the states of two checkpoints bit for bit, and shows the first difference. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -16,11 +16,11 @@ static bool is_one_of(const char *path, size_t n, const char *const *paths) {
     return false;
 }
 
-/* No part of a state: where and how fast it came about, and how it is called. */
+/* Whether a dataset is no part of the state: machine, times, and names. */
 static bool is_circumstance(const char *path, bool in_one_only) {
     static const char *const paths[] = {"/config", "/progress/timing", "isa", "ranks", "threads"};
     static const char *const younger[] = {"/data/hash", "/data/images", "/progress/best_val_accuracy",
-                                          "/progress/best_val_epoch"}; /* which older files do not say */
+                                          "/progress/best_val_epoch"}; /* absent in older files */
 #define IS_CIRCUMSTANCE(type, member, initial, role)                                                                   \
     if (SD_PROGRESS_##role == SD_PROGRESS_CIRCUMSTANCE && !strcmp(path, "/progress/" #member))                         \
         return true;
@@ -41,15 +41,15 @@ typedef struct side {
 typedef struct comparison {
     side a, b;
     bool all;
-    uint64_t datasets, values, different_datasets, different_values; /* of state */
+    uint64_t datasets, values, different_datasets, different_values; /* of the state */
     double largest;
     char largest_at[SD_ENTRY_PATH + 96];
-    int circumstances; /* that differ */
+    int circumstances; /* number that differ */
 } comparison;
 
 /* ---- values ---- */
 
-/* Floating-point numbers in their order, as whole numbers that are one apart where the numbers are neighbours. */
+/* Maps floating-point numbers to integers monotonically; adjacent numbers differ by one. */
 static uint64_t ordered_bits(const sd_entry *entry, const void *values, size_t i) {
     if (entry->kind == SD_ENTRY_F32) {
         const uint32_t bits = ((const uint32_t *)values)[i];
@@ -97,7 +97,7 @@ static void print_first(const sd_entry *entry, const void *a, const void *b, siz
     }
 }
 
-/* Of weights and the like: counters are of another scale. */
+/* Records the largest difference of float32 values. */
 static void note_largest(comparison *c, const sd_entry *entry, const void *a, const void *b, size_t i) {
     const double difference = fabs(sd_entry_number(entry, a, i) - sd_entry_number(entry, b, i));
     char place[96];
@@ -109,7 +109,7 @@ static void note_largest(comparison *c, const sd_entry *entry, const void *a, co
              sd_entry_place(entry, i, place));
 }
 
-/* Returns how many values differ; the first of all is printed. */
+/* Returns the number of values that differ; prints the first difference of the comparison. */
 static uint64_t compare_values(comparison *c, const sd_entry *entry, const void *a, const void *b) {
     const size_t bytes = entry->kind == SD_ENTRY_F32 ? sizeof(float) : sizeof(uint64_t);
     uint64_t different = 0;
@@ -138,7 +138,7 @@ static void print_one_sided(const comparison *c, const sd_entry *entry, const ch
 
 static bool same_form(const sd_entry *a, const sd_entry *b) {
     bool same = a->kind == b->kind && a->dims == b->dims;
-    if (a->kind != SD_ENTRY_TEXT) /* the length of a text is part of its value */
+    if (a->kind != SD_ENTRY_TEXT) /* texts of different lengths have one form */
         same = same && a->elem_bytes == b->elem_bytes;
     for (int i = 0; same && i < a->dims; i++)
         same = a->shape[i] == b->shape[i];
@@ -153,7 +153,7 @@ static void print_forms(const comparison *c, const sd_entry *a, const sd_entry *
                b->dims ? sd_entry_shape(b, shape[1]) : "value");
 }
 
-/* Whether this is a member of /progress with the value that it has in a file without it, which is older. */
+/* Whether an entry is a member of /progress with its initial value, as an older file without it has implicitly. */
 static sd_status is_initial(const side *s, const sd_entry *entry, bool *same) {
     void *values;
     *same = false;
@@ -169,7 +169,7 @@ static sd_status is_initial(const side *s, const sd_entry *entry, bool *same) {
     return SD_OK;
 }
 
-/* *different: how many values of a pair of one form differ. */
+/* Compares two entries of the same form. *different: number of values that differ. */
 static sd_status compare_pair(comparison *c, const sd_entry *a, const sd_entry *b, uint64_t *different) {
     void *x = NULL, *y = NULL;
     sd_status status = sd_checkpoint_read(c->a.file, a, &x);
@@ -182,7 +182,7 @@ static sd_status compare_pair(comparison *c, const sd_entry *a, const sd_entry *
     return status;
 }
 
-/* Whether circumstances differ; says so if asked to. */
+/* Counts circumstances that differ, and prints them with --all. */
 static sd_status compare_circumstance(comparison *c, const sd_entry *a, const sd_entry *b) {
     bool differ = !a || !b || !same_form(a, b);
     void *x = NULL, *y = NULL;
@@ -224,7 +224,7 @@ static sd_status compare_state(comparison *c, const sd_entry *a, const sd_entry 
     return SD_OK;
 }
 
-/* The next name in order, of one side or both. */
+/* Compares the entries of the next name in order, which one side or both have. */
 static sd_status compare_next(comparison *c) {
     const sd_entry *a = c->a.next < c->a.n ? &c->a.entries[c->a.next] : NULL,
                    *b = c->b.next < c->b.n ? &c->b.entries[c->b.next] : NULL;

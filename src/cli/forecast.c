@@ -11,7 +11,7 @@ bool sd_forecast_is_option(const char *word) {
     return !strcmp(word, "--ranks") || !strcmp(word, "--link-gbit") || !strcmp(word, "--latency-us");
 }
 
-/* "2,16,4096": digits and commas only, as strtol() would also take blanks and signs. */
+/* Parses "2,16,4096". Digits and commas only: strtol() would also accept blanks and signs. */
 static sd_status set_ranks(sd_forecast *forecast, const char *value) {
     const char *at = value;
     forecast->n = 0;

@@ -5,13 +5,13 @@
 
 #include "sdtrain/train.h"
 
-/* Nobody asks; 10 Gbit/s and 30 microseconds, as of common Ethernet. */
+/* Sets the defaults: no ranks; 10 Gbit/s and 30 microseconds, typical of Ethernet. */
 void sd_forecast_init(sd_forecast *forecast);
 
 /* Whether a word is one of the options. */
 bool sd_forecast_is_option(const char *word);
 
-/* Takes its value. SD_ERR_USAGE names the option and what is allowed. */
+/* Sets the option's value. SD_ERR_USAGE names the option and the allowed values. */
 sd_status sd_forecast_set(sd_forecast *forecast, const char *option, const char *value);
 
 #endif

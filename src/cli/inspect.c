@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sdtrain inspect: what is in a checkpoint, for a person. */
+/* sdtrain inspect: the content of a checkpoint as text. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -36,7 +36,7 @@ static sd_status parse_options(int n, char **words, options *o) {
 
 static const char *plural(uint64_t n) { return n == 1 ? "" : "s"; }
 
-/* "loss 1.2345, accuracy 56.78 %": what there is of it. */
+/* Prints "loss 1.2345, accuracy 56.78 %", without values that are NAN. */
 static void print_score(const char *name, double loss, double accuracy, double top5) {
     if (isnan(loss) && isnan(accuracy))
         return;

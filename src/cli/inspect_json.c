@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is in a checkpoint, as one JSON object. What has no value (NAN) is null. */
+/* The content of a checkpoint as one JSON object; NAN becomes null. */
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>

@@ -9,7 +9,7 @@
 #include "sdtrain/kernels.h"
 #include "sdtrain/models.h"
 
-/* The network and the optimizer, empty. */
+/* Builds the network and the optimizer, without state. */
 static sd_status build(sd_loaded *l) {
     const sd_kernels *kernels;
     sd_config_init(&l->config);

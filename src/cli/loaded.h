@@ -22,18 +22,17 @@ typedef struct sd_loaded {
     int n_entries;
 } sd_loaded;
 
-/* SD_ERR_NOINPUT; SD_ERR_DATA if any of it could not be resumed from. The caller calls sd_loaded_close() in any
- * case. */
+/* SD_ERR_NOINPUT; SD_ERR_DATA if a resume would refuse it. The caller calls sd_loaded_close() in any case. */
 sd_status sd_loaded_open(const char *path, sd_loaded *loaded);
-/* Copies what the file holds into network and optimizer, as a resume does, or says why it cannot. */
+/* Copies the file's tensors into network and optimizer, as a resume does. SD_ERR_DATA. */
 sd_status sd_loaded_apply(sd_loaded *loaded);
 void sd_loaded_close(sd_loaded *loaded);
 
-/* Whether an entry is the group's: "/model". */
+/* Whether an entry lies in a group, such as "/model". */
 bool sd_entry_is_in(const sd_entry *entry, const char *group);
 /* "[64, 3, 3, 3]"; "" for a single value. */
 const char *sd_entry_shape(const sd_entry *entry, char text[96]);
-/* The place of value number i as PyTorch counts: "[17, 0, 2, 1]"; "" for a single value. */
+/* The indices of value number i: "[17, 0, 2, 1]"; "" for a single value. */
 const char *sd_entry_place(const sd_entry *entry, size_t i, char text[96]);
 /* Value number i as a double; NAN for text. */
 double sd_entry_number(const sd_entry *entry, const void *values, size_t i);

@@ -13,7 +13,7 @@ typedef struct options {
     const char *config, *evaluate, *resume, *job;
     const char *settings[MAX_SETTINGS];
     int n_settings;
-    bool check, help, version, link; /* link: of a forecast is given */
+    bool check, help, version, link; /* link: a forecast's link option is given */
     sd_forecast forecast;
 } options;
 
@@ -82,8 +82,8 @@ static sd_status parse_options(int argc, char **argv, options *o) {
     return SD_OK;
 }
 
-/* A hash of what ranks must be asked alike: not to train and to check at once. */
-static uint64_t what_is_asked(const options *o) {
+/* A hash of the options that must be equal on all ranks, such as --check. */
+static uint64_t options_hash(const options *o) {
     const uint64_t flags = (uint64_t)o->help << 2 | (uint64_t)o->version << 1 | (uint64_t)o->check;
     const double link[] = {o->forecast.link_gbit, o->forecast.latency_us};
     return flags ^ (o->evaluate ? sd_hash(o->evaluate, strlen(o->evaluate)) : 0) ^ sd_hash(link, sizeof link) ^
@@ -95,14 +95,14 @@ static void print_help(void) {
     fputs(usage, stdout);
     fputs(
         "\nTrains a ResNet or ViT with stochastic depth, data-parallel over MPI ranks, as CONFIG.ini says.\n\n"
-        "  --set section.key=value   overrides a key of the file; may be given often\n"
+        "  --set section.key=value   overrides a key of the file; may be repeated\n"
         "  --resume auto|never|FILE  overrides checkpoint.resume\n"
-        "  --job ID                  for what starts a command again: starts with the same ID are one job; the first does what resume\n"
-        "                            says, later ones go on with what the job has written; one that has diverged is refused (78)\n"
+        "  --job ID                  for supervisors that restart a command: starts with the same ID are one job. The first one obeys\n"
+        "                            checkpoint.resume, later ones resume from the job's own run; a diverged job is refused (78)\n"
         "  --check                   validates everything and prints model, drop rates, savings and memory; trains nothing\n"
-        "  --ranks R[,R...]          with --check: times steps here for some seconds, and predicts them on 1 to 4096 ranks\n"
-        "  --link-gbit G             of each rank, for --ranks; default 10\n"
-        "  --latency-us U            between ranks, for --ranks; default 30\n"
+        "  --ranks R[,R...]          with --check: times steps for some seconds, and predicts them on 1 to 4096 ranks\n"
+        "  --link-gbit G             bandwidth of each rank, for --ranks; default 10\n"
+        "  --latency-us U            latency between ranks, for --ranks; default 30\n"
         "  --evaluate CHECKPOINT     scores a checkpoint on the validation images and prints one line; writes nothing\n"
         "  --version                 prints version and libraries\n\n"
         "exit codes: 0 finished; 64 usage; 65 bad data; 66 missing input; 70 internal, ranks disagree, or training diverged;\n"
@@ -121,7 +121,7 @@ static sd_status read_config(const char *path, char **text, size_t *bytes) {
     return status == SD_OK ? sd_config_check_text(*text, *bytes, path) : status;
 }
 
-/* Every rank parses the text that rank 0 has read. Collective. */
+/* Parses on every rank the text that rank 0 has read. Collective. */
 static sd_status load_config(sd_comm *comm, const options *o, sd_config *config) {
     char *text = NULL;
     size_t bytes = 0;
@@ -146,7 +146,7 @@ static sd_status load_config(sd_comm *comm, const options *o, sd_config *config)
     if (status == SD_OK)
         status = sd_config_check(config, sd_comm_size(comm));
     SD_TRY(sd_comm_agree(comm, status));
-    /* Each rank has had its own --set. */
+    /* --set may differ between ranks: compare the results */
     SD_TRY(sd_comm_agree(comm, sd_config_text(config, &text)));
     const uint64_t hash = sd_hash(text, strlen(text));
     free(text);
@@ -179,7 +179,7 @@ int main(int argc, char **argv) {
     sd_log_mute(!root);
     status = sd_comm_agree(comm, parse_options(argc, argv, &o));
     if (status == SD_OK)
-        status = sd_comm_check_same(comm, what_is_asked(&o), "command line");
+        status = sd_comm_check_same(comm, options_hash(&o), "command line");
     if (status == SD_OK && o.help && root)
         print_help();
     else if (status == SD_OK && o.version && root)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sdtrain: tools for what a run leaves behind. Needs no mpirun. */
+/* sdtrain: tools for checkpoints. Needs no mpirun. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,17 +18,17 @@ static const char help[] =
     "       sdtrain diff A B [--all]\n"
     "       sdtrain --help | --version\n\n"
     "Tools for the checkpoints of sdtrain-mpi.\n\n"
-    "  verify     reads each FILE as a resume would, and checks its seal (length, XXH3-128), that it holds the whole network and\n"
-    "             optimizer its configuration describes, that all numbers are finite, and that its progress can be;\n"
-    "             prints a line a file\n"
-    "  inspect    prints what is in FILE\n"
+    "  verify     loads each FILE as a resume would. Checks its seal (length, XXH3-128), that it holds the whole network and\n"
+    "             optimizer of its configuration, that all numbers are finite, and that its progress is consistent;\n"
+    "             prints one line per file\n"
+    "  inspect    prints the content of FILE\n"
     "    --rates    the drop rate of each branch\n"
     "    --tensors  shape, range, mean and L2 norm of each tensor\n"
     "    --config   the configuration it was trained with\n"
     "    --json     all of it as one JSON object\n"
-    "  diff       compares the states in A and B bit for bit, and says where they first differ and by how much. Times, host and\n"
+    "  diff       compares the states in A and B bit for bit, and prints the first and the largest difference. Times, host and\n"
     "             configuration are no part of a state\n"
-    "    --all      also lists what differs of those\n\n"
+    "    --all      also lists differences of those\n\n"
     "exit codes: 0 good, equal; 1 different (diff); 64 usage; 65 damaged; 66 missing or unreadable; 70 internal; 74 output\n"
     "            verify: 65 if any file is damaged, else 66 if any is missing\n";
 

@@ -32,7 +32,7 @@ sd_status sd_moments_of(const sd_loaded *l, const sd_entry *entry, sd_moments *m
 
 int sd_groups_of(const sd_loaded *l, sd_group groups[SD_MAX_GROUPS]) {
     int n = 0;
-    for (int i = 0; i < l->n_entries; i++) { /* of a group are in a row */
+    for (int i = 0; i < l->n_entries; i++) { /* sorted by path, so a group's entries are adjacent */
         const sd_entry *entry = &l->entries[i];
         const int length = 1 + (int)strcspn(entry->path + 1, "/");
         if (entry->path[0] != '/')

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to cli/: the tools of `sdtrain`, one a file. */
+/* Private to cli/: the tools of `sdtrain`, one per file. */
 #ifndef SDTRAIN_CLI_TOOLS_H
 #define SDTRAIN_CLI_TOOLS_H
 
 #include "sdtrain/status.h"
 
-/* words: what follows the tool's name. *exit_code: of the process, where no error is returned; 0 unless the tool
- * sets it. */
+/* words: [n] arguments behind the tool's name. *exit_code: of the process if no error is returned; initially 0. */
 typedef sd_status sd_tool(int n, char **words, int *exit_code);
 
 sd_tool sd_tool_verify, sd_tool_inspect, sd_tool_diff;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sdtrain verify: whether a checkpoint is good, beyond what a resume needs to know. */
+/* sdtrain verify: checks a checkpoint more strictly than a resume. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #include "loaded.h"
 #include "tools.h"
 
-/* Members of /progress that have no value, NAN, until there is something to measure. */
+/* Whether path is a member of /progress that is NAN until it is first measured. */
 static bool may_be_nan(const char *path) {
 #define HAS_NO_VALUE_AT_FIRST(type, member, initial, role)                                                             \
     if (isnan((double)(initial)) && !strcmp(path, "/progress/" #member))                                               \
@@ -19,11 +19,11 @@ static bool may_be_nan(const char *path) {
     return false;
 }
 
-/* The one value that a run measures and no run stops for: logits of a validation image may overflow. */
+/* Logits of a validation image may overflow, which does not stop a run. */
 static bool may_be_infinite(const char *path) { return !strcmp(path, "/progress/val_loss"); }
 
-/* Whether it holds numbers of steps, of which none is above those that the run has done. Whole numbers of a model are
- * counters. */
+/* Whether an entry holds counters of steps, which may not exceed the run's steps: all integers of model and
+ * optimizer. */
 static bool counts_steps(const sd_entry *entry) {
     return entry->kind == SD_ENTRY_I64 && (sd_entry_is_in(entry, "/model") || sd_entry_is_in(entry, "/optimizer"));
 }
@@ -51,7 +51,7 @@ static sd_status check_values(const sd_loaded *l, const sd_entry *entry, const v
 
 static sd_status check_fraction(const char *path, const char *member, double value) {
     if (value < 0 || value > 1)
-        return sd_fail(SD_ERR_DATA, "%s: /progress/%s is %g, which is no fraction", path, member, value);
+        return sd_fail(SD_ERR_DATA, "%s: /progress/%s is %g, not in 0..1", path, member, value);
     return SD_OK;
 }
 
@@ -72,24 +72,25 @@ static sd_status check_progress(const sd_loaded *l) {
         uint64_t a, b;
     } rules[] = {
         {p->epoch <= p->step, "more epochs than steps", p->epoch, p->step},
-        {p->batch <= p->step, "more batches of an epoch than steps", p->batch, p->step},
+        {p->batch <= p->step, "more batches in the current epoch than steps", p->batch, p->step},
         {p->best_step <= p->step, "the best checkpoint is of a later step", p->best_step, p->step},
         {p->best_val_epoch <= p->epoch, "the best validation is of a later epoch", p->best_val_epoch, p->epoch},
-        {p->epoch_images <= p->images, "more images in an epoch than in all", p->epoch_images, p->images},
-        {p->epoch_correct <= p->epoch_images, "more images were right than seen", p->epoch_correct, p->epoch_images},
-        {p->epoch_decisions <= p->decisions, "more decisions in an epoch than in all", p->epoch_decisions,
+        {p->epoch_images <= p->images, "more images in the current epoch than in the run", p->epoch_images, p->images},
+        {p->epoch_correct <= p->epoch_images, "more correct images than images in the current epoch", p->epoch_correct,
+         p->epoch_images},
+        {p->epoch_decisions <= p->decisions, "more decisions in the current epoch than in the run", p->epoch_decisions,
          p->decisions},
-        {isnan(p->best_accuracy) == (p->best_step == 0), "a best accuracy and its step go together", p->best_step,
+        {isnan(p->best_accuracy) == (p->best_step == 0), "best accuracy without its step, or the reverse", p->best_step,
          p->step},
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (!rules[i].holds)
-            return sd_fail(SD_ERR_DATA, "%s: its /progress cannot be: %s (%" PRIu64 ", %" PRIu64 ")", l->path,
+            return sd_fail(SD_ERR_DATA, "%s: /progress is inconsistent: %s (%" PRIu64 ", %" PRIu64 ")", l->path,
                            rules[i].what, rules[i].a, rules[i].b);
     return check_fractions(l);
 }
 
-/* Values first, as training would refuse them with fewer words. */
+/* Values first: sd_loaded_apply() would refuse them with a less specific message. */
 static sd_status check(sd_loaded *l) {
     for (int i = 0; i < l->n_entries; i++) {
         void *values;
@@ -118,12 +119,12 @@ static sd_status verify(const char *path) {
         printf("%s: good, step %" PRIu64 ", %d tensors, %zu bytes\n", path, l.info.progress.step, count_tensors(&l),
                sd_checkpoint_file_bytes(l.file));
     } else {
-        const char *reason = sd_error_message(); /* most begin with the path */
+        const char *reason = sd_error_message(); /* most messages begin with the path */
         const size_t n = strlen(path);
         printf("%s: BAD: %s\n", path,
                !strncmp(reason, path, n) && !strncmp(reason + n, ": ", 2) ? reason + n + 2 : reason);
     }
-    fflush(stdout); /* a line as soon as it is known */
+    fflush(stdout); /* show each line at once */
     sd_loaded_close(&l);
     return status;
 }

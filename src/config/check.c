@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What single keys cannot tell: contradictions between them, and advice. */
+/* Checks of several keys together: contradictions, and advice. */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@ static bool given(const sd_config *config, const char *section, const char *name
     return config->line[sd_key_find(section, name) - sd_keys] != 0;
 }
 
-/* An empty run.name becomes the file's name without folder and ".ini". */
+/* Sets an empty run.name to the file's name without folder and ".ini". */
 static sd_status name_run(sd_config *config) {
     const key *k = sd_key_find("run", "name");
     char name[SD_CONFIG_FILE], allowed[256];
@@ -31,7 +31,7 @@ static sd_status name_run(sd_config *config) {
                           name, allowed);
 }
 
-/* What begins or stands in a path and a shell would replace. */
+/* Refuses a path with "~" or "$", which only a shell expands. */
 static sd_status check_path(const sd_config *config, const char *full, const char *path) {
     const char *home = getenv("HOME");
     const int user_bytes = (int)strcspn(path, "/");
@@ -53,7 +53,7 @@ static sd_status check_path(const sd_config *config, const char *full, const cha
     return SD_OK;
 }
 
-/* Quotes, which other formats want around a text, would become part of a name. */
+/* Refuses quotes around a text: they would become part of it. */
 static sd_status check_text(const sd_config *config, const char *full, const char *text) {
     const size_t bytes = strlen(text);
     if (bytes >= 2 && (text[0] == '"' || text[0] == '\'') && text[bytes - 1] == text[0])
@@ -87,7 +87,7 @@ static sd_status check_drop(sd_config *config) {
     if (given(config, "stochastic_depth", "survival_prob")) {
         if (rate_given)
             return sd_config_fail(config, rate_key, "rate and survival_prob say the same thing; give one of them");
-        char decimal[32]; /* 1 - 0.8 shall be 0.2, the number that would have been written */
+        char decimal[32]; /* 1 - 0.8 shall be the double nearest to 0.2 */
         snprintf(decimal, sizeof decimal, "%.15g", 1 - config->stochastic_depth.survival_prob);
         config->stochastic_depth.rate = strtod(decimal, NULL);
         rate_given = true;
@@ -101,9 +101,8 @@ static sd_status check_drop(sd_config *config) {
         return sd_config_fail(config, rate_key, "with schedule = list the rates are given one by one; remove rate");
     if (config->stochastic_depth.rank_divisor == SD_RANK_DIVISOR_KEPT &&
         config->stochastic_depth.scope != SD_DROP_SCOPE_RANK)
-        return sd_config_fail(
-            config, "stochastic_depth.rank_divisor",
-            "kept is for scope = rank: with the others there are no ranks that dropped a branch alone");
+        return sd_config_fail(config, "stochastic_depth.rank_divisor",
+                              "kept needs scope = rank: in the other scopes no rank drops a branch by itself");
     if (config->stochastic_depth.schedule == SD_DROP_CONSTANT && config->stochastic_depth.rate >= 0.5)
         sd_log_warn(
             "stochastic_depth.schedule = constant with rate %g drops early blocks as often as late ones; at 0.5 and above "

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every key of a configuration file: its type, range, default and meaning. --help, config.ini, --set, the checks of a
- * resume and all error messages come from this table. */
+/* The table of keys: type, range, default and meaning of each. --help, config.ini, --set, the checks of a resume, error
+ * messages and the tables of configs/README.md derive from it. */
 #include "keys.h"
 
 #include <string.h>
@@ -29,7 +29,7 @@ const key sd_keys[] = {
     TEXT(run, name, "", false, "name of the run's folder in output; empty: the name of the configuration file"),
     PATH(run, output, "runs", false, "folder in which runs have their folders"),
     WHOLE(run, seed, "1", 0, 4294967295.0, true,
-          "seed of everything random: weights, order, augmentation, drop decisions"),
+          "seed of all random numbers: weights, order, augmentation, drop decisions"),
     WHOLE(
         run, threads, "0", 0, SD_MAX_THREADS, false,
         "OpenMP threads a rank; 0: OMP_NUM_THREADS, else this rank's share of the processors that its affinity mask and CPU quota allow"),
@@ -38,9 +38,9 @@ const key sd_keys[] = {
         "wall-clock time from the start of the program in which it saves and stops (exit code 75) by itself; 0: no limit"),
     CHOICE(
         run, convolution, "auto", SD_CONVOLUTION_LIST, NULL, false,
-        "direct: as defined; auto: Winograd F(4x4,3x3) where it is faster, with rounding errors about ten times larger"),
+        "direct: the defining sum; auto: Winograd F(4x4,3x3) where it is faster, with rounding errors about ten times larger"),
     WHOLE(run, stall_seconds, "600", 0, 1e6, false,
-          "end a run that has made no progress for so long, saying where each rank is; 0: never"),
+          "end a run without progress after this many seconds, saying where each rank is; 0: never"),
 
     CHOICE(data, dataset, "synthetic", SD_DATASET_LIST, "folder|hdf5", true,
            "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files"),
@@ -50,10 +50,11 @@ const key sd_keys[] = {
     WHOLE(data, train_samples, "0", 0, SAMPLES, true, "use the first N training images; 0: all (synthetic: 2000)"),
     WHOLE(data, val_samples, "0", 0, SAMPLES, true, "use the first N validation images; 0: all (synthetic: 1000)"),
     {"data", "validation", KEY_WHOLE, AT(data, validation), "test", 1, SAMPLES, "test", NULL, true,
-     "what is scored as validation: the test set, or N images held out of training, drawn by the seed"},
+     "validation images: the test set, or N training images held out, drawn by the seed"},
     CHOICE(data, augment, "none", SD_AUGMENT_LIST, NULL, true,
            "crop_flip: zero padding of 4, random crop, random horizontal flip"),
-    CHOICE(data, last_batch, "drop", SD_LAST_BATCH_LIST, NULL, true, "what becomes of a last batch that is not full"),
+    CHOICE(data, last_batch, "drop", SD_LAST_BATCH_LIST, NULL, true,
+           "an incomplete last batch of an epoch: leave it out, or train it"),
     WHOLE(data, workers, "1", 1, 64, false, "threads a rank that prepare batches ahead"),
 
     TEXT(model, name, "resnet20", true, SD_MODEL_NAMES),
@@ -73,13 +74,13 @@ const key sd_keys[] = {
         "rate of block l of L: linear l/L (Huang et al.), linspace (l-1)/(L-1) (timm), zero_based (l-1)/L, constant, or rates"),
     LIST(stochastic_depth, rates, 0, 1, true, "schedule = list: the drop rate of every block, separated by commas"),
     CHOICE(stochastic_depth, scope, "global", SD_DROP_SCOPE_LIST, NULL, true,
-           "who shares a decision: the whole batch, the images of a rank, or nobody: each image has its own"),
+           "the images that share a decision: the whole batch, those of a rank, or none: each image has its own"),
     CHOICE(stochastic_depth, rank_divisor, "all", SD_RANK_DIVISOR_LIST, NULL, true,
            "scope = rank: a branch's gradient is divided by the images of all ranks, or of those that kept it"),
     CHOICE(stochastic_depth, scale, "inference", SD_DROP_SCALE_LIST, NULL, true,
            "inference: branches times 1-p at evaluation (Huang et al.); training: kept ones times 1/(1-p) (timm)"),
     CHOICE(stochastic_depth, unit, "branch", SD_UNIT_LIST, NULL, true,
-           "whether attention and MLP of a transformer block are decided apart or together"),
+           "branch: attention and MLP of a transformer block have separate decisions; block: a common one"),
     CHOICE_AT(stochastic_depth, dropped_update, AT(optimizer, dropped_update), "decay_and_momentum", SD_DROPPED_LIST,
               NULL, true, "a dropped branch's weights: zero gradient (momentum and decay act), or no update at all"),
 
@@ -88,7 +89,7 @@ const key sd_keys[] = {
     SWITCH(optimizer, nesterov, "false", true, "sgd: Nesterov momentum"),
     REAL(optimizer, weight_decay, "0.0001", 0, 10, true, "weight decay (sgd: added to the gradient; adamw: decoupled)"),
     CHOICE(optimizer, decay, "all", SD_DECAY_LIST, NULL, true,
-           "what decays; matrices: no norms, biases, position or class embeddings"),
+           "parameters that decay; matrices: not norms, biases, position and class embeddings"),
     REAL(optimizer, beta1, "0.9", 0, 0.999999, true, "adamw: decay of the first moment"),
     REAL(optimizer, beta2, "0.999", 0, 0.999999, true, "adamw: decay of the second moment"),
     REAL(optimizer, epsilon, "1e-08", 1e-30, 1, true, "adamw: added to the root of the second moment"),
@@ -96,34 +97,35 @@ const key sd_keys[] = {
 
     CHOICE(lr, schedule, "step", SD_LR_LIST, NULL, true, "shape of the learning rate over the epochs"),
     REAL(lr, base, "0.1", 0, 1e6, true, "learning rate (onecycle: its peak)"),
-    REAL(lr, warmup_epochs, "0", 0, 1e6, true, "epochs over which the rate rises linearly to what the schedule says"),
+    REAL(lr, warmup_epochs, "0", 0, 1e6, true, "epochs over which the rate rises linearly to that of the schedule"),
     LIST(lr, milestones, 0, 1e9, true, "step: completed epochs after which the rate is multiplied by gamma, rising"),
     REAL(lr, gamma, "0.1", 0, 1, true, "step: factor at each milestone"),
-    REAL(lr, minimum, "0", 0, 1e6, true, "cosine: where it ends"),
+    REAL(lr, minimum, "0", 0, 1e6, true, "cosine: final learning rate"),
 
     WHOLE(train, epochs, "10", 1, 1e6, true, "passes over the training images"),
     WHOLE(train, max_steps, "0", 0, MANY, false, "stop after this many steps from the start of training; 0: never"),
     WHOLE(train, batch_size, "128", 1, SAMPLES, true, "images a step, over all ranks"),
     REAL(train, label_smoothing, "0", 0, 0.999, true, "label smoothing of the training loss"),
     CHOICE(train, on_nonfinite, "stop", SD_ON_NONFINITE_LIST, NULL, true,
-           "a step whose loss or gradient is not finite: stop the run, or go on without its update"),
+           "if loss or gradient is not finite: stop the run, or skip the update"),
 
-    WHOLE(eval, every_epochs, "1", 0, 1e6, false, "score the validation images every so many epochs; 0: never"),
+    WHOLE(eval, every_epochs, "1", 0, 1e6, false, "score the validation images every N epochs; 0: never"),
     WHOLE(eval, train_samples, "0", 0, SAMPLES, false, "also score the first N training images, without augmentation"),
 
-    WHOLE(checkpoint, every_steps, "0", 0, MANY, false, "write a checkpoint every so many steps; 0: never"),
-    WHOLE(checkpoint, every_epochs, "1", 0, 1e6, false, "write a checkpoint every so many epochs; 0: never"),
-    REAL(checkpoint, every_seconds, "0", 0, 1e9, false,
-         "write a checkpoint when so many seconds have passed; 0: never"),
+    WHOLE(checkpoint, every_steps, "0", 0, MANY, false, "write a checkpoint every N steps; 0: never"),
+    WHOLE(checkpoint, every_epochs, "1", 0, 1e6, false, "write a checkpoint every N epochs; 0: never"),
+    REAL(checkpoint, every_seconds, "0", 0, 1e9, false, "write a checkpoint every N seconds; 0: never"),
     WHOLE(checkpoint, keep, "3", 1, 1e6, false, "newest checkpoints to keep, beside the best"),
-    WHOLE(checkpoint, keep_every, "0", 0, MANY, false, "keep those whose step is a multiple of this for ever; 0: none"),
+    WHOLE(checkpoint, keep_every, "0", 0, MANY, false,
+          "keep checkpoints whose step is a multiple of N for ever; 0: none"),
     WHOLE(checkpoint, compression, "0", 0, 9, false, "deflate level of tensors in the file; 0: none"),
     WHOLE(checkpoint, max_failures, "3", 1, 1e6, false,
-          "checkpoints in a row that may fail to be written before the run ends (74)"),
+          "consecutive checkpoints that may fail to be written before the run ends (exit code 74)"),
     PATH(checkpoint, resume, "auto", false,
-         "auto: go on from the newest good checkpoint, if any; never; or a checkpoint file"),
+         "auto: resume from the newest good checkpoint, if any; never; or a checkpoint file"),
 
-    WHOLE(communication, bucket_bytes, "1048576", 4096, 2147483648.0, false, "most gradient bytes in one reduction"),
+    WHOLE(communication, bucket_bytes, "1048576", 4096, 2147483648.0, false,
+          "maximum of gradient bytes in one reduction"),
     SWITCH(communication, skip_dropped, "true", false, "do not send the gradients of dropped branches"),
     CHOICE(communication, reduction, "fast", SD_REDUCTION_LIST, NULL, true,
            "fast: the MPI library's allreduce; reproducible: the same bits on any number of ranks that divides shards"),
@@ -131,21 +133,21 @@ const key sd_keys[] = {
           "reproducible: parts of a batch, a power of two; batch norm sees one at a time (batch_size / shards images)"),
     CHOICE(
         communication, progress, "thread", SD_COMMUNICATION_PROGRESS_LIST, NULL, false,
-        "what moves data while a rank computes: a thread that sleeps between looks, or the rank itself after each block"),
+        "who calls MPI while a rank computes: a thread that sleeps between polls, or the rank itself after each block"),
     CHOICE(
         communication, wire, "fp32", SD_WIRE_LIST, NULL, true,
-        "how gradients travel; bf16: half the bytes, rounded, and what rounding takes is added to the next step's (error feedback)"),
+        "format of gradients between ranks; bf16: half the bytes, rounding errors are added to the next step's gradients (error feedback)"),
     WHOLE(communication, check_every, "100", 0, MANY, false,
-          "compare the weights of all ranks every so many steps, and at the start; 0: never"),
+          "compare the weights of all ranks every N steps, and at the start; 0: never"),
 
-    WHOLE(log, every_steps, "10", 0, MANY, false, "write a row of steps.csv every so many steps; 0: never"),
+    WHOLE(log, every_steps, "10", 0, MANY, false, "write a row of steps.csv every N steps; 0: never"),
     SWITCH(log, decisions, "false", false,
            "gather every rank's own drop plan each step, compare, and write decisions.csv"),
     PATH(log, trace, "", false,
-         "file for what every rank does in one step, as Chrome trace events (chrome://tracing, ui.perfetto.dev)"),
-    WHOLE(log, trace_step, "0", 0, MANY, false, "the step that is traced; 0: the third after the start"),
+         "file for a trace of all ranks in one step, as Chrome trace events (chrome://tracing, ui.perfetto.dev)"),
+    WHOLE(log, trace_step, "0", 0, MANY, false, "the traced step; 0: the third after the start"),
     CHOICE(log, progress, "auto", SD_DISPLAY_LIST, NULL, false,
-           "a progress line that rewrites itself; auto: on a terminal"),
+           "rewrite the progress line in place; auto: on a terminal"),
 };
 
 const int sd_n_keys = sizeof sd_keys / sizeof sd_keys[0];

@@ -14,30 +14,30 @@ typedef struct key {
     const char *initial;
     double low, high;    /* KEY_WHOLE, KEY_REAL and the values of KEY_LIST; both ends allowed */
     const char *choices; /* KEY_CHOICE: "first|second"; KEY_WHOLE: a word that stands for 0, or NULL */
-    const char *later;   /* choices that are known but not in this version, "a|b", or NULL */
-    bool results;        /* a run with another value is another run: a resume refuses it */
+    const char *later;   /* choices planned for later versions, "a|b", or NULL */
+    bool results;        /* changes results: a resume with another value is refused */
     const char *help;
 } key;
 
 extern const key sd_keys[];
 extern const int sd_n_keys;
 
-/* Keys that are known but not in this version, "section.name". */
+/* Keys planned for later versions, "section.name". */
 extern const char *const sd_keys_later[];
 
 const key *sd_key_find(const char *section, const char *name);
 static inline void *sd_key_value(const key *k, const sd_config *config) { return (char *)config + k->offset; }
 
-/* Place of word in "a|b|c", or -1. */
+/* The index of word in "a|b|c", or -1. */
 int sd_choice_find(const char *choices, const char *word);
-/* Word number i of "a|b|c" into word. */
+/* Copies word number i of "a|b|c". */
 void sd_choice_name(const char *choices, int i, char *word, size_t word_bytes);
 
-/* Puts the value that text stands for into config (a list: appends its entries); false if it is not allowed. */
+/* Parses text and stores the value in config (a list: appends entries); false if it is not allowed. */
 bool sd_key_read(const key *k, sd_config *config, const char *text);
-/* What is allowed, in words. */
+/* Describes the allowed values in words. */
 void sd_key_allowed(const key *k, char *text, size_t text_bytes);
-/* A value as text, as it would stand in a file. */
+/* Prints a value as in a configuration file. */
 void sd_key_print(const key *k, const sd_config *config, char *text, size_t text_bytes);
 
 #endif

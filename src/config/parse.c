@@ -6,7 +6,7 @@
 
 #include "keys.h"
 
-enum { COMMAND_LINE = -1, LINE_BYTES = 200 /* the inih of some distributions cuts longer lines in silence */ };
+enum { COMMAND_LINE = -1, LINE_BYTES = 200 /* some distributions' inih cuts longer lines without an error */ };
 
 static void format_place(const sd_config *config, int line, char *place, size_t place_bytes) {
     if (line == COMMAND_LINE)
@@ -19,7 +19,7 @@ static void format_place(const sd_config *config, int line, char *place, size_t 
 
 /* ---- finding the key ---- */
 
-/* Edits that turn a into b (Levenshtein). */
+/* The Levenshtein distance of a and b. */
 static int distance(const char *a, const char *b) {
     enum { LONGEST = 63 };
     int row[LONGEST + 1];
@@ -76,7 +76,7 @@ static sd_status unknown_section(const char *place, const char *section) {
                    section, nearest);
 }
 
-/* Assigns one value that came from a line (or COMMAND_LINE); more: it continues the value before. */
+/* Assigns a value of a line (or COMMAND_LINE). more: it continues the previous value. */
 static sd_status set_key(sd_config *config, const char *section, const char *name, const char *text, int line,
                          bool more) {
     char place[SD_CONFIG_FILE + 32], allowed[256];
@@ -114,9 +114,9 @@ void sd_config_init(sd_config *config) {
 typedef struct reader {
     sd_config *config;
     const char *rest;
-    int line;        /* of the line handed out last */
-    bool continues;  /* it continues the value of the line before */
-    bool after_head; /* no key has been seen since the last [section] */
+    int line;        /* of the last line returned */
+    bool continues;  /* the line continues the previous line's value */
+    bool after_head; /* no key since the last [section] */
     sd_status status;
     int error_line; /* of status */
 } reader;
@@ -126,11 +126,11 @@ static void refuse(reader *r, sd_status status) {
     r->error_line = r->line;
 }
 
-/* inih says nothing of a section without keys, and of what stands behind its bracket. */
+/* Checks a section's head: inih reports neither sections without keys nor text behind the bracket. */
 static void check_section(reader *r, const char *line) {
     char name[64], place[SD_CONFIG_FILE + 32];
     const size_t bytes = strcspn(line + 1, "]\r\n");
-    const char *bracket = line + 1 + bytes; /* if there is none, inih refuses the line */
+    const char *bracket = line + 1 + bytes; /* a missing one is an error of inih */
     snprintf(name, sizeof name, "%.*s", (int)bytes, line + 1);
     format_place(r->config, r->line, place, sizeof place);
     bool known = false;
@@ -140,10 +140,10 @@ static void check_section(reader *r, const char *line) {
         refuse(r, unknown_section(place, name));
     } else if (*bracket == ']') {
         const char *behind = bracket + 1 + strspn(bracket + 1, " \t\r\n\v\f");
-        if (!strchr(";#", *behind)) /* nor the text's end */
+        if (!strchr(";#", *behind)) /* strchr() also finds the final 0 */
             refuse(r,
                    sd_fail(SD_ERR_CONFIG,
-                           "%s'%.*s' stands behind [%s], where only a comment may; put each key in a line of its own",
+                           "%s'%.*s' follows [%s], where only a comment is allowed; put each key on a line of its own",
                            place, (int)strcspn(behind, "\r\n"), behind, name));
     }
 }
@@ -151,8 +151,7 @@ static void check_section(reader *r, const char *line) {
 static const char BYTE_ORDER_MARK[] = "\xEF\xBB\xBF";
 static const size_t MARK_BYTES = 3;
 
-/* Refuses bytes that editors leave in a file and that hide lines, and long lines. bytes: of the line with its line
- * feed. */
+/* Refuses long lines, and bytes of editors that hide lines. bytes: of the line with its line feed. */
 static void check_bytes(reader *r, const char *line, size_t bytes, size_t most) {
     const char *cr = memchr(line, '\r', bytes);
     if (cr && (cr + 1 == line + bytes || cr[1] != '\n'))
@@ -169,7 +168,7 @@ static void check_bytes(reader *r, const char *line, size_t bytes, size_t most) 
                           r->config->file, r->line, bytes, most));
 }
 
-/* inih's reader: hands out one line, and counts it, which inih does not tell its handler. */
+/* inih's reader: returns one line, and counts lines, as inih does not give its handler the number. */
 static char *next_line(char *buffer, int buffer_bytes, void *context) {
     reader *r = context;
     if (*r->rest == '\0' || r->status != SD_OK)
@@ -184,7 +183,7 @@ static char *next_line(char *buffer, int buffer_bytes, void *context) {
     buffer[bytes] = '\0';
     r->rest += bytes;
     const char *begin = buffer + strspn(buffer, " \t");
-    if (*begin == '[' && (begin == buffer || r->after_head)) { /* else inih takes it for a continued value */
+    if (*begin == '[' && (begin == buffer || r->after_head)) { /* else inih treats it as a continued value */
         r->after_head = true;
         check_section(r, begin);
     }
@@ -215,11 +214,11 @@ sd_status sd_config_check_text(const char *text, size_t bytes, const char *file)
 sd_status sd_config_parse(sd_config *config, const char *text, const char *file) {
     const size_t bytes = strlen(file), most = sizeof config->file - 1;
     snprintf(config->file, sizeof config->file, "%s",
-             file + (bytes > most ? bytes - most : 0)); /* its name is at the end */
+             file + (bytes > most ? bytes - most : 0)); /* the end, which has the file's name */
     if (!strncmp(text, BYTE_ORDER_MARK, MARK_BYTES))
         text += MARK_BYTES;
     reader r = {.config = config, .rest = text, .after_head = true};
-    /* inih reads on after an error and returns the line of the first. */
+    /* inih continues after an error, and returns the line of the first one */
     int first_error = ini_parse_stream(next_line, &r, handle, &r);
     if (first_error > 0 && (r.status == SD_OK || first_error < r.error_line))
         return sd_fail(SD_ERR_CONFIG, "%s:%d: expected [section], key = value, or a comment (; or #)", file,

@@ -7,7 +7,7 @@
 
 enum { VALUE_BYTES = 32768 };
 
-/* survival_prob is resolved into rate and so never written. */
+/* survival_prob is resolved into rate, so it is not written. */
 static bool is_alias(const key *k) { return !strcmp(k->name, "survival_prob"); }
 
 sd_status sd_config_text(const sd_config *config, char **text) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a configuration asks of other rooms, in their own terms. */
+/* The specs of other rooms, from a configuration. */
 #include "sdtrain/config.h"
 
 sd_data_spec sd_config_data(const sd_config *config) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One value: text -> member of sd_config, and back. What is printed always reads back as the same value. */
+/* Conversion of one value: text -> member of sd_config, and back. Printed values parse to the same value. */
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -16,18 +16,18 @@ static const char BLANKS[] = " \t\r\n\v\f";
 
 static bool ends(const char *text) { return text[strspn(text, BLANKS)] == '\0'; }
 
-/* Digits and nothing else: "0x10", "1e1" and what a double cannot hold are no counts. */
+/* Digits only, up to what a double represents exactly; not "0x10", "1e1". */
 static bool read_whole(const char *text, const key *k, int64_t *value) {
     char *end;
     const char *digits = text + (*text == '-' || *text == '+');
     if (!isdigit((unsigned char)*digits))
         return false;
-    const long long number = strtoll(text, &end, 10); /* the nearest end of its range, beyond that */
+    const long long number = strtoll(text, &end, 10); /* saturates */
     *value = number;
     return ends(end) && number >= (int64_t)k->low && number <= (int64_t)k->high;
 }
 
-/* Decimal, perhaps with an exponent; neither -0 nor what is not 0 but too small for a double. */
+/* A decimal number, optionally with an exponent. -0 becomes 0; a number that underflows to 0 is refused. */
 static bool read_real(const char *text, const key *k, double *value) {
     char *end;
     const size_t bytes = strspn(text, "+-.0123456789eE");
@@ -39,7 +39,7 @@ static bool read_real(const char *text, const key *k, double *value) {
     return isfinite(number) && number >= k->low && number <= k->high && (number != 0 || !not_zero);
 }
 
-/* Appends; a comma may end the text (a line of the list), and nowhere else may an entry be empty. */
+/* Appends entries. A comma may end the text (the list continues on the next line); other empty entries are refused. */
 static bool read_list(const char *text, const key *k, sd_list *list) {
     char item[256];
     for (text += strspn(text, BLANKS); *text; text += strspn(text, BLANKS)) {
@@ -55,7 +55,7 @@ static bool read_list(const char *text, const key *k, sd_list *list) {
     return true;
 }
 
-/* Whether a text comes back the same from a line of a file, where white space and ';' begin a comment. */
+/* Whether a text parses to itself as a line of a file, where " ;" begins a comment. */
 static bool fits_a_line(const char *text) {
     size_t bytes = strlen(text);
     if (bytes >= SD_CONFIG_TEXT || text[0] == ';' || isspace((unsigned char)text[0]) ||
@@ -90,7 +90,7 @@ bool sd_key_read(const key *k, sd_config *config, const char *text) {
     case KEY_CHOICE: {
         int choice = sd_choice_find(k->choices, text);
         if (choice >= 0)
-            memcpy(value, &choice, sizeof choice); /* of an enumeration type */
+            memcpy(value, &choice, sizeof choice); /* the member has an enumeration type */
         return choice >= 0;
     }
     case KEY_LIST:
@@ -131,7 +131,7 @@ void sd_key_allowed(const key *k, char *text, size_t text_bytes) {
 
 /* ---- printing ---- */
 
-/* Significant digits of the shortest decimal that reads back as the same double. */
+/* Significant digits of the shortest decimal that parses to the same double. */
 static int digits_of(double value) {
     char text[32];
     int digits = 1;
@@ -179,7 +179,9 @@ void sd_key_print(const key *k, const sd_config *config, char *text, size_t text
         for (int i = 0; i < list->n && used + 40 < text_bytes; i++) {
             char number[32];
             print_real(list->value[i], number, sizeof number);
-            const char *joint = i == 0 ? "" : line > 100 ? ",\n    " : ", "; /* continues in an indented line */
+            const char *joint = i == 0       ? ""
+                                : line > 100 ? ",\n    "
+                                             : ", "; /* a long list continues on an indented line */
             int written = snprintf(text + used, text_bytes - used, "%s%s", joint, number);
             line = joint[0] == ',' && joint[1] == '\n' ? strlen(number) : line + (size_t)written;
             used += (size_t)written;

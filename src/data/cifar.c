@@ -17,12 +17,12 @@ enum {
     PLANE = SIDE * SIDE,
     IMAGE_BYTES = PLANE * SD_CHANNELS,
     MAX_FILES = 5,
-    PATH_BYTES = 4096 /* what Linux takes */
+    PATH_BYTES = 4096 /* Linux's limit */
 };
 
 typedef struct cifar {
     sd_source source;
-    size_t label_bytes;    /* in front of a record's image; the last one counts */
+    size_t label_bytes;    /* labels in front of a record's image; the last one is used */
     uint8_t *train, *test; /* records */
 } cifar;
 
@@ -30,7 +30,7 @@ typedef struct cifar_kind {
     const char *folder, *train_files[MAX_FILES], *test_file;
     int n_train_files;
     size_t label_bytes;
-    int classes[2]; /* of each label byte; the last one counts */
+    int classes[2]; /* of each label byte; the last one is used */
 } cifar_kind;
 
 static const cifar_kind cifar10 = {
@@ -148,7 +148,7 @@ static sd_status open_cifar(const sd_data_spec *spec, sd_source **source) {
     char folder[PATH_BYTES];
     struct stat info;
     snprintf(folder, sizeof folder, "%s/%s", spec->path, kind->folder);
-    if (stat(folder, &info) != 0) /* path is the folder itself, not its parent */
+    if (stat(folder, &info) != 0) /* path is the folder itself */
         snprintf(folder, sizeof folder, "%s", spec->path);
     sd_status status = load_files(folder, kind, data);
     data->source.bytes = ((size_t)data->source.n_train + data->source.n_test) * (kind->label_bytes + IMAGE_BYTES);

@@ -9,9 +9,9 @@
 
 struct sd_dataset {
     sd_source *source;
-    uint32_t *train; /* indices of the training part that are trained on, rising */
+    uint32_t *train; /* indices of the training images in the source, ascending */
     uint32_t n_train;
-    uint32_t *held_out; /* validation = N: the others; else NULL */
+    uint32_t *held_out; /* validation = N: indices of the held-out images; else NULL */
     uint32_t n_validation;
     sd_normalisation normalisation;
 };
@@ -71,7 +71,7 @@ static sd_status split(sd_dataset *dataset, const sd_data_spec *spec) {
     return SD_OK;
 }
 
-/* What can be told without the dataset's files. */
+/* Checks the spec as far as possible without the files. */
 static sd_status check_description(const sd_data_spec *spec) {
     const sd_sample_spec samples = sd_dataset_describe(spec);
     if (spec->classes > 0 && spec->classes != samples.classes)
@@ -146,7 +146,7 @@ void sd_dataset_set_normalisation(sd_dataset *dataset, const float *mean, const 
 
 /* ---- one image ---- */
 
-/* The place of an image of a split in the source. */
+/* The index in the source of an image of a split. */
 static uint32_t source_index(const sd_dataset *dataset, sd_split split, uint32_t index) {
     if (split == SD_SPLIT_TRAIN)
         return dataset->train[index];

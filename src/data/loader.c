@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A ring of slots, one batch each. Workers take batch numbers in order; batch b goes into slot b mod slots as soon
- * as the batch that was there has been used. What a batch holds depends on its number alone, not on which worker
- * made it when. */
+/* A ring of slots, one batch each. Workers take batch numbers in order and fill slot b mod slots with batch b, once its
+ * previous batch has been used. The content of a batch depends on its number only, not on worker or time. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -19,16 +18,16 @@ struct sd_loader {
     const sd_dataset *dataset;
     int n_workers, n_started, n_slots;
     sd_slot *slots;
-    bool *ready; /* [slots], guarded by mutex as the rest is */
+    bool *ready; /* [slots]; the mutex guards this and the rest */
     worker *workers;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     sd_loader_pass pass;
-    uint64_t taken, used; /* batches that workers have taken; that the caller is done with */
-    uint64_t handed;      /* batches handed to the caller */
-    int busy;             /* workers at work on a batch */
+    uint64_t taken, used; /* number of batches that workers have taken; that the caller has used */
+    uint64_t handed;      /* number of batches handed to the caller */
+    int busy;             /* number of workers that fill a batch */
     bool quit;
-    sd_outcome outcome; /* of the first batch of the pass that was handed over and had failed; the caller's alone */
+    sd_outcome outcome; /* of the first failed batch that was handed over; only the caller's thread uses it */
 };
 
 static void *work(void *context) {
@@ -57,7 +56,7 @@ static void *work(void *context) {
 static sd_status start(sd_loader *loader, worker *self) {
     const int size = sd_dataset_samples(loader->dataset).image_size;
     self->loader = loader;
-    SD_TRY(sd_workspace_reserve(&self->work, size, size)); /* so that no image of that size allocates */
+    SD_TRY(sd_workspace_reserve(&self->work, size, size)); /* so that reading images of this size does not allocate */
     if (pthread_create(&self->thread, NULL, work, self) != 0)
         return sd_fail(SD_ERR_MEMORY, "a loader thread could not be started; lower data.workers (%d)",
                        loader->n_workers);
@@ -125,7 +124,7 @@ void sd_loader_begin(sd_loader *loader, const sd_loader_pass *pass) {
 /* Waits for the next batch. */
 static const sd_slot *wait_for_next(sd_loader *loader) {
     pthread_mutex_lock(&loader->mutex);
-    if (loader->handed > 0) { /* the batch before is done with */
+    if (loader->handed > 0) { /* the previous batch has been used */
         loader->ready[loader->used % (uint64_t)loader->n_slots] = false;
         loader->used++;
         pthread_cond_broadcast(&loader->changed);

@@ -19,7 +19,7 @@ void sd_normalise(const sd_normalisation *normalisation, const sd_sample *image,
             *x++ = normalisation->value[c][*byte++];
 }
 
-/* Exact: sums of bytes and of their squares are whole numbers. */
+/* Exact: sums of bytes and of their squares are integers. */
 typedef struct moments {
     uint64_t pixels, sum[SD_CHANNELS], square[SD_CHANNELS];
 } moments;

@@ -7,12 +7,12 @@
 
 typedef struct sd_normalisation {
     float mean[SD_CHANNELS], deviation[SD_CHANNELS]; /* of pixels in 0..1 */
-    float value[SD_CHANNELS][256];                   /* what a byte becomes */
+    float value[SD_CHANNELS][256];                   /* of each byte: (byte / 255 - mean) / deviation */
 } sd_normalisation;
 
 void sd_normalisation_set(sd_normalisation *normalisation, const float *mean, const float *deviation);
 
-/* That of n training images of a source, by their indices. Reads all of them. */
+/* Measures n training images of a source, given by their indices. Reads all of them. */
 sd_status sd_normalisation_measure(sd_normalisation *normalisation, const sd_source *source, const uint32_t *indices,
                                    uint32_t n);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to data/: the memory of one batch, and how it is filled. */
+/* Private to data/: the memory of one batch, and its preparation. */
 #ifndef SDTRAIN_DATA_SLOT_H
 #define SDTRAIN_DATA_SLOT_H
 
@@ -9,15 +9,15 @@ typedef struct sd_slot {
     int images;
     float *pixels;      /* [max_images, size, size, SD_CHANNELS] */
     int32_t *labels;    /* [max_images] */
-    sd_outcome outcome; /* of the first image in the batch's order that could not be prepared */
+    sd_outcome outcome; /* of the first image, in batch order, that could not be prepared */
 } sd_slot;
 
 /* SD_ERR_MEMORY; free it in any case. */
 sd_status sd_slot_init(sd_slot *slot, const sd_dataset *dataset, int max_images);
 void sd_slot_free(sd_slot *slot);
 
-/* Prepares batch b of a pass, in the calling thread. A pure function of the pass and b. From the first image on that
- * fails, images are zeros with label 0. */
+/* Prepares batch b of a pass on the calling thread. A pure function of pass and b. From the first failed image on,
+ * images are zeros with label 0. */
 void sd_slot_fill(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass *pass, uint64_t b, sd_workspace *work);
 
 #endif

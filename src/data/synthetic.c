@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Procedural images of coloured shapes: data without files, for a first run, for timing, and for tests.
+/* Procedural images of coloured shapes: data without files, for first runs, timing and tests.
  *
- * The class is the form of one large figure (and, from the 11th class on, its hue); place, size, angle, colours,
- * lighting, small figures strewn over the picture, and noise are not the class and have to be learned away. An image
- * is a pure function of (SEED, sample): the same for every run, so that seeds of runs can be compared on the same
- * data. */
+ * The class is the form of the large figure (and, from the 11th class on, its hue). Its place, size, angle, colours,
+ * the lighting, small figures and noise carry no class. An image is a pure function of (SEED, sample), independent of
+ * the run's seed, so that runs with different seeds train on the same data. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -27,7 +26,7 @@ static const uint32_t TEST_OFFSET = 0x80000000u; /* test sample i is sample i + 
 static const float NOISE = 0.10f;                /* standard deviation, pixels in 0..1 */
 static const float MEAN[SD_CHANNELS] = {0.5f, 0.5f, 0.5f}, DEVIATION[SD_CHANNELS] = {0.25f, 0.25f, 0.25f};
 
-/* Random numbers of one image, in the order in which it asks. */
+/* Random numbers of one image, in order of draws. */
 typedef struct draws {
     uint32_t sample;
     uint64_t next;
@@ -41,11 +40,11 @@ static float draw(draws *d, float low, float high) {
 
 typedef struct figure {
     int form;
-    float x, y, radius, cosine, sine; /* centre, size and angle, the image being [0, 1] x [0, 1] */
+    float x, y, radius, cosine, sine; /* centre, size and angle, in an image of [0, 1] x [0, 1] */
     float colour[SD_CHANNELS];
 } figure;
 
-/* Whether (u, v), in units of the radius and turned upright, lies in the figure. */
+/* Whether (u, v) lies in the figure, in units of the radius, in the figure's own axes. */
 static bool inside(int form, float u, float v) {
     float r = u * u + v * v, a = fabsf(u), b = fabsf(v);
     switch (form) {
@@ -110,21 +109,21 @@ static sd_status read_image(const sd_source *source, bool test, uint32_t index, 
     if (hues > 1)
         set_colour(((float)(label / FORMS) + draw(&d, 0.2f, 0.8f)) / (float)hues, 0.9f, figures[CLUTTER].colour);
 
-    float corner[4][SD_CHANNELS]; /* the background runs between four colours */
+    float corner[4][SD_CHANNELS]; /* background: bilinear between four colours */
     for (int i = 0; i < 4; i++)
         set_colour(draw(&d, 0, 1), draw(&d, 0.2f, 0.9f), corner[i]);
 
     for (int i = 0; i < size; i++)
         for (int j = 0; j < size; j++) {
             float x = ((float)j + 0.5f) / (float)size, y = ((float)i + 0.5f) / (float)size;
-            const figure *top = NULL; /* small figures lie below the large one */
+            const figure *top = NULL; /* the large figure covers small ones */
             for (int k = 0; k <= CLUTTER; k++)
                 if (covers(&figures[k], x, y))
                     top = &figures[k];
             for (int c = 0; c < SD_CHANNELS; c++) {
                 float ground = (1 - y) * ((1 - x) * corner[0][c] + x * corner[1][c]) +
                                y * ((1 - x) * corner[2][c] + x * corner[3][c]);
-                float noise = NOISE * 1.7320508f * draw(&d, -1, 1); /* uniform with this deviation */
+                float noise = NOISE * 1.7320508f * draw(&d, -1, 1); /* uniform, of standard deviation NOISE */
                 float value = 255 * ((top ? 0.8f * top->colour[c] + 0.2f * ground : ground) + noise);
                 *pixels++ = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
             }

@@ -19,9 +19,9 @@ sd_status sd_mpi_status(int code, const char *call) {
     return sd_fail(SD_ERR_INTERNAL, "%s failed: %.*s", call, length, text);
 }
 
-/* What Open MPI does better when asked; the user's own settings win. Ranks that wait give their core away. An allreduce
- * in place that does not block goes by a binomial tree unless told otherwise, which sends everything lg R times;
- * Rabenseifner's (halving and doubling) sends it twice at most. */
+/* Settings of Open MPI that the user may override. Waiting ranks yield their core. An in-place MPI_Iallreduce uses
+ * Rabenseifner's algorithm (halving and doubling), which sends each byte at most twice; the default, a binomial tree,
+ * sends it lg R times. */
 static void prepare_environment(void) {
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
     setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0);
@@ -64,9 +64,9 @@ void sd_comm_finish(sd_comm **place) {
 }
 
 void sd_comm_abort(sd_comm *comm, int exit_code) {
-    alarm(ABORT_SECONDS); /* ends this rank, and so the job, should MPI_Abort hang as well */
+    alarm(ABORT_SECONDS); /* ends this rank, and so the job, if MPI_Abort hangs */
     MPI_Abort(comm->mpi, exit_code);
-    for (;;) /* until it has ended this rank too */
+    for (;;) /* until MPI_Abort has ended this rank too */
         pause();
 }
 
@@ -88,7 +88,7 @@ const char *sd_comm_library(void) {
     return text;
 }
 
-/* ---- collectives: what they need, handed to whoever calls MPI ---- */
+/* ---- collectives, run by the thread that may call MPI ---- */
 
 typedef struct operands {
     void *data, *all; /* all: of a gather */

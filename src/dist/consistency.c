@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checks that ranks hold the same thing. */
+/* Checks by hash that all ranks hold the same data. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "comm.h"
 #include "sdtrain/arena.h"
 
-/* How many of all ranks have the hash of rank i. */
+/* The number of ranks whose hash equals that of rank i. */
 static int n_equal(const uint64_t *hashes, int ranks, int i) {
     int n = 0;
     for (int j = 0; j < ranks; j++)

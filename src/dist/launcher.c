@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether the launcher and the MPI library that we are linked with work together. */
+/* Checks that the launcher and the linked MPI library work together. */
 #include <stdlib.h>
 
 #include "comm.h"
 
-/* What launchers tell each process: how many they have started, and which one it is. NULL: not told. */
+/* Environment variables in which launchers give a process the number of processes and its own number. NULL: none. */
 typedef struct launcher {
     const char *size, *rank;
-    const char *shell; /* set where a person's shell is the process, and starts other things */
+    const char *shell; /* set in an interactive shell, whose children are not such processes */
 } launcher;
 
-/* The innermost first: mpirun starts its daemons by srun, and ranks inherit what that tells the daemons. */
+/* The innermost first: mpirun starts its daemons by srun, and ranks inherit the daemons' SLURM variables. */
 static const launcher launchers[] = {
     {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", NULL},     /* mpirun of Open MPI */
     {"PMI_SIZE", "PMI_RANK", NULL},                             /* mpiexec of MPICH and Intel MPI; srun --mpi=pmi2 */
     {"MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK", NULL},       /* mpirun_rsh of MVAPICH */
     {NULL, "PALS_RANKID", NULL},                                /* mpiexec of HPE PALS */
     {NULL, "ALPS_APP_PE", NULL},                                /* aprun */
-    {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_PTY_PORT"}, /* srun; not the batch script, which is no such step */
+    {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_PTY_PORT"}, /* srun; the batch script lacks it */
 };
 
 static int number(const char *variable) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The operations of a step, in one order on all ranks: 0 checks that ranks hold one plan; 1, 2, ... sum buckets (with
- * bf16 the first of them sums batch statistics, as floats); the last one sums the few numbers of the step, and ends
- * when every rank has ended its backward pass. */
+/* The operations of a step, in the same order on all ranks:
+ *     0         checks that all ranks hold the same plan;
+ *     1, 2, ... sum one bucket each (with bf16, operation 1 sums batch statistics in fp32);
+ *     last      sums the step's few scalars, and completes when every rank has ended its backward pass. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,11 +18,11 @@ typedef enum operation_kind { AGREE, SUM, TREE_SUM, SUM_BF16, SUM_STATISTICS, GA
 
 typedef struct operation {
     operation_kind kind;
-    sd_bucket bucket; /* of the gradient buffer; of statistics, of their own */
+    sd_bucket bucket; /* a range of the gradient buffer, or of wire.statistics */
     MPI_Request request;
     sd_tree_sum tree;
     bool started, done;
-    double begin, end; /* clock */
+    double begin, end; /* sd_clock_seconds() */
 } operation;
 
 enum { MAX_LEVELS = 16 };
@@ -32,35 +33,32 @@ struct sd_reducer {
     sd_reducer_spec spec;
     int levels; /* of the tree within this rank: shards = 2^levels */
     float *memory;
-    float
-        *partial[MAX_LEVELS]; /* sums of 1, 2, 4, ... shards that wait for their neighbours, laid out like gradients */
-    float *received;          /* half as large, for tree sums */
-    sd_wire wire;             /* with bf16 */
+    float *partial[MAX_LEVELS]; /* sums of 1, 2, 4, ... shards, laid out like gradients */
+    float *received;            /* half a gradient buffer, for tree sums */
+    sd_wire wire;               /* with bf16 */
     size_t buffer_elems;
     const sd_drop_plan *plan; /* of the step under way */
     const sd_drop_part *part; /* of the shard under way */
     uint64_t hash;
-    int shard;      /* of this rank; under way */
-    sd_bucket open; /* the bucket that segments are added to */
+    int shard;      /* the shard under way, among this rank's */
+    sd_bucket open; /* the bucket that segments join */
     sd_traffic traffic;
     sd_vote vote;
     double mine[SD_MAX_SUMS];
     int n_sums;
     operation *operations;
-    /* Kind and bytes of each in one word: all that other threads see of an operation, which the next step
-     * overwrites. */
+    /* Kind and bytes of each operation in one word. Other threads read nothing else, as the next step overwrites it. */
     _Atomic(uint64_t) *labels;
-    atomic_int posted; /* the rest is of whoever calls MPI, until all posted are done */
-    atomic_int done;   /* of these, from the first on; written by whoever calls MPI */
+    atomic_int posted; /* operations handed over; the thread that calls MPI owns them until all are done */
+    atomic_int done;   /* operations completed, in order; written by the thread that calls MPI */
     sd_outcome outcome;
 };
 
 static size_t value_bytes(const sd_reducer *r) { return sd_wire_value_bytes(r->spec.bf16); }
 static float *gradients(const sd_reducer *r) { return sd_network_gradients(r->network); }
 
-/* Where the shard under way is summed. It will have taken in the sums of levels 0, 1, ..., as many as its number ends
- * in ones in binary, and waits at the next level until its neighbour takes it in; the last shard, whose number is
- * all ones, has the network's own buffer. */
+/* The buffer of the shard under way: partial[number of trailing ones of its binary number], or the network's own for
+ * the last shard, whose number is all ones. fold() adds the partial sums of the lower levels. */
 static float *shard_gradients(const sd_reducer *r) {
     int level = 0;
     while (r->shard >> level & 1)
@@ -183,7 +181,7 @@ static sd_status work_on(sd_reducer *r, int posted) {
     return SD_OK;
 }
 
-/* An sd_work. */
+/* The reducer's sd_work. */
 static bool work(void *context) {
     sd_reducer *r = context;
     const int posted = atomic_load_explicit(&r->posted, memory_order_acquire);
@@ -216,7 +214,7 @@ void sd_reducer_begin(sd_reducer *r, const sd_drop_plan *plan, uint64_t hash) {
     r->open = (sd_bucket){0};
     r->traffic = (sd_traffic){0};
     r->outcome.status = SD_OK;
-    atomic_store(&r->posted, 0); /* before done, by which sd_reducer_waits_for() knows that a step has begun */
+    atomic_store(&r->posted, 0); /* before done: sd_reducer_waits_for() tells by this order that a step has begun */
     atomic_store(&r->done, 0);
     r->vote = sd_vote_of(hash);
     sd_comm_set_work(r->comm, work, r);
@@ -235,7 +233,7 @@ static void send(sd_reducer *r, sd_bucket bucket) {
     post(r, (operation){.kind = kind, .bucket = bucket});
 }
 
-/* Sends the bucket that ends before the segment, if one does. */
+/* Adds the segment to the open bucket; sends the bucket that ends before the segment, if any. */
 static void add_to_bucket(sd_reducer *r, const sd_segment *segment, bool is_sent) {
     const sd_bucket offered = {segment->offset_elems, segment->elems};
     sd_bucket complete;
@@ -243,7 +241,7 @@ static void add_to_bucket(sd_reducer *r, const sd_segment *segment, bool is_sent
         send(r, complete);
 }
 
-/* Adds to a shard's segment those of its neighbours that wait; the last shard ends with the sum of all. */
+/* Adds the partial sums of lower levels to the shard's segment; that of the last shard becomes the sum of all. */
 static void fold(sd_reducer *r, const sd_segment *segment) {
     float *restrict data = shard_gradients(r) + segment->offset_elems;
     for (int level = 0; r->shard >> level & 1; level++) {
@@ -253,8 +251,8 @@ static void fold(sd_reducer *r, const sd_segment *segment) {
     }
 }
 
-/* Here, while the segment is in the cache; what arrives is expanded where MPI is called. The zeros sent for a dropped
- * segment leave its error as it is, since nobody reads their sum. */
+/* Compresses a segment while the cache holds it; advance() expands the sum. A dropped segment sends zeros and keeps its
+ * error, since the sum is never read. */
 static void round_off(sd_reducer *r, const sd_segment *segment, bool kept, bool sent) {
     float *data = gradients(r) + segment->offset_elems, *error = r->wire.error + segment->offset_elems;
     uint16_t *words = r->wire.words + segment->offset_elems;
@@ -346,7 +344,7 @@ bool sd_reducer_waits_for(const sd_reducer *r, char *text, size_t text_bytes) {
     if (i >= posted)
         return false;
     const uint64_t label = atomic_load_explicit(&r->labels[i], memory_order_relaxed);
-    if (atomic_load(&r->posted) < posted) /* the next step has begun meanwhile */
+    if (atomic_load(&r->posted) < posted) /* the next step has begun */
         return false;
     snprintf(text, text_bytes, "%s (operation %d of %d begun, %.2f MB)", name_of(label), i + 1, posted,
              (double)bytes_of(label) / 1e6);

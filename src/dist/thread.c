@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* MPI is called by the caller itself, between its own work, or by a thread that does nothing else.
+/* MPI calls are made by the caller, between its own work, or by a thread that does nothing else.
  *
- * Open MPI moves data only inside its calls (its issues 8436 and 13074); its maintainers advise a thread of one's own
- * for transfers that go on while the program computes (2427). The thread sleeps for NAP_NANOSECONDS whenever nothing
- * has moved, since it shares a core with a thread that computes. Calls and work are handed to it under one mutex. */
+ * Open MPI moves data only inside its calls (its issues 8436 and 13074); its maintainers advise a thread for transfers
+ * that overlap with computation (2427). The thread shares a core with a computing thread, so it sleeps for
+ * NAP_NANOSECONDS whenever nothing has moved. One mutex guards the handing over of calls and work. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -25,7 +25,7 @@ struct sd_progress_thread {
     sd_status (*call)(sd_comm *, void *); /* requested and not yet done */
     void *call_context;
     sd_outcome outcome;    /* of the last call */
-    uint64_t wanted, done; /* requests for work; how many of them are done */
+    uint64_t wanted, done; /* requests for work; requests done */
     bool quit;
     atomic_bool awaited; /* the caller waits in sd_comm_finish_work() */
 };

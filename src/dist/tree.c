@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sums whose order does not depend on the number of ranks: one binary tree over shards, whose lower levels a rank folds
- * by itself and whose upper levels ranks fold between them. a + b = b + a to the bit, so it does not matter which of
- * two ranks adds. */
+/* Sums in an order that does not depend on the number of ranks: one binary tree over shards. A rank folds the lower
+ * levels by itself, ranks fold the upper levels in pairs. a + b = b + a to the bit, so either rank of a pair may
+ * add. */
 #include <string.h>
 
 #include "comm.h"
@@ -17,8 +17,8 @@ typedef struct span {
     size_t first, elems;
 } span;
 
-/* What a rank still has to sum after so many halvings: at each, the partners are neighbours 1, 2, 4, ... apart, and the
- * lower of them keeps the first half. */
+/* The range that a rank sums after `level` halvings. The partners of halving l are 2^l ranks apart; the lower one keeps
+ * the first half. */
 static span span_at(const sd_tree_sum *sum, int rank, int level) {
     span s = {0, sum->elems};
     for (int l = 0; l < level; l++) {
@@ -28,8 +28,8 @@ static span span_at(const sd_tree_sum *sum, int rank, int level) {
     return s;
 }
 
-/* Halving: the partner's half goes out, mine comes in. Doubling: what I have summed goes out, the partner's comes
- * in. */
+/* Halving: sends the partner's half, receives mine. Doubling: sends my range, now summed, and receives the
+ * partner's. */
 static sd_status exchange(sd_comm *comm, sd_tree_sum *sum) {
     const int partner = comm->rank ^ 1 << sum->level;
     const span mine = span_at(sum, comm->rank, sum->level + 1), theirs = span_at(sum, partner, sum->level + 1);

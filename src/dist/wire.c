@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Gradients as bf16: rounding, adding, and the statistics that are not rounded. Plain loops of one thread: the compiler
- * makes vectors of them, and whoever calls MPI must not start a team of threads beside the one that computes. */
+/* Gradients as bf16: rounding, adding, and the statistics, which are not rounded. Single-threaded loops, which the
+ * compiler vectorises: the thread that calls MPI must not start an OpenMP team beside the computing one. */
 #include "wire.h"
 
 #include <float.h>

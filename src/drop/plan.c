@@ -7,7 +7,7 @@
 #include "sdtrain/drop.h"
 #include "sdtrain/random.h"
 
-enum { WORDS = 4 }; /* of one random number */
+enum { WORDS = 4 }; /* per random number */
 
 sd_status sd_drop_plan_create(int units, sd_drop_plan *plan) {
     *plan = (sd_drop_plan){.units = units};
@@ -39,13 +39,14 @@ static bool keeps(const sd_drop_spec *drop, int unit, uint32_t word) {
     return !(sd_random_uniform(word) < drop->rate[unit]);
 }
 
-/* The random number whose four words decide for choosers 4 i .. 4 i + 3 (ranks, or places in the batch). */
+/* The random number whose four words decide for choosers 4i .. 4i + 3 (ranks, or places in the batch), i = chooser /
+ * 4. */
 static sd_random draw(const sd_drop_spec *drop, int unit, uint64_t chooser, uint64_t step) {
     const uint32_t stream = drop->scope == SD_DROP_SCOPE_RANK ? SD_STREAM_DROP_RANK : SD_STREAM_DROP_SAMPLE;
     return sd_random_at(drop->seed, stream, (uint64_t)unit << 32 | chooser / WORDS, step);
 }
 
-/* For how many of a batch of images a unit is computed. */
+/* The number of images of a batch that keep a unit. */
 static uint64_t count_kept(const sd_drop_spec *drop, int unit, uint64_t step, uint64_t images) {
     if (drop->scope == SD_DROP_SCOPE_GLOBAL)
         return keeps(drop, unit, sd_random_at(drop->seed, SD_STREAM_DROP, (uint64_t)unit, step).word[0]) ? images : 0;
@@ -73,7 +74,7 @@ void sd_drop_plan_draw(const sd_drop_spec *drop, uint64_t step, uint64_t images,
     }
 }
 
-/* The places among `share` that keep a unit. */
+/* Writes the places, counted from the first of `share`, of its images that keep a unit. Returns their number. */
 static int list_kept(const sd_drop_spec *drop, int unit, uint64_t step, sd_range share, uint32_t *places) {
     int kept = 0;
     sd_random random = {{0}};

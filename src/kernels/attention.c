@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Attention, head by head. Scores are held transposed, in slices of 16 queries, [slice of queries][key][16]: softmax
- * over the keys then works on whole vectors, and the scores are a panel as they lie (tile.h), which multiplies
+/* Attention, head by head. Scores are stored transposed, in slices of 16 queries, [slice of queries][key][16], so that
+ * softmax over keys works on whole vectors, and scores are a panel (tile.h) for both products:
  *     from the left    [key, query] B[query, d]      dV, dK
  *     transposed       [query, key] B[key, d]        Y, dQ
- * Lanes behind the last query hold the scores of a query of zeros; the right-hand matrices have zeros there. */
+ * Lanes past the last query hold the scores of a zero query; right-hand matrices have zeros there. */
 #include "attention.h"
 
 #include <math.h>
@@ -13,7 +13,7 @@
 #include "tile.h"
 #include "vector_math.h"
 
-/* One head. Rows of its matrices are `pitch` floats apart in qkv and dqkv, y_pitch in y and dy. */
+/* One head. The row stride of its matrices is pitch in qkv and dqkv, y_pitch in y and dy. */
 typedef struct head {
     size_t tokens, dim, pitch, y_pitch;
     size_t slice_elems, query_slices, dim_slices;
@@ -35,7 +35,7 @@ static head head_at(size_t n, size_t tokens, size_t heads, size_t dim, float *me
     return h;
 }
 
-/* Of the slice that begins with query `first`: 16, or what is left of them. */
+/* The number of queries of the slice that begins with query `first`: 16, or the rest. */
 static size_t slice_queries(const head *h, size_t first) {
     return h->tokens - first < SLICE ? h->tokens - first : SLICE;
 }
@@ -59,7 +59,7 @@ static void multiply_scores(const head *h, float scale, const float *keys, const
     }
 }
 
-/* Over the keys, for each of a slice's 16 queries. */
+/* Softmax over the keys, for each of a slice's 16 queries. */
 static void softmax(size_t keys, float *score) {
     float most[SLICE], sum[SLICE] = {0}, inverse[SLICE];
     for (int l = 0; l < SLICE; l++)
@@ -109,7 +109,7 @@ static void multiply_by_keys(const head *h, const float *scores, const float *b,
                                   (int)h->tokens, to + first * to_pitch);
 }
 
-/* to[key] = sum over queries of scores[query, key] b[query], to having the pitch of qkv. */
+/* to[key] = sum over queries of scores[query, key] b[query]. to has the pitch of qkv. */
 static void multiply_by_queries(const head *h, const float *scores, const float *b, size_t b_pitch, float *to) {
     pack_b(b, h->tokens, h->dim, b_pitch, 1, 0, h->query_slices * SLICE, h->at.packed);
     panel_multiply_rows(scores, h->slice_elems, h->query_slices, h->at.packed, h->dim, h->tokens, to, h->pitch);

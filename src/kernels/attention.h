@@ -5,7 +5,7 @@
 
 #include "linear.h"
 
-/* Rows of a panel of so many tokens. */
+/* Rows of a panel of `tokens` tokens. */
 static inline size_t attention_panel_rows(size_t tokens) { return round_up_to(tokens, TILE_ROWS); }
 
 /* Floats of a panel of tokens x columns. */
@@ -13,7 +13,7 @@ static inline size_t attention_panel_elems(size_t tokens, size_t columns) {
     return panel_slices(columns) * SLICE * attention_panel_rows(tokens);
 }
 
-/* What one head needs while a thread works on it. */
+/* Buffers of one head. */
 typedef struct attention_head {
     float *p, *dp;         /* [slice of queries][key][16] */
     float *panel;          /* a left-hand matrix [token, dim] */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Attention as its equations read, head by head. */
+/* Attention by definition, head by head. */
 #include "attention.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What batch normalisation computes for a channel; the loops over values are operands and epilogues. */
+/* Batch norm's coefficients per channel; operands and epilogues loop over values. */
 #include <math.h>
 
 #include "sdtrain/kernels.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Both passes: each goes to the algorithm that the shape asks for. */
+/* Both passes call the algorithm that conv_choose() selects by shape. */
 #include "conv.h"
 
 void SD_ISA_NAME(conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,

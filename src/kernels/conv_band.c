@@ -14,7 +14,7 @@ void pack_band(const band_shape *shape, const sd_operand *x, int image, int row0
     for (int row = 0; row < shape->rows; row++, band += row_elems) {
         const int h = row0 - 1 + row;
         const bool inside = h >= 0 && h < shape->h;
-        const int first = inside ? 1 + shape->w : 0; /* zeros from this column on, and in column 0 */
+        const int first = inside ? 1 + shape->w : 0; /* columns from here on, and column 0, are zeros */
         for (int slice = 0; slice < shape->slices; slice++) {
             float *to = band + (size_t)slice * shape->slice_elems;
             set_to_zero(to, 1);

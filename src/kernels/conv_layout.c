@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "conv_layout.h"
 
-/* The most that the gradients of chunks may take: of Winograd's points (8 chunks of 64 x 64 channels), and of plain
- * weights. */
+/* Limits of the gradients of all chunks: of Winograd's dU (8 chunks of 64 x 64 channels), and of dw. */
 enum { MAX_DU_BYTES = 5 * 1024 * 1024, MAX_DW_BYTES = 2 * 1024 * 1024 };
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-/* A buffer for each piece that is worked on at a time: each thread's, or one if threads share pieces. */
+/* A buffer for each piece under way: one per thread, or one if threads share pieces. */
 static per_thread take_for_pieces(scratch_cursor *cursor, const conv_chunks *chunks, size_t elems) {
     return pieces_are_shared(chunks) ? take_shared(cursor, elems) : take_per_thread(cursor, elems);
 }
@@ -18,7 +17,7 @@ static float *take_other_gradients(scratch_cursor *cursor, const conv_chunks *ch
 
 /* ---- panels ---- */
 
-/* The largest panel of up to so many taps, for any number of pixels. */
+/* Floats of the largest panel of up to `taps` taps, for any number of pixels. */
 static size_t panel_elems(size_t taps, size_t channels, size_t columns) {
     size_t most = 0;
     for (size_t t = 1; t <= taps; t++) {
@@ -98,7 +97,7 @@ pointwise_scratch conv_pointwise_layout(const sd_conv2d *conv, sd_scratch scratc
 
 static size_t weight_elems(size_t in, size_t out) { return 9 * in * out; }
 
-/* channels: those packed together. */
+/* channels: packed together. */
 static band_plan plan_bands(int images, int h, int w, int channels, size_t weights) {
     return band_plan_of(images, h, w, channels, weights * sizeof(float));
 }
@@ -167,7 +166,7 @@ winograd_backward_scratch conv_winograd_backward_layout(const sd_conv2d *conv, i
     return s;
 }
 
-/* ---- the most that both passes need, of any instruction set ---- */
+/* ---- the maximum over both passes and all instruction sets ---- */
 
 static size_t winograd_elems(const sd_conv2d *conv, int register_tile, sd_scratch none) {
     const conv3x3 forward = conv3x3_forward(conv, NULL);
@@ -195,7 +194,7 @@ size_t sd_conv2d_scratch_elems(const sd_conv2d *conv, int threads) {
     const sd_scratch none = {.threads = threads};
     const size_t epilogues =
         larger(sd_norm_scratch_elems(pixels_in(conv), conv->c), sd_norm_scratch_elems(pixels_out(conv), conv->k));
-    sd_conv2d direct = *conv; /* what a smaller batch may take */
+    sd_conv2d direct = *conv; /* a smaller batch may use direct algorithms */
     direct.direct = true;
     return larger(larger(algorithm_elems(conv, none), algorithm_elems(&direct, none)), epilogues);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to kernels/: what the convolutions keep in their scratch (scratch.h), a layout for each pass of each
- * algorithm, for all instruction sets. conv_layout.c. */
+/* Private to kernels/: the scratch (scratch.h) of convolutions, one layout for each pass of each algorithm, for all
+ * instruction sets (conv_layout.c). */
 #ifndef SDTRAIN_KERNELS_CONV_LAYOUT_H
 #define SDTRAIN_KERNELS_CONV_LAYOUT_H
 
@@ -8,11 +8,11 @@
 #include "scratch.h"
 #include "winograd.h"
 
-/* CONV_PANELS: forward, or backward data: a product whose result is [pixels, columns]. */
+/* CONV_PANELS: forward, or backward data. The result is [pixels, columns]. */
 typedef struct product_scratch {
     float *packed;     /* weights */
     float *partials;   /* of the epilogue, for each panel */
-    per_thread panels; /* large enough for any number of pixels and, of a phase, of taps */
+    per_thread panels; /* for any number of pixels, and taps of any phase */
     per_thread rooms;  /* pack_panel()'s */
     size_t elems;
 } product_scratch;
@@ -71,7 +71,7 @@ typedef struct rows_backward_scratch {
 rows_forward_scratch conv_rows_forward_layout(const conv3x3 *conv, sd_scratch scratch);
 rows_backward_scratch conv_rows_backward_layout(const sd_conv2d *conv, sd_scratch scratch);
 
-/* CONV_WINOGRAD. What becomes of a block, with tiles of plan->in and plan->out channels. */
+/* CONV_WINOGRAD. The buffers of a block of plan->in and plan->out channels. */
 typedef struct winograd_block {
     float *v, *m;
     size_t elems;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Direct convolution of any shape as a product of two packed matrices, without ever holding the whole im2col matrix.
+/* Direct convolution of any shape as a product of two packed matrices, a panel of the im2col matrix at a time.
  *
- * All three passes walk a grid of pixels, each of which sees a list of taps of another image (struct gather). The taps
- * of a panel of pixels are packed (tile.h); edges become zeros. The weights HWIO are already the right-hand matrix
- * [tap * channel][k].
+ * All three passes iterate over a grid of pixels, each with a list of taps in another image (struct gather). The taps
+ * of a panel of pixels are packed (tile.h), with zeros outside the image. HWIO weights are the right-hand matrix [tap *
+ * channel][k].
  *
  *     forward           grid = output pixels; taps into x;  y[pixel, k] = A[pixel, tap*c] B[tap*c, k]
  *     backward data     grid = input pixels of one phase (h mod stride, w mod stride); taps into dy; B transposed
@@ -14,9 +14,8 @@
 #include "operand.h"
 #include "tile.h"
 
-/* Slices [slice0, slice1) of grid pixels (i, j0 ... j0 + run - 1) of one image, for channels in whole slices, which
- * then
- * belong to one tap each: to[slice - slice0][pixel][16]. */
+/* Packs slices [slice0, slice1) of grid pixels (i, j0 ... j0 + run - 1) of one image: to[slice - slice0][pixel][16].
+ * Channels are whole slices, so a slice belongs to one tap. */
 static void gather_run(const gather *g, const sd_operand *x, size_t image, int i, int j0, int run, int slice0,
                        int slice1, float *to, size_t slice_elems) {
     const int slices_per_tap = g->in_c / SLICE;
@@ -45,7 +44,7 @@ static void gather_run(const gather *g, const sd_operand *x, size_t image, int i
     }
 }
 
-/* Values [at, at + n) of x, all channels of some pixels side by side, to `to`, which has room for a vector more. */
+/* Evaluates x [at, at + n), all channels of adjacent pixels. `to` has room for one more vector. */
 static inline void copy_values(const sd_operand *x, size_t at, size_t n, size_t x_elems, size_t channels, float *to) {
     if (operand_is_plain(x) && at + n + VL <= x_elems) {
         for (size_t i = 0; i < n; i += VL)
@@ -56,7 +55,7 @@ static inline void copy_values(const sd_operand *x, size_t at, size_t n, size_t 
         to[i] = operand_value(x, at + i, (at + i) % channels);
 }
 
-/* Taps [t, next), which lie side by side in an image row, of one pixel: the first is image pixel (h, w). */
+/* Copies `taps` taps of one pixel, adjacent in an image row; the first is image pixel (h, w). */
 static inline void gather_taps(const gather *g, const sd_operand *x, size_t image, int h, int w, int taps, float *to) {
     const size_t channels = (size_t)g->in_c, x_elems = (size_t)g->images * (size_t)(g->in_h * g->in_w) * channels;
     const size_t first = image + (size_t)(h * g->in_w + w) * channels;
@@ -74,7 +73,7 @@ static inline void gather_taps(const gather *g, const sd_operand *x, size_t imag
     memset(to + (size_t)end * channels, 0, (size_t)(taps - end) * channels * sizeof(float));
 }
 
-/* gather_run() for any number of channels: first the rows of the pixels, [pixel][tap * in_c + channel], in `room`. */
+/* gather_run() for any number of channels: first assembles rows [pixel][tap * in_c + channel] in `room`. */
 static void gather_run_any(const gather *g, const sd_operand *x, size_t image, int i, int j0, int run, int slice0,
                            int slice1, float *to, size_t slice_elems, float *room) {
     const size_t rows = (size_t)g->taps * (size_t)g->in_c, padded = panel_slices(rows) * SLICE;
@@ -97,7 +96,7 @@ static void gather_run_any(const gather *g, const sd_operand *x, size_t image, i
     }
 }
 
-/* Taps of pixels [first, first + count) of the grid, slices [slice0, slice1): panel[slice - slice0][pixel][16]. */
+/* Packs slices [slice0, slice1) of the taps of grid pixels [first, first + count): panel[slice - slice0][pixel][16]. */
 static void pack_panel(const gather *g, const sd_operand *x, size_t first, int count, int panel_pixels, int slice0,
                        int slice1, float *panel, float *room) {
     const size_t slice_elems = (size_t)panel_pixels * SLICE;
@@ -168,7 +167,7 @@ static void backward_data(const sd_conv2d *conv, const sd_operand *dy, const flo
         gather_for_backward_data(conv, phase / conv->stride, phase % conv->stride, &g, &to, tap);
         if (g.grid_h <= 0 || g.grid_w <= 0)
             continue;
-        if (g.taps == 0) { /* a pixel that no output has seen */
+        if (g.taps == 0) { /* pixels that no output depends on */
             scatter_zeros(&g, &to, c, dx);
             continue;
         }
@@ -177,11 +176,12 @@ static void backward_data(const sd_conv2d *conv, const sd_operand *dy, const flo
             pack_b(w + (size_t)tap[t] * c * k, k, c, 1, k, t * k, panel_slices(rows) * SLICE, s.packed);
         gather_multiply(&g, dy, c, dx, &to, conv->stride == 1 ? epilogue : NULL, &s, scratch.threads);
     }
-    if (epilogue && conv->stride > 1) /* the phases lie between each other */
+    if (epilogue && conv->stride > 1) /* phases interleave in dx */
         SD_ISA_NAME(apply_epilogue)(pixels, conv->c, dx, epilogue, scratch);
 }
 
-/* dw[row, o] += sum over pixels of a panel, for some slices of rows and the columns of `gradient` [pixel][columns]. */
+/* dw[row, o] += sum over pixels of a panel of x gradient, for slices [slice0, slice1) of rows. gradient:
+ * [pixel][columns]. */
 static void add_weights(const gather *g, const sd_operand *x, size_t first, int count, int slice0, int slice1,
                         const float *gradient, size_t columns, float *panel, float *room, float *dw, size_t k) {
     const size_t rows = (size_t)g->taps * (size_t)g->in_c, row0 = (size_t)slice0 * SLICE;
@@ -191,8 +191,8 @@ static void add_weights(const gather *g, const sd_operand *x, size_t first, int 
                               dw + row0 * k);
 }
 
-/* What a panel of pixels adds to the columns [column, column + columns) of dw: dy is evaluated, then multiplied with
- * slices of x. */
+/* Adds a panel of pixels to columns [column, column + columns) of dw: evaluates dy, then multiplies it with slices of
+ * x. */
 static void add_panel(const gather *g, const sd_operand *x, const sd_operand *dy, size_t panel, size_t column, size_t k,
                       const weights_scratch *s, float *dw) {
     const size_t first = panel * WEIGHT_PANEL_PIXELS,
@@ -214,7 +214,7 @@ static void add_panel(const gather *g, const sd_operand *x, const sd_operand *dy
     conv_wait(&s->chunks);
 }
 
-/* In chunks of panels (conv_chunks.h). */
+/* dw, in chunks of panels (conv_chunks.h). */
 static void backward_weights(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, float *dw,
                              sd_scratch scratch) {
     const weights_scratch s = conv_weights_layout(conv, scratch);

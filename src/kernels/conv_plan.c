@@ -18,8 +18,8 @@ conv_share conv_share_of(int n) {
 
 enum { MIN_WINOGRAD_CHANNELS = 16, MAX_WINOGRAD_CHANNELS = 256, MIN_ROWS_WIDTH = 7 };
 
-/* Measured (tests/bench/LOG.md): from 16 channels on the transforms save more than they cost; with many channels the
- * weights' transform must be spread over many tiles. */
+/* Measured (tests/bench/LOG.md): transforms pay from 16 channels on; with many channels only if the transform of the
+ * weights is amortised over many tiles. */
 static bool winograd_pays(const sd_conv2d *conv) {
     const int least = conv->c < conv->k ? conv->c : conv->k, most = conv->c < conv->k ? conv->k : conv->c;
     const long tiles = (long)conv->images * ((conv->h + WINOGRAD_TILE - 1) / WINOGRAD_TILE) *
@@ -32,7 +32,7 @@ static bool is_pointwise(const sd_conv2d *conv) {
     return conv->r == 1 && conv->s == 1 && conv->stride == 1 && conv->pad == 0;
 }
 
-/* Weights that do not stay in a processor's own cache beside the data. */
+/* Whether weights do not fit a core's own cache beside the data. */
 static bool are_large(size_t rows, size_t columns) {
     enum { LARGE_WEIGHTS_BYTES = 512 * 1024 };
     return rows * columns * sizeof(float) > LARGE_WEIGHTS_BYTES;
@@ -111,8 +111,8 @@ band_piece band_piece_at(const band_plan *p, long n) {
 
 enum {
     PANEL_BYTES = 96 * 1024,
-    CHUNK_SLICES = 16,            /* of large weights, taken at a time so that a panel can have many pixels */
-    POINTWISE_BYTES = 640 * 1024, /* of what a pointwise backward pass packs */
+    CHUNK_SLICES = 16,            /* of large weights at a time, so that a panel can have many pixels */
+    POINTWISE_BYTES = 640 * 1024, /* packed by a pointwise backward pass at a time */
 };
 
 panel_cut conv_cut_panels(size_t rows, size_t columns, size_t pixels) {
@@ -135,7 +135,7 @@ size_t conv_pointwise_pixels(const sd_conv2d *conv) {
     return fit < MIN_PANEL_PIXELS ? MIN_PANEL_PIXELS : fit > MAX_PANEL_PIXELS ? MAX_PANEL_PIXELS : fit;
 }
 
-/* A 1x1 convolution of stride 1 sees all pixels as one long row. */
+/* For a 1x1 convolution of stride 1 all pixels are one long row. */
 static void flatten(gather *g, scatter *to) {
     g->grid_w = g->in_w = g->images * g->grid_h * g->grid_w;
     g->images = g->grid_h = g->in_h = 1;
@@ -170,8 +170,7 @@ void gather_for_backward_data(const sd_conv2d *conv, int phase_h, int phase_w, g
                   .in_c = conv->k,
                   .step = 1};
     *to = (scatter){.h = conv->h, .w = conv->w, .h0 = phase_h, .w0 = phase_w, .step = stride};
-    /* Input row h = phase + stride * i was seen through weight r by output row (h + pad - r) / stride, if that is
-     * whole. */
+    /* Input row h = phase + stride * i is tap r of output row (h + pad - r) / stride, if that is an integer. */
     for (int r = 0; r < conv->r; r++)
         for (int s = 0; s < conv->s; s++) {
             int h = phase_h + conv->pad - r, w = phase_w + conv->pad - s;

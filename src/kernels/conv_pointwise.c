@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Backward pass of a 1x1 convolution of stride 1 whose weights fit the cache: panel by panel of pixels, dy is evaluated
- * once and serves both products, dw[c, k] += x^T dy and dx = dy w^T. */
+/* Backward pass of a 1x1 convolution of stride 1 whose weights fit the cache. dy of a panel of pixels is evaluated once
+ * for both products, dw[c, k] += x^T dy and dx = dy w^T. */
 #include <string.h>
 
 #include "conv_layout.h"
@@ -12,9 +12,9 @@ static void pack_slices(const sd_operand *x, size_t c, size_t first, size_t coun
     operand_slices(x, first * c, c, 0, (int)(c / SLICE), (int)count, to + to_pixel * SLICE, slice_elems);
 }
 
-enum { PART_PIXELS = 42, COLUMNS = 32 }; /* a thread packs, and multiplies into, at a time */
+enum { PART_PIXELS = 42, COLUMNS = 32 }; /* pixels that a thread packs at a time, columns that it computes */
 
-/* In chunks of panels (conv_chunks.h). */
+/* The backward pass, in chunks of panels (conv_chunks.h). */
 typedef struct backward_pass {
     const sd_conv2d *conv;
     const sd_operand *x, *dy;
@@ -27,7 +27,7 @@ static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 static size_t pixels_of(const sd_conv2d *conv) { return (size_t)conv->images * (size_t)conv->h * (size_t)conv->w; }
 
-/* Pixels [begin, begin + count) of the panel whose first is `first`. */
+/* Packs pixels [begin, begin + count) of the panel that begins with pixel `first`. */
 static void pack_pixels(const backward_pass *b, const pointwise_panel *panel, size_t first, size_t begin,
                         size_t count) {
     const size_t c = (size_t)b->conv->c, k = (size_t)b->conv->k, slice_elems = b->s.pixels * SLICE;
@@ -38,7 +38,7 @@ static void pack_pixels(const backward_pass *b, const pointwise_panel *panel, si
     pack_slices(&evaluated, k, 0, count, begin, slice_elems, panel->dy);
 }
 
-/* What panel n adds to dw, and its dx. */
+/* Adds panel n to dw, and writes its dx. */
 static void backward_panel(const backward_pass *b, size_t n, float *dw) {
     const conv_chunks *chunks = &b->s.chunks;
     const size_t c = (size_t)b->conv->c, k = (size_t)b->conv->k, slice_elems = b->s.pixels * SLICE;

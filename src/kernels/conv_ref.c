@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The plain twins of the convolutions: the definition, loop by loop, which the tests compare with. */
+/* The reference convolutions: the definition, loop by loop. */
 #include <string.h>
 
 #include "epilogue.h"
@@ -12,7 +12,7 @@ typedef struct cursor {
 typedef void visitor(const sd_conv2d *conv, cursor at, const sd_operand *x, const sd_operand *dy, const float *w,
                      float *out);
 
-/* Calls visit for every (output pixel, tap) whose image pixel exists. */
+/* Calls visit for every (output pixel, tap) inside the image. */
 static void for_each_tap(const sd_conv2d *conv, visitor *visit, const sd_operand *x, const sd_operand *dy,
                          const float *w, float *out) {
     int oh = sd_conv2d_out_h(conv), ow = sd_conv2d_out_w(conv);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Direct 3x3 convolution of stride 1 on bands of rows (conv.h). Each value of the band is loaded once and serves the
- * three
- * taps of a row: a tile of COLS pixels needs COLS + 2 loads for 3 COLS multiplications by vectors. */
+/* Direct 3x3 convolution of stride 1 on bands of rows (conv.h). A value of the band is loaded once for the three taps
+ * of a row: a tile of COLS pixels needs COLS + 2 loads for 3 COLS vector multiplications. */
 #include <limits.h>
 #include <string.h>
 
@@ -86,8 +85,8 @@ typedef struct tile_choice {
     tile_function run;
 } tile_choice;
 
-/* The tile that wastes the fewest pixels of a row; the last of a row is moved back so that it ends with the row. Tiles
- * of two rows need images whole (band_plan_of). */
+/* The tile that computes the fewest pixels of a row twice: the last tile is shifted left to end with the row. Tiles of
+ * two rows need whole images (band_plan_of). */
 static tile_choice choose_tile(int w) {
     static const tile_choice choices[] = {
 #if SD_VECTOR_FLOATS == 16
@@ -112,7 +111,7 @@ static tile_choice choose_tile(int w) {
     return best;
 }
 
-/* All outputs of one image's rows in the band. */
+/* Computes all outputs of one image's rows in the band. */
 static void multiply_rows(const band_plan *p, const tile_choice *tile_of, const float *band, int slices, int rows,
                           const float *weights, float *out, size_t pixel) {
     for (int i = 0; i < rows; i += tile_of->rows) {
@@ -126,7 +125,7 @@ static void multiply_rows(const band_plan *p, const tile_choice *tile_of, const 
     }
 }
 
-/* Slices [slice0, slice0 + slices) of a piece. */
+/* Packs slices [slice0, slice0 + slices) of a piece. */
 static void pack_piece(const band_plan *p, const band_piece *at, const sd_operand *x, int c, int slice0, int slices,
                        float *band) {
     const band_shape shape = {.h = p->h,
@@ -140,7 +139,7 @@ static void pack_piece(const band_plan *p, const band_piece *at, const sd_operan
         pack_band(&shape, x, at->image + i, at->row, slice0, band + (size_t)i * p->image_elems);
 }
 
-/* A group of VL outputs of a piece whose band is packed. */
+/* Computes a group of VL outputs of a packed piece. */
 static void multiply_piece(const band_plan *p, const band_piece *at, const tile_choice *tile_of, const conv3x3 *conv,
                            const float *band, const float *weights, int group, float *out) {
     const size_t pixel = (size_t)conv->out, image_pixels = (size_t)p->h * (size_t)p->w;
@@ -170,9 +169,9 @@ void conv_rows_forward(const conv3x3 *conv, const sd_operand *x, float *y, const
 
 /* ---- backward ---- */
 
-enum { LANES = VL == 16 ? 8 : 4 }; /* input channels of a tile: 3 x LANES sums and 3 vectors of dy fill the registers */
+enum { LANES = VL == 16 ? 8 : 4 }; /* input channels of a tile: 3 LANES sums and 3 vectors of dy fill the registers */
 
-/* dw[s][lane] += sum over the pixels of rows: x at tap (r, s) times dy. Three vectors of dy roll along a row. */
+/* dw[s][lane] += sum over pixels of x at tap (r, s) times dy. Three vectors of dy move along a row. */
 static __attribute__((noinline)) void tile_weights(const float *x_band, const float *dy_band, size_t row_elems,
                                                    int rows, int w, float *dw, size_t k, size_t tap_elems) {
     vec left[LANES], middle[LANES], right[LANES]; /* s = 0, 1, 2 */
@@ -212,7 +211,7 @@ static __attribute__((noinline)) void tile_weights(const float *x_band, const fl
     }
 }
 
-/* LANES input channels at filter row r, all outputs, of a piece whose bands are packed. */
+/* dw of LANES input channels at filter row r, all outputs, from a piece's packed bands. */
 static void add_weights(const band_plan *p, const band_piece *at, const sd_conv2d *conv, const float *x_band,
                         const float *dy_band, size_t lane, size_t r, float *dw) {
     const size_t c = (size_t)conv->c, k = (size_t)conv->k;
@@ -225,7 +224,7 @@ static void add_weights(const band_plan *p, const band_piece *at, const sd_conv2
     }
 }
 
-/* The threads share a piece, so that each value of dw is summed by one of them at a time, piece by piece, in order. */
+/* All threads share each piece. One thread at a time sums a value of dw, piece by piece, in order. */
 void conv_rows_backward(const sd_conv2d *conv, const sd_operand *x, const sd_operand *dy, const float *w, float *dw,
                         float *dx, const sd_epilogue *epilogue, sd_scratch scratch) {
     const conv3x3 data = conv3x3_backward_data(conv, w);

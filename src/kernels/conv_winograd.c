@@ -1,35 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): a tile of 4x4 outputs costs 36 multiplications a pair of
- * channels instead of 144. Tiles are taken in blocks of whole tile rows; for each of the 36 points a block is a product
- * of matrices.
+ * channels instead of 144. A block is some whole rows of tiles; at each of the 36 points it is a matrix product.
  *
  *     forward           V[point][tile, in] from the input,  M[point] = V[point] U[point],  output from M
  *     backward weights  dU[point][c, k] += V[point]^T Z[point][tile, k] with Z from dy,  dw from dU
- *     backward data     the forward pass of dy, with the weights turned */
+ *     backward data     the forward pass of dy, with weights rotated by 180 degrees */
 #include <string.h>
 
 #include "conv_layout.h"
 #include "winograd_transforms.h"
 
-enum { REGISTER_TILE = TILE_PIXELS }; /* that blocks are cut to fill (winograd_plan_of) */
+enum { REGISTER_TILE = TILE_PIXELS }; /* blocks fill whole ones (winograd_plan_of) */
 _Static_assert((int)REGISTER_TILE == (int)SHORT_REGISTER_TILE || (int)REGISTER_TILE == (int)TALL_REGISTER_TILE,
                "conv_layout.c sizes scratch for these");
 
-/* Tile rows of the block that begins with tile row `first`. */
+/* The number of tile rows of the block that begins with tile row `first`. */
 static int block_rows(const winograd_plan *p, long first) {
     return p->tile_rows - first < p->block_rows ? (int)(p->tile_rows - first) : p->block_rows;
 }
 
-/* A tile is transformed in two passes, of columns and of rows. With 16 registers their loops stay rolled, so that a
- * turn fits: gcc moves the loads of unrolled turns together, and spills them. With 32 it spills less than rolling
- * costs (measured: tests/bench/LOG.md). */
+/* A tile is transformed along columns, then along rows. With 16 registers these loops stay rolled: gcc would gather the
+ * loads of unrolled iterations, and spill them. With 32 registers spills cost less than rolled loops (measured:
+ * tests/bench/LOG.md). */
 #if SD_VECTOR_FLOATS == 16
 #define EACH_PASS UNROLL
 #else
 #define EACH_PASS KEEP_ROLLED
 #endif
 
-/* The tiles of tile row `row` (of all images), slice by slice: to[point][slice][tile][16]. */
+/* V of tile row `row` (counted over all images): to[point][slice][tile][16]. */
 static __attribute__((noinline)) void transform_input_row(const winograd_plan *p, const float *band, int slices,
                                                           float *to) {
     const size_t row = (size_t)p->columns * SLICE, point_elems = p->v_point_elems;
@@ -59,7 +58,7 @@ static __attribute__((noinline)) void transform_input_row(const winograd_plan *p
             }
 }
 
-/* A run of tile rows of one image, beginning with tile row `first` of all images, as a band. */
+/* Packs `run` tile rows of one image as a band; `first` counts tile rows over all images. */
 static void pack_run(const winograd_plan *p, const sd_operand *x, long first, int run, float *band) {
     const band_shape shape = {.h = p->h,
                               .w = p->w,
@@ -71,13 +70,13 @@ static void pack_run(const winograd_plan *p, const sd_operand *x, long first, in
     pack_band(&shape, x, (int)(first / p->tiles_h), (int)(first % p->tiles_h) * WINOGRAD_TILE, 0, band);
 }
 
-/* How many of `rows` tile rows, from `first` on, are of the same image. */
+/* How many of the `rows` tile rows from `first` on belong to the first one's image. */
 static int run_of(const winograd_plan *p, long first, int rows) {
     const int left = p->tiles_h - (int)(first % p->tiles_h);
     return left < rows ? left : rows;
 }
 
-/* V of tile rows [begin, end) of the block that begins with tile row `first`. */
+/* Computes V of tile rows [begin, end) of the block that begins with tile row `first`. */
 static void transform_input_rows(const winograd_plan *p, const sd_operand *x, long first, int begin, int end,
                                  float *band, float *v) {
     for (int row = begin, run; row < end; row += run) {
@@ -91,7 +90,7 @@ static void transform_input_rows(const winograd_plan *p, const sd_operand *x, lo
 
 /* ---- forward, and backward data ---- */
 
-/* U[point], packed as pack_b() does; plain: [3, 3, in, out]. */
+/* Computes U[point], packed as by pack_b(). plain: [3, 3, in, out]. */
 static void transform_filters(const conv3x3 *conv, const float *plain, float *u, int threads) {
     const size_t in = (size_t)conv->in, out = (size_t)conv->out, point_elems = packed_b_elems(in, out);
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -119,7 +118,7 @@ static void transform_filters(const conv3x3 *conv, const float *plain, float *u,
         }
 }
 
-/* plain[tap][i][o] of weights that are turned and transposed. */
+/* plain[tap][i][o] of rotated and transposed weights. */
 static void turn_weights(const conv3x3 *conv, float *plain, int threads) {
     enum { BLOCK = 16 };
     const size_t in = (size_t)conv->in, out = (size_t)conv->out;
@@ -134,7 +133,7 @@ static void turn_weights(const conv3x3 *conv, float *plain, int threads) {
     }
 }
 
-/* A row of tiles of M to at most `rows` rows of the output. */
+/* Transforms a row of tiles of M to at most `rows` rows of output. */
 static __attribute__((noinline)) void transform_output_row(const winograd_plan *p, const float *m, int rows,
                                                            float *out) {
     const size_t pixel = (size_t)p->out, row = (size_t)p->w * pixel, point_elems = p->m_point_elems;
@@ -167,7 +166,8 @@ static __attribute__((noinline)) void transform_output_row(const winograd_plan *
     }
 }
 
-/* Output of tile rows [begin, end) of the block that begins with tile row `first`, finished. */
+/* Writes the output of tile rows [begin, end) of the block that begins with tile row `first`, and applies the
+ * epilogue. */
 static void end_tile_rows(const winograd_plan *p, const float *m, long first, int begin, int end, float *out,
                           const sd_epilogue *epilogue, float *partials) {
     for (int i = begin; i < end; i++) {
@@ -180,7 +180,7 @@ static void end_tile_rows(const winograd_plan *p, const float *m, long first, in
     }
 }
 
-/* M[point] = V[point] U[point] of a block. */
+/* M[point] = V[point] U[point] for a block. */
 static void multiply_point(const winograd_plan *p, size_t point, const float *v, const float *u, int tiles, float *m) {
     size_t offset[WINOGRAD_MAX_TILES];
     for (int t = 0; t < tiles; t++)
@@ -190,7 +190,7 @@ static void multiply_point(const winograd_plan *p, size_t point, const float *v,
                    m + point * p->m_point_elems);
 }
 
-/* U of all points; plain: room for the weights. */
+/* Computes U of all points. plain: room for the weights. */
 static void prepare_filters(const conv3x3 *conv, float *plain, float *u, int threads) {
     if (conv->turned)
         turn_weights(conv, plain, threads);
@@ -217,7 +217,7 @@ void conv_winograd_forward(const conv3x3 *conv, const sd_operand *x, float *y, c
 
 /* ---- backward ---- */
 
-/* A row of tiles of dy, out of a band: z[point][tile][k], one slice. */
+/* Z of a row of tiles of dy in a band, one slice: z[point][tile][k]. */
 static __attribute__((noinline)) void transform_gradient_row(const winograd_plan *p, const float *band, float *z) {
     const size_t row = (size_t)p->columns * SLICE, point_elems = p->m_point_elems;
     for (int tile = 0; tile < p->tiles_w; tile++)
@@ -244,8 +244,8 @@ static __attribute__((noinline)) void transform_gradient_row(const winograd_plan
         }
 }
 
-/* Z and, for the gradient of the input, V of tile rows [begin, end) of a block of dy. z_plan has dy as out, v_plan as
- * in; v may be NULL. */
+/* Z of tile rows [begin, end) of a block of dy (z_plan, where dy is the output), and V of the same for dx (v_plan,
+ * where dy is the input). v may be NULL. */
 static void transform_gradient_rows(const winograd_plan *z_plan, const winograd_plan *v_plan, const sd_operand *dy,
                                     long first, int begin, int end, float *band, float *z, float *v) {
     const int slices = v_plan->in / SLICE;
@@ -290,7 +290,7 @@ static void transform_filter_gradients(const sd_conv2d *conv, const float *du, f
         }
 }
 
-/* In chunks of blocks (conv_chunks.h). */
+/* The backward pass, in chunks of blocks (conv_chunks.h). */
 typedef struct backward_pass {
     const sd_operand *x, *dy;
     float *dx; /* may be NULL */
@@ -298,10 +298,10 @@ typedef struct backward_pass {
     winograd_backward_scratch s;
 } backward_pass;
 
-/* Floats of a point's dU. */
+/* Floats of dU[point]. */
 static size_t point_weights(const backward_pass *b) { return (size_t)b->s.x_plan.in * (size_t)b->s.x_plan.out; }
 
-/* What the block that begins with tile row `first` adds to du, and its dx. */
+/* Adds the block that begins with tile row `first` to du, and writes its dx. */
 static void backward_block(const backward_pass *b, long first, float *du) {
     const winograd_plan *p = &b->s.x_plan, *q = &b->s.dy_plan;
     const winograd_block in = winograd_block_layout(p, own(&b->s.x_blocks));

@@ -6,17 +6,17 @@
 #include "vec.h"
 
 enum {
-    GROUP = 4, /* vectors of channels whose sums are kept in registers at a time */
-    /* Sums of each kind that run side by side: with fewer, an addition waits for the one before it. Where there are
-     * fewer vectors of channels, some rows at once have sums of their own, which are added up in order at the end. */
+    GROUP = 4, /* vectors of channels with sums in registers at a time */
+    /* Independent sums of each kind: with fewer, additions wait for each other's latency. If there are fewer vectors of
+     * channels, several rows have sums of their own, which are added up in order at the end. */
     STATISTICS_CHAINS = 4,
     GRADIENT_CHAINS = VL == 16 ? 4 : 2,
-    MAX_CHAINS = 8, /* that either may be set to */
+    MAX_CHAINS = 8, /* the larger of both may not exceed this */
 };
 
 static inline int rows_at_once(int chains, int vectors) { return chains > vectors ? chains / vectors : 1; }
 
-/* chain[v], of `vectors` vectors, += those of the other rows. */
+/* chain[v] += chain[row * vectors + v] of the other rows. */
 static inline __attribute__((always_inline)) void fold_chains(const int rows, const int vectors, vec *chain) {
     UNROLL
     for (int i = vectors; i < rows * vectors; i++)
@@ -25,8 +25,8 @@ static inline __attribute__((always_inline)) void fold_chains(const int rows, co
 
 /* ---- statistics ---- */
 
-/* The piece's means and sums of squared differences from them, of n channels. A row of the piece itself is subtracted
- * from all, which keeps the difference of squares from cancelling when a mean is far from zero. */
+/* The means of n channels of a piece, and the sums of squared differences from them. Sums are of differences from the
+ * piece's first row (origin), so that nothing cancels if a mean is far from zero. */
 static inline __attribute__((always_inline)) void end_statistics(const int n, const float *origin, const float *sum,
                                                                  const float *squares, size_t rows, double *means,
                                                                  double *differences) {
@@ -38,7 +38,7 @@ static inline __attribute__((always_inline)) void end_statistics(const int n, co
     }
 }
 
-/* Some rows of some vectors of channels; each row has sums of its own. */
+/* Adds `rows` rows of `vectors` vectors of channels; each row has sums of its own. */
 static inline __attribute__((always_inline)) void add_differences(const int rows, const int vectors, const float *y,
                                                                   size_t c, const vec *origin, vec *sum, vec *squares) {
     UNROLL
@@ -96,24 +96,24 @@ static void statistics(size_t rows, size_t c, const float *y, double *partial) {
 
 /* ---- the gradient's epilogue ---- */
 
-/* What some vectors of channels have in common in all rows. */
+/* Coefficients of some vectors of channels, for all rows. */
 typedef struct gradient_channels {
     vec mean[GROUP], a[GROUP], d[GROUP]; /* of the product; of the mask */
 } gradient_channels;
 
-/* Where vector i of a block of rows lies: row i / vectors, vector i % vectors of it. */
+/* The index of vector i of a block of rows: vector i % vectors of row i / vectors. */
 static inline size_t place(int i, int vectors, size_t at, size_t c) {
     return at + (size_t)(i / vectors) * c + (size_t)(i % vectors * VL);
 }
 
-/* Once for each cache line of a block. */
+/* Prefetches once for each cache line of a block. */
 static inline void fetch_line_ahead(const float *stream, int i, int vectors, size_t at, size_t c) {
     if (i % vectors * VL % SLICE == 0)
         fetch_ahead(stream + place(i, vectors, at, c));
 }
 
-/* Some rows of some vectors of channels, from `at` on; each row has sums of its own. What there is to do is asked once
- * for all of them. */
+/* Finishes `rows` rows of `vectors` vectors of channels, from `at` on; each row has sums of its own. Branches on the
+ * epilogue once for all rows. */
 static inline __attribute__((always_inline)) void finish_rows(const int rows, const int vectors, const sd_epilogue *e,
                                                               const gradient_channels *k, size_t at, size_t c, float *y,
                                                               vec *sum, vec *products) {
@@ -157,11 +157,11 @@ static inline __attribute__((always_inline)) void widen(const int n, const float
         to[i] = from[i];
 }
 
-/* Channels [i, i + vectors * VL) of all rows; y, and at, begin with the piece's first row. */
+/* Finishes channels [i, i + vectors * VL) of all rows; y and at are those of the piece's first row. */
 static inline __attribute__((always_inline)) void gradient_of(const int vectors, const sd_epilogue *epilogue, size_t at,
                                                               size_t rows, size_t c, size_t i, float *y,
                                                               double *partial) {
-    const sd_epilogue e = *epilogue; /* a copy, which stores to y cannot change */
+    const sd_epilogue e = *epilogue; /* a copy, as stores to y could alias *epilogue */
     const int some = rows_at_once(GRADIENT_CHAINS, vectors);
     vec sum[MAX_CHAINS] ALIGNED, products[MAX_CHAINS] ALIGNED;
     gradient_channels k;

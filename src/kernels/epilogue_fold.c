@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "epilogue.h"
 
-/* Means and squares of pieces are put together as Chan, Golub & LeVeque 1983 do, in those of the first piece: piece by
- * piece, so that channels do not wait for one another. */
+/* Combines means and squares of pieces as Chan, Golub & LeVeque 1983, into those of the first piece. Pieces are the
+ * outer loop, so that channels are independent. */
 static void fold_statistics(const sd_epilogue *e, size_t pieces, size_t c, double *partials, size_t stride) {
     double rows = partials[0], *mean = partials + 1, *squares = mean + c;
     for (size_t n = 1; n < pieces; n++) {

@@ -3,7 +3,7 @@
 
 #include "isa.h"
 
-enum { CHUNK_ROWS = 256 }; /* of C a thread computes at a time: fixed, so that bits do not depend on threads */
+enum { CHUNK_ROWS = 256 }; /* rows of C per task: constant, so that bits do not depend on threads */
 
 void sd_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
              const float *b, size_t ldb, float beta, float *c, size_t ldc) {

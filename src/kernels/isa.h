@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to kernels/: these sources are compiled once for each instruction set, with SD_ISA naming it and
- * SD_VECTOR_FLOATS its vector length. SD_ISA_NAME(f) gives a function its suffix. */
+/* Private to kernels/, whose sources are compiled once for each instruction set SD_ISA, of vectors of SD_VECTOR_FLOATS.
+ * SD_ISA_NAME(f) appends the suffix of the instruction set. */
 #ifndef SDTRAIN_KERNELS_ISA_H
 #define SDTRAIN_KERNELS_ISA_H
 
@@ -12,7 +12,7 @@
 #define SD_ISA_STRING2(isa) #isa
 #define SD_ISA_STRING(isa) SD_ISA_STRING2(isa)
 
-/* Functions that files of one instruction set call in each other. A debugger knows them with the suffix. */
+/* Functions shared by the files of one instruction set. Debuggers show them with the suffix. */
 #define operand_slices SD_ISA_NAME(operand_slices)
 #define evaluate_block SD_ISA_NAME(evaluate_block)
 #define map_values SD_ISA_NAME(map_values)
@@ -29,7 +29,7 @@
 #define conv_winograd_forward SD_ISA_NAME(conv_winograd_forward)
 #define conv_winograd_backward SD_ISA_NAME(conv_winograd_backward)
 
-/* Before a loop over a constant number of registers or coefficients. */
+/* Unrolls the next loop, over a constant number of registers or coefficients. */
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define KEEP_ROLLED _Pragma("clang loop unroll(disable)")

@@ -6,8 +6,8 @@
 #include "isa.h"
 #include "panel.h"
 
-/* Sums over a row run in 16 lanes and are added up in a fixed order, so that they are float vectors whose rounding
- * errors grow with c / 16 only. */
+/* Sums over a row run in 16 lanes, added up at the end in a fixed order: they vectorise, and rounding errors grow with
+ * c / 16 only. */
 static inline float sum_lanes(const float *lane) {
     float sum = 0;
     for (int l = 0; l < SLICE; l++)
@@ -15,13 +15,12 @@ static inline float sum_lanes(const float *lane) {
     return sum;
 }
 
-#define FOR_LANES(n) _Pragma("omp simd") for (int l = 0; l < (n); l++)
-/* Runs the statement for lane l of each value i of a row. */
+/* Executes the statement for each value i of a row, in lane l = i % SLICE. */
 #define FOR_ROW(c, ...)                                                                                                \
     do {                                                                                                               \
         size_t at = 0;                                                                                                 \
         for (; at + SLICE <= (c); at += SLICE)                                                                         \
-            FOR_LANES(SLICE) {                                                                                         \
+            _Pragma("omp simd") for (int l = 0; l < SLICE; l++) {                                                      \
                 const size_t i = at + (size_t)l;                                                                       \
                 __VA_ARGS__;                                                                                           \
             }                                                                                                          \
@@ -45,8 +44,8 @@ void SD_ISA_NAME(layernorm_statistics)(size_t rows, int c, const float *x, float
     }
 }
 
-/* With xhat = (x - mean) rstd and g = dy gamma:  dx = rstd (g - mean(g) - xhat mean(g xhat)). bias and weight collect
- * dy and dy xhat. */
+/* With xhat = (x - mean) rstd and g = dy gamma: dx = rstd (g - mean(g) - xhat mean(g xhat)). Sums dy into bias and dy
+ * xhat into weight. */
 static void backward_row(size_t c, const float *restrict x, const float *restrict dy, const float *restrict gamma,
                          float mean, float rstd, const float *add, float *dx, float *restrict bias,
                          float *restrict weight) {

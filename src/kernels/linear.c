@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Linear layers as products of packed matrices (tile.h), panel by panel of rows, their maps applied on the way.
+/* Linear layers as products of packed matrices (tile.h), in panels of rows; maps are applied while packing and storing.
  *
  *     forward   y = x w^T     each thread packs panels of x and multiplies them by w^T, which is packed once a call
- *     backward  one walk over panels: the threads pack x and dy together, then share what is made of them,
+ *     backward  over panels of x and dy, which all threads pack together, then share
  *                   dw += dy^T x     in column groups of dw, each summed panel by panel, in order
  *                   dx = dy w        in column groups of dx */
 #include "linear.h"
@@ -14,8 +14,8 @@
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Rows [row, row + rows) of x [*, c], mapped: to[j / width][pixel][j % width], blocks block_elems apart, zeros
- * behind column c. */
+/* Packs map(x) of rows [row, row + rows) of x [*, c]: to[j / width][pixel][j % width], blocks block_elems apart, zeros
+ * from column c on. */
 static void pack_rows(const float *x, const sd_map *map, size_t c, size_t row, size_t rows, size_t width,
                       size_t block_elems, float *to) {
     map_values(map, x, c, (map_part){row, rows, 0, c}, to, (map_layout){width, block_elems, width});
@@ -24,7 +24,7 @@ static void pack_rows(const float *x, const sd_map *map, size_t c, size_t row, s
         memset(to + c / width * block_elems + r * width + tail, 0, (width - tail) * sizeof(float));
 }
 
-/* That part of y [*, c] = panel B, B [inner, c] packed; the panel begins with the part's rows. */
+/* part of y [*, c] = panel B, B [inner, c] packed; the panel begins with the part's rows. */
 static void multiply_part(const float *panel, size_t slice_elems, size_t inner, const float *packed, size_t c,
                           map_part part, float *y) {
     const size_t slices = panel_slices(inner);
@@ -32,7 +32,7 @@ static void multiply_part(const float *panel, size_t slice_elems, size_t inner, 
                         y + part.row * c + part.column, c);
 }
 
-/* The map of a part of a result, in place. */
+/* Applies the map to a part of a result, in place. */
 static void map_result(const sd_map *map, size_t c, map_part part, float *y) {
     if (map)
         map_values(map, y, c, part, y + part.row * c + part.column, (map_layout){c, 0, c});
@@ -75,9 +75,9 @@ void SD_ISA_NAME(linear_forward)(size_t rows, int in, int out, const float *x, c
 
 /* ---- backward ---- */
 
-enum { WEIGHT_SLICES = 4 }; /* of dy that are one piece of work on dw */
+enum { WEIGHT_SLICES = 4 }; /* slices of dy per task on dw */
 
-/* The layer, and its scratch. */
+/* The arguments of a backward pass, and its scratch. */
 typedef struct backward {
     size_t in, out;
     linear_backward_scratch s;
@@ -94,7 +94,7 @@ static void sum_columns(const float *slice, size_t rows, float *sum) {
         sum[l] += panel_sum[l];
 }
 
-/* What a panel adds to one group of columns of dw and to WEIGHT_SLICES slices of its rows. */
+/* Adds a panel to one group of columns and WEIGHT_SLICES slices of rows of dw. */
 static void add_to_weights(const backward *b, size_t rows, size_t group, size_t slice) {
     const size_t slices = least(panel_slices(b->out) - slice, WEIGHT_SLICES), slice_elems = BACKWARD_ROWS * SLICE;
     const size_t columns = least(round_up_to(b->in - group * COLUMN_GROUP, VL), COLUMN_GROUP);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to kernels/: how the linear kernels cut their matrices and scratch, for all instruction sets. */
+/* Private to kernels/: panels and scratch of the linear kernels, for all instruction sets. */
 #ifndef SDTRAIN_KERNELS_LINEAR_H
 #define SDTRAIN_KERNELS_LINEAR_H
 
@@ -8,9 +8,9 @@
 
 enum {
     TILE_ROWS = 42,        /* a multiple of every tile's pixels: 14 and 6 */
-    FORWARD_MAX_ROWS = 84, /* of a panel, which a thread multiplies alone */
-    BACKWARD_ROWS = 126,   /* of a panel, which all threads share */
-    COLUMN_GROUP = 96,     /* columns of a product that are made at a time: whole tiles of 2 and of 3 vectors */
+    FORWARD_MAX_ROWS = 84, /* of a panel, multiplied by one thread */
+    BACKWARD_ROWS = 126,   /* of a panel, shared by all threads */
+    COLUMN_GROUP = 96,     /* columns of a product computed at a time: whole tiles of 2 and of 3 vectors */
     REFERENCE_ROWS = 256,  /* that linear_ref.c maps at a time */
 };
 
@@ -37,7 +37,7 @@ static inline linear_forward_scratch linear_forward_layout(size_t in, size_t out
     return s;
 }
 
-/* A panel, as both products want it, and their results. */
+/* A panel, packed for both products, and their results. */
 typedef struct linear_backward_scratch {
     float *dy;     /* [slice of out][BACKWARD_ROWS][SLICE] */
     float *x;      /* [group of in][BACKWARD_ROWS][COLUMN_GROUP] */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Linear layers as their equations read: maps, then matrix products. */
+/* Linear layers by definition: maps, then matrix products. */
 #include <string.h>
 
 #include "linear.h"
 #include "map.h"
 
-/* Rows [row, row + rows) of x [*, c], mapped. */
+/* to = map(rows [row, row + rows) of x [*, c]). */
 static void map_chunk(const float *x, const sd_map *map, size_t c, size_t row, size_t rows, float *to) {
     map_values(map, x, c, (map_part){row, rows, 0, c}, to, (map_layout){c, 0, c});
 }

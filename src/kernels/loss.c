@@ -3,9 +3,8 @@
 
 #include "isa.h"
 
-/* loss = -sum over classes of q log softmax(z), q = (1 - smoothing) p + smoothing / classes, where p is 1 at the
- * label, or with two labels weight at one and 1 - weight at the other. Without smoothing classes whose q is 0 are
- * left out, as 0 * -inf is not 0. */
+/* loss = -sum over classes of q log softmax(z), q = (1 - smoothing) p + smoothing / classes; p is 1 at the label, or
+ * weight and 1 - weight at two labels. Without smoothing, classes with q = 0 are skipped, as 0 * -inf is NaN. */
 
 /* p of a class. */
 static double target_of(const sd_targets *targets, size_t row, int class) {

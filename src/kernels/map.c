@@ -4,13 +4,11 @@
 #include "vector_math.h"
 
 enum {
-    COPY = -1,         /* what a NULL map does */
-    PREFETCH_ROWS = 4, /* ahead: rows come from far memory, and the map of a value takes as long as to fetch it */
+    COPY = -1,         /* a NULL map */
+    PREFETCH_ROWS = 4, /* ahead: fetching a value from memory takes as long as mapping it */
 };
 
-#define FOR_VALUES _Pragma("omp simd") for (int i = 0; i < n; i++)
-
-/* n values of row r, from column j on. kind is a constant, and so is n but for the end of a row. */
+/* Maps n values of row r, from column j on. kind is a constant, and so is n except at the end of a row. */
 static inline __attribute__((always_inline)) void map_run(const int kind, const int n, const sd_map *map,
                                                           const float *x, size_t c, size_t r, size_t j, float *to) {
     const float *from = x + r * c + j, *other = NULL;
@@ -21,34 +19,40 @@ static inline __attribute__((always_inline)) void map_run(const int kind, const 
         __builtin_prefetch(other + PREFETCH_ROWS * c);
     switch (kind) {
     case SD_MAP_SCALE:
-        FOR_VALUES
-        to[i] = map->scale * from[i];
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            to[i] = map->scale * from[i];
         break;
     case SD_MAP_ADD:
-        FOR_VALUES
-        to[i] = other[i] + map->scale * from[i];
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            to[i] = other[i] + map->scale * from[i];
         break;
     case SD_MAP_NORMALISE:
-        FOR_VALUES
-        to[i] = (from[i] - map->mean[r]) * map->rstd[r] * map->gamma[j + (size_t)i] + map->beta[j + (size_t)i];
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            to[i] = (from[i] - map->mean[r]) * map->rstd[r] * map->gamma[j + (size_t)i] + map->beta[j + (size_t)i];
         break;
     case SD_MAP_GELU:
-        FOR_VALUES
-        to[i] = gelu(from[i]);
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            to[i] = gelu(from[i]);
         break;
     case SD_MAP_GELU_BACKWARD:
-        FOR_VALUES
-        to[i] = from[i] * gelu_slope(other[i]);
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            to[i] = from[i] * gelu_slope(other[i]);
         break;
     default:
-        FOR_VALUES
-        to[i] = from[i];
+#pragma omp simd
+        for (int i = 0; i < n; i++)
+            to[i] = from[i];
     }
 }
 
 static inline __attribute__((always_inline)) void map_rows(const int kind, const sd_map *map_at, const float *x,
                                                            size_t c, map_part part, float *to, map_layout layout) {
-    const sd_map map = map_at ? *map_at : (sd_map){0}; /* a copy, which stores to `to` cannot change */
+    const sd_map map = map_at ? *map_at : (sd_map){0}; /* a copy, as stores to `to` could alias *map_at */
     for (size_t row = 0; row < part.rows; row++) {
         for (size_t first = 0; first < part.columns; first += layout.width) {
             float *at = to + first / layout.width * layout.block_elems + row * layout.row_elems;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to kernels/: maps (sd_map), applied to a part of a matrix on its way from or to memory. */
+/* Private to kernels/: maps (sd_map), applied to a part of a matrix while it is read or written. */
 #ifndef SDTRAIN_KERNELS_MAP_H
 #define SDTRAIN_KERNELS_MAP_H
 
 #include "isa.h"
 #include "panel.h"
 
-/* Where a part of a matrix goes: column j of its row r is at[j / width * block_elems + r * row_elems + j % width]. */
+/* The layout of a part: column j of its row r is at[j / width * block_elems + r * row_elems + j % width]. */
 typedef struct map_layout {
     size_t width, block_elems, row_elems; /* width: a multiple of SLICE, unless all columns are in one block */
 } map_layout;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operands (sd_operand), evaluated. Whether v is there, and the ReLU, are constants of the loops, so that these have no
- * branches: stores to the result may change *x as far as a compiler knows. */
+/* Evaluation of operands (sd_operand). Loops are specialised for v != NULL and ReLU, so that they have no branches: a
+ * compiler cannot hoist them, as stores to the result could alias *x. */
 #include "operand.h"
 
 #include "chunk.h"
@@ -9,8 +9,8 @@
 
 enum {
     PER_SLICE = SLICE / VL, /* 1, 2 or 4 */
-    GROUP = 4,              /* vectors of channels whose coefficients are kept in registers at a time */
-    MAX_SLICES = 8,         /* whose coefficients are loaded at a time */
+    GROUP = 4,              /* vectors of channels with coefficients in registers at a time */
+    MAX_SLICES = 8,         /* slices whose coefficients are loaded at a time */
 };
 
 typedef struct coefficients {
@@ -23,7 +23,7 @@ static inline coefficients coefficients_at(const sd_operand *x, size_t channel) 
                           .d = x->d ? load(x->d + channel) : (vec){0}};
 }
 
-/* A vector of values; v is read if there is a sum. */
+/* A vector of values. sum: v is read. */
 static inline __attribute__((always_inline)) vec value_of(const bool sum, const bool relu, const float *u,
                                                           const float *v, coefficients k) {
     vec value = k.d;
@@ -33,13 +33,13 @@ static inline __attribute__((always_inline)) vec value_of(const bool sum, const 
     return relu ? positive_part(value) : value;
 }
 
-/* Rows of some channels, and where they go. */
+/* Rows of some channels, and their destination. */
 typedef struct operand_run {
-    size_t at, stride; /* of the first value in u and v; from a row to the next */
+    size_t at, stride; /* index of the first value in u and v; row stride */
     size_t channel;    /* of the first value */
     size_t rows;
     float *to;
-    size_t pitch; /* from a row of `to` to the next */
+    size_t pitch; /* row stride of `to` */
 } operand_run;
 
 /* ---- a few vectors of channels ---- */
@@ -95,7 +95,7 @@ static void evaluate_few(int vectors, const sd_operand *x, const operand_run *ru
 
 /* ---- slices ---- */
 
-/* Pixel by pixel, as that is how they lie in memory. */
+/* Pixel by pixel, the order in memory. */
 static inline __attribute__((always_inline)) void evaluate_pixels(const bool sum, const bool relu, const sd_operand *x,
                                                                   const operand_run *run, const coefficients *k,
                                                                   int slices, size_t slice_elems) {

@@ -9,7 +9,7 @@ enum { SLICE = 16 }; /* values of a slice */
 
 static inline size_t panel_slices(size_t rows) { return (rows + SLICE - 1) / SLICE; }
 
-/* Floats of a packed B (pack_b): rows to whole slices, columns to whole groups of every instruction set. */
+/* Floats of a packed B (pack_b): rows padded to slices, columns to groups of every instruction set. */
 static inline size_t packed_b_elems(size_t rows, size_t columns) {
     return panel_slices(rows) * SLICE * ((columns + 31) / 32 * 32);
 }

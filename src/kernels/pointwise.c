@@ -3,15 +3,14 @@
 
 #include "isa.h"
 
-#define FOR_ELEMS                                                                                                      \
-    _Pragma("omp parallel for simd schedule(static) if (elems > 65536)") for (size_t i = 0; i < elems; i++)
-
 void SD_ISA_NAME(scale)(size_t elems, float scale, const float *x, float *y) {
-    FOR_ELEMS
-    y[i] = scale * x[i];
+#pragma omp parallel for simd schedule(static) if (elems > 65536)
+    for (size_t i = 0; i < elems; i++)
+        y[i] = scale * x[i];
 }
 
 void SD_ISA_NAME(accumulate)(size_t elems, const float *x, float *y) {
-    FOR_ELEMS
-    y[i] += x[i];
+#pragma omp parallel for simd schedule(static) if (elems > 65536)
+    for (size_t i = 0; i < elems; i++)
+        y[i] += x[i];
 }

@@ -28,7 +28,7 @@ void SD_ISA_NAME(maxpool_forward)(int images, int h, int w, int c, const float *
         }
 }
 
-/* The winner of each window is found again: the first pixel, in row order, that equals the maximum. */
+/* Finds the maximum of each window again: the first in row order. */
 void SD_ISA_NAME(maxpool_backward)(int images, int h, int w, int c, const float *x, const float *dy, float *dx) {
     const int oh = pooled(h), ow = pooled(w);
     const size_t width = (size_t)c, image_elems = (size_t)h * (size_t)w * width;

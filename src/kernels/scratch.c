@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How much scratch kernels need, the most of any instruction set. Convolutions: conv_layout.c. */
+/* Scratch sizes of kernels, the maximum over instruction sets. Convolutions: conv_layout.c. */
 #include "attention.h"
 #include "chunk.h"
 #include "epilogue.h"

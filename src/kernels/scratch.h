@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to kernels/: what a kernel keeps in its scratch memory is laid out by one function,
+/* Private to kernels/: one function lays out the scratch memory of a kernel,
  *
  *     x_scratch x_layout(shape, sd_scratch scratch)
  *
- * which takes piece after piece from a cursor. The kernel calls it with the memory it was given, to know where things
- * lie; x_scratch_elems() of the public header with none, to know how much they are. */
+ * taking buffer after buffer from a cursor. The kernel calls it with memory, for the addresses; the public
+ * x_scratch_elems() calls it with NULL, for the size. */
 #ifndef SDTRAIN_KERNELS_SCRATCH_H
 #define SDTRAIN_KERNELS_SCRATCH_H
 
@@ -23,23 +23,23 @@ static inline float *take(scratch_cursor *cursor, size_t elems) {
     return at;
 }
 
-/* A buffer for each thread of a parallel region, which must run with num_threads(scratch.threads): OpenMP's own number
- * may have changed since the memory was taken. */
+/* A buffer for each thread of a parallel region. The region must have num_threads(scratch.threads), as OpenMP's default
+ * may have changed since the memory was allocated. */
 typedef struct per_thread {
     float *first;
-    size_t elems; /* of one thread's */
+    size_t elems; /* per thread */
 } per_thread;
 
 static inline per_thread take_per_thread(scratch_cursor *cursor, size_t elems) {
     return (per_thread){take(cursor, (size_t)cursor->scratch.threads * elems), elems};
 }
 
-/* The same one for all threads. */
+/* One buffer that all threads share. */
 static inline per_thread take_shared(scratch_cursor *cursor, size_t elems) {
     return (per_thread){take(cursor, elems), 0};
 }
 
-/* The calling thread's. */
+/* The buffer of the calling thread. */
 static inline float *own(const per_thread *buffers) {
     return buffers->first + (size_t)omp_get_thread_num() * buffers->elems;
 }

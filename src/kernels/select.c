@@ -13,7 +13,7 @@ extern const sd_kernels sd_kernels_avx2, sd_kernels_avx512;
 
 static const struct isa_row {
     const char *name;
-    const sd_kernels *kernels; /* NULL where this build has none */
+    const sd_kernels *kernels; /* NULL: not in this build */
 } isa_rows[] = {
     {"ref", &sd_kernels_ref},
     {"vec128", &sd_kernels_vec128},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of one instruction set (this file, too, is compiled once for each). */
+/* The table of one instruction set; compiled once for each. */
 #include "table.h"
 
 const sd_kernels SD_ISA_NAME(sd_kernels) = {.name = SD_ISA_STRING(SD_ISA),

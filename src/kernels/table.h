@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to kernels/: the names of all kernels, and their declarations for the instruction set being compiled. */
+/* Private to kernels/: the list of kernels, and their declarations for the instruction set being compiled. */
 #ifndef SDTRAIN_KERNELS_TABLE_H
 #define SDTRAIN_KERNELS_TABLE_H
 
@@ -28,7 +28,7 @@
     X(cross_entropy_forward)                                                                                           \
     X(cross_entropy_backward)
 
-/* A function's type is that of its pointer in sd_kernels, so a definition that differs does not link into the table. */
+/* Declares each kernel with the type of its pointer in sd_kernels. */
 #define DECLARE_KERNEL(kernel) extern __typeof__(*((sd_kernels *)0)->kernel) SD_ISA_NAME(kernel);
 SD_KERNEL_LIST(DECLARE_KERNEL)
 #undef DECLARE_KERNEL

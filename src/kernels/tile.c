@@ -40,7 +40,7 @@ static void transpose(const float *from, size_t from_pitch, size_t rows, size_t 
             to[i * to_pitch + j] = j < columns ? from[j * from_pitch + i] : 0.0f;
 }
 
-/* Of one row to a group, with zeros behind them. Whole groups by vectors: memcpy calls took most of the time. */
+/* Copies a row of a group, padded with zeros. Vectors for whole groups: memcpy calls took most of the time. */
 static inline void copy_columns(const float *from, size_t valid, size_t width, float *to) {
     if (valid == WIDE) {
         store(to, load(from));
@@ -71,9 +71,9 @@ void pack_b(const float *b, size_t rows, size_t columns, size_t row_stride, size
 
 /* ---- A B ---- */
 
-enum { MIN_FETCHED_SLICES = 4 }; /* with fewer there is no time to gain */
+enum { MIN_FETCHED_SLICES = 4 }; /* with fewer it saves no time */
 
-/* sum += factor x, and both stay in their registers. */
+/* sum += factor x; sum and factor keep their registers. */
 static inline __attribute__((always_inline)) void multiply_add(vec *sum, vec factor, vec x) {
     *sum += factor * x;
     if (TILE_KEEPS_REGISTERS)
@@ -85,7 +85,7 @@ static inline __attribute__((always_inline)) void end_of_use(vec factor) {
         KEEP_FACTOR(factor);
 }
 
-/* acc[pixel][vector] += a[pixel] b[vector] for one of the values of a slice. */
+/* acc[pixel][vector] += a[pixel] b[vector] for one value of a slice. */
 static inline __attribute__((always_inline)) void add_product(const int height, const int vectors, const float *a,
                                                               const float *b, vec *acc) {
     vec weight[2];
@@ -105,7 +105,7 @@ static inline __attribute__((always_inline)) void add_product(const int height, 
         end_of_use(weight[v]);
 }
 
-/* Part of a tile. A function of its own: its loops would cost the others registers. */
+/* Stores part of a tile. noinline: its loops would take registers from the tile. */
 static __attribute__((noinline)) void store_part(const float *spilled, size_t pitch, bool add, float *out,
                                                  const size_t *offset, int pixels, size_t columns) {
     for (int p = 0; p < pixels; p++)
@@ -115,8 +115,8 @@ static __attribute__((noinline)) void store_part(const float *spilled, size_t pi
         }
 }
 
-/* acc[pixel][vector] = sum over slices and their 16 values of a * b, for `height` pixels; then `pixels` of them are
- * stored to out + offset[pixel], or added to what is there. spill: room for a tile. */
+/* acc[pixel][vector] = sum over slices and their 16 values of a * b, for `height` pixels; out[offset[pixel]] = or +=
+ * acc for the first `pixels`. spill: room for a tile. */
 static inline __attribute__((always_inline)) void tile(const int height, const int vectors, const float *a,
                                                        size_t slice_elems, const float *b, int slices, bool add,
                                                        float *out, const size_t *offset, int pixels, size_t columns,
@@ -125,7 +125,7 @@ static inline __attribute__((always_inline)) void tile(const int height, const i
     UNROLL
     for (int i = 0; i < height * vectors; i++)
         acc[i] = (vec){0};
-    for (int p = 0; slices >= MIN_FETCHED_SLICES && p < pixels; p++) { /* the result's lines, far away as a rule */
+    for (int p = 0; slices >= MIN_FETCHED_SLICES && p < pixels; p++) { /* prefetch the result's lines */
         __builtin_prefetch(out + offset[p], 1);
         __builtin_prefetch(out + offset[p] + columns - 1, 1);
     }
@@ -248,7 +248,7 @@ TILE(tile_transposed_narrow, TILE_LANES, 1)
 TILE(tile_transposed_tall, 2 * TILE_LANES, 1)
 #undef TILE
 
-/* Fewer lanes than a tile has: those missing are zeros in a panel. */
+/* Fewer lanes than a tile: panels are padded with zeros. */
 static void tile_transposed_part(size_t lanes, size_t width, const float *a, const float *b, size_t b_stride,
                                  int pixels, size_t columns, float *c) {
     float part[TILE_LANES][BROAD] = {{0}};
@@ -260,7 +260,7 @@ static void tile_transposed_part(size_t lanes, size_t width, const float *a, con
             c[l * columns + j] += part[l][j];
 }
 
-/* Fewer columns than a vector has. */
+/* Fewer columns than a vector. */
 static void tile_transposed_any(size_t lanes, size_t width, const float *a, const float *b, size_t b_stride, int pixels,
                                 size_t columns, float *c) {
     for (size_t l = 0; l < lanes; l++)
@@ -272,7 +272,7 @@ static void tile_transposed_any(size_t lanes, size_t width, const float *a, cons
         }
 }
 
-/* Of the columns that are left those of the next tile: broad ones, but for what leaves a single vector. */
+/* The width of the next tile, given the columns left: broad, unless that would leave a single vector. */
 static size_t transposed_width(size_t left) {
     if (BROAD > WIDE && (left == BROAD || left >= BROAD + WIDE))
         return BROAD;

@@ -12,17 +12,16 @@ typedef int vec_mask __attribute__((vector_size(SD_VECTOR_FLOATS * sizeof(float)
 
 enum { VL = SD_VECTOR_FLOATS };
 
-/* For local arrays of vectors that live in memory: without it each would lie across two cache lines. */
+/* For local arrays of vectors in memory, each of which could otherwise straddle two cache lines. */
 #define ALIGNED __attribute__((aligned(SD_VECTOR_FLOATS * sizeof(float))))
 
 static inline vec load(const float *p) { return *(const vec *)p; }
 static inline void store(float *p, vec v) { *(vec *)p = v; }
-static inline vec splat(float x) { return x - (vec){0}; } /* x - 0 is x, also for -0: a broadcast and no more */
+static inline vec splat(float x) { return x - (vec){0}; } /* x - 0 = x, also for -0, so this compiles to a broadcast */
 
-/* For register tiles. gcc 12 lets a sum move into the register of one of its factors (vfmadd132), which costs copies
- * and, unrolled, spills. A statement without instructions that changes the sum behind each product keeps it where it
- * is; one that reads a factor behind its last product keeps its register from becoming a sum's. Same products, same
- * order. */
+/* For register tiles. gcc 12 moves a sum into the register of a factor (vfmadd132), which costs copies and, unrolled,
+ * spills. KEEP_SUM after each product pins the sum to its register; KEEP_FACTOR after a factor's last product keeps its
+ * register from receiving a sum. Both are empty statements: products and order stay the same. */
 #if defined(__x86_64__) || defined(__i386__)
 #define KEEP_SUM(sum) __asm__ volatile("" : "+v"(sum))
 #define KEEP_FACTOR(factor) __asm__ volatile("" : : "v"(factor))
@@ -31,9 +30,8 @@ static inline vec splat(float x) { return x - (vec){0}; } /* x - 0 is x, also fo
 #define KEEP_FACTOR(factor) ((void)0)
 #endif
 
-/* For streams through far memory, which hardware prefetchers alone do not keep up with (measured: 2 to 3 % of a step).
- * May pass the
- * end of an array: prefetching cannot fault. */
+/* For streams through memory, with which hardware prefetchers alone do not keep up (measured: 2 to 3 % of a step). May
+ * pass the end of an array, as prefetching cannot fault. */
 static inline void fetch_ahead(const float *p) {
     enum { AHEAD_ELEMS = 1024 };
     __builtin_prefetch(p + AHEAD_ELEMS);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to kernels/: functions without calls and branches, so that the compiler can turn loops over them into vector
- * code. Coefficients are fitted, and these tables printed, by tests/bench/fit_functions.py; errors are measured by
- * tests/unit/test_kernels.c. NaN stays NaN: `x > limit ? limit : x` is false for it. */
+/* Private to kernels/: functions without calls and branches, so that loops over them vectorise.
+ * tests/bench/fit_functions.py fits and prints the coefficients; tests/unit/test_kernels.c measures the errors. NaN
+ * stays NaN, as `x > limit ? limit : x` keeps it. */
 #ifndef SDTRAIN_KERNELS_VECTOR_MATH_H
 #define SDTRAIN_KERNELS_VECTOR_MATH_H
 
@@ -20,7 +20,7 @@ static inline __attribute__((always_inline)) float polynomial(const int degree, 
     return sum;
 }
 
-/* 1 - Phi(x) for x >= 0, the upper tail of the standard normal distribution, never below 0. */
+/* 1 - Phi(x) >= 0 for x >= 0, the upper tail of the standard normal distribution. */
 static inline float upper_tail(float x) {
     /* half_erf on [0, 5.5]: 7.2e-09, 1.8e-08 */
     static const float p[] = {0.398942235f,   0.0338511549f,   0.00467714886f,
@@ -30,15 +30,15 @@ static inline float upper_tail(float x) {
     return y < 0.0f ? 0.0f : y;
 }
 
-/* x Phi(x) = max(x, 0) - |x| (1 - Phi(|x|)) to 2.1e-7 max(1, |x|) with FMA, 2.4e-7 without; never above max(x, 0). From
- * 6 on, where the fit has passed 1/2 by 1.3e-6 and the tail is thus 0, exactly max(x, 0); infinities too. */
+/* x Phi(x) = max(x, 0) - |x| (1 - Phi(|x|)) to 2.1e-7 max(1, |x|) with FMA, 2.4e-7 without; never above max(x, 0). For
+ * |x| >= 6, also infinite, exactly max(x, 0): the fit exceeds 1/2 there by 1.3e-6, so the tail is 0. */
 static inline float gelu(float x) {
     const float size = fabsf(x), a = size > 6.0f ? 6.0f : size, positive = x < 0.0f ? 0.0f : x;
     return positive - a * upper_tail(a);
 }
 
-/* d(x Phi(x))/dx to 2.4e-7 with FMA, 3.4e-7 without. Less 1/2 it is odd. Beyond |x| = 6.2 it is within 1.1e-8 of 0
- * or 1, and is set to that. */
+/* d(x Phi(x))/dx to 2.4e-7 with FMA, 3.4e-7 without. slope - 1/2 is odd. Beyond |x| = 6.2 it is within 1.1e-8 of 0 or
+ * 1, and set to that. */
 static inline float gelu_slope(float x) {
     /* slope on [0, 6.2]: 7.9e-09, 2.3e-08 */
     static const float p[] = {0.7978845f,      -0.0122128303f,  0.0133382566f,   0.000390913048f,
@@ -54,7 +54,7 @@ static inline float gelu_slope(float x) {
 static inline float exp_below(float x) {
     /* exp_rest on [-0.3466, 0.3466]: 3.1e-09, 3.8e-09 */
     static const float p[] = {1.0f, 1.0f, 0.499999935f, 0.166665207f, 0.0416683874f, 0.00836871004f, 0.0013814611f};
-    const float shift = 12582912.0f; /* 1.5 2^23: a sum with it is whole, and its last bits hold the other term */
+    const float shift = 12582912.0f; /* 1.5 2^23: x + shift rounds x to an integer in the last bits */
     const float shifted = x * 1.44269504f + shift, n = shifted - shift;
     const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts (Cody & Waite) */
     uint32_t bits;

@@ -2,21 +2,22 @@
 #include "winograd.h"
 
 enum {
-    /* The most tiles of a block: V and M stay in the cache ... */
+    /* Maximal tiles of a block: V and M stay in the cache ... */
     SMALL_BLOCK_TILES = 56,
     BLOCK_TILES = 28,
-    LARGE_BLOCK_TILES = 112, /* ... unless U is so large that more tiles must share it */
+    LARGE_BLOCK_TILES = 112, /* ... but more tiles share a large U */
     SMALL_CHANNELS = 16,
     LARGE_CHANNELS = 256,
-    SPARE_TILES = TALL_REGISTER_TILE, /* that a register tile may read behind the last */
-    SPARE_ELEMS = 16, /* keep points from lying a multiple of 4 KB apart, where they would fight for cache lines */
+    SPARE_TILES = TALL_REGISTER_TILE, /* a register tile may read this many past the last */
+    SPARE_ELEMS = 16,                 /* avoids strides of a multiple of 4 KB between points (cache conflicts) */
 };
 
 static int most_tiles(int channels) {
     return channels >= LARGE_CHANNELS ? LARGE_BLOCK_TILES : channels > SMALL_CHANNELS ? BLOCK_TILES : SMALL_BLOCK_TILES;
 }
 
-/* The most tile rows with at most so many tiles that fill whole register tiles; the most rows if none do. */
+/* The largest number of tile rows with at most `tiles` tiles that fill whole register tiles; if none does, the
+ * largest. */
 static int fitting_rows(int tiles, int tiles_w, int register_tile) {
     const int most = tiles / tiles_w;
     for (int rows = most; rows > 0; rows--)

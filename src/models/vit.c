@@ -15,7 +15,7 @@ typedef struct vit {
     int dim, heads;
 } vit;
 
-/* NULL: there is none of that name. */
+/* NULL: no model has that name. */
 static const vit *find(const char *name) {
     static const vit sizes[] = {{"vit_tiny", 192, 3}, {"vit_small", 384, 6}, {"vit_base", 768, 12}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
@@ -39,7 +39,7 @@ static sd_status add_mlp(sd_network *network, const char *block, int unit, int h
     return sd_build_residual_end(network);
 }
 
-/* Two residuals, whose branches are decided apart or together. */
+/* Two residuals, which are units of their own or one unit. */
 static sd_status add_block(const sd_model_spec *spec, const vit *size, sd_network *network, const char *block,
                            int depth) {
     const bool apart = spec->unit == SD_UNIT_BRANCH;

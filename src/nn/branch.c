@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the constructors of transformer branches share. */
+/* Layers of transformer branches, for their constructors. */
 #include "branch.h"
 #include "network.h"
 

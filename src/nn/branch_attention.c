@@ -11,7 +11,7 @@ typedef struct attention_branch {
     sd_layernorm norm;
     sd_linear qkv, projection;
     float *queries_keys_values; /* [images, tokens, 3 c] */
-    float *mixed;               /* [images, tokens, c], what attention makes of them */
+    float *mixed;               /* [images, tokens, c], output of attention */
 } attention_branch;
 
 static void forward(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut, float scale,

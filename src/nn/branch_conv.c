@@ -11,7 +11,7 @@ typedef struct conv_branch {
     sd_conv_bn layer[SD_CONV_BRANCH_MAX]; /* ReLU after all but the last */
 } conv_branch;
 
-/* What layer i + 1 reads: the normalised product of layer i under the ReLU, as the forward pass has left it. */
+/* The input of layer i + 1, as of the forward pass: relu(bn(conv)) of layer i. */
 static sd_operand hidden(const conv_branch *b, int i) {
     const sd_conv_bn *layer = &b->layer[i];
     return (sd_operand){.u = layer->product, .a = layer->a, .d = layer->d, .relu = true};

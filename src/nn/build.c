@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Putting a network together: what constructors add to, and the end, which lays everything out in memory. */
+/* Building a network: nodes, units, segments and tensors are added, then laid out in memory. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +35,7 @@ void sd_network_destroy(sd_network **place) {
     *place = NULL;
 }
 
-/* Memory that lives as long as the network. */
+/* Allocates memory that sd_network_destroy() frees. */
 static sd_status own(sd_network *network, size_t bytes, void *place) {
     SD_TRY(sd_grow(&network->owned, network->n_owned, &network->owned_capacity, sizeof *network->owned));
     SD_TRY(sd_alloc(&network->owned[network->n_owned], 1, bytes));
@@ -212,7 +212,7 @@ static void order_segments(sd_network *network) {
     for (int s = 0; s < n; s++) {
         network->segments[s].offset_elems = offset;
         offset += network->segments[s].elems;
-        network->segments[s].elems = 0; /* counted anew as its tensors take their places */
+        network->segments[s].elems = 0; /* recounted while its tensors get offsets */
     }
     network->buffer_elems = offset;
     for (int i = 0; i < network->n_tensors; i++) {

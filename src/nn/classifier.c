@@ -11,7 +11,7 @@ sd_status sd_classifier_init(sd_network *network, sd_classifier *layer, const ch
     return sd_network_reserve(network, &layer->features, (size_t)in);
 }
 
-/* x *= 1/(1-p) or 0, feature by feature; the same in both directions. */
+/* x *= mask / (1-p), one mask bit per feature; the same in forward and backward. */
 static void drop_features(const sd_classifier *layer, const sd_pass *pass, float *x) {
     if (!pass->training || layer->dropout <= 0)
         return;

@@ -25,7 +25,7 @@ sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *co
         return sd_fail(SD_ERR_CONFIG, "images are too small for this network: nothing is left at %s", conv_name);
     size_t out_elems = sd_shape_elems(*out), pixels = (size_t)out->h * (size_t)out->w;
 
-    /* He et al. 2015 with fan out, as torchvision and fb.resnet.torch. */
+    /* He et al. 2015, fan out, as in torchvision and fb.resnet.torch */
     float deviation = sqrtf(2.0f / (float)(filters * kernel * kernel));
     SD_TRY(sd_network_add_tensor(network,
                                  (sd_tensor){.layout = SD_LAYOUT_HWIO,
@@ -57,7 +57,7 @@ sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *co
 
 static bool has_statistics(const sd_conv_bn *layer) { return sd_conv_rows_out(&layer->conv) >= 2; }
 
-/* The running statistics in place of the batch's: these images do not move them. */
+/* Uses the running statistics as the batch's; their gradients are 0, so this pass does not move them. */
 static void take_running(sd_conv_bn *layer, const sd_context *context) {
     const size_t bytes = (size_t)layer->conv.k * sizeof(float);
     memcpy(layer->mean, sd_value(context, layer->running_mean), bytes);
@@ -66,7 +66,7 @@ static void take_running(sd_conv_bn *layer, const sd_context *context) {
     memset(sd_gradient(context, layer->running_variance), 0, bytes);
 }
 
-/* These images' part of what moves a running statistic. */
+/* gradient = batch_share (factor statistic - running): this pass's term of the running statistic's "gradient". */
 static void move_running(const sd_tensor *running, const sd_context *context, float factor, const float *statistic) {
     const float *value = sd_value(context, running), batch_share = context->pass->batch_share;
     float *gradient = sd_gradient(context, running);
@@ -113,7 +113,7 @@ void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const sd_
                           sd_value(context, layer->gamma), scale, layer->sum, layer->sum_product,
                           sd_gradient(context, layer->gamma), sd_gradient(context, layer->beta), layer->da, layer->db,
                           layer->dd);
-    if (!has_statistics(layer)) { /* they were constants */
+    if (!has_statistics(layer)) { /* mean and variance were constants */
         memset(layer->db, 0, (size_t)conv->k * sizeof(float));
         memset(layer->dd, 0, (size_t)conv->k * sizeof(float));
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Some images of a batch, and back. */
+/* Gathers some images of a batch, and scatters them back. */
 #include <string.h>
 
 #include "network.h"

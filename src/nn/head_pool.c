@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ResNet's head: the mean over pixels is classified. */
+/* ResNet's head: classifier(mean over pixels). */
 #include "layer.h"
 #include "network.h"
 

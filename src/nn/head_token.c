@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ViT's head: the first token, normalised, is classified. */
+/* ViT's head: classifier(norm(first token)). */
 #include <string.h>
 
 #include "layer.h"

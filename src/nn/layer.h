@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private: the layers that branches, stems and heads are written with. Each is a short forward and backward over
- * kernels.
+/* Private: the layers of branches, stems and heads, each a short forward and backward over kernels.
  *
- * Constructors add their tensors to the network's table under PyTorch's names and plan their activations in its arena,
- * which have addresses only after sd_network_finish(). */
+ * Constructors add tensors to the network's table under PyTorch's names, and reserve activations in its arena, which
+ * get addresses in sd_network_finish(). */
 #ifndef SDTRAIN_NN_LAYER_H
 #define SDTRAIN_NN_LAYER_H
 
 #include "context.h"
 
-/* Pixels of a convolution's result, of all images. */
+/* Pixels of a convolution's output, over all images. */
 static inline size_t sd_conv_rows_out(const sd_conv2d *conv) {
     return (size_t)conv->images * (size_t)sd_conv2d_out_h(conv) * (size_t)sd_conv2d_out_w(conv);
 }
 
-/* Convolution without bias and batch norm. Only the convolution's product is stored; the normalised values are an
- * operand of whoever reads them. */
+/* Convolution without bias, then batch norm. Only the convolution's product is stored; the next kernel reads the
+ * normalised values as an operand. */
 typedef struct sd_conv_bn {
     sd_conv2d conv;
     sd_tensor *weight, *gamma, *beta, *running_mean, *running_variance;
@@ -27,16 +26,14 @@ typedef struct sd_conv_bn {
 
 sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *conv_name, const char *norm_name,
                           sd_shape in, const sd_conv_spec *spec, sd_shape *out);
-/* Returns scale times the normalised product, to be read until the next pass. In training it normalises by the
- * statistics of the pass; where these would be those of a single value a channel (whose variance is no estimate, and
- * which would come out as 0 whatever it is), by the running ones as constants, which then count as this pass's part
- * of the batch: they do not move. */
+/* Returns scale * bn(conv(x)), valid until the next pass. Training normalises by the pass's statistics. With a single
+ * value a channel, whose variance is undefined and whose normalised value would always be 0, it uses the running
+ * statistics as constants, and this pass does not move them. */
 sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, float scale);
-/* The epilogue that whoever computes dy applies to it before sd_conv_bn_backward(): the sums that the norm's
- * gradient needs. */
+/* The epilogue that the caller applies to dy before sd_conv_bn_backward(): the two sums of the norm's gradient. */
 sd_epilogue sd_conv_bn_sums(const sd_conv_bn *layer);
-/* dy: the gradient of the normalised product, which is scale times what dy holds; its sums have been taken. epilogue:
- * of dx. dx may be NULL. */
+/* dy: the gradient of the operand that forward returned, its sums taken (sd_conv_bn_sums()); scale: as in forward.
+ * epilogue: of dx. dx may be NULL. */
 void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, const float *dy,
                          float scale, float *dx, const sd_epilogue *epilogue);
 double sd_conv_bn_flops(const sd_conv_bn *layer);
@@ -46,14 +43,14 @@ typedef struct sd_linear {
     sd_tensor *weight, *bias;
 } sd_linear;
 
-/* init_deviation > 0: normal weights, zero bias (timm); 0: PyTorch's default, uniform in +-1/sqrt(in) for both. */
+/* init_deviation > 0: normal weights, zero bias (timm); 0: both uniform in +-1/sqrt(in) (PyTorch's default). */
 sd_status sd_linear_init(sd_network *network, sd_linear *layer, const char *name, int in, int out,
                          float init_deviation);
-/* The map that writes shortcut + scale y; shortcut NULL: scale y. */
+/* The map y -> shortcut + scale y; shortcut NULL: scale y. */
 static inline sd_map sd_map_add(const float *shortcut, float scale) {
     return (sd_map){.kind = shortcut ? SD_MAP_ADD : SD_MAP_SCALE, .other = shortcut, .scale = scale};
 }
-/* Maps: what happens to x, y, dy, dx on the way (sd_map); NULL for nothing. */
+/* The maps apply to x, y, dy, dx as the kernel reads or writes them (sd_map); NULL: none. */
 void sd_linear_forward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x,
                        const sd_map *x_map, float *y, const sd_map *y_map);
 void sd_linear_backward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x,
@@ -66,24 +63,24 @@ typedef struct sd_layernorm {
     float *mean, *rstd;
 } sd_layernorm;
 
-/* rows: of one image. */
+/* rows: per image. */
 sd_status sd_layernorm_init(sd_network *network, sd_layernorm *layer, const char *name, size_t rows, int c,
                             float epsilon);
-/* Finds mean and rstd of x, and the map that normalises it. */
+/* Computes mean and rstd of x, and returns the map that normalises it. */
 sd_map sd_layernorm_forward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x);
-/* That map again, for the backward pass. */
+/* The same map, for the backward pass. */
 sd_map sd_layernorm_map(const sd_layernorm *layer, const sd_context *context);
-/* dx = add + the gradient; add may be dx, or NULL for nothing. */
+/* dx = add + gradient; add may be dx, or NULL for zeros. */
 void sd_layernorm_backward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x, const float *dy,
                            const float *add, float *dx);
 
-/* What heads end with: dropout, then a linear layer to the classes. Dropout is timm's drop_rate: kept features times
- * 1/(1-p), drawn from the counter-based RNG by the place in the global batch, so it does not depend on the number of
- * ranks. */
+/* The end of a head: dropout, then a linear layer to the classes. Dropout is timm's drop_rate: kept features are scaled
+ * by 1/(1-p). It is drawn from the counter-based RNG by the place in the global batch, so it does not depend on the
+ * number of ranks. */
 typedef struct sd_classifier {
     double dropout;
     sd_linear linear;
-    float *features; /* [images, in], which the head writes before forward */
+    float *features; /* [images, in], written by the head before forward */
 } sd_classifier;
 
 /* init_deviation: see sd_linear_init(). */

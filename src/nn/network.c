@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tables and figures of a network. */
+/* Accessors of a network's tables and figures. */
 #include "network.h"
 
 int sd_network_n_tensors(const sd_network *network) { return network->n_tensors; }

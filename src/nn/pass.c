@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Forward and backward: two walks along the nodes. */
+/* Forward and backward over the list of nodes. */
 #include <string.h>
 
 #include "network.h"
@@ -35,7 +35,7 @@ static bool is_identity(const sd_node *node, const sd_context *context) {
     return node->kind->is_identity && node->kind->is_identity(node, context);
 }
 
-/* The epilogue of the gradient of node i's input: what the nearest node below that computes anything asks for. */
+/* The epilogue of node i's dx: the gradient epilogue of the nearest node below that is not an identity. */
 static sd_epilogue epilogue_below(const sd_network *network, const sd_context *context, int i) {
     while (--i >= 0) {
         const sd_node *node = network->nodes[i];
@@ -51,7 +51,7 @@ void sd_network_backward(sd_network *network, const sd_pass *pass, const sd_inpu
     context.done = done;
     context.done_context = done_context;
     float *dy = dlogits;
-    int written = 0; /* gradients, into two buffers by turns */
+    int written = 0; /* number of dx written, to two buffers in turn */
     for (int i = network->n_nodes - 1; i >= 0; i--) {
         sd_node *node = network->nodes[i];
         if (is_identity(node, &context)) {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* y = act(shortcut(x) + scale * F(x)), and what is left of it when F is dropped: y = act(shortcut(x)).
+/* y = act(shortcut(x) + scale * F(x)); y = act(shortcut(x)) when F is dropped.
  *
- * With an identity shortcut nothing at all is left: x goes through by its address. That is right with a ReLU as well: x
- * is then itself the output of a ReLU (or a max pool of one), so ReLU(x) = x, and where x = 0 the mask of the ReLU that
- * made x stops the gradient.
+ * With an identity shortcut a dropped residual costs nothing: y = x by address. This holds with act = ReLU, too: x is
+ * then the output of a ReLU (or a max pool of one), so ReLU(x) = x, and where x = 0 that ReLU's mask stops the
+ * gradient.
  *
- * Where a pass has a part (sd_drop_part) that keeps F for some images only, those are gathered, F is computed on them
- * as if they were the batch, and the result is scattered into y; the others get act(shortcut(x)). */
+ * If a pass keeps F for some images only (sd_drop_part), it gathers these, computes F on them as on a batch of its own,
+ * and scatters the result into y. For the other images y = act(shortcut(x)). */
 #include "branch.h"
 #include "network.h"
 #include "shortcut.h"
@@ -19,10 +19,10 @@ typedef struct residual {
     sd_shortcut shortcut;
 } residual;
 
-/* For which images of a pass the branch is computed, and the pass that the branch itself sees. */
+/* The images of a pass that keep the branch, and the branch's own pass over them. */
 typedef struct branch_pass {
     int images;             /* 0: dropped */
-    bool all;               /* of the pass, in their places */
+    bool all;               /* every image of the pass keeps the branch */
     const uint32_t *places; /* unless all */
     float scale;
     sd_pass pass;
@@ -91,8 +91,8 @@ static bool is_identity(const sd_node *node, const sd_context *context) {
     return r->shortcut.kind == SD_SHORTCUT_IDENTITY && branch_pass_of(r, context).images == 0;
 }
 
-/* The sums that the branch's gradient needs, if it saw all images. Of some images the sums are taken over their
- * gathered gradients, in backward_some(); then the shortcut's come with dy. */
+/* The ReLU mask, and the batch-norm sums of the branch if all images keep it, else of the shortcut: backward_some()
+ * takes the branch's sums over the gathered dy. */
 static sd_epilogue gradient_epilogue(const sd_node *node, const sd_context *context) {
     const residual *r = (const residual *)node;
     sd_epilogue epilogue = branch_pass_of(r, context).all ? sd_branch_gradient_epilogue(r->branch)
@@ -128,7 +128,7 @@ static void backward(sd_node *node, const sd_context *context, float *dy, float 
     residual *r = (residual *)node;
     const sd_shape in = node->in, out = node->out;
     const branch_pass b = branch_pass_of(r, context);
-    if (b.all && r->shortcut.kind == SD_SHORTCUT_PROJECTION) { /* dy came with the branch's sums */
+    if (b.all && r->shortcut.kind == SD_SHORTCUT_PROJECTION) { /* the epilogue of dy took the branch's sums */
         const sd_epilogue of_dy = sd_shortcut_gradient_epilogue(&r->shortcut);
         context->k->apply_epilogue(sd_rows(context, out), out.c, dy, &of_dy, context->scratch);
     }

@@ -29,7 +29,8 @@ sd_status sd_shortcut_init(sd_network *network, sd_shortcut *shortcut, const cha
     if (!leads_out(shortcut))
         return sd_fail(SD_ERR_INTERNAL, "%s: the shortcut of stride %d does not lead from [%d, %d, %d] to [%d, %d, %d]",
                        name, shortcut->stride, in.h, in.w, in.c, out.h, out.w, out.c);
-    if (shortcut->kind != SD_SHORTCUT_IDENTITY) /* the branch's gradient is computed apart, then added */
+    if (shortcut->kind !=
+        SD_SHORTCUT_IDENTITY) /* dx holds the shortcut's gradient, so the branch needs a buffer of its own */
         sd_network_want_work(network, sd_shape_elems(in));
     return shortcut->kind == SD_SHORTCUT_PROJECTION ? init_projection(network, shortcut, name) : SD_OK;
 }

@@ -16,14 +16,14 @@ typedef struct sd_shortcut {
 /* kind, in, out and stride are set. name: of the block. SD_ERR_INTERNAL if the kind cannot lead from in to out. */
 sd_status sd_shortcut_init(sd_network *network, sd_shortcut *shortcut, const char *name);
 
-/* Returns shortcut(x): x itself, or y, to which it is written. relu: a projection is followed by one; the other kinds
- * are not negative where x is not. */
+/* Returns shortcut(x): x, or y after writing it. relu: apply one after a projection; the other kinds need none, as x >=
+ * 0. */
 const float *sd_shortcut_forward(sd_shortcut *shortcut, const sd_context *context, const float *x, bool relu, float *y);
 
-/* Epilogue that the caller applies to dy before sd_shortcut_backward(). */
+/* The epilogue that the caller applies to dy before sd_shortcut_backward(). */
 sd_epilogue sd_shortcut_gradient_epilogue(const sd_shortcut *shortcut);
 
-/* Returns the gradient of x through the shortcut: dy itself, or dx, to which it is written. */
+/* Returns the gradient of x through the shortcut: dy, or dx after writing it. */
 const float *sd_shortcut_backward(sd_shortcut *shortcut, const sd_context *context, const float *x, const float *dy,
                                   float *dx);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ResNet's stem: convolution, batch norm, ReLU, and perhaps 3x3 max pooling of stride 2. */
+/* ResNet's stem: convolution, batch norm, ReLU, and optionally 3x3 max pooling of stride 2. */
 #include "layer.h"
 #include "network.h"
 
@@ -7,7 +7,7 @@ typedef struct conv_stem {
     sd_node node;
     sd_conv_bn layer;
     bool pool;
-    float *unpooled; /* what is pooled */
+    float *unpooled; /* input of the pooling */
 } conv_stem;
 
 static void forward(sd_node *node, const sd_context *context) {
@@ -23,7 +23,7 @@ static void forward(sd_node *node, const sd_context *context) {
     node->output = node->y;
 }
 
-/* Of the gradient of the normalised product, of which y is the ReLU. */
+/* The epilogue of bn's dy, where y = relu(bn(conv(x))): the mask of y, then the sums. */
 static sd_epilogue epilogue_under_relu(const conv_stem *stem, const float *y) {
     sd_epilogue epilogue = sd_conv_bn_sums(&stem->layer);
     epilogue.mask = sd_plain(y);

@@ -42,7 +42,8 @@ static void backward(sd_node *node, const sd_context *context, float *dy, float 
         context->k->accumulate(tokens * dim, dy + n * tokens * dim, dpos);
         memcpy(dpatches + n * (tokens - 1) * dim, dy + (n * tokens + 1) * dim, (tokens - 1) * dim * sizeof(float));
     }
-    memcpy(sd_gradient(context, stem->cls_token), dpos, dim * sizeof(float)); /* both are added to token 0 */
+    memcpy(sd_gradient(context, stem->cls_token), dpos,
+           dim * sizeof(float)); /* cls_token and pos_embed are both added to token 0 */
     for (size_t t = 1; t < tokens; t++)
         context->k->accumulate(dim, dpos + t * dim, dbias);
     const sd_operand in = sd_plain(context->input->pixels), dproduct = sd_plain(dpatches);
@@ -54,7 +55,7 @@ static void backward(sd_node *node, const sd_context *context, float *dy, float 
 static const sd_node_kind kind = {.forward = forward, .backward = backward};
 
 static sd_status add_tensors(sd_network *network, patch_stem *stem, int tokens, int dim, int channels, int patch_size) {
-    /* timm leaves the embedding at PyTorch's default for convolutions, and draws the others with these deviations. */
+    /* timm's initial values: PyTorch's default of convolutions for the embedding, these deviations for the others. */
     const float bound = 1.0f / sqrtf((float)(channels * patch_size * patch_size));
     SD_TRY(sd_network_add_tensor(network, (sd_tensor){.dims = 3, .shape = {1, 1, dim}, .init_deviation = 1e-6f}, NULL,
                                  "cls_token", &stem->cls_token));

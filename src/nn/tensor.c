@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Initial values, and the way between our layouts and PyTorch's. */
+/* Initial values, and conversion between our layouts and PyTorch's. */
 #include <string.h>
 
 #include "network.h"
 #include "sdtrain/random.h"
 
-/* Element i of a tensor in PyTorch's order lies here in memory. */
+/* The index in memory of element i in PyTorch's order. */
 static size_t memory_index(const sd_tensor *tensor, size_t i) {
     if (tensor->layout == SD_LAYOUT_PLAIN)
         return i;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* y = act(F(x)): a branch that is always computed, and no shortcut. What changes the shape between stages. */
+/* y = act(F(x)): a branch that is always computed, without a shortcut. Changes the shape between stages. */
 #include "branch.h"
 #include "network.h"
 

@@ -18,7 +18,7 @@ static bool is_bad(sd_network *network, const sd_drop_plan *plan, const sd_tenso
            !sd_all_finite(sd_network_gradients(network) + tensor->offset_elems, tensor->elems);
 }
 
-/* Tensors stand in the order of the forward pass, segments in that of the backward pass. */
+/* Tensors are in forward order, segments in backward order. */
 const sd_tensor *sd_gradient_not_finite(sd_network *network, const sd_drop_plan *plan) {
     const sd_tensor *first = NULL;
     for (int i = 0; i < sd_network_n_tensors(network); i++) {

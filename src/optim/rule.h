@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private: the update rules. A rule is a file with one of these and a row in optimizer.c. */
+/* Private: the update rules. A rule is a file that defines an sd_optimizer_rule, and a row in optimizer.c. */
 #ifndef SDTRAIN_OPTIM_RULE_H
 #define SDTRAIN_OPTIM_RULE_H
 
@@ -13,14 +13,14 @@ typedef struct sd_update {
     float *value;
     float *state[SD_OPTIMIZER_MAX_STATES];
     const float *gradient;
-    float scale; /* of the gradient; 0: of a dropped branch, whose gradient is not read */
+    float scale; /* of the gradient (clipping); 0: dropped branch, whose gradient is not read */
     float decay;
     double lr;
     double t; /* number of the update, from 1 */
 } sd_update;
 
 typedef struct sd_optimizer_rule {
-    const char *state_names[SD_OPTIMIZER_MAX_STATES]; /* as PyTorch calls them; NULL ends them */
+    const char *state_names[SD_OPTIMIZER_MAX_STATES]; /* PyTorch's names; NULL ends the list */
     void (*apply)(const sd_optimizer_spec *spec, const sd_update *update);
 } sd_optimizer_rule;
 

@@ -3,7 +3,7 @@
 
 #include "sdtrain/optim.h"
 
-/* From a to b along half a cosine as x goes from 0 to 1. */
+/* Cosine annealing from a (x = 0) to b (x = 1). */
 static double half_cosine(double a, double b, double x) { return b + (a - b) * (1 + cos(M_PI * x)) / 2; }
 
 static double one_cycle(double base, double t, double T) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The performance model: what a training step takes on R ranks. */
+/* The performance model: seconds of a training step on R ranks. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +14,12 @@ sd_cost sd_cost_fit(const double images[2], const double seconds[2]) {
     if (images[0] == images[1])
         return (sd_cost){.per_image = (seconds[0] + seconds[1]) / (images[0] + images[1])};
     const double slope = (seconds[1] - seconds[0]) / (images[1] - images[0]);
-    if (slope < 0) /* noise: it does not depend on images */
+    if (slope < 0) /* noise: the time does not depend on images */
         return (sd_cost){.fixed = (seconds[0] + seconds[1]) / 2};
     const double fixed = seconds[0] - slope * images[0];
     if (fixed >= 0)
         return (sd_cost){.fixed = fixed, .per_image = slope};
-    const int larger = images[1] > images[0]; /* the one with less noise for its size */
+    const int larger = images[1] > images[0]; /* the measurement with less relative noise */
     return (sd_cost){.per_image = seconds[larger] / images[larger]};
 }
 
@@ -30,7 +30,7 @@ void sd_calibration_free(sd_calibration *c) {
 
 /* ---- one reduction ---- */
 
-/* Bytes stream through the processor while they are on the wire, so the slower of both counts; sums are taken between
+/* The processor streams bytes while the wire carries them, so the slower of the two counts; additions come between
  * messages. */
 static sd_allreduce price(const sd_calibration *c, const sd_cluster *k, sd_allreduce_kind kind, double messages,
                           double sent_bytes, double added_bytes) {
@@ -42,8 +42,8 @@ static sd_allreduce price(const sd_calibration *c, const sd_cluster *k, sd_allre
                           .processor_seconds = sent_bytes * c->transfer_seconds_per_byte + add};
 }
 
-/* The largest power of two up to R, as lg P; halving and doubling fold the ranks beyond it into the others, and
- * unfold them. */
+/* lg P of the largest power of two P <= R. Halving and doubling fold the R - P other ranks into these, and unfold
+ * them. */
 static double log2_down(int ranks) { return floor(log2(ranks)); }
 static double folded(int ranks) { return exp2(log2_down(ranks)) < ranks; }
 
@@ -67,12 +67,12 @@ sd_allreduce sd_allreduce_predict(const sd_calibration *c, const sd_cluster *k, 
 
 /* ---- computing ---- */
 
-/* What a step's plan means for this model. */
+/* A step's plan, as this model sees it. */
 typedef struct step_work {
     sd_drop_plan plan;
-    sd_drop_part part; /* a rank's own decisions, seen through one image */
-    double *images;    /* [units], for how many of its images a rank computes a branch */
-    double *done;      /* [segments], since the step began: backward of the slowest rank has finished it */
+    sd_drop_part part; /* decisions of one rank, drawn for one image */
+    double *images;    /* [units], number of a rank's images that keep the unit */
+    double *done;      /* [segments], seconds from the step's begin until the slowest rank's backward has finished it */
 } step_work;
 
 static void step_work_free(step_work *work) {
@@ -90,7 +90,7 @@ static sd_status step_work_create(const sd_calibration *c, step_work *work) {
     return sd_alloc(&work->done, (size_t)c->segments, sizeof *work->done);
 }
 
-/* Backward of a segment whose branch is computed for some of the images of a pass. */
+/* Backward seconds of a segment whose branch is kept by `computed` of a pass's images. */
 static double backward_seconds(const sd_segment_cost *s, double computed, double images) {
     const double left = cost_at(s->backward_left, images);
     if (s->unit < 0)
@@ -100,7 +100,7 @@ static double backward_seconds(const sd_segment_cost *s, double computed, double
 
 static bool is_kept(const sd_segment_cost *s, const sd_drop_plan *plan) { return s->unit < 0 || plan->kept[s->unit]; }
 
-/* One rank's forward and backward passes; moves `done` on where this rank is the slowest. work->images is of a pass. */
+/* Adds one rank's passes: done = max(done, this rank's time). work->images: per pass. */
 static void add_rank(const sd_calibration *c, const sd_cluster *k, int passes, double images, step_work *work) {
     double forward = cost_at(c->forward, images), backward = 0;
     for (int i = 0; i < c->segments; i++) {
@@ -110,7 +110,7 @@ static void add_rank(const sd_calibration *c, const sd_cluster *k, int passes, d
             forward += cost_at(s->forward, computed);
         backward += backward_seconds(s, computed, images);
     }
-    double now = passes * forward + (passes - 1) * backward; /* the last pass completes gradients */
+    double now = passes * forward + (passes - 1) * backward; /* gradients are complete in the last pass */
     for (int i = 0; i < c->segments; i++) {
         const sd_segment_cost *s = &c->segment[i];
         now += backward_seconds(s, s->unit < 0 ? images : work->images[s->unit], images);
@@ -120,9 +120,9 @@ static void add_rank(const sd_calibration *c, const sd_cluster *k, int passes, d
     }
 }
 
-enum { SAMPLE_IMAGES = 1024 }; /* of a batch with decisions image by image: the share of so many is close enough */
+enum { SAMPLE_IMAGES = 1024 }; /* with decisions per image, a sample of so many suffices */
 
-/* Draws the plan of a step and lets the ranks compute it. */
+/* Draws the plan of a step, and models the passes of all ranks. */
 static void compute(const sd_calibration *c, const sd_cluster *k, const sd_drop_spec *drop, uint64_t step, int ranks,
                     int passes, double images, step_work *work) {
     uint64_t batch = (uint64_t)fmax(images * passes * ranks, 1);
@@ -159,18 +159,18 @@ static double optimizer_seconds(const sd_calibration *c, const sd_drop_plan *pla
 
 /* ---- reducing ---- */
 
-/* The wire, beside the backward pass. Time runs; so does `computed`, the backward pass's own clock, which stands still
- * while the processor serves the wire. */
+/* The wire beside the backward pass. `now` is wall time; `computed`, the time spent in backward, stands still while the
+ * processor serves the wire. */
 typedef struct timeline {
     const sd_calibration *calibration;
     const sd_cluster *cluster;
     int ranks;
     double backward_end; /* of `computed` */
     double now, computed;
-    double communication, bytes[SD_ALLREDUCE_DOUBLING + 1]; /* by kind */
+    double communication, bytes[SD_ALLREDUCE_DOUBLING + 1]; /* bytes: per kind */
 } timeline;
 
-/* The next bucket, of words if bf16; its last gradient is there when backward's own clock shows `ready`. */
+/* Reduces the next bucket, whose last gradient is complete when computed = ready. */
 static void reduce(timeline *t, size_t elems, bool bf16, double ready) {
     const double bytes = (double)(elems * sd_wire_value_bytes(bf16)),
                  expand = bf16 ? (double)elems * t->calibration->bf16_expand_seconds_per_elem : 0;
@@ -192,7 +192,7 @@ static void reduce(timeline *t, size_t elems, bool bf16, double ready) {
     t->bytes[cost.kind] += bytes;
 }
 
-/* The messages of a step (dist/reducer.c). */
+/* Reduces all buckets of a step, as dist/reducer.c does. */
 static void reduce_all(timeline *t, const step_work *work) {
     const sd_calibration *c = t->calibration;
     const bool bf16 = t->cluster->bf16;
@@ -227,7 +227,7 @@ sd_status sd_step_predict(const sd_calibration *c, const sd_cluster *cluster, co
     sd_cluster k = *cluster;
     k.bf16 = cluster->bf16 && ranks > 1; /* one rank rounds nothing */
     const int passes = k.shards > ranks ? k.shards / ranks : 1, steps = drop ? SD_PREDICTION_STEPS : 1;
-    /* What ranks tell each other of loss and accuracy: few bytes, after backward. */
+    /* The sums of loss and accuracy: few bytes, after backward. */
     const double sum_of_losses = (log2_down(ranks) + 2 * folded(ranks)) * k.latency_seconds;
     double bytes[SD_ALLREDUCE_DOUBLING + 1] = {0};
     sd_drop_spec drawn = drop ? *drop : (sd_drop_spec){0};

@@ -9,10 +9,10 @@ static const char *const kind_names[] = {
     [SD_ALLREDUCE_DOUBLING] = "doubling",
 };
 
-/* One of the tables: images a step for so many ranks. */
+/* A table: rows are numbers of ranks. */
 typedef struct table {
     const sd_prediction *p;
-    bool shared; /* the batch is shared; else each rank has as many images as now */
+    bool shared; /* strong scaling: the global batch is constant; else weak: images per rank are */
     bool drops;
 } table;
 
@@ -28,7 +28,7 @@ static sd_status predict(const table *t, const sd_drop_spec *drop, int ranks, sd
     return sd_step_predict(t->p->calibration, t->p->cluster, drop, ranks, rank_images(t, ranks), seconds);
 }
 
-/* The columns of one kind of step. alone: of the table's row of one rank. */
+/* Prints the columns of one kind of step. alone: the step on one rank. */
 static void print_columns(FILE *to, const table *t, int ranks, const sd_step_seconds *s, const sd_step_seconds *alone) {
     const double speed = (double)batch_images(t, ranks) / s->step,
                  speed_alone = (double)batch_images(t, 1) / alone->step;
@@ -36,7 +36,7 @@ static void print_columns(FILE *to, const table *t, int ranks, const sd_step_sec
             1e3 * s->step, speed, 100 * speed / (ranks * speed_alone));
 }
 
-/* Why a step is not possible with so many ranks; NULL if it is. */
+/* The reason why a step is not possible on `ranks` ranks; NULL if it is. */
 static const char *obstacle(const table *t, int ranks) {
     const int shards = t->p->cluster->shards, passes = shards > 0 ? shards : ranks;
     if (shards > 0 && shards % ranks != 0)

@@ -29,7 +29,7 @@ void sd_console_progress(sd_console *console, const char *format, ...) {
     va_end(arguments);
     if (console->rewrite)
         fprintf(console->to, "%*s", console->shown_bytes > bytes ? console->shown_bytes - bytes : 0,
-                ""); /* wipes a longer line */
+                ""); /* erases the rest of a longer line */
     else
         fputc('\n', console->to);
     console->shown_bytes = bytes;

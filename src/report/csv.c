@@ -16,7 +16,7 @@ static sd_status failed(const sd_csv *csv) {
     return sd_fail(SD_ERR_IO, "%s: cannot be written: %s", csv->path, strerror(errno));
 }
 
-/* Whether a line is a row, and its first column. */
+/* Whether a line is a row; *key: its first column. */
 static bool is_row(const char *line, uint64_t *key) {
     char *end;
     if (!isdigit((unsigned char)line[0]))

@@ -25,7 +25,7 @@ sd_status sd_schedule_write(const char *folder, const sd_network *network, const
     return status;
 }
 
-/* What batch norm takes its statistics from. */
+/* Prints the images over which batch norm takes its statistics. */
 static void print_groups(FILE *to, const sd_description *d) {
     const char *const who = sd_network_batchnorm_values(d->network) > 0 ? "batch norm sees" : "passes have";
     if (d->shards > 0)
@@ -40,7 +40,7 @@ static double mebibytes(size_t bytes) { return (double)bytes / (1 << 20); }
 
 enum { DRAWN_STEPS = 200, MOST_DRAWS = 1 << 28 };
 
-/* The scopes compared, with the ranks of this run and the images of a batch. */
+/* Prints the savings of each scope, for this run's ranks and batch. */
 static sd_status print_scopes(FILE *to, const sd_description *d, uint64_t images) {
     const uint64_t draws = images * (uint64_t)d->drop->units, affordable = MOST_DRAWS / (draws ? draws : 1);
     const int steps = affordable < 1 ? 1 : affordable < DRAWN_STEPS ? (int)affordable : DRAWN_STEPS;

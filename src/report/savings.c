@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Closed forms where there are, else the plans of some steps. */
+/* Closed forms where they exist, else means over the plans of some steps. */
 #include "sdtrain/savings.h"
 
 #include <math.h>
@@ -17,7 +17,7 @@ sd_savings sd_savings_expected(const sd_network *network, const sd_drop_spec *dr
     return savings;
 }
 
-/* Forward FLOPs that a rank is spared in a step. */
+/* Forward FLOPs that a rank saves in a step by dropping. */
 static double spared(const sd_network *network, const sd_drop_spec *drop, uint64_t step, int rank, sd_range share,
                      sd_drop_part *part) {
     double flops = 0;
@@ -32,7 +32,7 @@ sd_status sd_savings_of_slowest(const sd_network *network, const sd_drop_spec *d
     const double image_flops = sd_network_flops(network);
     *saved = sd_savings_expected(network, drop, images).flops;
     if (drop->scope == SD_DROP_SCOPE_GLOBAL || ranks == 1)
-        return SD_OK; /* there is no other rank */
+        return SD_OK; /* no rank waits for another */
     const double largest = (double)((images + (uint64_t)ranks - 1) / (uint64_t)ranks);
     double kept = 0;
     sd_drop_part part;

@@ -16,7 +16,7 @@ sd_slow_rank sd_slow_rank_find(const double *waited, int ranks, double seconds) 
         return slow;
     const double others = (all - waited[least]) / (ranks - 1);
     slow.fraction = (others - waited[least]) / seconds;
-    for (int rank = 0; rank < ranks; rank++) /* two that are slow together: none of them alone */
+    for (int rank = 0; rank < ranks; rank++) /* two slow ranks: neither stands out */
         if (rank != least && waited[rank] < others / 2)
             return slow;
     if (slow.fraction >= WORTH_A_WORD)

@@ -9,7 +9,7 @@
 #include "sdtrain/arena.h"
 #include "sdtrain/file.h"
 
-enum { MOST_BYTES = 1 << 20 }; /* of a summary.json that is read */
+enum { MOST_BYTES = 1 << 20 }; /* the largest summary.json that is read */
 
 static void add_number(cJSON *object, const char *name, double value) {
     if (isfinite(value))
@@ -29,7 +29,7 @@ static cJSON *to_json(const sd_summary *s) {
     TEXT(status);
     if (s->job)
         TEXT(job);
-    char id[32]; /* a text: JSON's numbers have 53 bits */
+    char id[32]; /* as text: JSON's numbers have 53 bits */
     snprintf(id, sizeof id, "%016llx", (unsigned long long)s->progress->run_id);
     cJSON_AddStringToObject(object, "run_id", id);
     TEXT(run_folder);
@@ -108,7 +108,7 @@ static void print_percent(FILE *to, const char *name, double fraction) {
         fprintf(to, "  %-26s %6.2f %%\n", name, 100 * fraction);
 }
 
-/* The best of all scores need not be that of a checkpoint. */
+/* The best score may belong to an epoch without a checkpoint. */
 static void print_best(FILE *to, const sd_progress *p) {
     if (isnan(p->best_val_accuracy))
         return;

@@ -29,7 +29,7 @@ void sd_trace_add(sd_trace *trace, sd_lane lane, const char *name, double begin,
     snprintf(event->name, sizeof event->name, "%s", name);
 }
 
-/* A name that viewers show: of a rank (lane < 0) or of one of its lanes. */
+/* The event that names a rank (lane < 0) or one of its lanes in viewers. */
 static cJSON *name_of(int rank, int lane, const char *name) {
     cJSON *object = cJSON_CreateObject(), *arguments;
     cJSON_AddStringToObject(object, "name", lane < 0 ? "process_name" : "thread_name");

@@ -114,8 +114,8 @@ class ToolsTest(RunTest):
 
     def test_progress_that_cannot_be_is_found(self):
         for member, value, word in (("epoch", STEPS + 1, "epochs"), ("best_step", STEPS + 1, "best"),
-                                    ("batch", STEPS + 1, "batches"), ("epoch_correct", 1, "right"),
-                                    ("val_accuracy", 1.5, "fraction"), ("best_accuracy", "nan", "best")):
+                                    ("batch", STEPS + 1, "batches"), ("epoch_correct", 1, "correct"),
+                                    ("val_accuracy", 1.5, "not in 0..1"), ("best_accuracy", "nan", "best")):
             with self.subTest(member):
                 self.assert_bad(self.altered("set", "/progress/" + member, 0, value), word)
         self.assert_bad(self.altered("set", "/model/bn1.num_batches_tracked", 0, STEPS + 1), "num_batches_tracked is 11 ",
