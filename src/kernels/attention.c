@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "map.h"
+#include "table.h"
 #include "tile.h"
 #include "vector_math.h"
 

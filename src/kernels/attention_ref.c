@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "isa.h"
+#include "table.h"
 
 static void softmax_rows(size_t rows, size_t n, float *x) {
     for (size_t r = 0; r < rows; r++, x += n) {

@@ -2,6 +2,8 @@
 /* Both passes call the algorithm that conv_choose() selects by shape. */
 #include "conv.h"
 
+#include "table.h"
+
 void SD_ISA_NAME(conv2d_forward)(const sd_conv2d *conv, const sd_operand *x, const float *w, float *y,
                                  const sd_epilogue *epilogue, sd_scratch scratch) {
     const conv3x3 small = conv3x3_forward(conv, w);

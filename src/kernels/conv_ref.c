@@ -4,6 +4,7 @@
 
 #include "epilogue.h"
 #include "operand.h"
+#include "table.h"
 
 typedef struct cursor {
     size_t x, y, w; /* offsets of the channel vectors at an image pixel, an output pixel and a tap */

@@ -3,6 +3,7 @@
 
 #include "chunk.h"
 #include "panel.h"
+#include "table.h"
 #include "vec.h"
 
 enum {

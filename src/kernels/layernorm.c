@@ -5,6 +5,7 @@
 #include "chunk.h"
 #include "isa.h"
 #include "panel.h"
+#include "table.h"
 
 /* Sums over a row run in 16 lanes, added up at the end in a fixed order: they vectorise, and rounding errors grow with
  * c / 16 only. */

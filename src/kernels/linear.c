@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "map.h"
+#include "table.h"
 #include "tile.h"
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }

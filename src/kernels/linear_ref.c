@@ -4,6 +4,7 @@
 
 #include "linear.h"
 #include "map.h"
+#include "table.h"
 
 /* to = map(rows [row, row + rows) of x [*, c]). */
 static void map_chunk(const float *x, const sd_map *map, size_t c, size_t row, size_t rows, float *to) {

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "isa.h"
+#include "table.h"
 
 /* loss = -sum over classes of q log softmax(z), q = (1 - smoothing) p + smoothing / classes; p is 1 at the label, or
  * weight and 1 - weight at two labels. Without smoothing, classes with q = 0 are skipped, as 0 * -inf is NaN. */

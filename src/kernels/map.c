@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "map.h"
 
+#include "table.h"
 #include "vector_math.h"
 
 enum {

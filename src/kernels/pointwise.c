@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "isa.h"
+#include "table.h"
 
 void SD_ISA_NAME(scale)(size_t elems, float scale, const float *x, float *y) {
 #pragma omp parallel for simd schedule(static) if (elems > 65536)

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "isa.h"
+#include "table.h"
 
 enum { WINDOW = 3, STRIDE = 2, PAD = 1 };
 

@@ -28,7 +28,8 @@
     X(cross_entropy_forward)                                                                                           \
     X(cross_entropy_backward)
 
-/* Declares each kernel with the type of its pointer in sd_kernels. */
+/* Declares each kernel with the type of its pointer in sd_kernels. The files that define kernels include this, so that
+ * a definition of another type does not compile. */
 #define DECLARE_KERNEL(kernel) extern __typeof__(*((sd_kernels *)0)->kernel) SD_ISA_NAME(kernel);
 SD_KERNEL_LIST(DECLARE_KERNEL)
 #undef DECLARE_KERNEL
