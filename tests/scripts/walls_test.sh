@@ -17,7 +17,7 @@ set -euo pipefail
 
 # The rooms, lowest first. `all` is sdtrain.h.
 levels=('base' 'drop kernels' 'nn loss data' 'models optim' 'dist checkpoint report' 'config' 'predict guard' 'train' 'all' 'cli')
-base_headers=' arena batch bucket choice clock file finite hash list processors progress random range status '
+base_headers=' arena batch bucket choice clock exact file finite hash list processors progress random range resample status '
 report_headers=' console csv description savings summary trace '
 
 # Prints the C files named in its input as FILE:LINE:CODE, without comments and without what strings hold, except in
