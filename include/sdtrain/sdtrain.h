@@ -35,10 +35,12 @@
 #include "sdtrain/range.h"
 #include "sdtrain/report.h"
 #include "sdtrain/resample.h"
+#include "sdtrain/safetensors.h"
 #include "sdtrain/savings.h"
 #include "sdtrain/status.h"
 #include "sdtrain/summary.h"
 #include "sdtrain/trace.h"
 #include "sdtrain/train.h"
+#include "sdtrain/weights.h"
 
 #endif

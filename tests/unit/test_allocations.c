@@ -322,6 +322,29 @@ START_TEST(a_checkpoint_without_memory_is_refused) {
 }
 END_TEST
 
+static sd_status try_safetensors(void *context) {
+    static const float values[6];
+    const char *path = context;
+    sd_weight weight[] = {{.name = "b", .dims = 2, .shape = {2, 3}, .elems = 6, .values = values},
+                          {.name = "a", .elems = 1, .values = values}};
+    SD_TRY(sd_safetensors_write(path, &(sd_weights){.n = 2, .weight = weight},
+                                (const char *const[]){"format", "pt", NULL}));
+    sd_weights read;
+    const sd_status status = sd_safetensors_read(path, &read);
+    expect(read.n == (status == SD_OK ? 2 : 0), "%d tensors at status %d", read.n, (int)status);
+    sd_weights_free(&read);
+    return status;
+}
+
+START_TEST(weights_without_memory_are_refused) {
+    char folder[SUPPORT_PATH_BYTES], path[SUPPORT_PATH_BYTES + 32];
+    make_folder(folder);
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    expect_memory_errors("safetensors", try_safetensors, path);
+    remove_folder(folder);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("allocations");
     tcase_add_loop_test(cases, a_training_step_allocates_nothing, 0, N_STEP_ROWS);
@@ -330,5 +353,6 @@ int main(void) {
     tcase_add_test(cases, a_loader_without_memory_is_refused);
     tcase_add_test(cases, a_loss_without_memory_is_refused);
     tcase_add_test(cases, a_checkpoint_without_memory_is_refused);
+    tcase_add_test(cases, weights_without_memory_are_refused);
     return run_suite("allocations", cases);
 }
