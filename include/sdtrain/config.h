@@ -47,7 +47,10 @@ typedef struct sd_config {
         sd_dataset_kind dataset;
         sd_augment augment;
         sd_last_batch last_batch;
-        char path[SD_CONFIG_TEXT];
+        sd_filter interpolation;
+        sd_bad_image on_bad_image;
+        double crop_pct;
+        char path[SD_CONFIG_TEXT], normalise[SD_CONFIG_TEXT];
         int64_t image_size, train_samples, val_samples, validation, workers; /* validation: 0: the test set */
     } data;
     struct {

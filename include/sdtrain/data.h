@@ -15,6 +15,7 @@
 #include "sdtrain/batch.h"
 #include "sdtrain/choice.h"
 #include "sdtrain/range.h"
+#include "sdtrain/resample.h"
 #include "sdtrain/status.h"
 
 #ifdef __cplusplus
@@ -27,14 +28,16 @@ enum { SD_CHANNELS = 3 };
 #define SD_DATASET_LIST(X)                                                                                             \
     X(SD_DATASET_SYNTHETIC, "synthetic") /* procedural coloured shapes */                                              \
     X(SD_DATASET_CIFAR10, "cifar10")                                                                                   \
-    X(SD_DATASET_CIFAR100, "cifar100")
+    X(SD_DATASET_CIFAR100, "cifar100")                                                                                 \
+    X(SD_DATASET_FOLDER, "folder") /* JPEG and PNG files, in folders that are classes */
 typedef enum sd_dataset_kind { SD_DATASET_LIST(SD_CHOICE_ENUMERATOR) } sd_dataset_kind;
 SD_CHOICE_WORD_OF(sd_dataset_kind, SD_DATASET_LIST)
 
 /* The transform of training images. */
 #define SD_AUGMENT_LIST(X)                                                                                             \
     X(SD_AUGMENT_NONE, "none")                                                                                         \
-    X(SD_AUGMENT_CROP_FLIP, "crop_flip") /* zero padding of 4, random crop, random horizontal flip */
+    X(SD_AUGMENT_CROP_FLIP, "crop_flip")       /* zero padding of 4, random crop, random horizontal flip */            \
+    X(SD_AUGMENT_RESIZED_CROP, "resized_crop") /* random crop of 8 % to 100 % of the area, resized; random flip */
 typedef enum sd_augment { SD_AUGMENT_LIST(SD_CHOICE_ENUMERATOR) } sd_augment;
 SD_CHOICE_WORD_OF(sd_augment, SD_AUGMENT_LIST)
 
@@ -45,18 +48,55 @@ SD_CHOICE_WORD_OF(sd_augment, SD_AUGMENT_LIST)
 typedef enum sd_last_batch { SD_LAST_BATCH_LIST(SD_CHOICE_ENUMERATOR) } sd_last_batch;
 SD_CHOICE_WORD_OF(sd_last_batch, SD_LAST_BATCH_LIST)
 
-/* The data set, and the part of it in use. 0: the data set's own value. */
+/* The treatment of an image that cannot be decoded. */
+#define SD_BAD_IMAGE_LIST(X)                                                                                           \
+    X(SD_BAD_IMAGE_STOP, "stop")                                                                                       \
+    X(SD_BAD_IMAGE_SKIP, "skip") /* training takes the next image of the split, as timm does; scoring leaves it out */
+typedef enum sd_bad_image { SD_BAD_IMAGE_LIST(SD_CHOICE_ENUMERATOR) } sd_bad_image;
+SD_CHOICE_WORD_OF(sd_bad_image, SD_BAD_IMAGE_LIST)
+
+/* The list of the files of a data set that consists of many. */
+typedef struct sd_listing sd_listing;
+
+/* The data set, and the part of it in use. 0: the data set's own value. Pointers are the caller's memory. */
 typedef struct sd_data_spec {
     sd_dataset_kind kind;
-    const char *path;   /* folder of its files, or the parent; the caller's memory */
-    int64_t image_size; /* pixels */
+    const char *path;   /* folder of its files, or the parent */
+    int64_t image_size; /* pixels of a side, as the network takes them; images of other sizes are resized */
     int64_t classes;
     int64_t train_samples, val_samples; /* the first N in file order */
-    int64_t
-        validation; /* number of training images, drawn by the seed, that validate instead of the test set; 0: none */
+    int64_t validation;     /* number of training images, drawn by the seed, that validate, not the test set; 0: none */
     int64_t scored_samples; /* training images to be scored; warns if there are fewer */
     uint32_t seed;
+    sd_filter interpolation;
+    double crop_pct;       /* of the shorter side that augment = none crops; 0: 0.875 above 64 pixels, else 1 */
+    const char *normalise; /* as of sd_normalise_check(); NULL: auto */
+    sd_bad_image on_bad_image;
+    const sd_listing *listing; /* of sd_data_find(); outlives the data set */
 } sd_data_spec;
+
+/* Whether a text says how pixels are normalised:
+ *
+ *     auto          dataset; for folders imagenet
+ *     dataset       mean and standard deviation of the training images; of synthetic ones by definition
+ *     imagenet      0.485 0.456 0.406 and 0.229 0.224 0.225 (torchvision)
+ *     half          0.5 and 0.5, the range -1..1 (timm's ViTs of AugReg)
+ *     m,m,m,s,s,s   means and standard deviations
+ *
+ * SD_ERR_CONFIG; the message begins with "data.normalise: ". */
+sd_status sd_normalise_check(const char *text);
+
+/* Finds on the disk what must be known before a data set is described or opened: the files of a folder. *listing is
+ * NULL if there is nothing to find. Where ranks share a disk one of them finds, and the others get the bytes. Errors as
+ * of sd_dataset_open(). */
+sd_status sd_data_find(const sd_data_spec *spec, sd_listing **listing);
+/* A listing as bytes: they are the listing, and live as long. */
+void sd_listing_pack(const sd_listing *listing, const void **bytes, size_t *n_bytes);
+/* Makes such bytes, in memory of malloc(), a listing that owns them, without a copy. Checks every offset. SD_ERR_DATA
+ * if they are not what sd_listing_pack() gives on a machine of this byte order; then the caller still owns them, and
+ * *listing is NULL. */
+sd_status sd_listing_unpack(void *bytes, size_t n_bytes, sd_listing **listing);
+void sd_listing_free(sd_listing **listing);
 
 typedef enum sd_split { SD_SPLIT_TRAIN, SD_SPLIT_VALIDATION } sd_split;
 
@@ -78,14 +118,19 @@ sd_status sd_dataset_open(const sd_data_spec *spec, sd_dataset **dataset);
 /* Destroy its loaders first. */
 void sd_dataset_close(sd_dataset **dataset);
 
-/* Describes the samples without opening files. */
+/* Describes the samples without opening files; of a folder with what its listing says. */
 sd_sample_spec sd_dataset_describe(const sd_data_spec *spec);
 
 sd_sample_spec sd_dataset_samples(const sd_dataset *dataset);
 uint32_t sd_dataset_images(const sd_dataset *dataset, sd_split split);
 size_t sd_dataset_bytes(const sd_dataset *dataset); /* of images held in memory */
-/* A hash of all images and labels of its files, used or not; equal for copies of a data set. */
+/* A hash of all images and labels of its files, used or not; equal for copies of a data set. Of a folder: of names,
+ * lengths and order of its files. */
 uint64_t sd_dataset_hash(const sd_dataset *dataset);
+/* What differs if two hashes differ, for messages. */
+const char *sd_dataset_hashed(const sd_dataset *dataset);
+/* The name of a class; "" if the data set has none. */
+const char *sd_dataset_class(const sd_dataset *dataset, int label);
 
 /* Per-channel mean and standard deviation of the training images, pixels in 0..1: [SD_CHANNELS] each. Synthetic images:
  * 0.5 and 0.25 by definition. An evaluation sets those of the checkpoint. */
@@ -106,6 +151,7 @@ void sd_sample_free(sd_sample *sample);
 typedef struct sd_workspace {
     sd_sample image; /* read, then transformed */
     sd_sample spare; /* output of transforms that do not work in place */
+    struct sd_resizer *resizer;
 } sd_workspace;
 void sd_workspace_free(sd_workspace *work);
 
@@ -143,10 +189,12 @@ typedef struct sd_loader_pass {
     const uint32_t *order; /* indices in the split; NULL: 0, 1, 2, ... Valid until end */
     const sd_range *ranges;
     uint64_t n_batches;
+    bool scoring; /* with on_bad_image = skip: a bad image is left out; else the next one of the split replaces it */
 } sd_loader_pass;
 
 typedef struct sd_batch {
     int images;
+    int left_out; /* bad images of its range, which are not among these */
     sd_input input;
     sd_targets targets;
 } sd_batch;
@@ -166,6 +214,10 @@ void sd_loader_destroy(sd_loader **loader);
 void sd_loader_begin(sd_loader *loader, const sd_loader_pass *pass);
 sd_status sd_loader_next(sd_loader *loader, sd_batch *batch);
 void sd_loader_end(sd_loader *loader);
+
+/* The bad images that passes have met since the last call, each once in the loader's life, with on_bad_image = skip: a
+ * line "path: reason" each, in no order. NULL: none. Caller frees. */
+char *sd_loader_take_bad(sd_loader *loader);
 
 #ifdef __cplusplus
 }

@@ -178,5 +178,5 @@ sd_status sd_config_check(sd_config *config, int ranks) {
     SD_TRY(check_shards(config, ranks));
     if (config->data.dataset != SD_DATASET_SYNTHETIC && config->data.path[0] == '\0')
         return sd_config_fail(config, "data.path", "this dataset is read from files; name their folder");
-    return SD_OK;
+    return sd_config_locate(config, sd_normalise_check(config->data.normalise));
 }

@@ -42,17 +42,30 @@ const key sd_keys[] = {
     WHOLE(run, stall_seconds, "600", 0, 1e6, false,
           "end a run without progress after this many seconds, saying where each rank is; 0: never"),
 
-    CHOICE(data, dataset, "synthetic", SD_DATASET_LIST, "folder|hdf5", true,
-           "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files"),
+    CHOICE(
+        data, dataset, "synthetic", SD_DATASET_LIST, "hdf5", true,
+        "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files; folder: JPEG and PNG files, train/CLASS/ and val/CLASS/, or CLASS/"),
     PATH(data, path, "", false, "folder of the dataset's files, or its parent"),
-    WHOLE(data, image_size, "0", 0, 4096, true,
-          "height and width of images in pixels; 0: the dataset's own (synthetic: 32)"),
+    WHOLE(
+        data, image_size, "0", 0, 4096, true,
+        "height and width of images in pixels, resized if they are others; 0: the dataset's own (synthetic: 32, folder: 224)"),
+    CHOICE(data, interpolation, "bilinear", SD_FILTER_LIST, NULL, true,
+           "resizing, with antialiasing, byte for byte Pillow's"),
+    REAL(data, crop_pct, "0", 0, 1, true,
+         "augment = none: the centre crop's share of the shorter side; 0: 0.875 above 64 pixels, else 1"),
+    TEXT(
+        data, normalise, "auto", true,
+        "dataset: mean and deviation of the training images; imagenet; half: 0.5 and 0.5; or m,m,m,s,s,s; auto: dataset, for folders imagenet"),
+    CHOICE(
+        data, on_bad_image, "stop", SD_BAD_IMAGE_LIST, NULL, true,
+        "an image that cannot be decoded ends the run, or is replaced by the next one (not scored), and listed in bad_images.txt"),
     WHOLE(data, train_samples, "0", 0, SAMPLES, true, "use the first N training images; 0: all (synthetic: 2000)"),
     WHOLE(data, val_samples, "0", 0, SAMPLES, true, "use the first N validation images; 0: all (synthetic: 1000)"),
     {"data", "validation", KEY_WHOLE, AT(data, validation), "test", 1, SAMPLES, "test", NULL, true,
      "validation images: the test set, or N training images held out, drawn by the seed"},
-    CHOICE(data, augment, "none", SD_AUGMENT_LIST, NULL, true,
-           "crop_flip: zero padding of 4, random crop, random horizontal flip"),
+    CHOICE(
+        data, augment, "none", SD_AUGMENT_LIST, NULL, true,
+        "crop_flip: zero padding of 4, random crop, random flip; resized_crop: random crop of 8 to 100 % of the area, resized, random flip"),
     CHOICE(data, last_batch, "drop", SD_LAST_BATCH_LIST, NULL, true,
            "an incomplete last batch of an epoch: leave it out, or train it"),
     WHOLE(data, workers, "1", 1, 64, false, "threads a rank that prepare batches ahead"),

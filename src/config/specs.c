@@ -11,7 +11,11 @@ sd_data_spec sd_config_data(const sd_config *config) {
                           .val_samples = config->data.val_samples,
                           .validation = config->data.validation,
                           .scored_samples = config->eval.train_samples,
-                          .seed = (uint32_t)config->run.seed};
+                          .seed = (uint32_t)config->run.seed,
+                          .interpolation = config->data.interpolation,
+                          .crop_pct = config->data.crop_pct,
+                          .normalise = config->data.normalise,
+                          .on_bad_image = config->data.on_bad_image};
 }
 
 sd_model_spec sd_config_model(const sd_config *config, sd_sample_spec samples) {

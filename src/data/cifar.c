@@ -161,4 +161,5 @@ static sd_status open_cifar(const sd_data_spec *spec, sd_source **source) {
     return SD_OK;
 }
 
-const sd_source_kind sd_cifar10_source = {describe, open_cifar}, sd_cifar100_source = {describe, open_cifar};
+const sd_source_kind sd_cifar10_source = {describe, open_cifar, NULL},
+                     sd_cifar100_source = {describe, open_cifar, NULL};

@@ -7,8 +7,13 @@
 #include "sdtrain/random.h"
 #include "transform.h"
 
+enum { DEFAULT_SIZE = 224 }; /* of images that differ in size */
+
 struct sd_dataset {
     sd_source *source;
+    sd_sample_spec samples; /* as the network takes them */
+    sd_geometry geometry;
+    sd_bad_image on_bad_image;
     uint32_t *train; /* indices of the training images in the source, ascending */
     uint32_t n_train;
     uint32_t *held_out; /* validation = N: indices of the held-out images; else NULL */
@@ -78,21 +83,39 @@ static sd_status check_description(const sd_data_spec *spec) {
         return sd_fail(SD_ERR_CONFIG,
                        "model.classes: %lld does not fit this dataset, which has %d classes (0 takes them)",
                        (long long)spec->classes, samples.classes);
-    if (spec->image_size > 0 && spec->image_size != samples.image_size)
-        return sd_fail(SD_ERR_CONFIG,
-                       "data.image_size: %lld does not fit this dataset, whose images have %d pixels (0 takes "
-                       "them; resizing is not in this version)",
-                       (long long)spec->image_size, samples.image_size);
     return SD_OK;
 }
 
-static sd_status fill_in(const sd_data_spec *spec, sd_dataset *dataset) {
+static sd_status set_normalisation(const sd_data_spec *spec, sd_dataset *dataset) {
     const sd_source *source = dataset->source;
-    SD_TRY(split(dataset, spec));
-    if (!source->mean)
-        return sd_normalisation_measure(&dataset->normalisation, source, dataset->train, dataset->n_train);
-    sd_normalisation_set(&dataset->normalisation, source->mean, source->deviation);
+    float mean[SD_CHANNELS], deviation[SD_CHANNELS];
+    bool measured;
+    SD_TRY(sd_normalise_parse(spec->normalise, spec->kind == SD_DATASET_FOLDER, &measured, mean, deviation));
+    if (!measured)
+        sd_normalisation_set(&dataset->normalisation, mean, deviation);
+    else if (source->mean)
+        sd_normalisation_set(&dataset->normalisation, source->mean, source->deviation);
+    else
+        SD_TRY(sd_normalisation_measure(&dataset->normalisation, source, dataset->train, dataset->n_train,
+                                        spec->on_bad_image));
     return SD_OK;
+}
+
+/* What source's images become: spec's size, else the source's own, else that of ImageNet's networks. */
+static sd_sample_spec samples_of(const sd_data_spec *spec, sd_sample_spec own) {
+    if (spec->image_size > 0)
+        own.image_size = (int)spec->image_size;
+    else if (own.image_size == 0)
+        own.image_size = DEFAULT_SIZE;
+    return own;
+}
+
+static sd_status fill_in(const sd_data_spec *spec, sd_dataset *dataset) {
+    dataset->samples = samples_of(spec, dataset->source->samples);
+    dataset->geometry = sd_geometry_of(spec, dataset->samples.image_size);
+    dataset->on_bad_image = spec->on_bad_image;
+    SD_TRY(split(dataset, spec));
+    return set_normalisation(spec, dataset);
 }
 
 sd_status sd_dataset_of(const sd_data_spec *spec, sd_source *source, sd_dataset **dataset) {
@@ -128,11 +151,27 @@ void sd_dataset_close(sd_dataset **place) {
     *place = NULL;
 }
 
-sd_sample_spec sd_dataset_describe(const sd_data_spec *spec) { return sd_source_kind_of(spec)->describe(spec); }
+sd_sample_spec sd_dataset_describe(const sd_data_spec *spec) {
+    return samples_of(spec, sd_source_kind_of(spec)->describe(spec));
+}
 
-sd_sample_spec sd_dataset_samples(const sd_dataset *dataset) { return dataset->source->samples; }
+sd_status sd_data_find(const sd_data_spec *spec, sd_listing **listing) {
+    const sd_source_kind *kind = sd_source_kind_of(spec);
+    *listing = NULL;
+    return kind->find ? kind->find(spec, listing) : SD_OK;
+}
+
+sd_sample_spec sd_dataset_samples(const sd_dataset *dataset) { return dataset->samples; }
 size_t sd_dataset_bytes(const sd_dataset *dataset) { return dataset->source->bytes; }
 uint64_t sd_dataset_hash(const sd_dataset *dataset) { return dataset->source->hash; }
+const char *sd_dataset_hashed(const sd_dataset *dataset) {
+    return dataset->source->hashed ? dataset->source->hashed : "pixels or labels";
+}
+const char *sd_dataset_class(const sd_dataset *dataset, int label) {
+    const sd_source *source = dataset->source;
+    return source->class_name ? source->class_name(source, label) : "";
+}
+sd_bad_image sd_dataset_on_bad_image(const sd_dataset *dataset) { return dataset->on_bad_image; }
 const float *sd_dataset_mean(const sd_dataset *dataset) { return dataset->normalisation.mean; }
 const float *sd_dataset_deviation(const sd_dataset *dataset) { return dataset->normalisation.deviation; }
 
@@ -163,7 +202,7 @@ sd_status sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t
     sd_draws draws = {
         .seed = seed, .stream = SD_STREAM_AUGMENT, .sample = source_index(dataset, split, index), .epoch = epoch};
     SD_TRY(sd_dataset_read(dataset, split, index, &work->image));
-    SD_TRY(sd_transform_of(augment)(work, dataset->source->samples.image_size, &draws));
+    SD_TRY(sd_transform_of(augment)(work, &dataset->geometry, &draws));
     sd_normalise(&dataset->normalisation, &work->image, x);
     return SD_OK;
 }

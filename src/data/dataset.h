@@ -9,4 +9,7 @@
  * *dataset is NULL. SD_ERR_CONFIG, SD_ERR_MEMORY, and errors of the source's read. */
 sd_status sd_dataset_of(const sd_data_spec *spec, sd_source *source, sd_dataset **dataset);
 
+/* data.on_bad_image. */
+sd_bad_image sd_dataset_on_bad_image(const sd_dataset *dataset);
+
 #endif

@@ -12,9 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "sdtrain/status.h"
-
-typedef struct sd_listing sd_listing;
+#include "sdtrain/data.h"
 
 enum { SD_LISTING_PATH_BYTES = 4096 }; /* of the path of an image, with its zero: what Linux takes */
 
@@ -44,8 +42,6 @@ sd_status sd_listing_scan(const char *folder, sd_listing **listing);
 
 /* ---- reading ---- */
 
-void sd_listing_free(sd_listing **listing);
-
 uint32_t sd_listing_images(const sd_listing *listing, bool test);
 int32_t sd_listing_classes(const sd_listing *listing);
 const char *sd_listing_class(const sd_listing *listing, int32_t label);
@@ -59,16 +55,6 @@ const char *sd_listing_path(const sd_listing *listing, bool test, uint32_t index
 /* XXH3 over the names of classes and, in order, each image's path in the folder, file size and label. Does not depend
  * on where the folder lies, nor on what the files hold. Equal on machines of one byte order. */
 uint64_t sd_listing_fingerprint(const sd_listing *listing);
-
-/* ---- broadcasting ---- */
-
-/* The list as bytes, which are the list: valid as long as it. */
-void sd_listing_pack(const sd_listing *listing, const void **bytes, size_t *n_bytes);
-
-/* Makes such bytes, in memory of malloc(), a list, without a copy: the list frees them. On failure they stay the
- * caller's and *listing is NULL: SD_ERR_DATA, if they are not what sd_listing_pack() gives on a machine of this byte
- * order; every offset is checked. */
-sd_status sd_listing_unpack(void *bytes, size_t n_bytes, sd_listing **listing);
 
 /* ---- building: begin; classes; folders of training images, each with its images; begin_test; the same; finish ---- */
 

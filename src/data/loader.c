@@ -27,6 +27,7 @@ struct sd_loader {
     uint64_t handed;      /* number of batches handed to the caller */
     int busy;             /* number of workers that fill a batch */
     bool quit;
+    sd_bad_images bad;
     sd_outcome outcome; /* of the first failed batch that was handed over; only the caller's thread uses it */
 };
 
@@ -43,7 +44,7 @@ static void *work(void *context) {
         const sd_loader_pass pass = loader->pass;
         loader->busy++;
         pthread_mutex_unlock(&loader->mutex);
-        sd_slot_fill(&loader->slots[at], loader->dataset, &pass, b, &self->work);
+        sd_slot_fill(&loader->slots[at], loader->dataset, &pass, b, &self->work, &loader->bad);
         pthread_mutex_lock(&loader->mutex);
         loader->busy--;
         loader->ready[at] = true;
@@ -69,6 +70,7 @@ static sd_status create(const sd_dataset *dataset, int max_images, int workers, 
     loader->n_slots = workers + 1;
     pthread_mutex_init(&loader->mutex, NULL);
     pthread_cond_init(&loader->changed, NULL);
+    sd_bad_images_init(&loader->bad);
     SD_TRY(sd_alloc(&loader->slots, (size_t)loader->n_slots, sizeof *loader->slots));
     SD_TRY(sd_alloc(&loader->ready, (size_t)loader->n_slots, sizeof *loader->ready));
     SD_TRY(sd_alloc(&loader->workers, (size_t)workers, sizeof *loader->workers));
@@ -103,6 +105,7 @@ void sd_loader_destroy(sd_loader **place) {
         sd_slot_free(&loader->slots[i]);
     pthread_mutex_destroy(&loader->mutex);
     pthread_cond_destroy(&loader->changed);
+    sd_bad_images_free(&loader->bad);
     free(loader->slots);
     free(loader->ready);
     free(loader->workers);
@@ -138,7 +141,10 @@ static const sd_slot *wait_for_next(sd_loader *loader) {
 
 sd_status sd_loader_next(sd_loader *loader, sd_batch *batch) {
     const sd_slot *slot = wait_for_next(loader);
-    *batch = (sd_batch){.images = slot->images, .input.pixels = slot->pixels, .targets.labels = slot->labels};
+    *batch = (sd_batch){.images = slot->images,
+                        .left_out = slot->left_out,
+                        .input.pixels = slot->pixels,
+                        .targets.labels = slot->labels};
     if (loader->outcome.status == SD_OK && slot->outcome.status != SD_OK)
         loader->outcome = slot->outcome;
     return sd_outcome_report(&loader->outcome);
@@ -151,3 +157,5 @@ void sd_loader_end(sd_loader *loader) {
         pthread_cond_wait(&loader->changed, &loader->mutex);
     pthread_mutex_unlock(&loader->mutex);
 }
+
+char *sd_loader_take_bad(sd_loader *loader) { return sd_bad_images_take(&loader->bad); }

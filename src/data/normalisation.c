@@ -51,15 +51,21 @@ static void set_from(sd_normalisation *normalisation, const moments *m) {
 }
 
 sd_status sd_normalisation_measure(sd_normalisation *normalisation, const sd_source *source, const uint32_t *indices,
-                                   uint32_t n) {
+                                   uint32_t n, sd_bad_image on_bad_image) {
     moments m = {0};
     sd_sample image = {0};
     sd_status status = SD_OK;
     for (uint32_t i = 0; i < n && status == SD_OK; i++) {
         status = source->read(source, false, indices[i], &image);
-        if (status == SD_OK)
+        if (status == SD_OK) {
             add(&m, &image);
+        } else if (status == SD_ERR_DATA && on_bad_image == SD_BAD_IMAGE_SKIP) {
+            sd_error_clear();
+            status = SD_OK;
+        }
     }
+    if (status == SD_OK && m.pixels == 0)
+        status = sd_fail(SD_ERR_DATA, "none of the %u training images can be decoded", n);
     if (status == SD_OK)
         set_from(normalisation, &m);
     sd_sample_free(&image);

@@ -12,9 +12,14 @@ typedef struct sd_normalisation {
 
 void sd_normalisation_set(sd_normalisation *normalisation, const float *mean, const float *deviation);
 
-/* Measures n training images of a source, given by their indices. Reads all of them. */
+/* The mean and deviation that a text of sd_normalise_check() names, NULL as well. *measured: it names those of the data
+ * set itself; mean and deviation are not set then. is_folder: for auto. SD_ERR_CONFIG. */
+sd_status sd_normalise_parse(const char *text, bool is_folder, bool *measured, float *mean, float *deviation);
+
+/* Measures n training images of a source, given by their indices. Reads all of them;
+ * with skip leaves out those that cannot be decoded. */
 sd_status sd_normalisation_measure(sd_normalisation *normalisation, const sd_source *source, const uint32_t *indices,
-                                   uint32_t n);
+                                   uint32_t n, sd_bad_image on_bad_image);
 
 /* x: [image->h, image->w, SD_CHANNELS] f32. */
 void sd_normalise(const sd_normalisation *normalisation, const sd_sample *image, float *x);

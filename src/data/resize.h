@@ -22,11 +22,12 @@ typedef struct sd_resize_spec {
 sd_resize_spec sd_resize_whole(const sd_view *from, sd_filter filter, int width, int height);
 
 /* Memory that one resize leaves to the next. Begins as {0}. */
-typedef struct sd_resizer {
+typedef struct sd_resizer sd_resizer;
+struct sd_resizer {
     sd_resample horizontal, vertical;
     uint8_t *between; /* what the first pass gives to the second */
     size_t capacity_bytes;
-} sd_resizer;
+};
 void sd_resizer_free(sd_resizer *resizer);
 
 /* to: row y of the part begins at to + y * to_row_bytes; must not overlap `from`. Costs time and memory for the part

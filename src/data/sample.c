@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "resize.h"
 #include "sdtrain/arena.h"
 #include "source.h"
 #include "transform.h"
@@ -39,7 +40,17 @@ void sd_sample_free(sd_sample *sample) {
     *sample = (sd_sample){0};
 }
 
+sd_status sd_workspace_resizer(sd_workspace *work, sd_resizer **resizer) {
+    const sd_status status = work->resizer ? SD_OK : sd_alloc(&work->resizer, 1, sizeof *work->resizer);
+    *resizer = work->resizer;
+    return status;
+}
+
 void sd_workspace_free(sd_workspace *work) {
+    if (work->resizer)
+        sd_resizer_free(work->resizer);
+    free(work->resizer);
+    work->resizer = NULL;
     sd_sample_free(&work->image);
     sd_sample_free(&work->spare);
 }

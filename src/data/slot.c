@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataset.h"
 #include "sdtrain/arena.h"
+
+enum { MAX_BAD_IN_A_ROW = 50 }; /* as timm: then it is not a damaged file that is wrong */
 
 sd_status sd_slot_init(sd_slot *slot, const sd_dataset *dataset, int max_images) {
     SD_TRY(sd_alloc_floats(&slot->pixels, (size_t)max_images * sd_sample_elems(sd_dataset_samples(dataset))));
@@ -17,27 +20,53 @@ void sd_slot_free(sd_slot *slot) {
     *slot = (sd_slot){0};
 }
 
-static void clear(sd_slot *slot, size_t elems, uint64_t first) {
-    const uint64_t images = (uint64_t)slot->images - first;
-    memset(slot->pixels + first * elems, 0, images * elems * sizeof *slot->pixels);
-    memset(slot->labels + first, 0, images * sizeof *slot->labels);
+/* From the next image on, up to so many images, zeros. */
+static void clear(sd_slot *slot, size_t elems, int images) {
+    const size_t first = (size_t)slot->images, n = (size_t)images - first;
+    memset(slot->pixels + first * elems, 0, n * elems * sizeof *slot->pixels);
+    memset(slot->labels + first, 0, n * sizeof *slot->labels);
+    slot->images = images;
 }
 
-void sd_slot_fill(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass *pass, uint64_t b,
-                  sd_workspace *work) {
+/* One image, with on_bad_image = skip: a bad one is noted, and left out (*is_left_out), or the next good one of the
+ * split stands in for it. */
+static sd_status prepare_good(const sd_dataset *dataset, const sd_loader_pass *pass, uint32_t index, sd_workspace *work,
+                              float *x, sd_bad_images *bad, bool *is_left_out) {
+    const uint32_t images = sd_dataset_images(dataset, pass->split);
+    for (int tries = 0; tries < MAX_BAD_IN_A_ROW; tries++) {
+        const sd_status status =
+            sd_dataset_prepare(dataset, pass->split, index, pass->augment, pass->seed, pass->epoch, work, x);
+        if (status != SD_ERR_DATA)
+            return status;
+        sd_bad_images_note(bad, pass->split, images, index);
+        *is_left_out = pass->scoring;
+        if (pass->scoring)
+            return SD_OK;
+        index = index + 1 < images ? index + 1 : 0;
+    }
+    return sd_fail(SD_ERR_DATA, "data.on_bad_image = skip: %d images in a row cannot be decoded", MAX_BAD_IN_A_ROW);
+}
+
+void sd_slot_fill(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass *pass, uint64_t b, sd_workspace *work,
+                  sd_bad_images *bad) {
     const sd_range range = pass->ranges[b];
     const size_t elems = sd_sample_elems(sd_dataset_samples(dataset));
-    slot->images = (int)range.count;
+    const bool skip = sd_dataset_on_bad_image(dataset) == SD_BAD_IMAGE_SKIP;
+    slot->images = slot->left_out = 0;
     slot->outcome.status = SD_OK;
-    for (uint64_t i = 0; i < range.count; i++) {
-        const uint64_t at = range.first + i;
+    for (uint64_t at = range.first; at < range.first + range.count; at++) {
         const uint32_t index = pass->order ? pass->order[at] : (uint32_t)at;
-        sd_outcome_keep(&slot->outcome, sd_dataset_prepare(dataset, pass->split, index, pass->augment, pass->seed,
-                                                           pass->epoch, work, slot->pixels + i * elems));
+        float *x = slot->pixels + (size_t)slot->images * elems;
+        bool is_left_out = false;
+        sd_outcome_keep(&slot->outcome, skip ? prepare_good(dataset, pass, index, work, x, bad, &is_left_out)
+                                             : sd_dataset_prepare(dataset, pass->split, index, pass->augment,
+                                                                  pass->seed, pass->epoch, work, x));
         if (slot->outcome.status != SD_OK) {
-            clear(slot, elems, i);
+            clear(slot, elems, (int)range.count - slot->left_out);
             return;
         }
-        slot->labels[i] = work->image.label;
+        slot->left_out += is_left_out;
+        if (!is_left_out)
+            slot->labels[slot->images++] = work->image.label;
     }
 }

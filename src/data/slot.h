@@ -3,10 +3,11 @@
 #ifndef SDTRAIN_DATA_SLOT_H
 #define SDTRAIN_DATA_SLOT_H
 
+#include "bad_images.h"
 #include "sdtrain/data.h"
 
 typedef struct sd_slot {
-    int images;
+    int images, left_out;
     float *pixels;      /* [max_images, size, size, SD_CHANNELS] */
     int32_t *labels;    /* [max_images] */
     sd_outcome outcome; /* of the first image, in batch order, that could not be prepared */
@@ -16,8 +17,9 @@ typedef struct sd_slot {
 sd_status sd_slot_init(sd_slot *slot, const sd_dataset *dataset, int max_images);
 void sd_slot_free(sd_slot *slot);
 
-/* Prepares batch b of a pass on the calling thread. A pure function of pass and b. From the first failed image on,
- * images are zeros with label 0. */
-void sd_slot_fill(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass *pass, uint64_t b, sd_workspace *work);
+/* Prepares batch b of a pass, in the calling thread. A pure function of the data, the pass and b; what is bad is noted
+ * in `bad`. From the first image on that fails, images are zeros with label 0. */
+void sd_slot_fill(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass *pass, uint64_t b, sd_workspace *work,
+                  sd_bad_images *bad);
 
 #endif

@@ -7,7 +7,7 @@
 
 typedef struct sd_source sd_source;
 struct sd_source {
-    sd_sample_spec samples;
+    sd_sample_spec samples; /* image_size: of its own images; 0: they differ */
     uint32_t n_train, n_test;
     size_t bytes;                  /* held in memory */
     uint64_t hash;                 /* of every image and label; of procedural images: of their parameters */
@@ -17,6 +17,8 @@ struct sd_source {
      * source is constant. */
     sd_status (*read)(const sd_source *source, bool test, uint32_t index, sd_sample *sample);
     void (*close)(sd_source *source);
+    const char *hashed; /* what differs where hashes differ; NULL: pixels or labels */
+    const char *(*class_name)(const sd_source *source, int label); /* NULL: classes have no names */
 };
 
 /* Sets the sample's size to h x w, and makes room; the pixels are undefined. SD_ERR_MEMORY. */
@@ -28,9 +30,11 @@ typedef struct sd_source_kind {
     sd_sample_spec (*describe)(const sd_data_spec *spec);
     /* SD_ERR_NOINPUT, SD_ERR_DATA (file and record), SD_ERR_CONFIG (an impossible request), SD_ERR_MEMORY. */
     sd_status (*open)(const sd_data_spec *spec, sd_source **source);
+    /* As of sd_data_find(); NULL: there is nothing to find. */
+    sd_status (*find)(const sd_data_spec *spec, sd_listing **listing);
 } sd_source_kind;
 
-extern const sd_source_kind sd_synthetic_source, sd_cifar10_source, sd_cifar100_source;
+extern const sd_source_kind sd_synthetic_source, sd_cifar10_source, sd_cifar100_source, sd_folder_source;
 
 /* The kind that data.dataset names. */
 const sd_source_kind *sd_source_kind_of(const sd_data_spec *spec);

@@ -168,4 +168,4 @@ static sd_status open_synthetic(const sd_data_spec *spec, sd_source **source) {
     return SD_OK;
 }
 
-const sd_source_kind sd_synthetic_source = {describe, open_synthetic};
+const sd_source_kind sd_synthetic_source = {describe, open_synthetic, NULL};

@@ -15,6 +15,39 @@ const char *sd_shards_word(const sd_config *config) {
     return config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? "shards" : "ranks";
 }
 
+/* The listing of rank 0 to the others, whose place in *listing is NULL. */
+static sd_status broadcast_listing(sd_comm *comm, sd_listing **listing) {
+    const bool root = sd_comm_rank(comm) == 0;
+    const void *packed = NULL;
+    void *bytes = NULL;
+    size_t n_bytes = 0;
+    if (root && *listing)
+        sd_listing_pack(*listing, &packed, &n_bytes);
+    SD_TRY(sd_comm_broadcast(comm, &n_bytes, sizeof n_bytes));
+    if (n_bytes == 0)
+        return SD_OK;
+    SD_TRY(sd_comm_agree(comm, root ? SD_OK : sd_alloc(&bytes, n_bytes, 1)));
+    sd_status status = sd_comm_broadcast(comm, root ? (void *)packed : bytes, n_bytes);
+    if (!root && status == SD_OK)
+        status = sd_listing_unpack(bytes, n_bytes, listing);
+    if (!root && !*listing)
+        free(bytes);
+    return sd_comm_agree(comm, status);
+}
+
+sd_status sd_pipeline_find(sd_pipeline *pipeline, const sd_session *session) {
+    const sd_config *config = session->config;
+    sd_comm *comm = session->comm;
+    *pipeline = (sd_pipeline){.spec = sd_config_data(config)};
+    const sd_status status = sd_session_is_root(session)
+                                 ? sd_config_locate(config, sd_data_find(&pipeline->spec, &pipeline->listing))
+                                 : SD_OK;
+    SD_TRY(sd_comm_agree(comm, status));
+    SD_TRY(broadcast_listing(comm, &pipeline->listing));
+    pipeline->spec.listing = pipeline->listing;
+    return SD_OK;
+}
+
 static sd_status plan_epochs(sd_pipeline *pipeline, const sd_config *config) {
     const uint64_t batch = (uint64_t)config->train.batch_size,
                    images = sd_dataset_images(pipeline->dataset, SD_SPLIT_TRAIN), shards = (uint64_t)pipeline->shards;
@@ -47,11 +80,11 @@ static sd_status allocate(sd_pipeline *pipeline) {
 sd_status sd_pipeline_open(sd_pipeline *pipeline, const sd_session *session, uint64_t min_shard_images) {
     const sd_config *config = session->config;
     const int ranks = sd_comm_size(session->comm);
-    const sd_data_spec spec = sd_config_data(config);
-    *pipeline = (sd_pipeline){.shards = sd_shards_of(config, ranks), .min_shard_images = min_shard_images};
+    pipeline->shards = sd_shards_of(config, ranks);
+    pipeline->min_shard_images = min_shard_images;
     pipeline->shards_here = pipeline->shards / ranks;
     pipeline->first_shard = sd_comm_rank(session->comm) * pipeline->shards_here;
-    SD_TRY(sd_config_locate(config, sd_dataset_open(&spec, &pipeline->dataset)));
+    SD_TRY(sd_config_locate(config, sd_dataset_open(&pipeline->spec, &pipeline->dataset)));
     SD_TRY(plan_epochs(pipeline, config));
     SD_TRY(allocate(pipeline));
     return sd_loader_create(pipeline->dataset, pipeline->max_images, (int)config->data.workers, &pipeline->loader);
@@ -60,6 +93,7 @@ sd_status sd_pipeline_open(sd_pipeline *pipeline, const sd_session *session, uin
 void sd_pipeline_close(sd_pipeline *pipeline) {
     sd_loader_destroy(&pipeline->loader);
     sd_dataset_close(&pipeline->dataset);
+    sd_listing_free(&pipeline->listing);
     free(pipeline->order);
     free(pipeline->ranges);
 }
@@ -104,6 +138,7 @@ void sd_pipeline_begin_scoring(sd_pipeline *pipeline, sd_split split, uint64_t n
             pipeline->ranges[passes++] = (sd_range){share.first + done, rest < at_once ? rest : at_once};
         }
     }
-    sd_loader_begin(pipeline->loader,
-                    &(sd_loader_pass){.split = split, .ranges = pipeline->ranges, .n_batches = passes});
+    sd_loader_begin(
+        pipeline->loader,
+        &(sd_loader_pass){.split = split, .ranges = pipeline->ranges, .n_batches = passes, .scoring = true});
 }

@@ -7,6 +7,8 @@
 #include "session.h"
 
 typedef struct sd_pipeline {
+    sd_data_spec spec;   /* with the listing */
+    sd_listing *listing; /* of the files, on all ranks; NULL: the kind of data set has none */
     sd_dataset *dataset;
     sd_loader *loader;
     int shards;      /* of a batch, over all ranks */
@@ -23,6 +25,10 @@ typedef struct sd_pipeline {
 int sd_shards_of(const sd_config *config, int ranks);
 /* What a message calls them. */
 const char *sd_shards_word(const sd_config *config);
+
+/* Finds the files of the data set on rank 0, and tells the other ranks. Before the rest; close in any case.
+ * Collective. */
+sd_status sd_pipeline_find(sd_pipeline *pipeline, const sd_session *session);
 
 /* Opens the data set and plans its epochs. min_shard_images: sd_trainer_check() says it. Local: ranks may fail apart.
  * SD_ERR_CONFIG if not even one step is possible; else the errors of sd_dataset_open(). Close in any case. */

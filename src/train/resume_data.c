@@ -29,7 +29,8 @@ static void describe_differences(const sd_resume *resume, const sd_dataset *data
                                  deviation[2], then->mean[0], then->mean[1], then->mean[2], then->deviation[0],
                                  then->deviation[1], then->deviation[2]);
     if (known && used == 0 && then->data_hash != sd_dataset_hash(dataset))
-        snprintf(text, text_bytes, "as many images, but other pixels or labels (a hash over all of them differs)");
+        snprintf(text, text_bytes, "as many images, but other %s (a hash over all of them differs)",
+                 sd_dataset_hashed(dataset));
 }
 
 sd_status sd_resume_check_data(const sd_resume *resume, const sd_session *session, const sd_dataset *dataset) {

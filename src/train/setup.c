@@ -2,12 +2,15 @@
 #include "run.h"
 #include "sdtrain/clock.h"
 
+/* Allowed for listing the files of millions of images on a slow disk, and for measuring them (normalise = dataset). */
+enum { FIND_SECONDS = 24 * 3600 };
+
 /* Ranks may fail apart. */
 static sd_status open_parts(sd_run *run) {
     const sd_session *session = &run->session;
     uint64_t min_shard_images;
-    SD_TRY(sd_trainer_check(session, &min_shard_images));
-    sd_watch("opening the data", 0);
+    SD_TRY(sd_trainer_check(session, sd_dataset_describe(&run->pipeline.spec), &min_shard_images));
+    sd_watch_slow("opening the data", 0, FIND_SECONDS);
     SD_TRY(sd_pipeline_open(&run->pipeline, session, min_shard_images));
     sd_watch("setting up the network", 0);
     SD_TRY(sd_trainer_open(&run->trainer, session, &run->pipeline));
@@ -18,6 +21,8 @@ sd_status sd_run_open(sd_run *run, sd_comm *comm, const sd_config *config, const
     *run = (sd_run){0};
     sd_console_init(&run->record.console, stderr, config->log.progress);
     SD_TRY(sd_session_open(&run->session, comm, config, job, isa));
+    sd_watch_slow("finding the data", 0, FIND_SECONDS);
+    SD_TRY(sd_pipeline_find(&run->pipeline, &run->session));
     const sd_status status = open_parts(run);
     sd_watch("waiting for the other ranks to be set up", 0);
     SD_TRY(sd_comm_agree(comm, status));

@@ -6,14 +6,13 @@
 #include "sdtrain/arena.h"
 #include "sdtrain/models.h"
 
-sd_status sd_trainer_check(const sd_session *session, uint64_t *min_shard_images) {
+sd_status sd_trainer_check(const sd_session *session, sd_sample_spec samples, uint64_t *min_shard_images) {
     const sd_config *config = session->config;
     const uint64_t batch = (uint64_t)config->train.batch_size;
     const int shards = sd_shards_of(config, sd_comm_size(session->comm));
     sd_network *outline = NULL;
     double *rate = NULL;
-    const sd_data_spec data = sd_config_data(config);
-    const sd_model_spec spec = sd_config_model(config, sd_dataset_describe(&data));
+    const sd_model_spec spec = sd_config_model(config, samples);
     sd_status status;
     SD_TRY_CLEANUP(sd_config_locate(config, sd_model_outline(&spec, session->kernels, 1, &outline)));
     SD_TRY_CLEANUP(sd_alloc(&rate, (size_t)sd_network_n_units(outline), sizeof *rate));

@@ -25,7 +25,7 @@ typedef struct sd_trainer {
 
 /* Whether the configuration describes a network, with its drop rates, whose batch norms get enough images; the files of
  * the data are not looked at. *min_shard_images: how many a shard needs. Local. SD_ERR_CONFIG names the key. */
-sd_status sd_trainer_check(const sd_session *session, uint64_t *min_shard_images);
+sd_status sd_trainer_check(const sd_session *session, sd_sample_spec samples, uint64_t *min_shard_images);
 
 /* Builds all of it for the pipeline's batches; parameters have no values yet. Local. Close in any case. */
 sd_status sd_trainer_open(sd_trainer *trainer, const sd_session *session, const sd_pipeline *pipeline);

@@ -136,15 +136,19 @@ END_TEST
 START_TEST(a_dataset_is_described_without_its_files) {
     static const struct {
         const char *dataset;
-        int image_size, classes;
-    } rows[] = {
-        {"data.dataset=cifar10", 32, 10}, {"data.dataset=cifar100", 32, 100}, {"data.dataset=synthetic", 8, 37}};
+        const char *image_size;
+        int size, classes;
+    } rows[] = {{"data.dataset=cifar10", "data.image_size=0", 32, 10},
+                {"data.dataset=cifar100", "data.image_size=8", 8, 100},
+                {"data.dataset=folder", "data.image_size=0", 224, 37},
+                {"data.dataset=folder", "data.image_size=96", 96, 37},
+                {"data.dataset=synthetic", "data.image_size=8", 8, 37}};
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
         sd_config *config =
-            config_of(rows[r].dataset, "data.path=/nowhere", "data.image_size=8", "model.classes=37", NULL);
+            config_of(rows[r].dataset, "data.path=/nowhere", rows[r].image_size, "model.classes=37", NULL);
         const sd_data_spec spec = sd_config_data(config);
         const sd_sample_spec samples = sd_dataset_describe(&spec);
-        ck_assert_int_eq(samples.image_size, rows[r].image_size);
+        ck_assert_int_eq(samples.image_size, rows[r].size);
         ck_assert_int_eq(samples.classes, rows[r].classes);
         free(config);
     }
@@ -345,9 +349,11 @@ END_TEST
 START_TEST(requests_a_dataset_cannot_meet_are_refused_with_their_key) {
     static const struct {
         const char *setting, *key;
-    } rows[] = {{"model.classes=11", "model.classes"},           {"data.image_size=64", "data.image_size"},
-                {"data.train_samples=36", "data.train_samples"}, {"data.val_samples=5", "data.val_samples"},
-                {"data.validation=35", "data.validation"},       {"data.validation=4000000000", "data.validation"}};
+    } rows[] = {{"model.classes=11", "model.classes"},
+                {"data.train_samples=36", "data.train_samples"},
+                {"data.val_samples=5", "data.val_samples"},
+                {"data.validation=35", "data.validation"},
+                {"data.validation=4000000000", "data.validation"}};
     char folder[SUPPORT_PATH_BYTES];
     make_folder(folder);
     write_cifar10(folder);
@@ -356,7 +362,7 @@ START_TEST(requests_a_dataset_cannot_meet_are_refused_with_their_key) {
         expect_open_refused(config, SD_ERR_CONFIG, "command line", rows[i].key, NULL);
         free(config);
     }
-    const char *good[] = {"model.classes=10", "data.image_size=32", "data.train_samples=35", "data.val_samples=4",
+    const char *good[] = {"model.classes=10", "data.image_size=64", "data.train_samples=35", "data.val_samples=4",
                           "data.validation=34"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         sd_config *config = cifar_config(folder, good[i]);
@@ -882,20 +888,143 @@ START_TEST(a_batch_with_an_image_that_cannot_be_read_fails_with_the_first_such_i
 }
 END_TEST
 
-START_TEST(an_image_of_another_size_than_the_network_takes_is_refused) {
-    sd_config *config = config_of(NULL, NULL);
+START_TEST(an_image_of_another_size_than_the_network_takes_is_resized) {
     sd_dataset *dataset;
     sd_workspace work = {0};
     float x[SMALL_IMAGE];
     bool closed;
-    for (int augment = SD_AUGMENT_NONE; augment <= SD_AUGMENT_CROP_FLIP; augment++) {
-        expect_ok(dataset_of(config, new_broken(UINT32_MAX, 1, SMALL + 1, false, &closed), &dataset));
-        expect_refused(sd_dataset_prepare(dataset, SD_SPLIT_TRAIN, 2, (sd_augment)augment, 1, 1, &work, x), SD_ERR_DATA,
-                       "9 x 9", "8 x 8", NULL);
-        sd_dataset_close(&dataset);
-    }
+    char size[32];
+    snprintf(size, sizeof size, "data.image_size=%d", SMALL);
+    sd_config *config = config_of(size, NULL);
+    for (int larger = 1; larger < 30; larger += 7)
+        for (int augment = SD_AUGMENT_NONE; augment <= SD_AUGMENT_RESIZED_CROP; augment++) {
+            expect_ok(dataset_of(config, new_broken(UINT32_MAX, 1, SMALL + larger, false, &closed), &dataset));
+            expect_ok(sd_dataset_prepare(dataset, SD_SPLIT_TRAIN, 2, (sd_augment)augment, 1, 1, &work, x));
+            ck_assert_int_eq(work.image.h, SMALL);
+            ck_assert_int_eq(work.image.w, SMALL);
+            ck_assert_int_eq(work.image.label, 2);
+            int black = 0, other = 0;
+            for (int i = 0; i < SMALL_IMAGE; i++) { /* one colour stays one; crop_flip has a black border */
+                black += x[i] == 0;
+                other += x[i] != 0 && x[i] != 2.0f / 255.0f;
+            }
+            ck_assert_int_eq(other, 0);
+            ck_assert(black == 0 || (augment == SD_AUGMENT_CROP_FLIP && black < SMALL_IMAGE));
+            sd_dataset_close(&dataset);
+        }
     sd_workspace_free(&work);
     free(config);
+}
+END_TEST
+
+/* The images from first_bad on, every stride-th, are bad. */
+static bool is_bad(uint32_t first_bad, uint32_t stride, uint32_t index) {
+    return index >= first_bad && (index - first_bad) % stride == 0;
+}
+
+static int count_lines(const char *lines) {
+    int n = 0;
+    for (; lines && *lines; lines++)
+        n += *lines == '\n';
+    return n;
+}
+
+START_TEST(with_skip_the_next_image_stands_in_for_a_bad_one_and_scoring_leaves_it_out) {
+    enum { BATCHES = 11, FIRST = 3, STRIDE = 5 };
+    sd_config *config = config_of("data.on_bad_image=skip", NULL);
+    for (int workers = 1; workers <= 4; workers += 3)
+        for (int scoring = 0; scoring < 2; scoring++) {
+            passing p;
+            sd_loader *loader;
+            bool closed;
+            int bad = 0, left_out = 0;
+            set_pass(&p, 1, BATCHES, scoring ? SD_SPLIT_VALIDATION : SD_SPLIT_TRAIN);
+            p.pass.scoring = scoring;
+            expect_ok(dataset_of(config, new_broken(FIRST, STRIDE, SMALL, false, &closed), &p.dataset));
+            expect_ok(sd_loader_create(p.dataset, MAX_IMAGES, workers, &loader));
+            for (int pass = 0; pass < 2; pass++) {
+                sd_loader_begin(loader, &p.pass);
+                bad = left_out = 0;
+                for (int b = 0; b < BATCHES; b++) {
+                    sd_batch batch;
+                    int at = 0;
+                    expect_ok(sd_loader_next(loader, &batch));
+                    for (uint64_t i = 0; i < p.ranges[b].count; i++) {
+                        const uint64_t place = p.ranges[b].first + i;
+                        const uint32_t index = p.pass.order ? p.order[place] : (uint32_t)place;
+                        const bool is = is_bad(FIRST, STRIDE, index);
+                        bad += is;
+                        if (!is || !scoring)
+                            ck_assert_int_eq(batch.targets.labels[at++], (int)((index + is) % LOADED));
+                    }
+                    ck_assert_int_eq(batch.images, at);
+                    left_out += batch.left_out;
+                }
+                sd_loader_end(loader);
+                ck_assert_int_eq(left_out, scoring ? bad : 0);
+                char *lines = sd_loader_take_bad(loader); /* each once in the loader's life */
+                ck_assert_int_eq(count_lines(lines), pass == 0 ? bad : 0);
+                ck_assert(pass > 0 || strstr(lines, "is cut off\n"));
+                free(lines);
+            }
+            ck_assert_int_gt(bad, 5);
+            sd_loader_destroy(&loader);
+            sd_dataset_close(&p.dataset);
+        }
+    free(config);
+}
+END_TEST
+
+START_TEST(with_skip_a_data_set_of_bad_images_is_refused) {
+    passing p;
+    sd_loader *loader;
+    sd_batch batch;
+    bool closed;
+    sd_config *config = config_of("data.on_bad_image=skip", NULL);
+    set_pass(&p, 1, 1, SD_SPLIT_TRAIN);
+    expect_ok(dataset_of(config, new_broken(0, 1, SMALL, false, &closed), &p.dataset));
+    expect_ok(sd_loader_create(p.dataset, MAX_IMAGES, 1, &loader));
+    sd_loader_begin(loader, &p.pass);
+    expect_refused(sd_loader_next(loader, &batch), SD_ERR_DATA, "50 images in a row", NULL);
+    ck_assert_int_eq(batch.images, (int)p.ranges[0].count);
+    sd_loader_destroy(&loader);
+    sd_dataset_close(&p.dataset);
+    free(config);
+}
+END_TEST
+
+START_TEST(a_normalisation_is_a_word_or_six_numbers) {
+    static const struct {
+        const char *text;
+        double mean, deviation;
+    } rows[] = {{"imagenet", 0.485, 0.229}, {"half", 0.5, 0.5}, {"0.1, 0.2,0.3,0.4, 0.5,6", 0.1, 0.4}};
+    static const char *const bad[] = {"",
+                                      "none",
+                                      "0.5",
+                                      "1,2,3,4,5",
+                                      "1,2,3,4,5,0",
+                                      "1,2,3,4,5,-1",
+                                      "1,2,3,4,5,6,7",
+                                      "1,2,3,4,5,6 x",
+                                      "nan,0,0,1,1,1",
+                                      "0,0,0,inf,1,1",
+                                      "0.5;0.5"};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char setting[96];
+        bool closed;
+        sd_dataset *dataset;
+        snprintf(setting, sizeof setting, "data.normalise=%s", rows[i].text);
+        sd_config *config = config_of(setting, NULL);
+        expect_ok(dataset_of(config, new_broken(UINT32_MAX, 1, SMALL, true, &closed), &dataset));
+        expect_number(rows[i].text, sd_dataset_mean(dataset)[0], rows[i].mean, 1e-7);
+        expect_number(rows[i].text, sd_dataset_deviation(dataset)[0], rows[i].deviation, 1e-7);
+        sd_dataset_close(&dataset);
+        free(config);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        expect_refused(sd_normalise_check(bad[i]), SD_ERR_CONFIG, "data.normalise: ", NULL);
+    expect_ok(sd_normalise_check("auto"));
+    expect_ok(sd_normalise_check("dataset"));
 }
 END_TEST
 
@@ -939,7 +1068,10 @@ int main(void) {
     tcase_add_test(cases, the_loader_delivers_what_the_pass_says_whatever_its_workers);
     tcase_add_test(cases, a_loader_can_be_destroyed_at_any_time);
     tcase_add_test(cases, a_batch_with_an_image_that_cannot_be_read_fails_with_the_first_such_image);
-    tcase_add_test(cases, an_image_of_another_size_than_the_network_takes_is_refused);
+    tcase_add_test(cases, an_image_of_another_size_than_the_network_takes_is_resized);
+    tcase_add_test(cases, with_skip_the_next_image_stands_in_for_a_bad_one_and_scoring_leaves_it_out);
+    tcase_add_test(cases, with_skip_a_data_set_of_bad_images_is_refused);
+    tcase_add_test(cases, a_normalisation_is_a_word_or_six_numbers);
     tcase_add_test(cases, a_source_that_fails_while_it_is_measured_is_closed);
     return run_suite("data", cases);
 }
