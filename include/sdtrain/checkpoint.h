@@ -8,6 +8,7 @@
  *     /progress/<member>                    sd_progress; /progress/timing [ranks, phases]: seconds of this epoch
  *     /data/mean, /data/std                 normalisation of the training images
  *     /data/images, /data/hash              [2] of training and validation; of all of the data set
+ *     /data/samples, /data/classes          [2] image size, classes; the names of classes, a line each
  *     /config                               the resolved configuration, INI text
  *     attributes of /                       format_version, seed, ranks, threads, isa, scale
  *
@@ -60,6 +61,8 @@ typedef struct sd_checkpoint_info {
     float mean[3], deviation[3];
     uint64_t train_images, validation_images; /* 0 and 0: an older file */
     uint64_t data_hash;                       /* sd_dataset_hash(); 0: an older file */
+    int image_size, classes;                  /* sd_sample_spec; 0 and 0: an older file */
+    char *class_names;                        /* a line each; NULL: they have none, or an older file */
     uint32_t seed;
     int ranks, threads;
     char isa[16];
@@ -68,7 +71,7 @@ typedef struct sd_checkpoint_info {
     double *timing; /* [ranks][n_phases] */
 } sd_checkpoint_info;
 
-/* Frees config and timing, and zeroes info; a zeroed info is valid. */
+/* Frees config, class_names and timing, and zeroes info; a zeroed info is valid. */
 void sd_checkpoint_info_free(sd_checkpoint_info *info);
 
 /* The input of a save, owned by the caller. */

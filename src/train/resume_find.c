@@ -173,6 +173,7 @@ static sd_status spread(sd_comm *comm, sd_status status, sd_resume *resume) {
     if (sd_comm_rank(comm) != 0) {
         told.file = NULL;
         told.info.config = NULL;
+        told.info.class_names = NULL;
         told.info.timing = NULL;
         *resume = told;
     }
