@@ -20,6 +20,7 @@
 #include "sdtrain/exact.h"
 #include "sdtrain/file.h"
 #include "sdtrain/finite.h"
+#include "sdtrain/graph.h"
 #include "sdtrain/guard.h"
 #include "sdtrain/hash.h"
 #include "sdtrain/kernels.h"
