@@ -28,6 +28,7 @@
 #include "sdtrain/loss.h"
 #include "sdtrain/models.h"
 #include "sdtrain/nn.h"
+#include "sdtrain/onnx.h"
 #include "sdtrain/optim.h"
 #include "sdtrain/predict.h"
 #include "sdtrain/processors.h"

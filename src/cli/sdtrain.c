@@ -9,13 +9,15 @@
 static const struct tool {
     const char *name;
     sd_tool *run;
-} tools[] = {{"verify", sd_tool_verify}, {"inspect", sd_tool_inspect}, {"diff", sd_tool_diff}};
+} tools[] = {
+    {"verify", sd_tool_verify}, {"inspect", sd_tool_inspect}, {"diff", sd_tool_diff}, {"export", sd_tool_export}};
 enum { N_TOOLS = sizeof tools / sizeof tools[0] };
 
 static const char help[] =
     "usage: sdtrain verify FILE...\n"
     "       sdtrain inspect FILE [--rates] [--tensors] [--config] [--json]\n"
     "       sdtrain diff A B [--all]\n"
+    "       sdtrain export CHECKPOINT --onnx OUT.onnx\n"
     "       sdtrain --help | --version\n\n"
     "Tools for the checkpoints of sdtrain-mpi.\n\n"
     "  verify     loads each FILE as a resume would. Checks its seal (length, XXH3-128), that it holds the whole network and\n"
@@ -28,7 +30,10 @@ static const char help[] =
     "    --json     all of it as one JSON object\n"
     "  diff       compares the states in A and B bit for bit, and prints the first and the largest difference. Times, host and\n"
     "             configuration are no part of a state\n"
-    "    --all      also lists differences of those\n\n"
+    "    --all      also lists differences of those\n"
+    "  export     writes the network of CHECKPOINT for other programs\n"
+    "    --onnx     as ONNX (opset 17): input [N, 3, H, W], normalised; output logits; with stochastic_depth.scale = inference\n"
+    "               each branch is multiplied by 1 - p\n\n"
     "exit codes: 0 good, equal; 1 different (diff); 64 usage; 65 damaged; 66 missing or unreadable; 70 internal; 74 output\n"
     "            verify: 65 if any file is damaged, else 66 if any is missing\n";
 
@@ -46,7 +51,7 @@ static sd_status run(int argc, char **argv, int *exit_code) {
         if (!strcmp(name, tools[i].name))
             return tools[i].run(argc - 2, argv + 2, exit_code);
     return name[0] ? sd_fail(SD_ERR_USAGE, "unknown tool %s (--help lists all)", name)
-                   : sd_fail(SD_ERR_USAGE, "a tool is expected: verify, inspect, diff (--help shows how)");
+                   : sd_fail(SD_ERR_USAGE, "a tool is expected: verify, inspect, diff, export (--help shows how)");
 }
 
 int main(int argc, char **argv) {

@@ -74,7 +74,7 @@ include_order() {
             sub(/\.h$/, "", name)
             if (name == "sdtrain") return "all"
             if (name == "build" || name == "graph" || name == "weights") return "nn"
-            if (name == "safetensors") return "checkpoint"
+            if (name == "onnx" || name == "safetensors") return "checkpoint"
             if (index(report, " " name " ")) return "report"
             return index(base, " " name " ") ? "base" : name
         }
