@@ -8,6 +8,7 @@
  *     /progress/<member>                    sd_progress; /progress/timing [ranks, phases]: seconds of this epoch
  *     /data/mean, /data/std                 normalisation of the training images
  *     /data/images, /data/hash              [2] of training and validation; of all of the data set
+ *     /data/samples, /data/classes          [2] image size, classes; the names of classes, a line each
  *     /config                               the resolved configuration, INI text
  *     attributes of /                       format_version, seed, ranks, threads, isa, scale
  *
@@ -30,6 +31,7 @@
 #include "sdtrain/nn.h"
 #include "sdtrain/optim.h"
 #include "sdtrain/progress.h"
+#include "sdtrain/weights.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -60,6 +62,8 @@ typedef struct sd_checkpoint_info {
     float mean[3], deviation[3];
     uint64_t train_images, validation_images; /* 0 and 0: an older file */
     uint64_t data_hash;                       /* sd_dataset_hash(); 0: an older file */
+    int image_size, classes;                  /* sd_sample_spec; 0 and 0: an older file */
+    char *class_names;                        /* a line each; NULL: they have none, or an older file */
     uint32_t seed;
     int ranks, threads;
     char isa[16];
@@ -68,7 +72,7 @@ typedef struct sd_checkpoint_info {
     double *timing; /* [ranks][n_phases] */
 } sd_checkpoint_info;
 
-/* Frees config and timing, and zeroes info; a zeroed info is valid. */
+/* Frees config, class_names and timing, and zeroes info; a zeroed info is valid. */
 void sd_checkpoint_info_free(sd_checkpoint_info *info);
 
 /* The input of a save, owned by the caller. */
@@ -114,6 +118,13 @@ sd_status sd_checkpoint_entries(const sd_checkpoint_file *file, sd_entry **entri
 /* The values of an entry: [elems] of float, double, int64_t or uint64_t, or a text. Caller frees *values. */
 sd_status sd_checkpoint_read(const sd_checkpoint_file *file, const sd_entry *entry, void **values);
 size_t sd_checkpoint_file_bytes(const sd_checkpoint_file *file);
+
+/* All of /model, the file's digest, and as metadata "scale" (stochastic_depth.scale). The caller frees *weights, which
+ * is zeros on failure. SD_ERR_DATA. */
+sd_status sd_checkpoint_weights(const sd_checkpoint_file *file, const sd_checkpoint_info *info, sd_weights *weights);
+/* Of a checkpoint, or of a safetensors file (sd_safetensors_read()), whichever it is by its first bytes; a checkpoint
+ * passes all checks of a resume. SD_ERR_NOINPUT; SD_ERR_DATA, SD_ERR_MEMORY. */
+sd_status sd_weights_read(const char *path, sd_weights *weights);
 
 /* The checkpoints of a run: FOLDER/step-NNNNNNNN.h5, and links latest and best. */
 void sd_checkpoint_path(const char *folder, uint64_t step, char *path, size_t path_bytes);

@@ -8,7 +8,7 @@
 #include "sdtrain/arena.h"
 #include "seal.h"
 
-enum { MAX_CONFIG_BYTES = 1 << 20 };
+enum { MAX_CONFIG_BYTES = 1 << 20, MAX_CLASSES_BYTES = 1 << 26, MAX_IMAGE_SIZE = 1 << 16, MAX_CLASSES = 1 << 24 };
 
 static bool holds_numbers(hid_t dataset) {
     hid_t type = H5Dget_type(dataset);
@@ -66,22 +66,23 @@ static sd_status read_text_attribute(const sd_checkpoint_file *from, const char 
     return status;
 }
 
-static sd_status read_config(const sd_checkpoint_file *from, char **text) {
-    hid_t dataset = H5Dopen2(from->file, "/config", H5P_DEFAULT);
+/* Caller frees *text. */
+static sd_status read_text(const sd_checkpoint_file *from, const char *path, size_t most_bytes, char **text) {
+    hid_t dataset = H5Dopen2(from->file, path, H5P_DEFAULT);
     if (dataset < 0)
-        return sd_fail(SD_ERR_DATA, "%s: /config is missing", from->path);
+        return sd_fail(SD_ERR_DATA, "%s: %s is missing", from->path, path);
     hid_t stored = H5Dget_type(dataset), space = H5Dget_space(dataset);
     size_t bytes = H5Tget_size(stored) + 1;
     hid_t type = sd_hdf5_text_type(bytes);
     bool is_text = H5Tget_class(stored) == H5T_STRING && H5Tis_variable_str(stored) == 0 &&
-                   H5Sget_simple_extent_npoints(space) == 1 && bytes <= MAX_CONFIG_BYTES;
+                   H5Sget_simple_extent_npoints(space) == 1 && bytes <= most_bytes;
     sd_status status = SD_OK;
     if (!is_text)
-        status = sd_fail(SD_ERR_DATA, "%s: /config is not one text", from->path);
+        status = sd_fail(SD_ERR_DATA, "%s: %s is not one text", from->path, path);
     else
         status = sd_alloc(text, bytes, 1);
     if (status == SD_OK && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *text) < 0)
-        status = sd_fail(SD_ERR_DATA, "%s: /config cannot be read", from->path);
+        status = sd_fail(SD_ERR_DATA, "%s: %s cannot be read", from->path, path);
     H5Tclose(type);
     H5Sclose(space);
     H5Tclose(stored);
@@ -92,12 +93,22 @@ static sd_status read_config(const sd_checkpoint_file *from, char **text) {
 /* Reads the data set's numbers, which older files lack. */
 static sd_status read_data(const sd_checkpoint_file *from, sd_checkpoint_info *info) {
     const int two = 2;
-    uint64_t images[2] = {0};
+    uint64_t images[2] = {0}, samples[2] = {0};
     info->data_hash = 0;
     if (H5Lexists(from->file, "/data/hash", H5P_DEFAULT) > 0) {
         SD_TRY(sd_hdf5_read_array(from, "/data/images", H5T_NATIVE_UINT64, 1, &two, images));
         SD_TRY(sd_hdf5_read_array(from, "/data/hash", H5T_NATIVE_UINT64, 0, NULL, &info->data_hash));
     }
+    if (H5Lexists(from->file, "/data/samples", H5P_DEFAULT) > 0) {
+        SD_TRY(sd_hdf5_read_array(from, "/data/samples", H5T_NATIVE_UINT64, 1, &two, samples));
+        if (samples[0] > MAX_IMAGE_SIZE || samples[1] > MAX_CLASSES)
+            return sd_fail(SD_ERR_DATA, "%s: /data/samples: images of %llu pixels in %llu classes cannot be",
+                           from->path, (unsigned long long)samples[0], (unsigned long long)samples[1]);
+    }
+    if (H5Lexists(from->file, "/data/classes", H5P_DEFAULT) > 0)
+        SD_TRY(read_text(from, "/data/classes", MAX_CLASSES_BYTES, &info->class_names));
+    info->image_size = (int)samples[0];
+    info->classes = (int)samples[1];
     info->train_images = images[0];
     info->validation_images = images[1];
     return SD_OK;
@@ -158,7 +169,7 @@ static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint_info *in
         return sd_fail(SD_ERR_DATA, "%s: %d ranks cannot be", from->path, info->ranks);
     if (info->n_phases > 0)
         SD_TRY(read_timing(from, info));
-    return read_config(from, &info->config);
+    return read_text(from, "/config", MAX_CONFIG_BYTES, &info->config);
 }
 
 /* A unique name for each image: HDF5 would take two images of one name for the same file. */
@@ -213,6 +224,7 @@ void sd_checkpoint_close(sd_checkpoint_file **place) {
 
 void sd_checkpoint_info_free(sd_checkpoint_info *info) {
     free(info->config);
+    free(info->class_names);
     free(info->timing);
     *info = (sd_checkpoint_info){0};
 }

@@ -19,7 +19,11 @@ static bool is_one_of(const char *path, size_t n, const char *const *paths) {
 /* Whether a dataset is no part of the state: machine, times, and names. */
 static bool is_circumstance(const char *path, bool in_one_only) {
     static const char *const paths[] = {"/config", "/progress/timing", "isa", "ranks", "threads"};
-    static const char *const younger[] = {"/data/hash", "/data/images", "/progress/best_val_accuracy",
+    static const char *const younger[] = {"/data/hash",
+                                          "/data/images",
+                                          "/data/samples",
+                                          "/data/classes",
+                                          "/progress/best_val_accuracy",
                                           "/progress/best_val_epoch"}; /* absent in older files */
 #define IS_CIRCUMSTANCE(type, member, initial, role)                                                                   \
     if (SD_PROGRESS_##role == SD_PROGRESS_CIRCUMSTANCE && !strcmp(path, "/progress/" #member))                         \

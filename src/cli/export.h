@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to cli/: the formats that `sdtrain export` writes. */
+/* Private to cli/: the ONNX file of `sdtrain export`. */
 #ifndef SDTRAIN_CLI_EXPORT_H
 #define SDTRAIN_CLI_EXPORT_H
 
-#include "sdtrain/status.h"
+#include "loaded.h"
 
-/* Writes the network of a checkpoint, as evaluation computes it, as an ONNX file. Errors of loading (loaded.h) and of
- * sd_onnx_write(); SD_ERR_USAGE if out is the checkpoint. */
-sd_status sd_export_onnx(const char *checkpoint, const char *out);
+/* Writes the evaluation of a network whose state is loaded. rate: of its units (sd_rates_of()); metadata: key, value,
+ * ..., NULL. Errors of sd_onnx_write(). */
+sd_status sd_export_onnx(const sd_loaded *loaded, double *rate, const char *out, const char *const *metadata);
 
 #endif

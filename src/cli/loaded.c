@@ -9,13 +9,20 @@
 #include "sdtrain/kernels.h"
 #include "sdtrain/models.h"
 
+/* As the file says; of an older one, as its data set is known. */
+static sd_sample_spec samples_of(const sd_loaded *l) {
+    const sd_data_spec data = sd_config_data(&l->config);
+    if (l->info.classes > 0)
+        return (sd_sample_spec){.image_size = l->info.image_size, .classes = l->info.classes};
+    return sd_dataset_describe(&data);
+}
+
 /* Builds the network and the optimizer, without state. */
 static sd_status build(sd_loaded *l) {
     const sd_kernels *kernels;
     sd_config_init(&l->config);
     SD_TRY(sd_config_parse(&l->config, l->info.config, l->path));
-    const sd_data_spec data = sd_config_data(&l->config);
-    l->samples = sd_dataset_describe(&data);
+    l->samples = samples_of(l);
     SD_TRY(sd_kernels_select(NULL, &kernels));
     const sd_model_spec spec = sd_config_model(&l->config, l->samples);
     SD_TRY(sd_model_create(&spec, kernels, 1, &l->network));

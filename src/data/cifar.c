@@ -22,16 +22,38 @@ enum {
 
 typedef struct cifar {
     sd_source source;
-    size_t label_bytes;    /* labels in front of a record's image; the last one is used */
-    uint8_t *train, *test; /* records */
+    const char *const *names; /* of classes */
+    size_t label_bytes;       /* labels in front of a record's image; the last one is used */
+    uint8_t *train, *test;    /* records */
 } cifar;
 
 typedef struct cifar_kind {
     const char *folder, *train_files[MAX_FILES], *test_file;
     int n_train_files;
     size_t label_bytes;
+    const char *const *names;
     int classes[2]; /* of each label byte; the last one is used */
 } cifar_kind;
+
+/* As in batches.meta.txt, and in fine_label_names of CIFAR-100's Python version. */
+static const char *const cifar10_names[] = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                            "dog",      "frog",       "horse", "ship", "truck"};
+static const char *const cifar100_names[] = {
+    "apple",      "aquarium_fish", "baby",         "bear",       "beaver",      "bed",         "bee",
+    "beetle",     "bicycle",       "bottle",       "bowl",       "boy",         "bridge",      "bus",
+    "butterfly",  "camel",         "can",          "castle",     "caterpillar", "cattle",      "chair",
+    "chimpanzee", "clock",         "cloud",        "cockroach",  "couch",       "crab",        "crocodile",
+    "cup",        "dinosaur",      "dolphin",      "elephant",   "flatfish",    "forest",      "fox",
+    "girl",       "hamster",       "house",        "kangaroo",   "keyboard",    "lamp",        "lawn_mower",
+    "leopard",    "lion",          "lizard",       "lobster",    "man",         "maple_tree",  "motorcycle",
+    "mountain",   "mouse",         "mushroom",     "oak_tree",   "orange",      "orchid",      "otter",
+    "palm_tree",  "pear",          "pickup_truck", "pine_tree",  "plain",       "plate",       "poppy",
+    "porcupine",  "possum",        "rabbit",       "raccoon",    "ray",         "road",        "rocket",
+    "rose",       "sea",           "seal",         "shark",      "shrew",       "skunk",       "skyscraper",
+    "snail",      "snake",         "spider",       "squirrel",   "streetcar",   "sunflower",   "sweet_pepper",
+    "table",      "tank",          "telephone",    "television", "tiger",       "tractor",     "train",
+    "trout",      "tulip",         "turtle",       "wardrobe",   "whale",       "willow_tree", "wolf",
+    "woman",      "worm"};
 
 static const cifar_kind cifar10 = {
     .folder = "cifar-10-batches-bin",
@@ -39,12 +61,14 @@ static const cifar_kind cifar10 = {
     .test_file = "test_batch.bin",
     .n_train_files = 5,
     .label_bytes = 1,
+    .names = cifar10_names,
     .classes = {10}};
 static const cifar_kind cifar100 = {.folder = "cifar-100-binary",
                                     .train_files = {"train.bin"},
                                     .test_file = "test.bin",
                                     .n_train_files = 1,
                                     .label_bytes = 2,
+                                    .names = cifar100_names,
                                     .classes = {20, 100}};
 
 static sd_status read_image(const sd_source *source, bool test, uint32_t index, sd_sample *sample) {
@@ -59,6 +83,8 @@ static sd_status read_image(const sd_source *source, bool test, uint32_t index, 
     sample->label = record[data->label_bytes - 1];
     return SD_OK;
 }
+
+static const char *class_name(const sd_source *source, int label) { return ((const cifar *)source)->names[label]; }
 
 static void close_cifar(sd_source *source) {
     cifar *data = (cifar *)source;
@@ -142,7 +168,9 @@ static sd_status open_cifar(const sd_data_spec *spec, sd_source **source) {
     const cifar_kind *kind = kind_of(spec);
     cifar *data;
     SD_TRY(sd_alloc(&data, 1, sizeof *data));
-    data->source = (sd_source){.samples = describe(spec), .read = read_image, .close = close_cifar};
+    data->source =
+        (sd_source){.samples = describe(spec), .read = read_image, .close = close_cifar, .class_name = class_name};
+    data->names = kind->names;
     data->label_bytes = kind->label_bytes;
 
     char folder[PATH_BYTES];

@@ -65,6 +65,7 @@ sd_status sd_build_attention_branch(sd_network *network, const sd_attention_spec
     SD_TRY(sd_branch_add_norm(network, &b->branch, &b->norm, spec->norm, spec->epsilon));
     SD_TRY(sd_branch_add_linear(network, &b->branch, &b->qkv, spec->qkv, c, 3 * c));
     SD_TRY(sd_branch_add_linear(network, &b->branch, &b->projection, spec->projection, c, c));
+    b->projection.weight->ends_branch = b->projection.bias->ends_branch = true;
     b->branch.flops += 2 * 2.0 * tokens * tokens * c; /* Q K^T and P V */
     sd_network_want_scratch(network, sd_attention_scratch_elems(tokens, b->head_dim, network->threads));
     sd_network_want_work(network, 3 * elems);

@@ -94,6 +94,7 @@ sd_status sd_build_conv_branch(sd_network *network, int n, const sd_conv_spec *c
             sd_network_want_work(network, sd_shape_elems(in));
         in = b->branch.out;
     }
+    b->layer[n - 1].gamma->ends_branch = b->layer[n - 1].beta->ends_branch = true;
     if (zero_init)
         b->layer[n - 1].gamma->init_mean = 0;
     return SD_OK;

@@ -56,6 +56,7 @@ sd_status sd_build_mlp_branch(sd_network *network, const sd_mlp_spec *spec) {
     SD_TRY(sd_branch_add_norm(network, &b->branch, &b->norm, spec->norm, spec->epsilon));
     SD_TRY(sd_branch_add_linear(network, &b->branch, &b->fc1, spec->fc1, in.c, spec->hidden));
     SD_TRY(sd_branch_add_linear(network, &b->branch, &b->fc2, spec->fc2, spec->hidden, in.c));
+    b->fc2.weight->ends_branch = b->fc2.bias->ends_branch = true;
     sd_network_want_work(network, hidden_elems);
     return sd_network_reserve(network, &b->hidden, hidden_elems);
 }

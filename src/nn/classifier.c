@@ -7,6 +7,7 @@ sd_status sd_classifier_init(sd_network *network, sd_classifier *layer, const ch
                              float init_deviation) {
     layer->dropout = dropout;
     SD_TRY(sd_linear_init(network, &layer->linear, name, in, network->spec.classes, init_deviation));
+    layer->linear.weight->fit = layer->linear.bias->fit = SD_FIT_CLASSES;
     network->flops += 2.0 * in * network->spec.classes;
     return sd_network_reserve(network, &layer->features, (size_t)in);
 }

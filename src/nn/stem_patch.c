@@ -100,8 +100,10 @@ sd_status sd_build_patch_stem(sd_network *network, sd_shape image, int dim, int 
                              .r = patch_size,
                              .s = patch_size,
                              .stride = patch_size};
-    const int patches = sd_conv2d_out_h(&stem->conv) * sd_conv2d_out_w(&stem->conv), tokens = 1 + patches;
+    const int rows = sd_conv2d_out_h(&stem->conv), columns = sd_conv2d_out_w(&stem->conv);
+    const int patches = rows * columns, tokens = 1 + patches;
     SD_TRY(add_tensors(network, stem, tokens, dim, image.c, patch_size));
+    stem->pos_embed->fit = rows == columns ? SD_FIT_GRID : SD_FIT_EXACT;
     network->flops += 2.0 * patches * dim * image.c * patch_size * patch_size;
     sd_network_want_scratch(network, sd_conv2d_scratch_elems(&stem->conv, network->threads));
     sd_network_want_work(network, (size_t)tokens * (size_t)dim);

@@ -17,9 +17,21 @@ static sd_status write_config(const sd_session *session) {
     return status;
 }
 
+/* classes.txt, if classes have names: line 1 is class 0. */
+static sd_status write_classes(const sd_run *run) {
+    char path[SD_PATH_BYTES], *names;
+    SD_TRY(sd_pipeline_class_names(&run->pipeline, &names));
+    if (!names)
+        return SD_OK;
+    snprintf(path, sizeof path, "%s/classes.txt", run->session.folders.run);
+    const sd_status status = sd_file_put(path, names);
+    free(names);
+    return status;
+}
+
 /* What a killed run has left of files that it was writing. */
 static void discard_parts(const sd_folders *folders) {
-    static const char *const names[] = {"config.ini", "schedule.csv", "summary.json"};
+    static const char *const names[] = {"config.ini", "classes.txt", "bad_images.txt", "schedule.csv", "summary.json"};
     char path[SD_PATH_BYTES];
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", folders->run, names[i]);
@@ -35,6 +47,7 @@ static sd_status open_folder(sd_run *run) {
     SD_TRY(sd_file_make_folders(folders->checkpoints, &made_from));
     discard_parts(folders);
     SD_TRY(write_config(session));
+    SD_TRY(write_classes(run));
     SD_TRY(sd_schedule_write(folders->run, run->trainer.network, &run->trainer.drop));
     return sd_logs_open(&run->record.logs, folders->run, &run->progress, session->config->log.decisions);
 }

@@ -2,6 +2,7 @@
 #include "pipeline.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "sdtrain/arena.h"
 #include "sdtrain/hash.h"
@@ -104,6 +105,24 @@ uint64_t sd_pipeline_hash(const sd_pipeline *pipeline) {
                               sd_dataset_images(dataset, SD_SPLIT_VALIDATION),
                               sd_hash(sd_dataset_mean(dataset), SD_CHANNELS * sizeof(float))};
     return sd_hash(parts, sizeof parts);
+}
+
+sd_status sd_pipeline_class_names(const sd_pipeline *pipeline, char **names) {
+    const int classes = sd_dataset_samples(pipeline->dataset).classes;
+    size_t bytes = 1;
+    *names = NULL;
+    if (!sd_dataset_class(pipeline->dataset, 0)[0])
+        return SD_OK;
+    for (int label = 0; label < classes; label++)
+        bytes += strlen(sd_dataset_class(pipeline->dataset, label)) + 1;
+    SD_TRY(sd_alloc(names, bytes, 1));
+    char *to = *names;
+    for (int label = 0; label < classes; label++) {
+        for (const char *from = sd_dataset_class(pipeline->dataset, label); *from; from++)
+            *to++ = *from == '\n' ? '?' : *from; /* a line is a name */
+        *to++ = '\n';
+    }
+    return SD_OK;
 }
 
 sd_range sd_pipeline_shard(const sd_pipeline *pipeline, uint64_t images, int shard) {

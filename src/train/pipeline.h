@@ -38,6 +38,9 @@ void sd_pipeline_close(sd_pipeline *pipeline);
 /* Of what tells one data set from another: each rank reads its own copy of the files. */
 uint64_t sd_pipeline_hash(const sd_pipeline *pipeline);
 
+/* The names of all classes, a line each; NULL if they have none. Caller frees. SD_ERR_MEMORY. */
+sd_status sd_pipeline_class_names(const sd_pipeline *pipeline, char **names);
+
 /* The images of a batch, of so many over all ranks, that are one of this rank's shards. */
 sd_range sd_pipeline_shard(const sd_pipeline *pipeline, uint64_t images, int shard);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bad_images.h"
 #include "feedback.h"
 #include "run.h"
 #include "sdtrain/arena.h"
@@ -20,6 +21,7 @@ sd_status sd_saver_open(sd_run *run) {
     if (!sd_session_is_root(&run->session))
         return SD_OK;
     SD_TRY(sd_alloc(&saver->info.timing, ranks * SD_PHASES, sizeof *saver->info.timing));
+    SD_TRY(sd_pipeline_class_names(&run->pipeline, &saver->info.class_names));
     return sd_snapshot_create(trainer->network, trainer->optimizer, sd_reducer_error(trainer->reducer) ? (int)ranks : 0,
                               &saver->snapshot);
 }
@@ -100,16 +102,21 @@ static sd_status end_write(sd_run *run, bool last_chance) {
     return SD_OK;
 }
 
-/* All but timing, which is gathered into it. */
+/* All but timing, which is gathered into it, and the names of classes, which stay. */
 static sd_status describe(const sd_run *run, sd_checkpoint_info *info) {
     const sd_session *session = &run->session;
     const sd_dataset *dataset = run->pipeline.dataset;
+    const sd_sample_spec samples = sd_dataset_samples(dataset);
     double *const timing = info->timing;
+    char *const class_names = info->class_names;
     free(info->config);
     *info = (sd_checkpoint_info){.progress = run->progress,
                                  .train_images = sd_dataset_images(dataset, SD_SPLIT_TRAIN),
                                  .validation_images = sd_dataset_images(dataset, SD_SPLIT_VALIDATION),
                                  .data_hash = sd_dataset_hash(dataset),
+                                 .image_size = samples.image_size,
+                                 .classes = samples.classes,
+                                 .class_names = class_names,
                                  .seed = run->trainer.drop.seed,
                                  .ranks = sd_comm_size(session->comm),
                                  .threads = session->threads,
@@ -156,6 +163,7 @@ sd_status sd_run_save(sd_run *run, bool planned) {
     }
     SD_TRY(sd_comm_gather(comm, timing->seconds, sizeof timing->seconds, saver->info.timing));
     SD_TRY(sd_feedback_collect(&run->session, &run->trainer, saver->snapshot.error));
+    SD_TRY(sd_run_list_bad_images(run));
     const sd_status status = root ? copy_state(run) : SD_OK;
     if (root && status == SD_OK)
         sd_background_begin(&saver->background, write_behind, run);

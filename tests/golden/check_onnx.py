@@ -79,7 +79,7 @@ def check_content(model: onnx.ModelProto, checkpoint: Path) -> int:
         state = {name: np.asarray(data[()]) for name, data in file["model"].items()
                  if not name.endswith("num_batches_tracked")}  # fmt: skip
         for key in ("mean", "std"):
-            if not np.array_equal(np.float32(metadata[key].split()), file[f"data/{key}"][()]):
+            if not np.array_equal(np.float32(metadata[key].split(",")), file[f"data/{key}"][()]):
                 raise SystemExit(f"check_onnx: {key} is {metadata[key]}, and {file[f'data/{key}'][()]} in the checkpoint")
     for name, value in state.items():
         found = initializers[name] if name in initializers else initializers[f"{name}.T"].T
@@ -119,7 +119,7 @@ def run_onnx(model: bytes, images: np.ndarray, level: ort.GraphOptimizationLevel
 
 
 def check(build: Path, checkpoint: Path, out: Path) -> str:
-    subprocess.run([build / "src/sdtrain", "export", checkpoint, "--onnx", out], check=True)
+    subprocess.run([build / "src/sdtrain", "export", checkpoint, "--onnx", out], check=True, stdout=subprocess.DEVNULL)
     content = out.read_bytes()
     model = onnx.load_from_string(content)
     onnx.checker.check_model(model, full_check=True)

@@ -9,6 +9,7 @@ temporary folder.
 import csv
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 import unittest
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPOSITORY = os.path.dirname(os.path.dirname(HERE))
@@ -325,6 +327,30 @@ def write_cifar100(folder, train=40, test=20):
         with open(os.path.join(folder, name), "wb") as file:
             for i in range(images):
                 file.write(bytes([i % 20, i % 100]) + bytes((13 * i + p) % 256 for p in range(3072)))
+
+
+def write_png(path, width, height, rgb):
+    """rgb: bytes of [height, width, 3]."""
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    rows = b"".join(b"\0" + rgb[3 * width * y:3 * width * (y + 1)] for y in range(height))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) +
+                   chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def write_images(folder, classes=10, train=6, test=2, size=lambda i: (32, 32)):
+    """An image folder: train/CLASS/NNN.png and val/CLASS/NNN.png, so many a class, of noise about a class's colour.
+    size: (width, height) of image i."""
+    for split, images in (("train", train), ("val", test)):
+        for i in range(classes * images):
+            label, number = divmod(i, images)
+            width, height = size(i)
+            noise = random.Random("%s %d" % (split, i))
+            rgb = bytes((25 * label + 80 * c + noise.randrange(64)) % 256
+                        for _ in range(width * height) for c in range(3))
+            write_png(os.path.join(folder, split, "class_%02d" % label, "%03d.png" % number), width, height, rgb)
 
 
 def main():
