@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sdtrain export: the network of a checkpoint as a safetensors file, for PyTorch, timm and torchvision. */
+/* sdtrain export: the network of a checkpoint as a safetensors file, for PyTorch, timm and torchvision; or as an ONNX
+ * file, for inference runtimes (export_onnx.c). */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "loaded.h"
+#include "export.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/safetensors.h"
 #include "survey.h"
 #include "tools.h"
 
-static const char ENDING[] = ".safetensors";
-
 typedef struct options {
     const char *file, *out;
-    bool fold;
+    bool fold, onnx;
 } options;
 
 static bool ends_with(const char *text, const char *ending) {
@@ -28,6 +27,8 @@ static sd_status parse_options(int n, char **words, options *o) {
     for (int i = 0; i < n; i++) {
         if (!strcmp(words[i], "--fold"))
             o->fold = true;
+        else if (!strcmp(words[i], "--onnx"))
+            o->onnx = true;
         else if (words[i][0] == '-')
             return sd_fail(SD_ERR_USAGE, "export has no option %s (--help lists all)", words[i]);
         else if (!o->file)
@@ -39,8 +40,13 @@ static sd_status parse_options(int n, char **words, options *o) {
     }
     if (!o->out)
         return sd_fail(SD_ERR_USAGE, "export needs a checkpoint and the name of the new file (--help shows how)");
-    if (!ends_with(o->out, ENDING)) /* so that no checkpoint is replaced by mistake */
-        return sd_fail(SD_ERR_USAGE, "%s: is to be a safetensors file, and does not end in %s", o->out, ENDING);
+    if (o->onnx && o->fold)
+        return sd_fail(SD_ERR_USAGE,
+                       "export: --fold is for safetensors; an ONNX file has the factors of an evaluation");
+    const char *ending = o->onnx ? ".onnx" : ".safetensors";
+    if (!ends_with(o->out, ending)) /* so that no checkpoint is replaced by mistake */
+        return sd_fail(SD_ERR_USAGE, "%s: is to be %s file, and does not end in %s", o->out,
+                       o->onnx ? "an ONNX" : "a safetensors", ending);
     return SD_OK;
 }
 
@@ -62,7 +68,7 @@ static sd_status fold(sd_loaded *l, const double *rate) {
 
 enum { MOST_KEYS = 16, RATE_BYTES = 32 };
 
-/* What __metadata__ is to hold: keys, values, NULL; and the memory of values. */
+/* What the file's metadata are to hold: keys, values, NULL; and the memory of values. */
 typedef struct metadata {
     const char *text[2 * MOST_KEYS + 1];
     char value[MOST_KEYS][SD_CONFIG_TEXT];
@@ -92,11 +98,10 @@ static sd_status say_rates(metadata *m, const double *rate, int units) {
     return SD_OK;
 }
 
-/* scale says what the weights in the file need at evaluation, so folded ones are of "training". */
+/* scale says what the network in the file needs at evaluation, so a folded one is of "training". */
 static sd_status describe(const sd_loaded *l, const double *rate, bool folded, metadata *m) {
     const sd_checkpoint_info *info = &l->info;
     const sd_drop_scale scale = folded ? SD_DROP_SCALE_TRAINING : l->config.stochastic_depth.scale;
-    say(m, "format", "pt");
     say(m, "model", "%s", l->config.model.name);
     say(m, "classes", "%d", l->samples.classes);
     say(m, "image_size", "%d", l->samples.image_size);
@@ -113,10 +118,11 @@ static sd_status describe(const sd_loaded *l, const double *rate, bool folded, m
 
 /* ---- the file ---- */
 
-static sd_status write_file(sd_loaded *l, const options *o, const double *rate, bool folded) {
+static sd_status write_safetensors(sd_loaded *l, const options *o, const double *rate, bool folded) {
     metadata m = {.n = 0};
     sd_weights weights = {0};
     sd_status status;
+    say(&m, "format", "pt");
     SD_TRY_CLEANUP(describe(l, rate, folded, &m));
     SD_TRY_CLEANUP(sd_network_state(l->network, &weights));
     SD_TRY_CLEANUP(sd_safetensors_write(o->out, &weights, m.text));
@@ -124,6 +130,16 @@ static sd_status write_file(sd_loaded *l, const options *o, const double *rate, 
            folded ? ", branches times 1-p" : "");
 cleanup:
     sd_weights_free(&weights);
+    free(m.rates);
+    return status;
+}
+
+static sd_status write_onnx(sd_loaded *l, const options *o, double *rate) {
+    metadata m = {.n = 0};
+    sd_status status;
+    SD_TRY_CLEANUP(describe(l, rate, l->config.stochastic_depth.scale == SD_DROP_SCALE_INFERENCE, &m));
+    SD_TRY_CLEANUP(sd_export_onnx(l, rate, o->out, m.text));
+cleanup:
     free(m.rates);
     return status;
 }
@@ -138,7 +154,7 @@ static sd_status export(sd_loaded *l, const options *o) {
     else if (o->fold)
         printf("%s: was trained with stochastic_depth.scale = %s: its branches need no factor, nothing is folded\n",
                o->file, sd_drop_scale_word(l->config.stochastic_depth.scale));
-    SD_TRY_CLEANUP(write_file(l, o, rate, folds));
+    SD_TRY_CLEANUP(o->onnx ? write_onnx(l, o, rate) : write_safetensors(l, o, rate, folds));
 cleanup:
     free(rate);
     return status;

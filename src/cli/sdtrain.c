@@ -18,6 +18,7 @@ static const char help[] =
     "       sdtrain inspect FILE [--rates] [--tensors] [--config] [--json]\n"
     "       sdtrain diff A B [--all]\n"
     "       sdtrain export FILE OUT.safetensors [--fold]\n"
+    "       sdtrain export FILE --onnx OUT.onnx\n"
     "       sdtrain --help | --version\n\n"
     "Tools for the checkpoints of sdtrain-mpi.\n\n"
     "  verify     loads each FILE as a resume would. Checks its seal (length, XXH3-128), that it holds the whole network and\n"
@@ -34,7 +35,9 @@ static const char help[] =
     "  export     writes the network in FILE as PyTorch's state_dict, with the names of torchvision or timm: all of /model, and\n"
     "             what it is as metadata (model, classes, image_size, mean, std, step, scale, rates). Replaces OUT\n"
     "    --fold     multiplies each branch's last weights by 1-p where the evaluation of FILE does (scale = inference), so\n"
-    "               that programs without stochastic depth give the same logits\n\n"
+    "               that programs without stochastic depth give the same logits\n"
+    "    --onnx     writes FILE's evaluation for inference runtimes instead, as ONNX (opset 17): input [N, 3, H, W], any N,\n"
+    "               normalised by mean and std of the metadata; output logits [N, classes]\n\n"
     "exit codes: 0 good, equal; 1 different (diff); 64 usage; 65 damaged; 66 missing or unreadable; 70 internal; 74 output\n"
     "            verify: 65 if any file is damaged, else 66 if any is missing\n";
 

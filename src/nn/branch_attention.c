@@ -41,7 +41,15 @@ static void backward(sd_branch *branch, const sd_context *context, const float *
     context->k->apply_epilogue(rows, branch->in.c, dx, epilogue, context->scratch);
 }
 
-static const sd_branch_kind kind = {.forward = forward, .backward = backward};
+static sd_status describe(const sd_branch *branch, sd_graph *graph, int *value) {
+    const attention_branch *b = (const attention_branch *)branch;
+    SD_TRY(sd_layernorm_describe(&b->norm, graph, value));
+    SD_TRY(sd_linear_describe(&b->qkv, graph, value));
+    SD_TRY(sd_graph_add(graph, (sd_op){.kind = SD_OP_ATTENTION, .out = branch->out, .heads = b->heads}, value));
+    return sd_linear_describe(&b->projection, graph, value);
+}
+
+static const sd_branch_kind kind = {.forward = forward, .backward = backward, .describe = describe};
 
 sd_status sd_build_attention_branch(sd_network *network, const sd_attention_spec *spec) {
     attention_branch *b;

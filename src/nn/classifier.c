@@ -35,3 +35,8 @@ void sd_classifier_backward(sd_classifier *layer, const sd_context *context, con
                        dfeatures, NULL);
     drop_features(layer, context->pass, dfeatures);
 }
+
+/* Evaluation drops no features. */
+sd_status sd_classifier_describe(const sd_classifier *layer, sd_graph *graph, int *value) {
+    return sd_linear_describe(&layer->linear, graph, value);
+}

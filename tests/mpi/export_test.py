@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sdtrain export: the file holds what the checkpoint holds, folded it gives the logits of an evaluation, and a run can begin with it.
+"""sdtrain export: the file holds what the checkpoint holds, folded it gives the logits of an evaluation, and a run can begin with it;
+an ONNX file has the factors of an evaluation.
 
 The tools are named by the environment: SD_SDTRAIN.
 """
@@ -142,15 +143,50 @@ class ExportTest(RunTest):
             self.train(name, 2, {"model.init": init, "train.max_steps": 2})
         self.assert_same_state(self.latest("direct"), self.latest("by_file"))
 
+    # ---- --onnx: what the file computes is unit/test_onnx.c's question ----
+
+    def onnx(self, name):
+        self.assertRegex(self.export(name + ".h5", "--onnx", "out.onnx").stdout, r"^out\.onnx: \d+ operations, \d+ parameters\n$")
+        with open(self.path("out.onnx"), "rb") as file:
+            return file.read()
+
+    def test_onnx_branches_have_the_factors_of_an_evaluation(self):
+        # A scalar initializer: its name (field 8) and its bytes (field 9, of length 4).
+        factor = re.compile(rb"\x42.scale_\d+\.factor\x4a\x04(.{4})", re.DOTALL)
+        for name, expected in (("run", [1 - 0.5 * block / 9 for block in range(1, 10)]), ("trained", []),
+                               ("vit", [1 - 0.5 * (unit // 2 + 1) / 12 for unit in range(24)])):
+            with self.subTest(name):
+                factors = [struct.unpack("<f", value)[0] for value in factor.findall(self.onnx(name))]
+                self.assertEqual(factors, [rounded(value) for value in expected])
+
+    def test_onnx_metadata_say_what_it_is(self):
+        text = self.onnx("run")
+        for key, value in (("model", "resnet20"), ("step", str(STEPS)), ("scale", "training"), ("folded", "true")):
+            self.assertIn(b"\x0a%c%s\x12%c%s" % (len(key), key.encode(), len(value), value.encode()), text)
+        for key in ("mean", "std"):
+            found = re.search(rb"%s\x12.(\S+), (\S+), ([\d.]+)" % key.encode(), text, re.DOTALL)
+            self.assert_close([float(value) for value in found.groups()], self.values("run.h5", "/data/" + key), 1e-8)
+
     # ---- refusals ----
 
     def test_wrong_use(self):
         for words, part in (((), "needs a checkpoint"), (("run.h5",), "needs a checkpoint"), (("run.h5", "vit.h5"), "vit.h5"),
                             (("run.h5", "a.safetensors", "b.safetensors"), "b.safetensors"), (("run.h5", "--flod"), "--flod"),
-                            (("run.h5", ".safetensors"), ".safetensors")):
+                            (("run.h5", ".safetensors"), ".safetensors"), (("run.h5", "--onnx"), "needs a checkpoint"),
+                            (("run.h5", "vit.h5", "--onnx"), "vit.h5"), (("run.h5", "out.safetensors", "--onnx"), "ONNX"),
+                            (("run.h5", "out.onnx"), "safetensors"), (("run.h5", "out.onnx", "--onnx", "--fold"), "--fold")):
             self.assertIn(part, self.export(*words, code=USAGE).stderr)
         with open(self.path("vit.h5"), "rb") as file:
             self.assertEqual(file.read(), self.made["vit"])
+
+    def test_bad_files_leave_the_onnx_file_that_was_there(self):
+        older = self.onnx("run")
+        with open(self.path("bad.h5"), "wb") as file:
+            file.write(self.made["vit"][:-1])
+        self.export("bad.h5", "--onnx", "out.onnx", code=BAD_DATA)
+        self.export("run.h5", "--onnx", "nowhere/out.onnx", code=harness.IO_ERROR)
+        with open(self.path("out.onnx"), "rb") as file:
+            self.assertEqual(file.read(), older)
 
     def test_bad_files_leave_what_was_there(self):
         with open(self.path("out.safetensors"), "w", encoding="utf-8") as file:
