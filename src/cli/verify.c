@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sdtrain verify: checks a checkpoint more strictly than a resume. */
+/* sdtrain verify: checks a checkpoint more strictly than a resume, and every byte of a packed set. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "loaded.h"
+#include "sdtrain/pack.h"
 #include "tools.h"
 
 /* Whether path is a member of /progress that is NAN until it is first measured. */
@@ -110,22 +111,38 @@ static int count_tensors(const sd_loaded *l) {
     return n;
 }
 
-static sd_status verify(const char *path) {
+static void print_bad(const char *path) {
+    const char *reason = sd_error_message(); /* most messages begin with the path */
+    const size_t n = strlen(path);
+    printf("%s: BAD: %s\n", path, !strncmp(reason, path, n) && !strncmp(reason + n, ": ", 2) ? reason + n + 2 : reason);
+}
+
+static sd_status verify_checkpoint(const char *path) {
     static sd_loaded l; /* large */
     sd_status status = sd_loaded_open(path, &l);
     if (status == SD_OK)
         status = check(&l);
-    if (status == SD_OK) {
+    if (status == SD_OK)
         printf("%s: good, step %" PRIu64 ", %d tensors, %zu bytes\n", path, l.info.progress.step, count_tensors(&l),
                sd_checkpoint_file_bytes(l.file));
-    } else {
-        const char *reason = sd_error_message(); /* most messages begin with the path */
-        const size_t n = strlen(path);
-        printf("%s: BAD: %s\n", path,
-               !strncmp(reason, path, n) && !strncmp(reason + n, ": ", 2) ? reason + n + 2 : reason);
-    }
-    fflush(stdout); /* show each line at once */
     sd_loaded_close(&l);
+    return status;
+}
+
+static sd_status verify_packed(const char *path) {
+    sd_pack_info info;
+    const sd_status status = sd_pack_verify(path, NULL, &info);
+    if (status == SD_OK)
+        printf("%s: good, %u training and %u test images in %d classes, %s, %" PRIu64 " bytes\n", path, info.images[0],
+               info.images[1], info.classes, info.encoded ? "encoded" : "decoded", info.bytes);
+    return status;
+}
+
+static sd_status verify(const char *path) {
+    const sd_status status = sd_pack_is(path) ? verify_packed(path) : verify_checkpoint(path);
+    if (status != SD_OK)
+        print_bad(path);
+    fflush(stdout); /* show each line at once */
     return status;
 }
 

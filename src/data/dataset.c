@@ -155,12 +155,6 @@ sd_sample_spec sd_dataset_describe(const sd_data_spec *spec) {
     return samples_of(spec, sd_source_kind_of(spec)->describe(spec));
 }
 
-sd_status sd_data_find(const sd_data_spec *spec, sd_listing **listing) {
-    const sd_source_kind *kind = sd_source_kind_of(spec);
-    *listing = NULL;
-    return kind->find ? kind->find(spec, listing) : SD_OK;
-}
-
 sd_sample_spec sd_dataset_samples(const sd_dataset *dataset) { return dataset->samples; }
 size_t sd_dataset_bytes(const sd_dataset *dataset) { return dataset->source->bytes; }
 uint64_t sd_dataset_hash(const sd_dataset *dataset) { return dataset->source->hash; }

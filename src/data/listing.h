@@ -12,9 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "sdtrain/data.h"
+#include "source.h"
 
 enum { SD_LISTING_PATH_BYTES = 4096 }; /* of the path of an image, with its zero: what Linux takes */
+
+typedef struct sd_listing sd_listing; /* begins as struct sd_found does */
 
 /* ---- scanning (listing_scan.c) ---- */
 
@@ -55,6 +57,11 @@ const char *sd_listing_path(const sd_listing *listing, bool test, uint32_t index
 /* XXH3 over the names of classes and, in order, each image's path in the folder, file size and label. Does not depend
  * on where the folder lies, nor on what the files hold. Equal on machines of one byte order. */
 uint64_t sd_listing_fingerprint(const sd_listing *listing);
+
+/* A listing as bytes, and such bytes as a listing: as sd_found_bytes() and sd_found_of_bytes(). */
+void sd_listing_pack(const sd_listing *listing, const void **bytes, size_t *n_bytes);
+sd_status sd_listing_unpack(void *bytes, size_t n_bytes, sd_listing **listing);
+void sd_listing_free(sd_listing **listing);
 
 /* ---- building: begin; classes; folders of training images, each with its images; begin_test; the same; finish ---- */
 
