@@ -32,23 +32,27 @@ static sd_status write_at(const sd_pack_file *file, const void *bytes, size_t n_
     return SD_OK;
 }
 
-/* Takes the room now, for all arrays: a disk that is too small is found before hours of work, and HDF5 does not meet a
- * full one, after which it can do nothing more. Some file systems cannot. */
-static sd_status reserve(const sd_pack_file *file) {
-    const sd_packed_header *h = &file->header;
-    struct stat info;
-    if (fstat(file->fd, &info) != 0)
-        return failed(file);
-    const uint64_t images = (uint64_t)h->images[0] + h->images[1],
-                   more = STRUCTURE_BYTES + images * (sizeof(int32_t) + sizeof(uint64_t));
-    const uint64_t all = (uint64_t)info.st_size + more;
-    while (fallocate(file->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)all) != 0)
+/* Takes the room on the disk now, for all arrays: a disk that is too small is found before hours of work, and HDF5 does
+ * not meet a full one. Some file systems cannot. */
+static sd_status reserve(const sd_pack_file *file, uint64_t bytes) {
+    while (fallocate(file->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) != 0)
         if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
             return sd_fail(SD_ERR_IO, "%s: cannot be written: %llu bytes are needed: %s", file->part,
-                           (unsigned long long)all, strerror(errno));
+                           (unsigned long long)bytes, strerror(errno));
         else if (errno != EINTR)
             break;
     return SD_OK;
+}
+
+/* About as many bytes as the file will have. */
+static uint64_t expected_bytes(const sd_packed_header *h) {
+    uint64_t bytes = STRUCTURE_BYTES;
+    for (int test = 0; test < 2; test++) {
+        bytes += h->images[test] * (uint64_t)(sizeof(int32_t) + sizeof(uint64_t));
+        bytes += h->kind == SD_PACKED_ENCODED ? h->array[sd_packed_part_of(SD_PACKED_IMAGES, test)].bytes
+                                              : (uint64_t)h->images[test] * h->height * h->width * SD_CHANNELS;
+    }
+    return bytes;
 }
 
 static sd_status check_place(const char *out) {
@@ -58,6 +62,18 @@ static sd_status check_place(const char *out) {
     return SD_OK;
 }
 
+/* Whether a file of so many bytes can be made here, which HDF5 would not say why it cannot. */
+static sd_status probe(sd_pack_file *file, uint64_t bytes) {
+    file->fd = open(file->part, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (file->fd < 0)
+        return sd_fail(SD_ERR_IO, "%s: cannot be created: %s", file->part, strerror(errno));
+    const sd_status status = reserve(file, bytes);
+    unlink(file->part);
+    close(file->fd);
+    file->fd = -1;
+    return status;
+}
+
 sd_status sd_pack_file_create(const char *out, const sd_packed_header *header, sd_pack_file *file) {
     *file = (sd_pack_file){.out = out, .fd = -1, .header = *header};
     if (strlen(out) + sizeof ".part" > sizeof file->part)
@@ -65,12 +81,7 @@ sd_status sd_pack_file_create(const char *out, const sd_packed_header *header, s
     snprintf(file->part, sizeof file->part, "%s.part", out);
     SD_TRY(check_place(out));
     sd_file_discard_part(out);
-    /* Not HDF5's message, which has no reason: can a file be made here? */
-    file->fd = open(file->part, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-    if (file->fd < 0)
-        return sd_fail(SD_ERR_IO, "%s: cannot be created: %s", file->part, strerror(errno));
-    close(file->fd);
-    unlink(file->part);
+    SD_TRY(probe(file, expected_bytes(header)));
     sd_status status = sd_hdf5_packed_create(file->part, &file->header);
     file->fd = open(file->part, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (status == SD_OK && file->fd < 0)
@@ -79,7 +90,7 @@ sd_status sd_pack_file_create(const char *out, const sd_packed_header *header, s
     file->digest = XXH3_createState();
     if (!file->digest)
         return sd_fail(SD_ERR_MEMORY, "%s: out of memory", file->part);
-    return reserve(file);
+    return reserve(file, expected_bytes(header));
 }
 
 void sd_pack_file_begin(sd_pack_file *file, bool test) {
