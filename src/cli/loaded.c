@@ -9,12 +9,16 @@
 #include "sdtrain/kernels.h"
 #include "sdtrain/models.h"
 
-/* As the file says; of an older one, as its data set is known. */
+/* As the configuration says; where it leaves that to the data set, as the file says; in an older one, as the kind of
+ * data set has it. */
 static sd_sample_spec samples_of(const sd_loaded *l) {
     const sd_data_spec data = sd_config_data(&l->config);
-    if (l->info.classes > 0)
-        return (sd_sample_spec){.image_size = l->info.image_size, .classes = l->info.classes};
-    return sd_dataset_describe(&data);
+    sd_sample_spec samples = sd_dataset_describe(&data);
+    if (l->info.classes > 0 && data.classes == 0)
+        samples.classes = l->info.classes;
+    if (l->info.image_size > 0 && data.image_size == 0)
+        samples.image_size = l->info.image_size;
+    return samples;
 }
 
 /* Builds the network and the optimizer, without state. */
