@@ -72,8 +72,8 @@ typedef struct sd_listing_builder {
  * 2^31 - 1 classes, SD_LISTING_PATH_BYTES of a path. */
 sd_status sd_listing_begin(sd_listing_builder *builder, const char *root);
 sd_status sd_listing_add_class(sd_listing_builder *builder, const char *name);
-/* path: from root; may be empty, or end in a slash. Images that are added lie in the folder that was added last, of which
- * there must be one. */
+/* path: from root; may be empty, or end in a slash. Images that are added lie in the folder that was added last, of
+ * which there must be one. */
 sd_status sd_listing_add_folder(sd_listing_builder *builder, const char *path, int32_t label);
 sd_status sd_listing_add_image(sd_listing_builder *builder, const char *name, uint64_t file_bytes);
 /* A folder and its images; without images neither. */
