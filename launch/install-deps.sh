@@ -40,7 +40,7 @@ tools=(
     'make make'
     'pkg-config pkg-config'
     'hdf5-tools h5diff' # tests compare checkpoints
-    'python3 python3'   # tests
+    'python3 python3'   # tests; get-data.sh
     'curl curl wget'    # get-data.sh
     'iproute2 tc /usr/sbin/tc' # tests emulate hosts and their links; a user's PATH may lack it
 )
@@ -64,7 +64,7 @@ install-deps: this is not Debian or Ubuntu. Please install (Fedora's names in br
   inih, cJSON, xxHash, Random123                              [inih-devel cjson-devel xxhash-devel Random123-devel]
   libjpeg-turbo, libspng                                      [libjpeg-turbo-devel libspng-devel]
   for tests: Check, Python 3, iproute2 with tc                [check-devel python3 iproute iproute-tc]
-  for get-data.sh: curl or wget                               [curl]
+  for get-data.sh: curl or wget; unzip or Python 3            [curl unzip]
 TEXT
 }
 

@@ -31,6 +31,7 @@
 #include "sdtrain/nn.h"
 #include "sdtrain/optim.h"
 #include "sdtrain/progress.h"
+#include "sdtrain/weights.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -117,6 +118,13 @@ sd_status sd_checkpoint_entries(const sd_checkpoint_file *file, sd_entry **entri
 /* The values of an entry: [elems] of float, double, int64_t or uint64_t, or a text. Caller frees *values. */
 sd_status sd_checkpoint_read(const sd_checkpoint_file *file, const sd_entry *entry, void **values);
 size_t sd_checkpoint_file_bytes(const sd_checkpoint_file *file);
+
+/* All of /model, the file's digest, and as metadata "scale" (stochastic_depth.scale). The caller frees *weights, which
+ * is zeros on failure. SD_ERR_DATA. */
+sd_status sd_checkpoint_weights(const sd_checkpoint_file *file, const sd_checkpoint_info *info, sd_weights *weights);
+/* Of a checkpoint, or of a safetensors file (sd_safetensors_read()), whichever it is by its first bytes; a checkpoint
+ * passes all checks of a resume. SD_ERR_NOINPUT; SD_ERR_DATA, SD_ERR_MEMORY. */
+sd_status sd_weights_read(const char *path, sd_weights *weights);
 
 /* The checkpoints of a run: FOLDER/step-NNNNNNNN.h5, and links latest and best. */
 void sd_checkpoint_path(const char *folder, uint64_t step, char *path, size_t path_bytes);

@@ -54,7 +54,7 @@ typedef struct sd_config {
         int64_t image_size, train_samples, val_samples, validation, workers; /* validation: 0: the test set */
     } data;
     struct {
-        char name[SD_CONFIG_TEXT];
+        char name[SD_CONFIG_TEXT], init[SD_CONFIG_TEXT], init_digest[SD_CONFIG_TEXT];
         sd_stem_choice stem;
         int64_t classes, patch_size;
         double dropout;

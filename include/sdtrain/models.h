@@ -12,6 +12,7 @@
 #include "sdtrain/choice.h"
 #include "sdtrain/data.h"
 #include "sdtrain/nn.h"
+#include "sdtrain/weights.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -68,6 +69,34 @@ sd_status sd_model_create(const sd_model_spec *spec, const sd_kernels *kernels, 
 
 /* Likewise without memory for values and activations: to check the spec, and for units and figures. */
 sd_status sd_model_outline(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network);
+
+/* ---- values of a file ---- */
+
+/* What sd_model_adopt() has done. */
+typedef struct sd_adoption {
+    int tensors;         /* of the network */
+    int adopted;         /* of them, those that have the file's values now, resized ones included */
+    int classes;         /* of the network */
+    size_t file_classes; /* of the file, if the classifier keeps its values for having others; else 0 */
+    int file_grid, grid; /* sides of the grid of position embeddings before and after resizing; 0: not resized */
+} sd_adoption;
+
+/* Local. Takes over the values of every tensor, parameters and statistics, from the weight of its name in PyTorch's
+ * state_dict. Names may all have "module." or "model." in front, or both.
+ *
+ * - Of another number of classes, the classifier's tensors keep their values, as in timm's load_pretrained().
+ * - Position embeddings of another square grid are resized as by timm's resample_abs_pos_embed(): bicubic, antialiased,
+ *   the prefix token kept.
+ * - num_batches_tracked is passed over.
+ *
+ * Everything else is refused, and then nothing is changed: SD_ERR_DATA with the file and up to three names each that
+ * are missing, unexpected, or of another shape; or the place of a value that is not finite. SD_ERR_MEMORY. file: for
+ * messages. */
+sd_status sd_model_adopt(sd_network *network, const sd_weights *weights, const char *file, sd_adoption *report);
+
+/* "150 of 152 tensors adopted; position embeddings resized from 14 x 14 to 6 x 6; ...". Returns text. */
+enum { SD_ADOPTION_BYTES = 256 };
+const char *sd_adoption_text(const sd_adoption *report, char text[SD_ADOPTION_BYTES]);
 
 #ifdef __cplusplus
 }

@@ -24,12 +24,16 @@
 #include "sdtrain/batch.h"
 #include "sdtrain/drop.h"
 #include "sdtrain/kernels.h"
+#include "sdtrain/weights.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum { SD_NAME_BYTES = 128 }; /* of a tensor's or unit's name, with its 0; longer names are errors */
+enum {
+    SD_NAME_BYTES = 128,                   /* of a tensor's or unit's name, with its 0; longer names are errors */
+    SD_COUNTER_BYTES = SD_NAME_BYTES + 20, /* of a counter's name (sd_tensor_counter()) */
+};
 
 typedef enum sd_tensor_kind {
     SD_TENSOR_PARAMETER, /* learned */
@@ -42,6 +46,13 @@ typedef enum sd_tensor_layout {
     SD_LAYOUT_HWIO,  /* convolution weights: shape is [O, I, H, W], memory is [H, W, I, O] */
 } sd_tensor_layout;
 
+/* What else than its own shape a tensor of a file may have to be adopted (sd_model_adopt()). */
+typedef enum sd_tensor_fit {
+    SD_FIT_EXACT,   /* nothing */
+    SD_FIT_CLASSES, /* another shape[0]: the classes of another task, whose values are of no use */
+    SD_FIT_GRID,    /* [1, 1 + g g, c], another g: rows behind the first are a square grid, which can be resampled */
+} sd_tensor_fit;
+
 typedef struct sd_tensor {
     char name[SD_NAME_BYTES]; /* as in PyTorch's state_dict; unique within a network */
     sd_tensor_kind kind;
@@ -50,6 +61,9 @@ typedef struct sd_tensor {
     size_t elems;
     bool counted; /* the last tensor of a batch norm, which num_batches_tracked follows in PyTorch's state_dict */
     bool matrix;  /* false: norms, biases, position and class embeddings ([optimizer] decay = matrices spares them) */
+    /* The last affine map of a branch: the branch's output is linear in the tensors of it that have this mark. */
+    bool ends_branch;
+    sd_tensor_fit fit;
     float init_mean; /* initial values: mean + deviation * N(0, 1), or mean + bound * U(-1, 1) */
     float init_deviation, init_bound;
     int segment;
@@ -143,6 +157,19 @@ void sd_network_initialise(sd_network *network, uint32_t seed);
 /* Copies between a tensor's memory and PyTorch's layout (array: elems values). */
 void sd_tensor_export(const sd_tensor *tensor, const float *memory, float *array);
 void sd_tensor_import(const sd_tensor *tensor, const float *array, float *memory);
+
+/* The name of the num_batches_tracked that follows a counted tensor: "bn1.num_batches_tracked" for "bn1.running_var".
+ * Returns name. */
+const char *sd_tensor_counter(const sd_tensor *tensor, char name[SD_COUNTER_BYTES]);
+
+/* Multiplies each unit's branches F by a factor, in the values of the tensors that end them: factor F(x) = F'(x) up to
+ * rounding, for any x. factor: [units]. Branches without a unit stay. */
+void sd_network_scale_branches(sd_network *network, const float *factor);
+
+/* The network's state_dict as PyTorch has it: every tensor as F32, and num_batches_tracked as I64, a scalar, of those
+ * that are counted (the segment's kept_steps). A copy, which the caller frees by sd_weights_free(); no metadata.
+ * SD_ERR_MEMORY. */
+sd_status sd_network_state(sd_network *network, sd_weights *weights);
 
 #ifdef __cplusplus
 }

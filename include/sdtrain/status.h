@@ -47,6 +47,10 @@ void sd_error_clear(void);
 
 enum { SD_MESSAGE_BYTES = 4096 }; /* of a sentence; longer ones are cut */
 
+/* A foreign text for a message: ASCII, '?' for all else, and "..." where it is cut. Returns out. */
+enum { SD_PRINTABLE_BYTES = 100 };
+const char *sd_printable(const char *text, char out[SD_PRINTABLE_BYTES]);
+
 /* The status and message of a call on one thread, to be reported by another. Initialise to {0}: SD_OK. */
 typedef struct sd_outcome {
     sd_status status;

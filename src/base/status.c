@@ -30,6 +30,16 @@ const char *sd_error_message(void) { return error_message; }
 
 const char *sd_error_trace(void) { return error_trace; }
 
+const char *sd_printable(const char *text, char out[SD_PRINTABLE_BYTES]) {
+    static const char cut[] = "...";
+    const size_t room = SD_PRINTABLE_BYTES - sizeof cut;
+    size_t n = 0;
+    for (; text[n] && n < room; n++)
+        out[n] = text[n] >= ' ' && text[n] <= '~' ? text[n] : '?';
+    strcpy(out + n, text[n] ? cut : "");
+    return out;
+}
+
 void sd_error_clear(void) { error_message[0] = error_trace[0] = '\0'; }
 
 void sd_error_push(const char *file, int line) {

@@ -3,7 +3,6 @@
 #include "hdf5.h"
 
 #include <pthread.h>
-#include <string.h>
 
 static pthread_mutex_t hdf5_mutex = PTHREAD_MUTEX_INITIALIZER;
 
@@ -18,9 +17,8 @@ hid_t sd_hdf5_text_type(size_t bytes) {
 }
 
 void sd_checkpoint_counter_path(const sd_tensor *tensor, char path[SD_PATH_BYTES]) {
-    const char *const dot = strrchr(tensor->name, '.');
-    snprintf(path, SD_PATH_BYTES, "/model/%.*snum_batches_tracked", dot ? (int)(dot + 1 - tensor->name) : 0,
-             tensor->name);
+    char name[SD_COUNTER_BYTES];
+    snprintf(path, SD_PATH_BYTES, "/model/%s", sd_tensor_counter(tensor, name));
 }
 
 void sd_checkpoint_error_group(int rank, char group[SD_PATH_BYTES]) {

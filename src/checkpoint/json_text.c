@@ -6,16 +6,6 @@
 
 /* ---- messages ---- */
 
-const char *sd_printable(const char *text, char out[SD_PRINTABLE_BYTES]) {
-    static const char cut[] = "...";
-    const size_t room = SD_PRINTABLE_BYTES - sizeof cut;
-    size_t n = 0;
-    for (; text[n] && n < room; n++)
-        out[n] = text[n] >= ' ' && text[n] <= '~' ? text[n] : '?';
-    strcpy(out + n, text[n] ? cut : "");
-    return out;
-}
-
 sd_status sd_json_refuse(const sd_json *json, size_t at, const char *what) {
     char name[SD_PRINTABLE_BYTES];
     const char *tensor = json->tensor ? sd_printable(json->tensor, name) : "";

@@ -43,8 +43,4 @@ sd_status sd_json_refuse(const sd_json *json, size_t at, const char *what);
 /* How many bytes from the front are UTF-8 (Unicode 15, table 3-7): n if all are. */
 size_t sd_utf8_valid_bytes(const char *text, size_t n);
 
-/* A foreign text for a message: ASCII, '?' for all else, and "..." where it is cut. Returns out. */
-enum { SD_PRINTABLE_BYTES = 100 };
-const char *sd_printable(const char *text, char out[SD_PRINTABLE_BYTES]);
-
 #endif

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "digest.h"
 #include "elements.h"
 #include "safetensors_header.h"
 #include "sdtrain/arena.h"
@@ -147,13 +148,6 @@ static sd_status read_length(source *from, size_t *header_bytes) {
     return SD_OK;
 }
 
-static void print_digest(const source *from, char digest[33]) {
-    XXH128_canonical_t canonical;
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(from->hash));
-    for (size_t i = 0; i < sizeof canonical.digest; i++)
-        sprintf(digest + 2 * i, "%02x", canonical.digest[i]);
-}
-
 static sd_status read_open(source *from, sd_weights *weights) {
     sd_header header = {0};
     char *text = NULL;
@@ -165,7 +159,7 @@ static sd_status read_open(source *from, sd_weights *weights) {
     SD_TRY_CLEANUP(sd_header_parse(from->path, text, n, from->n_bytes - SD_SAFETENSORS_LENGTH_BYTES - n, &header));
     SD_TRY_CLEANUP(sd_alloc(&from->chunk, CHUNK_BYTES, 1));
     SD_TRY_CLEANUP(fill(from, &header, weights));
-    print_digest(from, weights->digest);
+    sd_digest_text(XXH3_128bits_digest(from->hash), weights->digest);
 cleanup:
     free(from->chunk);
     free(text);

@@ -8,11 +8,14 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "digest.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/file.h"
 
-enum { MAGIC_BYTES = 8, VERSION_AT = 8, LENGTH_AT = 16, DIGEST_AT = 24, VERSION = 1 };
+enum { MAGIC_BYTES = SD_SEAL_MAGIC_BYTES, VERSION_AT = 8, LENGTH_AT = 16, DIGEST_AT = 24, VERSION = 1 };
 static const char MAGIC[MAGIC_BYTES] = {'S', 'D', 'T', 'R', 'A', 'I', 'N', '\n'};
+
+bool sd_seal_begins(const unsigned char *bytes) { return !memcmp(bytes, MAGIC, MAGIC_BYTES); }
 
 static void put(unsigned char *to, uint64_t number) {
     for (int i = 0; i < 8; i++)
@@ -36,10 +39,8 @@ void sd_seal_make(unsigned char *file, size_t bytes) {
     memcpy(file + DIGEST_AT, digest.digest, sizeof digest.digest);
 }
 
-static const char *in_hexadecimal(const XXH128_canonical_t *digest, char text[2 * sizeof *digest + 1]) {
-    for (size_t i = 0; i < sizeof digest->digest; i++)
-        sprintf(text + 2 * i, "%02x", digest->digest[i]);
-    return text;
+static const char *in_hexadecimal(const XXH128_canonical_t *digest, char text[SD_DIGEST_BYTES]) {
+    return sd_digest_text(XXH128_hashFromCanonical(digest), text);
 }
 
 /* Checks the seal but for the digest. file: the first SD_SEAL_BYTES, or all if there are fewer; bytes: of the whole
@@ -47,7 +48,7 @@ static const char *in_hexadecimal(const XXH128_canonical_t *digest, char text[2 
 static sd_status check_head(const char *path, const unsigned char *file, size_t bytes) {
     if (bytes == 0)
         return sd_fail(SD_ERR_DATA, "%s: is empty", path);
-    if (bytes < MAGIC_BYTES || memcmp(file, MAGIC, MAGIC_BYTES) != 0)
+    if (bytes < MAGIC_BYTES || !sd_seal_begins(file))
         return sd_fail(SD_ERR_DATA, "%s: is not a checkpoint of sdtrain-mpi (its first bytes are others)", path);
     if (bytes < SD_SEAL_BYTES)
         return sd_fail(SD_ERR_DATA, "%s: is cut: of its first %d bytes, %zu are left", path, SD_SEAL_BYTES, bytes);
@@ -64,7 +65,7 @@ static sd_status check_head(const char *path, const unsigned char *file, size_t 
 sd_status sd_seal_check(const char *path, unsigned char *file, size_t bytes) {
     SD_TRY(check_head(path, file, bytes));
     XXH128_canonical_t stored, digest;
-    char text[2][2 * sizeof stored + 1];
+    char text[2][SD_DIGEST_BYTES];
     memcpy(stored.digest, file + DIGEST_AT, sizeof stored.digest);
     memset(file + DIGEST_AT, 0, sizeof stored.digest);
     XXH128_canonicalFromHash(&digest, XXH3_128bits(file, bytes));

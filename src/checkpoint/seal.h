@@ -17,6 +17,10 @@ enum { SD_SEAL_BYTES = 512 };
 /* Writes the seal of file[0 .. bytes) into its first SD_SEAL_BYTES. */
 void sd_seal_make(unsigned char *file, size_t bytes);
 
+/* Whether a file begins as a sealed one does. bytes: at least SD_SEAL_MAGIC_BYTES. */
+enum { SD_SEAL_MAGIC_BYTES = 8 };
+bool sd_seal_begins(const unsigned char *bytes);
+
 /* SD_ERR_DATA with path and reason if the seal is not that of the file. */
 sd_status sd_seal_check(const char *path, unsigned char *file, size_t bytes);
 

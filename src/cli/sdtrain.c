@@ -9,14 +9,19 @@
 static const struct tool {
     const char *name;
     sd_tool *run;
-} tools[] = {
-    {"verify", sd_tool_verify}, {"inspect", sd_tool_inspect}, {"diff", sd_tool_diff}, {"predict", sd_tool_predict}};
+} tools[] = {{"verify", sd_tool_verify},
+             {"inspect", sd_tool_inspect},
+             {"diff", sd_tool_diff},
+             {"export", sd_tool_export},
+             {"predict", sd_tool_predict}};
 enum { N_TOOLS = sizeof tools / sizeof tools[0] };
 
 static const char help[] =
     "usage: sdtrain verify FILE...\n"
     "       sdtrain inspect FILE [--rates] [--tensors] [--config] [--json]\n"
     "       sdtrain diff A B [--all]\n"
+    "       sdtrain export FILE OUT.safetensors [--fold]\n"
+    "       sdtrain export FILE --onnx OUT.onnx\n"
     "       sdtrain predict CHECKPOINT INPUT... [--top K] [--csv | --json] [--threads N]\n"
     "       sdtrain --help | --version\n\n"
     "Tools for the checkpoints of sdtrain-mpi.\n\n"
@@ -31,6 +36,12 @@ static const char help[] =
     "  diff       compares the states in A and B bit for bit, and prints the first and the largest difference. Times, host and\n"
     "             configuration are no part of a state\n"
     "    --all      also lists differences of those\n"
+    "  export     writes the network in FILE as PyTorch's state_dict, with the names of torchvision or timm: all of /model, and\n"
+    "             what it is as metadata (model, classes, image_size, mean, std, step, scale, rates). Replaces OUT\n"
+    "    --fold     multiplies each branch's last weights by 1-p where the evaluation of FILE does (scale = inference), so\n"
+    "               that programs without stochastic depth give the same logits\n"
+    "    --onnx     writes FILE's evaluation for inference runtimes instead, as ONNX (opset 17): input [N, 3, H, W], any N,\n"
+    "               normalised by mean and std of the metadata; output logits [N, classes]\n"
     "  predict    names the most probable classes of each image. INPUT: a JPEG or PNG file, or a folder, in which those at any\n"
     "             depth are taken, in sorted order. Images are resized, cropped and normalised as the validation images of\n"
     "             CHECKPOINT were. What is damaged or missing is named on standard error, and the others go on\n"
@@ -55,8 +66,9 @@ static sd_status run(int argc, char **argv, int *exit_code) {
     for (int i = 0; i < N_TOOLS; i++)
         if (!strcmp(name, tools[i].name))
             return tools[i].run(argc - 2, argv + 2, exit_code);
-    return name[0] ? sd_fail(SD_ERR_USAGE, "unknown tool %s (--help lists all)", name)
-                   : sd_fail(SD_ERR_USAGE, "a tool is expected: verify, inspect, diff, predict (--help shows how)");
+    return name[0]
+               ? sd_fail(SD_ERR_USAGE, "unknown tool %s (--help lists all)", name)
+               : sd_fail(SD_ERR_USAGE, "a tool is expected: verify, inspect, diff, export, predict (--help shows how)");
 }
 
 int main(int argc, char **argv) {

@@ -116,6 +116,18 @@ static sd_status check_drop(sd_config *config) {
     return SD_OK;
 }
 
+static sd_status check_init(const sd_config *config) {
+    enum { DIGITS = 32 };
+    const char *digest = config->model.init_digest;
+    if (digest[0] && (strlen(digest) != DIGITS || strspn(digest, "0123456789abcdef") != DIGITS))
+        return sd_config_fail(config, "model.init_digest", "%s is not the output of xxhsum -H128: %d digits of 0-9a-f",
+                              digest, DIGITS);
+    if (digest[0] && !config->model.init[0])
+        return sd_config_fail(config, "model.init_digest",
+                              "it is of the file that model.init names, and none is named");
+    return SD_OK;
+}
+
 static sd_status check_lr(const sd_config *config) {
     for (int i = 1; i < config->lr.milestones.n; i++)
         if (config->lr.milestones.value[i] <= config->lr.milestones.value[i - 1])
@@ -167,6 +179,7 @@ sd_status sd_config_check(sd_config *config, int ranks) {
         return sd_config_fail(config, "run.output", "a folder is expected; . is the one you are in");
     if (config->checkpoint.resume[0] == '\0')
         return sd_config_fail(config, "checkpoint.resume", "auto, never, or a checkpoint file is expected");
+    SD_TRY(check_init(config));
     SD_TRY(check_drop(config));
     SD_TRY(check_lr(config));
     if (config->optimizer.nesterov && config->optimizer.kind == SD_OPTIMIZER_SGD && config->optimizer.momentum == 0)

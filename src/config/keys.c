@@ -78,6 +78,12 @@ const key sd_keys[] = {
     WHOLE(model, patch_size, "16", 1, 32, true, "side of a ViT patch in pixels; divides the image"),
     REAL(model, dropout, "0", 0, 0.99, true, "dropout probability in front of the classifier"),
     SWITCH(model, zero_init_residual, "false", true, "start the last batch norm weight of every residual branch at 0"),
+    PATH(
+        model, init, "", false,
+        "file whose weights a new run begins with: safetensors with the names of timm or torchvision, or a checkpoint"),
+    TEXT(
+        model, init_digest, "", false,
+        "XXH3-128 of the file init; the run writes it into its config.ini; where it is given, another file is refused"),
 
     REAL(stochastic_depth, rate, "0", 0, 1, true,
          "drop probability of the last block (the schedule spreads it over depth)"),
@@ -166,7 +172,7 @@ const key sd_keys[] = {
 const int sd_n_keys = sizeof sd_keys / sizeof sd_keys[0];
 _Static_assert(sizeof sd_keys / sizeof sd_keys[0] <= SD_CONFIG_MAX_KEYS, "raise SD_CONFIG_MAX_KEYS");
 
-const char *const sd_keys_later[] = {"model.init", "log.tensorboard", NULL};
+const char *const sd_keys_later[] = {"log.tensorboard", NULL};
 
 const key *sd_key_find(const char *section, const char *name) {
     for (int i = 0; i < sd_n_keys; i++)

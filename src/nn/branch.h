@@ -21,6 +21,8 @@ typedef struct sd_branch_kind {
      * [images, in], NULL for zeros; may be dy or dx. dx is not dy. */
     void (*backward)(sd_branch *branch, const sd_context *context, const float *x, const float *dy, float scale,
                      const float *shortcut, float *dx, const sd_epilogue *epilogue);
+    /* Describes F in evaluation (describe.h). */
+    sd_status (*describe)(const sd_branch *branch, sd_graph *graph, int *value);
     bool has_relu; /* forward() supports relu */
 } sd_branch_kind;
 

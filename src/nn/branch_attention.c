@@ -41,7 +41,15 @@ static void backward(sd_branch *branch, const sd_context *context, const float *
     context->k->apply_epilogue(rows, branch->in.c, dx, epilogue, context->scratch);
 }
 
-static const sd_branch_kind kind = {.forward = forward, .backward = backward};
+static sd_status describe(const sd_branch *branch, sd_graph *graph, int *value) {
+    const attention_branch *b = (const attention_branch *)branch;
+    SD_TRY(sd_layernorm_describe(&b->norm, graph, value));
+    SD_TRY(sd_linear_describe(&b->qkv, graph, value));
+    SD_TRY(sd_graph_add(graph, (sd_op){.kind = SD_OP_ATTENTION, .out = branch->out, .heads = b->heads}, value));
+    return sd_linear_describe(&b->projection, graph, value);
+}
+
+static const sd_branch_kind kind = {.forward = forward, .backward = backward, .describe = describe};
 
 sd_status sd_build_attention_branch(sd_network *network, const sd_attention_spec *spec) {
     attention_branch *b;
@@ -57,6 +65,7 @@ sd_status sd_build_attention_branch(sd_network *network, const sd_attention_spec
     SD_TRY(sd_branch_add_norm(network, &b->branch, &b->norm, spec->norm, spec->epsilon));
     SD_TRY(sd_branch_add_linear(network, &b->branch, &b->qkv, spec->qkv, c, 3 * c));
     SD_TRY(sd_branch_add_linear(network, &b->branch, &b->projection, spec->projection, c, c));
+    b->projection.weight->ends_branch = b->projection.bias->ends_branch = true;
     b->branch.flops += 2 * 2.0 * tokens * tokens * c; /* Q K^T and P V */
     sd_network_want_scratch(network, sd_attention_scratch_elems(tokens, b->head_dim, network->threads));
     sd_network_want_work(network, 3 * elems);

@@ -60,8 +60,21 @@ static void backward(sd_branch *branch, const sd_context *context, const float *
     context->k->apply_epilogue(sd_rows(context, branch->in), branch->in.c, dx, &of_dx, context->scratch);
 }
 
-static const sd_branch_kind kind = {
-    .forward = forward, .gradient_epilogue = gradient_epilogue, .backward = backward, .has_relu = true};
+static sd_status describe(const sd_branch *branch, sd_graph *graph, int *value) {
+    const conv_branch *b = (const conv_branch *)branch;
+    for (int i = 0; i < b->n; i++) {
+        SD_TRY(sd_conv_bn_describe(&b->layer[i], graph, value));
+        if (i < b->n - 1)
+            SD_TRY(sd_graph_add(graph, (sd_op){.kind = SD_OP_RELU}, value));
+    }
+    return SD_OK;
+}
+
+static const sd_branch_kind kind = {.forward = forward,
+                                    .gradient_epilogue = gradient_epilogue,
+                                    .backward = backward,
+                                    .describe = describe,
+                                    .has_relu = true};
 
 sd_status sd_build_conv_branch(sd_network *network, int n, const sd_conv_spec *convs, bool zero_init) {
     conv_branch *b;
@@ -81,6 +94,7 @@ sd_status sd_build_conv_branch(sd_network *network, int n, const sd_conv_spec *c
             sd_network_want_work(network, sd_shape_elems(in));
         in = b->branch.out;
     }
+    b->layer[n - 1].gamma->ends_branch = b->layer[n - 1].beta->ends_branch = true;
     if (zero_init)
         b->layer[n - 1].gamma->init_mean = 0;
     return SD_OK;

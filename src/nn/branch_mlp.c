@@ -37,7 +37,15 @@ static void backward(sd_branch *branch, const sd_context *context, const float *
     context->k->apply_epilogue(rows, branch->in.c, dx, epilogue, context->scratch);
 }
 
-static const sd_branch_kind kind = {.forward = forward, .backward = backward};
+static sd_status describe(const sd_branch *branch, sd_graph *graph, int *value) {
+    const mlp_branch *b = (const mlp_branch *)branch;
+    SD_TRY(sd_layernorm_describe(&b->norm, graph, value));
+    SD_TRY(sd_linear_describe(&b->fc1, graph, value));
+    SD_TRY(sd_graph_add(graph, (sd_op){.kind = SD_OP_GELU}, value));
+    return sd_linear_describe(&b->fc2, graph, value);
+}
+
+static const sd_branch_kind kind = {.forward = forward, .backward = backward, .describe = describe};
 
 sd_status sd_build_mlp_branch(sd_network *network, const sd_mlp_spec *spec) {
     mlp_branch *b;
@@ -48,6 +56,7 @@ sd_status sd_build_mlp_branch(sd_network *network, const sd_mlp_spec *spec) {
     SD_TRY(sd_branch_add_norm(network, &b->branch, &b->norm, spec->norm, spec->epsilon));
     SD_TRY(sd_branch_add_linear(network, &b->branch, &b->fc1, spec->fc1, in.c, spec->hidden));
     SD_TRY(sd_branch_add_linear(network, &b->branch, &b->fc2, spec->fc2, spec->hidden, in.c));
+    b->fc2.weight->ends_branch = b->fc2.bias->ends_branch = true;
     sd_network_want_work(network, hidden_elems);
     return sd_network_reserve(network, &b->hidden, hidden_elems);
 }

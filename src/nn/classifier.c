@@ -7,6 +7,7 @@ sd_status sd_classifier_init(sd_network *network, sd_classifier *layer, const ch
                              float init_deviation) {
     layer->dropout = dropout;
     SD_TRY(sd_linear_init(network, &layer->linear, name, in, network->spec.classes, init_deviation));
+    layer->linear.weight->fit = layer->linear.bias->fit = SD_FIT_CLASSES;
     network->flops += 2.0 * in * network->spec.classes;
     return sd_network_reserve(network, &layer->features, (size_t)in);
 }
@@ -33,4 +34,9 @@ void sd_classifier_backward(sd_classifier *layer, const sd_context *context, con
     sd_linear_backward(&layer->linear, context, (size_t)context->pass->images, layer->features, NULL, dlogits, NULL,
                        dfeatures, NULL);
     drop_features(layer, context->pass, dfeatures);
+}
+
+/* Evaluation drops no features. */
+sd_status sd_classifier_describe(const sd_classifier *layer, sd_graph *graph, int *value) {
+    return sd_linear_describe(&layer->linear, graph, value);
 }

@@ -126,3 +126,21 @@ double sd_conv_bn_flops(const sd_conv_bn *layer) {
     const sd_conv2d *conv = &layer->conv;
     return 2.0 * sd_conv2d_out_h(conv) * sd_conv2d_out_w(conv) * conv->k * conv->r * conv->s * conv->c;
 }
+
+sd_status sd_conv_bn_describe(const sd_conv_bn *layer, sd_graph *graph, int *value) {
+    const sd_conv2d *conv = &layer->conv;
+    const sd_op convolution = {.kind = SD_OP_CONV,
+                               .out = {sd_conv2d_out_h(conv), sd_conv2d_out_w(conv), conv->k},
+                               .weight = layer->weight,
+                               .kernel = conv->r,
+                               .stride = conv->stride,
+                               .pad = conv->pad};
+    const sd_op norm = {.kind = SD_OP_BATCHNORM,
+                        .weight = layer->gamma,
+                        .bias = layer->beta,
+                        .mean = layer->running_mean,
+                        .variance = layer->running_variance,
+                        .epsilon = EPSILON};
+    SD_TRY(sd_graph_add(graph, convolution, value));
+    return sd_graph_add(graph, norm, value);
+}

@@ -25,7 +25,14 @@ static void backward(sd_node *node, const sd_context *context, float *dlogits, f
     sd_segment_complete(context, node->segment);
 }
 
-static const sd_node_kind kind = {.forward = forward, .backward = backward};
+static sd_status describe(const sd_node *node, const sd_drop_plan *plan, sd_graph *graph, int *value) {
+    const pool_head *head = (const pool_head *)node;
+    (void)plan;
+    SD_TRY(sd_graph_add(graph, (sd_op){.kind = SD_OP_MEAN, .out = {1, 1, node->in.c}}, value));
+    return sd_classifier_describe(&head->classifier, graph, value);
+}
+
+static const sd_node_kind kind = {.forward = forward, .backward = backward, .describe = describe};
 
 sd_status sd_build_pool_head(sd_network *network, double dropout) {
     pool_head *head;

@@ -38,7 +38,15 @@ static void backward(sd_node *node, const sd_context *context, float *dlogits, f
     sd_segment_complete(context, node->segment);
 }
 
-static const sd_node_kind kind = {.forward = forward, .backward = backward};
+static sd_status describe(const sd_node *node, const sd_drop_plan *plan, sd_graph *graph, int *value) {
+    const token_head *head = (const token_head *)node;
+    (void)plan;
+    SD_TRY(sd_graph_add(graph, (sd_op){.kind = SD_OP_FIRST_TOKEN, .out = {1, 1, node->in.c}}, value));
+    SD_TRY(sd_layernorm_describe(&head->norm, graph, value));
+    return sd_classifier_describe(&head->classifier, graph, value);
+}
+
+static const sd_node_kind kind = {.forward = forward, .backward = backward, .describe = describe};
 
 sd_status sd_build_token_head(sd_network *network, double dropout, float epsilon) {
     token_head *head;

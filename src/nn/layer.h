@@ -7,6 +7,7 @@
 #define SDTRAIN_NN_LAYER_H
 
 #include "context.h"
+#include "describe.h"
 
 /* Pixels of a convolution's output, over all images. */
 static inline size_t sd_conv_rows_out(const sd_conv2d *conv) {
@@ -37,6 +38,7 @@ sd_epilogue sd_conv_bn_sums(const sd_conv_bn *layer);
 void sd_conv_bn_backward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, const float *dy,
                          float scale, float *dx, const sd_epilogue *epilogue);
 double sd_conv_bn_flops(const sd_conv_bn *layer);
+sd_status sd_conv_bn_describe(const sd_conv_bn *layer, sd_graph *graph, int *value);
 
 typedef struct sd_linear {
     int in, out;
@@ -55,6 +57,7 @@ void sd_linear_forward(const sd_linear *layer, const sd_context *context, size_t
                        const sd_map *x_map, float *y, const sd_map *y_map);
 void sd_linear_backward(const sd_linear *layer, const sd_context *context, size_t rows, const float *x,
                         const sd_map *x_map, const float *dy, const sd_map *dy_map, float *dx, const sd_map *dx_map);
+sd_status sd_linear_describe(const sd_linear *layer, sd_graph *graph, int *value);
 
 typedef struct sd_layernorm {
     int c;
@@ -73,6 +76,7 @@ sd_map sd_layernorm_map(const sd_layernorm *layer, const sd_context *context);
 /* dx = add + gradient; add may be dx, or NULL for zeros. */
 void sd_layernorm_backward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x, const float *dy,
                            const float *add, float *dx);
+sd_status sd_layernorm_describe(const sd_layernorm *layer, sd_graph *graph, int *value);
 
 /* The end of a head: dropout, then a linear layer to the classes. Dropout is timm's drop_rate: kept features are scaled
  * by 1/(1-p). It is drawn from the counter-based RNG by the place in the global batch, so it does not depend on the
@@ -90,5 +94,6 @@ sd_status sd_classifier_init(sd_network *network, sd_classifier *layer, const ch
 void sd_classifier_forward(sd_classifier *layer, const sd_context *context, float *logits);
 /* dfeatures: [images, in] */
 void sd_classifier_backward(sd_classifier *layer, const sd_context *context, const float *dlogits, float *dfeatures);
+sd_status sd_classifier_describe(const sd_classifier *layer, sd_graph *graph, int *value);
 
 #endif

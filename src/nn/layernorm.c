@@ -35,3 +35,9 @@ void sd_layernorm_backward(sd_layernorm *layer, const sd_context *context, size_
                                    add, dx, sd_gradient(context, layer->gamma), sd_gradient(context, layer->beta),
                                    context->scratch);
 }
+
+sd_status sd_layernorm_describe(const sd_layernorm *layer, sd_graph *graph, int *value) {
+    const sd_op norm = {
+        .kind = SD_OP_LAYERNORM, .weight = layer->gamma, .bias = layer->beta, .epsilon = layer->epsilon};
+    return sd_graph_add(graph, norm, value);
+}

@@ -31,3 +31,10 @@ void sd_linear_backward(const sd_linear *layer, const sd_context *context, size_
                                 dx_map, sd_gradient(context, layer->weight), sd_gradient(context, layer->bias),
                                 context->scratch);
 }
+
+sd_status sd_linear_describe(const sd_linear *layer, sd_graph *graph, int *value) {
+    sd_op linear = {.kind = SD_OP_LINEAR, .weight = layer->weight, .bias = layer->bias};
+    linear.out = sd_graph_shape(graph, *value);
+    linear.out.c = layer->out;
+    return sd_graph_add(graph, linear, value);
+}

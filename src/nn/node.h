@@ -5,6 +5,7 @@
 #define SDTRAIN_NN_NODE_H
 
 #include "context.h"
+#include "describe.h"
 
 typedef struct sd_node sd_node;
 
@@ -19,6 +20,8 @@ typedef struct sd_node_kind {
     /* Writes the gradients of the node's tensors, calls sd_segment_complete() for each segment, and writes dx with its
      * epilogue. dy: gradient of the output, may be overwritten. dx: another buffer; NULL at the first node. */
     void (*backward)(sd_node *node, const sd_context *context, float *dy, float *dx, const sd_epilogue *epilogue);
+    /* Describes evaluation under the plan (describe.h). */
+    sd_status (*describe)(const sd_node *node, const sd_drop_plan *plan, sd_graph *graph, int *value);
 } sd_node_kind;
 
 struct sd_node {

@@ -144,8 +144,30 @@ static void backward(sd_node *node, const sd_context *context, float *dy, float 
     sd_segment_complete(context, node->segment);
 }
 
-static const sd_node_kind kind = {
-    .forward = forward, .is_identity = is_identity, .gradient_epilogue = gradient_epilogue, .backward = backward};
+/* ---- describing ---- */
+
+static sd_status describe_branch(const residual *r, float scale, sd_graph *graph, int *value) {
+    SD_TRY(r->branch->kind->describe(r->branch, graph, value));
+    return scale != 1 ? sd_graph_add(graph, (sd_op){.kind = SD_OP_SCALE, .factor = scale}, value) : SD_OK;
+}
+
+static sd_status describe(const sd_node *node, const sd_drop_plan *plan, sd_graph *graph, int *value) {
+    const residual *r = (const residual *)node;
+    const bool decided = r->unit >= 0, kept = !decided || plan->kept[r->unit];
+    int branch = *value;
+    SD_TRY(sd_shortcut_describe(&r->shortcut, graph, value));
+    if (kept) {
+        SD_TRY(describe_branch(r, decided ? plan->scale[r->unit] : 1, graph, &branch));
+        SD_TRY(sd_graph_add(graph, (sd_op){.kind = SD_OP_ADD, .other = branch}, value));
+    }
+    return r->relu ? sd_graph_add(graph, (sd_op){.kind = SD_OP_RELU}, value) : SD_OK;
+}
+
+static const sd_node_kind kind = {.forward = forward,
+                                  .is_identity = is_identity,
+                                  .gradient_epilogue = gradient_epilogue,
+                                  .backward = backward,
+                                  .describe = describe};
 
 /* ---- building ---- */
 

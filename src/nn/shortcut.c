@@ -77,3 +77,16 @@ const float *sd_shortcut_backward(sd_shortcut *shortcut, const sd_context *conte
     }
     return NULL;
 }
+
+sd_status sd_shortcut_describe(const sd_shortcut *shortcut, sd_graph *graph, int *value) {
+    switch (shortcut->kind) {
+    case SD_SHORTCUT_IDENTITY:
+        return SD_OK;
+    case SD_SHORTCUT_SUBSAMPLE:
+        return sd_graph_add(graph, (sd_op){.kind = SD_OP_SUBSAMPLE, .out = shortcut->out, .stride = shortcut->stride},
+                            value);
+    case SD_SHORTCUT_PROJECTION:
+        return sd_conv_bn_describe(&shortcut->projection, graph, value);
+    }
+    return SD_OK;
+}

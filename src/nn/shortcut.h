@@ -27,4 +27,7 @@ sd_epilogue sd_shortcut_gradient_epilogue(const sd_shortcut *shortcut);
 const float *sd_shortcut_backward(sd_shortcut *shortcut, const sd_context *context, const float *x, const float *dy,
                                   float *dx);
 
+/* Describes the shortcut (describe.h). */
+sd_status sd_shortcut_describe(const sd_shortcut *shortcut, sd_graph *graph, int *value);
+
 #endif

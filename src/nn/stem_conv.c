@@ -52,7 +52,17 @@ static void backward(sd_node *node, const sd_context *context, float *dy, float 
     sd_segment_complete(context, node->segment);
 }
 
-static const sd_node_kind kind = {.forward = forward, .gradient_epilogue = gradient_epilogue, .backward = backward};
+static sd_status describe(const sd_node *node, const sd_drop_plan *plan, sd_graph *graph, int *value) {
+    const conv_stem *stem = (const conv_stem *)node;
+    const sd_op maxpool = {.kind = SD_OP_MAXPOOL, .out = node->out, .kernel = 3, .stride = 2, .pad = 1};
+    (void)plan;
+    SD_TRY(sd_conv_bn_describe(&stem->layer, graph, value));
+    SD_TRY(sd_graph_add(graph, (sd_op){.kind = SD_OP_RELU}, value));
+    return stem->pool ? sd_graph_add(graph, maxpool, value) : SD_OK;
+}
+
+static const sd_node_kind kind = {
+    .forward = forward, .gradient_epilogue = gradient_epilogue, .backward = backward, .describe = describe};
 
 sd_status sd_build_conv_stem(sd_network *network, sd_shape image, const sd_conv_spec *conv, bool pool) {
     conv_stem *stem;

@@ -52,7 +52,24 @@ static void backward(sd_node *node, const sd_context *context, float *dy, float 
     sd_segment_complete(context, node->segment);
 }
 
-static const sd_node_kind kind = {.forward = forward, .backward = backward};
+static sd_status describe(const sd_node *node, const sd_drop_plan *plan, sd_graph *graph, int *value) {
+    const patch_stem *stem = (const patch_stem *)node;
+    const sd_conv2d *conv = &stem->conv;
+    const sd_op patches = {.kind = SD_OP_CONV,
+                           .out = {sd_conv2d_out_h(conv), sd_conv2d_out_w(conv), conv->k},
+                           .weight = stem->weight,
+                           .bias = stem->bias,
+                           .kernel = conv->r,
+                           .stride = conv->stride,
+                           .pad = conv->pad};
+    const sd_op tokens = {
+        .kind = SD_OP_TOKENS, .out = node->out, .class_token = stem->cls_token, .position = stem->pos_embed};
+    (void)plan;
+    SD_TRY(sd_graph_add(graph, patches, value));
+    return sd_graph_add(graph, tokens, value);
+}
+
+static const sd_node_kind kind = {.forward = forward, .backward = backward, .describe = describe};
 
 static sd_status add_tensors(sd_network *network, patch_stem *stem, int tokens, int dim, int channels, int patch_size) {
     /* timm's initial values: PyTorch's default of convolutions for the embedding, these deviations for the others. */
@@ -83,8 +100,10 @@ sd_status sd_build_patch_stem(sd_network *network, sd_shape image, int dim, int 
                              .r = patch_size,
                              .s = patch_size,
                              .stride = patch_size};
-    const int patches = sd_conv2d_out_h(&stem->conv) * sd_conv2d_out_w(&stem->conv), tokens = 1 + patches;
+    const int rows = sd_conv2d_out_h(&stem->conv), columns = sd_conv2d_out_w(&stem->conv);
+    const int patches = rows * columns, tokens = 1 + patches;
     SD_TRY(add_tensors(network, stem, tokens, dim, image.c, patch_size));
+    stem->pos_embed->fit = rows == columns ? SD_FIT_GRID : SD_FIT_EXACT;
     network->flops += 2.0 * patches * dim * image.c * patch_size * patch_size;
     sd_network_want_scratch(network, sd_conv2d_scratch_elems(&stem->conv, network->threads));
     sd_network_want_work(network, (size_t)tokens * (size_t)dim);

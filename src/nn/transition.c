@@ -30,7 +30,15 @@ static void backward(sd_node *node, const sd_context *context, float *dy, float 
     sd_segment_complete(context, node->segment);
 }
 
-static const sd_node_kind kind = {.forward = forward, .gradient_epilogue = gradient_epilogue, .backward = backward};
+static sd_status describe(const sd_node *node, const sd_drop_plan *plan, sd_graph *graph, int *value) {
+    const transition *t = (const transition *)node;
+    (void)plan;
+    SD_TRY(t->branch->kind->describe(t->branch, graph, value));
+    return t->relu ? sd_graph_add(graph, (sd_op){.kind = SD_OP_RELU}, value) : SD_OK;
+}
+
+static const sd_node_kind kind = {
+    .forward = forward, .gradient_epilogue = gradient_epilogue, .backward = backward, .describe = describe};
 
 sd_status sd_build_transition_begin(sd_network *network, const char *name, bool relu) {
     transition *t;

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "init.h"
 #include "predict.h"
 #include "resume.h"
 #include "run.h"
@@ -84,10 +86,13 @@ static sd_status check_output(const sd_folders *folders) {
 }
 
 /* Where training would begin, in words. Collective. */
-static sd_status find_start(sd_run *run, const sd_resume *resume, char *text, size_t text_bytes) {
-    snprintf(text, text_bytes, "from the beginning");
-    if (!resume->found)
+static sd_status find_start(sd_run *run, const sd_resume *resume, sd_config *config, char *text, size_t text_bytes) {
+    if (!resume->found) {
+        char init[SD_INIT_BYTES];
+        SD_TRY(sd_init_adopt(run, config, init));
+        snprintf(text, text_bytes, "from the beginning%s%s", init[0] ? ", with model.init: " : "", init);
         return SD_OK;
+    }
     SD_TRY(sd_resume_check_data(resume, &run->session, run->pipeline.dataset));
     run->progress = resume->info.progress;
     sd_run_plan_end(run);
@@ -96,30 +101,38 @@ static sd_status find_start(sd_run *run, const sd_resume *resume, char *text, si
     return SD_OK;
 }
 
-static sd_status check(sd_run *run, const sd_resume *resume, size_t program_bytes) {
+static sd_status check(sd_run *run, const sd_resume *resume, sd_config *config, size_t program_bytes) {
     const bool root = sd_session_is_root(&run->session);
-    char start[SD_PATH_BYTES + 64];
-    SD_TRY(find_start(run, resume, start, sizeof start));
+    char start[SD_PATH_BYTES + SD_INIT_BYTES];
+    SD_TRY(find_start(run, resume, config, start, sizeof start));
     if (!resume->found || !sd_run_is_finished(run)) /* a complete run writes nothing */
         SD_TRY(sd_comm_agree(run->session.comm, root ? check_output(&run->session.folders) : SD_OK));
     return sd_comm_agree(run->session.comm, root ? print_description(run, start, program_bytes) : SD_OK);
 }
 
-sd_status sd_train_check(sd_comm *comm, const sd_config *config, const char *job, const sd_forecast *forecast) {
+sd_status sd_train_check(sd_comm *comm, const sd_config *asked, const char *job, const sd_forecast *forecast) {
     const size_t program_bytes = sd_resident_bytes();
     sd_run run = {0};
     sd_resume resume = {0};
-    sd_status status = sd_watchdog_start(comm, (double)config->run.stall_seconds);
+    sd_config *config = NULL; /* what run points to */
+    sd_status status = sd_watchdog_start(comm, (double)asked->run.stall_seconds);
     if (status == SD_OK)
-        status = sd_resume_find(comm, config, job, &resume);
+        status = sd_comm_agree(comm, sd_alloc(&config, 1, sizeof *config));
+    if (status == SD_OK)
+        status = sd_resume_find(comm, asked, job, &resume);
+    if (status == SD_OK) {
+        *config = *asked;
+        sd_init_keep(&resume, config);
+    }
     if (status == SD_OK)
         status = sd_run_open(&run, comm, config, job, resume.found ? resume.info.isa : NULL);
     if (status == SD_OK)
-        status = check(&run, &resume, program_bytes);
+        status = check(&run, &resume, config, program_bytes);
     if (status == SD_OK && forecast->n > 0)
         status = sd_run_predict(&run, forecast);
     sd_resume_close(&resume);
     sd_run_close(&run);
     sd_watchdog_stop();
+    free(config);
     return status;
 }

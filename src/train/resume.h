@@ -15,8 +15,9 @@ typedef struct sd_resume {
     bool elsewhere; /* it is not the file of its step in this run's folder, which begins with one of its own then */
     bool foreign;   /* nor are the logs there those of its history */
     char path[SD_PATH_BYTES];
-    sd_checkpoint_file *file; /* rank 0 */
-    sd_checkpoint_info info;  /* its texts and timing on rank 0 only */
+    char init[SD_CONFIG_TEXT], init_digest[SD_CONFIG_TEXT]; /* its model.init and model.init_digest */
+    sd_checkpoint_file *file;                               /* rank 0 */
+    sd_checkpoint_info info;                                /* its texts and timing on rank 0 only */
 } sd_resume;
 
 /* ---- finding it (resume_find.c) ---- */

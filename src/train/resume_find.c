@@ -77,8 +77,19 @@ static const char *why_no_other_epochs(const sd_config *config) {
                : " (more are done already)";
 }
 
+/* What a run has begun from is not read again. */
+static void compare_init(const sd_config *config, const sd_config *stored, sd_resume *resume) {
+    const char *init = config->model.init, *digest = config->model.init_digest;
+    strcpy(resume->init, stored->model.init);
+    strcpy(resume->init_digest, stored->model.init_digest);
+    const bool same = digest[0] ? !strcmp(digest, stored->model.init_digest) : !strcmp(init, stored->model.init);
+    if (!same)
+        sd_log_warn("%s began with model.init = %s, not %s: a run that goes on does not read it again", resume->path,
+                    stored->model.init[0] ? stored->model.init : "(none)", init[0] ? init : "(none)");
+}
+
 /* Keys that change results must be those the checkpoint was trained with. */
-static sd_status compare(const sd_config *config, sd_config *stored, const sd_resume *resume) {
+static sd_status compare(const sd_config *config, sd_config *stored, sd_resume *resume) {
     char differences[3072];
     sd_config_init(stored);
     SD_TRY(sd_config_parse(stored, resume->info.config, resume->path));
@@ -96,10 +107,11 @@ static sd_status compare(const sd_config *config, sd_config *stored, const sd_re
                     "bit",
                     resume->path, sd_convolution_choice_word(stored->run.convolution),
                     sd_convolution_choice_word(config->run.convolution));
+    compare_init(config, stored, resume);
     return SD_OK;
 }
 
-static sd_status compare_config(const sd_config *config, const sd_resume *resume) {
+static sd_status compare_config(const sd_config *config, sd_resume *resume) {
     sd_config *stored;
     SD_TRY(sd_alloc(&stored, 1, sizeof *stored));
     const sd_status status = compare(config, stored, resume);

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sdtrain/train.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "epoch.h"
 #include "folder.h"
+#include "init.h"
 #include "resume.h"
 #include "run.h"
+#include "sdtrain/arena.h"
 #include "sdtrain/clock.h"
 #include "sdtrain/hash.h"
 #include "step.h"
@@ -106,12 +109,24 @@ static sd_status go_on(sd_run *run, sd_resume *resume, bool *complete) {
     return SD_OK;
 }
 
-static sd_status run_with(sd_comm *comm, const sd_config *config, const char *job, sd_resume *resume, sd_run *run) {
+/* Brings a new run to the weights of model.init. */
+static sd_status begin(sd_run *run, sd_config *config) {
+    char text[SD_INIT_BYTES];
+    SD_TRY(sd_init_adopt(run, config, text));
+    if (text[0])
+        sd_log_info("model.init: %s", text);
+    return SD_OK;
+}
+
+static sd_status run_with(sd_comm *comm, sd_config *config, const char *job, sd_resume *resume, sd_run *run) {
     const bool is_elsewhere = resume->elsewhere, is_foreign = resume->foreign;
     bool complete = false;
+    sd_init_keep(resume, config);
     SD_TRY(sd_run_open(run, comm, config, job, resume->found ? resume->info.isa : NULL));
     if (resume->found)
         SD_TRY(go_on(run, resume, &complete));
+    else
+        SD_TRY(begin(run, config));
     sd_resume_close(resume);
     if (complete)
         return SD_OK;
@@ -132,14 +147,20 @@ static sd_status run_with(sd_comm *comm, const sd_config *config, const char *jo
     return status;
 }
 
-static sd_status train_locked(sd_comm *comm, const sd_config *config, const char *job) {
-    sd_resume resume;
+static sd_status train_locked(sd_comm *comm, const sd_config *asked, const char *job) {
+    sd_resume resume = {0};
     sd_run run = {0};
-    sd_status status = sd_resume_find(comm, config, job, &resume);
+    sd_config *config = NULL; /* what run points to; knows the digest of model.init */
+    sd_status status = sd_comm_agree(comm, sd_alloc(&config, 1, sizeof *config));
     if (status == SD_OK)
+        status = sd_resume_find(comm, asked, job, &resume);
+    if (status == SD_OK) {
+        *config = *asked;
         status = run_with(comm, config, job, &resume, &run);
+    }
     sd_resume_close(&resume);
     sd_run_close(&run);
+    free(config);
     return status;
 }
 

@@ -34,4 +34,7 @@ sd_status bench_kernels(const char *isa, bool direct, int rounds, int n, const c
  * dropping saves. */
 sd_status bench_steps(const sd_config *config, int rounds, int steps);
 
+/* Images/s that the loader of a checked configuration prepares, data.workers threads, an epoch a round. */
+sd_status bench_loader(const sd_config *config, int rounds);
+
 #endif

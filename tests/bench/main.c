@@ -21,6 +21,7 @@ typedef struct options {
 static const char usage[] =
     "usage: sdtrain-bench kernels [--direct] [--isa NAME] [--rounds N] [NAME-SUBSTRING ...]\n"
     "       sdtrain-bench steps CONFIG.ini [--set section.key=value ...] [--rounds N] [--steps N]\n"
+    "       sdtrain-bench loader CONFIG.ini [--set section.key=value ...] [--rounds N]\n"
     "       sdtrain-bench --help\n";
 
 static const char help[] =
@@ -40,6 +41,8 @@ static const char help[] =
     "    share of FLOPs saved by the plans that were drawn.\n"
     "  --set section.key=value   overrides a key of the file; may be given often\n"
     "  --steps N                 steps of a round, of either kind (default 4)\n"
+    "\n"
+    "loader: images/s that the threads of data.workers read, decode, transform and normalise; a round is an epoch.\n"
     "\n"
     "  --rounds N        default 7\n"
     "\n"
@@ -100,16 +103,17 @@ static sd_status parse_options(int argc, char **argv, options *o) {
 /* That what is given fits the mode. */
 static sd_status check_options(const options *o) {
     if (!o->mode)
-        return sd_fail(SD_ERR_USAGE, "a mode is expected, kernels or steps (--help shows how)");
-    const bool is_steps = !strcmp(o->mode, "steps");
+        return sd_fail(SD_ERR_USAGE, "a mode is expected, kernels, steps or loader (--help shows how)");
+    const bool is_steps = !strcmp(o->mode, "steps") || !strcmp(o->mode, "loader");
     if (!is_steps && strcmp(o->mode, "kernels") != 0)
-        return sd_fail(SD_ERR_USAGE, "unknown mode '%s': known are kernels and steps (--help shows how)", o->mode);
+        return sd_fail(SD_ERR_USAGE, "unknown mode '%s': known are kernels, steps and loader (--help shows how)",
+                       o->mode);
     if (is_steps && o->isa)
-        return sd_fail(SD_ERR_USAGE, "--isa belongs to kernels; steps takes the environment variable SD_ISA");
+        return sd_fail(SD_ERR_USAGE, "--isa belongs to kernels; the others take the environment variable SD_ISA");
     if (is_steps && o->direct)
-        return sd_fail(SD_ERR_USAGE, "--direct belongs to kernels; steps takes --set run.convolution=direct");
+        return sd_fail(SD_ERR_USAGE, "--direct belongs to kernels; the others take --set run.convolution=direct");
     if (is_steps && o->n_words != 1)
-        return sd_fail(SD_ERR_USAGE, "steps expects one configuration file, %d are given", o->n_words);
+        return sd_fail(SD_ERR_USAGE, "%s expects one configuration file, %d are given", o->mode, o->n_words);
     if (!is_steps && (o->n_settings > 0 || o->steps > 0))
         return sd_fail(SD_ERR_USAGE, "%s belongs to steps, not to kernels", o->n_settings > 0 ? "--set" : "--steps");
     return SD_OK;
@@ -151,6 +155,8 @@ static sd_status run(const options *o) {
     if (!strcmp(o->mode, "kernels"))
         return bench_kernels(o->isa, o->direct, rounds, o->n_words, o->words);
     SD_TRY(load_config(o, &config));
+    if (!strcmp(o->mode, "loader"))
+        return bench_loader(&config, rounds);
     return bench_steps(&config, rounds, o->steps > 0 ? o->steps : STEPS);
 }
 

@@ -21,6 +21,7 @@
 
 #include "../../src/checkpoint/seal.h"
 #include "fuzz.h"
+#include "sdtrain/models.h"
 #include "tiny.h"
 
 enum { CPU_SECONDS = 4, WALL_SECONDS = 120, MORE_MEMORY = 1 << 30, FRAMES = 200, MOST_COUNTERS = 1 << 16 };
@@ -129,6 +130,26 @@ static const char *fault_of(tiny_run *run, const sd_checkpoint_info *d) {
     return NULL;
 }
 
+static bool is_refusal(sd_status status, const char *path) {
+    return status == SD_ERR_MEMORY || (status == SD_ERR_DATA && strstr(sd_error_message(), path));
+}
+
+/* As model.init does; what a resume has loaded is what it adopts. loaded: one has. */
+static const char *fault_of_adoption(const char *path, tiny_run *run, bool loaded) {
+    const uint64_t before = tiny_hash(run);
+    sd_weights weights;
+    sd_adoption report;
+    sd_status status = sd_weights_read(path, &weights);
+    if (status == SD_OK)
+        status = sd_model_adopt(run->network, &weights, path, &report);
+    sd_weights_free(&weights);
+    if (status != SD_OK && !is_refusal(status, path))
+        return sd_error_message();
+    if (tiny_hash(run) != before && (loaded || status != SD_OK))
+        return loaded ? "adopted values are not those of a resume" : "an adoption was refused, and yet changed values";
+    return NULL;
+}
+
 static void load(const char *path, tiny_run *run) {
     const uint64_t before = tiny_hash(run);
     sd_checkpoint_info info;
@@ -142,10 +163,11 @@ static void load(const char *path, tiny_run *run) {
         (void)sd_config_parse(&config, info.config, path);
     } else if (tiny_hash(run) != before) {
         fault = "it was refused, and yet changed the run";
-    } else if ((status != SD_ERR_DATA && status != SD_ERR_MEMORY) ||
-               (status == SD_ERR_DATA && !strstr(sd_error_message(), path))) {
+    } else if (!is_refusal(status, path)) {
         fault = sd_error_message();
     }
+    if (!fault)
+        fault = fault_of_adoption(path, run, status == SD_OK);
     sd_checkpoint_info_free(&info);
     shared->verdict = fault ? WRONG : status == SD_OK ? LOADED : REFUSED;
     snprintf(shared->reason, sizeof shared->reason, "%s", fault ? fault : "");

@@ -7,12 +7,12 @@ import subprocess
 import harness
 from harness import OK, RunTest, TINY_VIT
 
-# The table of DESIGN.md, section 5, without what is not in this version (model.init, log.tensorboard; folder, hdf5,
-# rank, sample), and with what was added since.
+# The table of DESIGN.md, section 5, without what is not in this version (log.tensorboard; folder, hdf5, rank,
+# sample), and with what was added since.
 KEYS = {
     "run": "name output seed threads max_seconds convolution stall_seconds",
     "data": "dataset path image_size train_samples val_samples validation augment last_batch workers",
-    "model": "name classes stem patch_size dropout zero_init_residual",
+    "model": "name classes stem patch_size dropout zero_init_residual init init_digest",
     "stochastic_depth": "rate survival_prob schedule rates scope rank_divisor scale unit dropped_update",
     "optimizer": "name momentum nesterov weight_decay decay beta1 beta2 epsilon clip_norm",
     "lr": "schedule base warmup_epochs milestones gamma minimum",

@@ -73,8 +73,8 @@ include_order() {
         function public_room(name) { # of sdtrain/NAME.h
             sub(/\.h$/, "", name)
             if (name == "sdtrain") return "all"
-            if (name == "build" || name == "weights") return "nn"
-            if (name == "safetensors") return "checkpoint"
+            if (name == "build" || name == "graph" || name == "weights") return "nn"
+            if (name == "onnx" || name == "safetensors") return "checkpoint"
             if (index(report, " " name " ")) return "report"
             return index(base, " " name " ") ? "base" : name
         }

@@ -173,8 +173,7 @@ START_TEST(what_a_later_version_brings_is_named_as_such) {
             expect_parse_refused(text, "folder/run.ini:2: ", sd_keys[i].name, word, "not in this version", NULL);
         }
     expect_parse_refused("[data]\ndataset = hdf5\n", "not in this version", NULL);
-    expect_parse_refused("[model]\ninit = x.h5\n", "run.ini:2: ", "model.init", "not in this version", NULL);
-    expect_parse_refused("[log]\ntensorboard = false\n", "log.tensorboard", "not in this version", NULL);
+    expect_parse_refused("[log]\ntensorboard = false\n", "run.ini:2: ", "log.tensorboard", "not in this version", NULL);
 }
 END_TEST
 

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compares the ONNX files of `sdtrain export --onnx` with our own evaluation, image by image.
+
+    check_onnx.py BUILD [CASE ...]
+
+BUILD is the folder of a build. For each case it trains a network a few steps (so that running statistics, and branches whose
+last norm starts at 0, are not trivial), exports it, and checks:
+  - onnx.checker with full_check (operators, attributes, types and shapes), and that protobuf's own encoder writes the same bytes;
+  - that every tensor of the checkpoint's state_dict is an initializer with the same bits, matrices transposed as NAME.T, and
+    that the metadata have its mean and std;
+  - logits of ONNX Runtime, at each level of graph optimisation, against ours (logits.c): max |difference| <= 1e-4 max |logit|, for
+    1 and 5 images;
+  - that dropping the factor 1 - p (scale = inference) or adding one (training) would be seen, at 10 times the tolerance.
+"""
+
+import argparse
+import subprocess
+import tempfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import numpy_helper
+
+TOLERANCE = 1e-4  # of max |logit|; float32 sums of another order
+BATCHES = (1, 5)
+LEVELS = {
+    "plain": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "optimised": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+COMMON = {"run.seed": 3, "data.train_samples": 40, "data.val_samples": 8, "train.batch_size": 8, "train.epochs": 2,
+          "stochastic_depth.rate": 0.5, "lr.base": 0.05}  # fmt: skip
+SMALL = {**COMMON, "train.epochs": 1, "train.max_steps": 3}
+VIT = {**SMALL, "model.name": "vit_tiny", "lr.base": 0.001, "optimizer.name": "adamw"}
+TRAINING = {"stochastic_depth.scale": "training"}
+CASES = {
+    "resnet20": {**COMMON, "model.name": "resnet20"},
+    "resnet20-training": {**COMMON, "model.name": "resnet20", **TRAINING},
+    "resnet20-odd-pixels": {**COMMON, "model.name": "resnet20", "data.image_size": 27},
+    "resnet20-list": {**COMMON, "model.name": "resnet20", "stochastic_depth.rate": 0.0, "stochastic_depth.schedule": "list",
+                      "stochastic_depth.rates": "0, 1, 0.3, 0, 0.7, 0.2, 0.9, 0.5, 0.1"},
+    "resnet18-cifar-stem": {**SMALL, "model.name": "resnet18", "model.zero_init_residual": "true"},
+    "resnet18": {**SMALL, "model.name": "resnet18", "model.stem": "imagenet", "data.image_size": 97, "model.classes": 17},
+    "resnet18-training": {**SMALL, "model.name": "resnet18", "model.stem": "imagenet", "data.image_size": 96, **TRAINING},
+    "resnet50": {**SMALL, "model.name": "resnet50", "model.stem": "imagenet", "data.image_size": 96},
+    "resnet50-training": {**SMALL, "model.name": "resnet50", "model.stem": "imagenet", "data.image_size": 65, **TRAINING},
+    "vit_tiny": {**VIT, "data.image_size": 32, "model.patch_size": 4, "model.dropout": 0.2},
+    "vit_tiny-training": {**VIT, "data.image_size": 48, "model.patch_size": 16, **TRAINING},
+    "vit_tiny-block": {**VIT, "data.image_size": 32, "model.patch_size": 8, "stochastic_depth.unit": "block"},
+}  # fmt: skip
+
+
+def train(build: Path, folder: Path, name: str, settings: dict) -> Path:
+    """A run of one rank; its last checkpoint."""
+    sections: dict[str, list[str]] = {}
+    for key, value in {"run.output": folder, **settings}.items():
+        section, plain = key.split(".")
+        sections.setdefault(section, []).append(f"{plain} = {value}\n")
+    config = folder / f"{name}.ini"
+    config.write_text("".join(f"[{section}]\n{''.join(lines)}" for section, lines in sections.items()))
+    subprocess.run([build / "src/sdtrain-mpi", config], check=True, capture_output=True)
+    return (folder / name / "checkpoints/latest").resolve()
+
+
+def our_logits(build: Path, checkpoint: Path, images: np.ndarray) -> np.ndarray:
+    """images: [N, H, W, 3]."""
+    done = subprocess.run([build / "tests/logits", checkpoint], input=images.tobytes(), check=True, capture_output=True)
+    return np.frombuffer(done.stdout, dtype="<f4").reshape(len(images), -1)
+
+
+def check_content(model: onnx.ModelProto, checkpoint: Path) -> int:
+    """The number of tensors, which all have the checkpoint's bits, as do mean and std in the metadata."""
+    metadata = {m.key: m.value for m in model.metadata_props}
+    initializers = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+    with h5py.File(checkpoint, "r") as file:
+        state = {name: np.asarray(data[()]) for name, data in file["model"].items()
+                 if not name.endswith("num_batches_tracked")}  # fmt: skip
+        for key in ("mean", "std"):
+            if not np.array_equal(np.float32(metadata[key].split(",")), file[f"data/{key}"][()]):
+                raise SystemExit(f"check_onnx: {key} is {metadata[key]}, and {file[f'data/{key}'][()]} in the checkpoint")
+    for name, value in state.items():
+        found = initializers[name] if name in initializers else initializers[f"{name}.T"].T
+        if found.shape != value.shape or found.tobytes() != value.astype("<f4").tobytes():
+            raise SystemExit(f"check_onnx: {name} differs from the checkpoint's")
+    return len(state)
+
+
+def relative_error(logits: np.ndarray, reference: np.ndarray) -> float:
+    if logits.shape != reference.shape or not np.isfinite(logits).all():
+        raise SystemExit(f"check_onnx: logits {logits.shape} are not those expected, {reference.shape}, or not finite")
+    return float(np.abs(logits.astype(float) - reference).max() / np.abs(reference).max())
+
+
+def without_scale(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network with all factors of branches 1; with a factor of 0.5 on its first branch if it has none."""
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    factors = [i for i in other.graph.initializer if i.name.startswith("scale_")]
+    for factor in factors:
+        factor.raw_data = np.float32(1).tobytes()
+    if not factors:
+        add = next(n for n in other.graph.node if n.op_type == "Add" and n.name.startswith("add_"))
+        at = list(other.graph.node).index(add)
+        other.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "half"))
+        other.graph.node.insert(at, onnx.helper.make_node("Mul", [add.input[1], "half"], ["halved"]))
+        other.graph.node[at + 1].input[1] = "halved"
+    return other
+
+
+def run_onnx(model: bytes, images: np.ndarray, level: ort.GraphOptimizationLevel) -> np.ndarray:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = level
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return session.run(["logits"], {"input": np.ascontiguousarray(images.transpose(0, 3, 1, 2))})[0]
+
+
+def check(build: Path, checkpoint: Path, out: Path) -> str:
+    subprocess.run([build / "src/sdtrain", "export", checkpoint, "--onnx", out], check=True, stdout=subprocess.DEVNULL)
+    content = out.read_bytes()
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    if model.SerializeToString(deterministic=True) != content:
+        raise SystemExit("check_onnx: protobuf encodes the model in other bytes")
+    tensors = check_content(model, checkpoint)
+    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+    worst, seen = 0.0, 0.0
+    for n in BATCHES:
+        images = np.random.default_rng(n).standard_normal((n, *shape[2:], shape[1])).astype(np.float32)
+        ours = our_logits(build, checkpoint, images)
+        for level in LEVELS.values():
+            worst = max(worst, relative_error(run_onnx(content, images, level), ours))
+        changed = run_onnx(without_scale(model).SerializeToString(), images, LEVELS["plain"])
+        seen = max(seen, relative_error(changed, ours))
+    text = f"{len(model.graph.node)} nodes, {tensors} tensors, error {worst:.1e}, without its scale {seen:.1e}"
+    if not worst <= TOLERANCE:
+        raise SystemExit(f"check_onnx: {out.stem}: {text}: more than {TOLERANCE:g}")
+    if not seen >= 10 * TOLERANCE:
+        raise SystemExit(f"check_onnx: {out.stem}: {text}: the scale makes no difference, so this checks nothing")
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("build", type=Path, metavar="BUILD")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    arguments = parser.parse_args()
+    for name in arguments.cases or CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = train(arguments.build, Path(folder), name, CASES[name])
+            print(f"{name}: {check(arguments.build, checkpoint, Path(folder) / f'{name}.onnx')}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
