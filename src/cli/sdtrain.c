@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sdtrain: tools for checkpoints. Needs no mpirun. */
+/* sdtrain: tools for checkpoints, and predictions by them. Needs no mpirun. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,8 +9,11 @@
 static const struct tool {
     const char *name;
     sd_tool *run;
-} tools[] = {
-    {"verify", sd_tool_verify}, {"inspect", sd_tool_inspect}, {"diff", sd_tool_diff}, {"export", sd_tool_export}};
+} tools[] = {{"verify", sd_tool_verify},
+             {"inspect", sd_tool_inspect},
+             {"diff", sd_tool_diff},
+             {"export", sd_tool_export},
+             {"predict", sd_tool_predict}};
 enum { N_TOOLS = sizeof tools / sizeof tools[0] };
 
 static const char help[] =
@@ -19,6 +22,7 @@ static const char help[] =
     "       sdtrain diff A B [--all]\n"
     "       sdtrain export FILE OUT.safetensors [--fold]\n"
     "       sdtrain export FILE --onnx OUT.onnx\n"
+    "       sdtrain predict CHECKPOINT INPUT... [--top K] [--csv | --json] [--threads N]\n"
     "       sdtrain --help | --version\n\n"
     "Tools for the checkpoints of sdtrain-mpi.\n\n"
     "  verify     loads each FILE as a resume would. Checks its seal (length, XXH3-128), that it holds the whole network and\n"
@@ -37,9 +41,17 @@ static const char help[] =
     "    --fold     multiplies each branch's last weights by 1-p where the evaluation of FILE does (scale = inference), so\n"
     "               that programs without stochastic depth give the same logits\n"
     "    --onnx     writes FILE's evaluation for inference runtimes instead, as ONNX (opset 17): input [N, 3, H, W], any N,\n"
-    "               normalised by mean and std of the metadata; output logits [N, classes]\n\n"
+    "               normalised by mean and std of the metadata; output logits [N, classes]\n"
+    "  predict    names the most probable classes of each image. INPUT: a JPEG or PNG file, or a folder, in which those at any\n"
+    "             depth are taken, in sorted order. Images are resized, cropped and normalised as the validation images of\n"
+    "             CHECKPOINT were. What is damaged or missing is named on standard error, and the others go on\n"
+    "    --top K    classes an image (default 5)\n"
+    "    --csv      path,rank,class,label,probability: a row for each of the K classes\n"
+    "    --json     an array of {\"path\", \"predictions\": [{\"label\", \"class\", \"probability\"}]} or {\"path\", \"error\"}\n"
+    "    --threads N  that decode, and that compute (default: the processors there are)\n"
+    "    --         behind it, words that begin with - are paths too\n\n"
     "exit codes: 0 good, equal; 1 different (diff); 64 usage; 65 damaged; 66 missing or unreadable; 70 internal; 74 output\n"
-    "            verify: 65 if any file is damaged, else 66 if any is missing\n";
+    "            verify, predict: 65 if any file is damaged, else 66 if any is missing\n";
 
 static sd_status run(int argc, char **argv, int *exit_code) {
     const char *name = argc > 1 ? argv[1] : "";
@@ -54,8 +66,9 @@ static sd_status run(int argc, char **argv, int *exit_code) {
     for (int i = 0; i < N_TOOLS; i++)
         if (!strcmp(name, tools[i].name))
             return tools[i].run(argc - 2, argv + 2, exit_code);
-    return name[0] ? sd_fail(SD_ERR_USAGE, "unknown tool %s (--help lists all)", name)
-                   : sd_fail(SD_ERR_USAGE, "a tool is expected: verify, inspect, diff, export (--help shows how)");
+    return name[0]
+               ? sd_fail(SD_ERR_USAGE, "unknown tool %s (--help lists all)", name)
+               : sd_fail(SD_ERR_USAGE, "a tool is expected: verify, inspect, diff, export, predict (--help shows how)");
 }
 
 int main(int argc, char **argv) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "loaded.h"
+#include "shown.h"
 #include "tools.h"
 
 /* Whether path is a member of /progress that is NAN until it is first measured. */
@@ -119,10 +120,7 @@ static sd_status verify(const char *path) {
         printf("%s: good, step %" PRIu64 ", %d tensors, %zu bytes\n", path, l.info.progress.step, count_tensors(&l),
                sd_checkpoint_file_bytes(l.file));
     } else {
-        const char *reason = sd_error_message(); /* most messages begin with the path */
-        const size_t n = strlen(path);
-        printf("%s: BAD: %s\n", path,
-               !strncmp(reason, path, n) && !strncmp(reason + n, ": ", 2) ? reason + n + 2 : reason);
+        printf("%s: BAD: %s\n", path, sd_reason_of(sd_error_message(), path));
     }
     fflush(stdout); /* show each line at once */
     sd_loaded_close(&l);
