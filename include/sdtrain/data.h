@@ -29,7 +29,8 @@ enum { SD_CHANNELS = 3 };
     X(SD_DATASET_SYNTHETIC, "synthetic") /* procedural coloured shapes */                                              \
     X(SD_DATASET_CIFAR10, "cifar10")                                                                                   \
     X(SD_DATASET_CIFAR100, "cifar100")                                                                                 \
-    X(SD_DATASET_FOLDER, "folder") /* JPEG and PNG files, in folders that are classes */
+    X(SD_DATASET_FOLDER, "folder") /* JPEG and PNG files, in folders that are classes */                               \
+    X(SD_DATASET_HDF5, "hdf5")     /* one file of sd_pack() */
 typedef enum sd_dataset_kind { SD_DATASET_LIST(SD_CHOICE_ENUMERATOR) } sd_dataset_kind;
 SD_CHOICE_WORD_OF(sd_dataset_kind, SD_DATASET_LIST)
 
@@ -55,13 +56,14 @@ SD_CHOICE_WORD_OF(sd_last_batch, SD_LAST_BATCH_LIST)
 typedef enum sd_bad_image { SD_BAD_IMAGE_LIST(SD_CHOICE_ENUMERATOR) } sd_bad_image;
 SD_CHOICE_WORD_OF(sd_bad_image, SD_BAD_IMAGE_LIST)
 
-/* The list of the files of a data set that consists of many. */
-typedef struct sd_listing sd_listing;
+/* What must be known of files before a data set is described: the list of those in a folder, the header of a packed
+ * file. */
+typedef struct sd_found sd_found;
 
 /* The data set, and the part of it in use. 0: the data set's own value. Pointers are the caller's memory. */
 typedef struct sd_data_spec {
     sd_dataset_kind kind;
-    const char *path;   /* folder of its files, or the parent */
+    const char *path;   /* folder of its files, or the parent; of a packed set the file */
     int64_t image_size; /* pixels of a side, as the network takes them; images of other sizes are resized */
     int64_t classes;
     int64_t train_samples, val_samples; /* the first N in file order */
@@ -72,7 +74,7 @@ typedef struct sd_data_spec {
     double crop_pct;       /* of the shorter side that augment = none crops; 0: 0.875 above 64 pixels, else 1 */
     const char *normalise; /* as of sd_normalise_check(); NULL: auto */
     sd_bad_image on_bad_image;
-    const sd_listing *listing; /* of sd_data_find(); outlives the data set */
+    const sd_found *found; /* of sd_data_find(); outlives the data set */
 } sd_data_spec;
 
 /* Whether a text says how pixels are normalised:
@@ -86,16 +88,21 @@ typedef struct sd_data_spec {
  * SD_ERR_CONFIG; the message begins with "data.normalise: ". */
 sd_status sd_normalise_check(const char *text);
 
-/* Finds on the disk what must be known before a data set is described or opened: the files of a folder. *listing is
- * NULL if there is nothing to find. Where ranks share a disk one of them finds, and the others get the bytes. Errors as
- * of sd_dataset_open(). */
-sd_status sd_data_find(const sd_data_spec *spec, sd_listing **listing);
-/* A listing as bytes: they are the listing, and live as long. */
-void sd_listing_pack(const sd_listing *listing, const void **bytes, size_t *n_bytes);
-/* Makes such bytes, in memory of malloc(), a listing that owns them, without a copy. Checks every offset. SD_ERR_DATA
- * if they are not what sd_listing_pack() gives on a machine of this byte order; then the caller still owns them, and
- * *listing is NULL. */
-sd_status sd_listing_unpack(void *bytes, size_t n_bytes, sd_listing **listing);
+/* Finds on the disk what must be known before a data set is described or opened. *found is NULL if there is nothing to
+ * find. Where ranks share a disk one of them finds, and the others get the bytes: a folder is listed once, and all
+ * ranks describe the same samples, whatever each of them will meet when it opens the files. Errors as of
+ * sd_dataset_open(). */
+sd_status sd_data_find(const sd_data_spec *spec, sd_found **found);
+/* What was found, as bytes: they are the object, and live as long. */
+void sd_found_bytes(const sd_found *found, const void **bytes, size_t *n_bytes);
+/* Makes such bytes, in memory of malloc(), an object that owns them, without a copy. Checks all of them. SD_ERR_DATA
+ * if they are not what sd_found_bytes() gives on a machine of this byte order; then the caller still owns them, and
+ * *found is NULL. */
+sd_status sd_found_of_bytes(void *bytes, size_t n_bytes, sd_found **found);
+void sd_found_free(sd_found **found);
+
+/* A list of image files. */
+typedef struct sd_listing sd_listing;
 void sd_listing_free(sd_listing **listing);
 
 /* Lists image files that have no classes, for sd_dataset_open_files(). An input that is a folder stands for the files
@@ -136,7 +143,7 @@ sd_status sd_dataset_open_files(const sd_data_spec *spec, sd_sample_spec samples
 /* Destroy its loaders first. */
 void sd_dataset_close(sd_dataset **dataset);
 
-/* Describes the samples without opening files; of a folder with what its listing says. */
+/* Describes the samples without opening files: of a folder or a packed set by what was found. */
 sd_sample_spec sd_dataset_describe(const sd_data_spec *spec);
 
 sd_sample_spec sd_dataset_samples(const sd_dataset *dataset);

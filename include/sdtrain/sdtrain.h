@@ -30,6 +30,7 @@
 #include "sdtrain/nn.h"
 #include "sdtrain/onnx.h"
 #include "sdtrain/optim.h"
+#include "sdtrain/pack.h"
 #include "sdtrain/predict.h"
 #include "sdtrain/processors.h"
 #include "sdtrain/progress.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sdtrain verify: checks a checkpoint more strictly than a resume. */
+/* sdtrain verify: checks a checkpoint more strictly than a resume, and every byte of a packed set. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "loaded.h"
+#include "sdtrain/pack.h"
 #include "shown.h"
 #include "tools.h"
 
@@ -111,19 +112,34 @@ static int count_tensors(const sd_loaded *l) {
     return n;
 }
 
-static sd_status verify(const char *path) {
+static void print_bad(const char *path) { printf("%s: BAD: %s\n", path, sd_reason_of(sd_error_message(), path)); }
+
+static sd_status verify_checkpoint(const char *path) {
     static sd_loaded l; /* large */
     sd_status status = sd_loaded_open(path, &l);
     if (status == SD_OK)
         status = check(&l);
-    if (status == SD_OK) {
+    if (status == SD_OK)
         printf("%s: good, step %" PRIu64 ", %d tensors, %zu bytes\n", path, l.info.progress.step, count_tensors(&l),
                sd_checkpoint_file_bytes(l.file));
-    } else {
-        printf("%s: BAD: %s\n", path, sd_reason_of(sd_error_message(), path));
-    }
-    fflush(stdout); /* show each line at once */
     sd_loaded_close(&l);
+    return status;
+}
+
+static sd_status verify_packed(const char *path) {
+    sd_pack_info info;
+    const sd_status status = sd_pack_verify(path, NULL, &info);
+    if (status == SD_OK)
+        printf("%s: good, %u training and %u test images in %d classes, %s, %" PRIu64 " bytes\n", path, info.images[0],
+               info.images[1], info.classes, info.encoded ? "encoded" : "decoded", info.bytes);
+    return status;
+}
+
+static sd_status verify(const char *path) {
+    const sd_status status = sd_pack_is(path) ? verify_packed(path) : verify_checkpoint(path);
+    if (status != SD_OK)
+        print_bad(path);
+    fflush(stdout); /* show each line at once */
     return status;
 }
 

@@ -43,12 +43,12 @@ const key sd_keys[] = {
           "end a run without progress after this many seconds, saying where each rank is; 0: never"),
 
     CHOICE(
-        data, dataset, "synthetic", SD_DATASET_LIST, "hdf5", true,
-        "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files; folder: JPEG and PNG files, train/CLASS/ and val/CLASS/, or CLASS/"),
-    PATH(data, path, "", false, "folder of the dataset's files, or its parent"),
+        data, dataset, "synthetic", SD_DATASET_LIST, NULL, true,
+        "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files; folder: JPEG and PNG files, train/CLASS/ and val/CLASS/, or CLASS/; hdf5: a file that sdtrain pack made of any of these"),
+    PATH(data, path, "", false, "folder of the dataset's files, or its parent; hdf5: the file"),
     WHOLE(
         data, image_size, "0", 0, 4096, true,
-        "height and width of images in pixels, resized if they are others; 0: the dataset's own (synthetic: 32, folder: 224)"),
+        "height and width of images in pixels, resized if they are others; 0: the dataset's own (synthetic: 32, folder and encoded hdf5: 224)"),
     CHOICE(data, interpolation, "bilinear", SD_FILTER_LIST, NULL, true,
            "resizing, with antialiasing, byte for byte Pillow's"),
     REAL(data, crop_pct, "0", 0, 1, true,

@@ -146,7 +146,7 @@ sd_status sd_dataset_open_files(const sd_data_spec *spec, sd_sample_spec samples
                                    .image_size = samples.image_size,
                                    .interpolation = spec->interpolation,
                                    .crop_pct = spec->crop_pct,
-                                   .listing = files};
+                                   .found = (const sd_found *)files};
     SD_TRY(sd_dataset_open(&of_files, dataset));
     sd_dataset_set_normalisation(*dataset, mean, deviation);
     return SD_OK;
@@ -166,12 +166,6 @@ void sd_dataset_close(sd_dataset **place) {
 
 sd_sample_spec sd_dataset_describe(const sd_data_spec *spec) {
     return samples_of(spec, sd_source_kind_of(spec)->describe(spec));
-}
-
-sd_status sd_data_find(const sd_data_spec *spec, sd_listing **listing) {
-    const sd_source_kind *kind = sd_source_kind_of(spec);
-    *listing = NULL;
-    return kind->find ? kind->find(spec, listing) : SD_OK;
 }
 
 sd_sample_spec sd_dataset_samples(const sd_dataset *dataset) { return dataset->samples; }

@@ -45,23 +45,35 @@ static const char *class_name(const sd_source *source, int label) {
 
 static void close_folder(sd_source *source) { free(source); }
 
-/* Without a listing, as of a checkpoint's configuration, the classes that this says. */
-static sd_sample_spec describe(const sd_data_spec *spec) {
-    return (sd_sample_spec){.classes = spec->listing ? sd_listing_classes(spec->listing) : (int)spec->classes};
+/* NULL: the folder was not listed. */
+static const sd_listing *listing_of(const sd_data_spec *spec) {
+    return spec->found && spec->found->format == SD_FOUND_LISTING ? (const sd_listing *)spec->found : NULL;
 }
 
-static sd_status find(const sd_data_spec *spec, sd_listing **listing) { return sd_listing_scan(spec->path, listing); }
+/* Without a listing, as of a checkpoint's configuration, the classes that this says. */
+static sd_sample_spec describe(const sd_data_spec *spec) {
+    const sd_listing *listing = listing_of(spec);
+    return (sd_sample_spec){.classes = listing ? sd_listing_classes(listing) : (int)spec->classes};
+}
+
+static sd_status find(const sd_data_spec *spec, sd_found **found) {
+    sd_listing *listing;
+    const sd_status status = sd_listing_scan(spec->path, &listing);
+    *found = (sd_found *)listing;
+    return status;
+}
 
 static sd_status open_folder(const sd_data_spec *spec, sd_source **source) {
+    const sd_listing *listing = listing_of(spec);
     folder *data;
-    if (!spec->listing)
+    if (!listing)
         return sd_fail(SD_ERR_INTERNAL, "%s: the folder was not listed before it was opened", spec->path);
     SD_TRY(sd_alloc(&data, 1, sizeof *data));
-    data->listing = spec->listing;
+    data->listing = listing;
     data->source = (sd_source){.samples = describe(spec),
-                               .n_train = sd_listing_images(spec->listing, false),
-                               .n_test = sd_listing_images(spec->listing, true),
-                               .hash = sd_listing_fingerprint(spec->listing),
+                               .n_train = sd_listing_images(listing, false),
+                               .n_test = sd_listing_images(listing, true),
+                               .hash = sd_listing_fingerprint(listing),
                                .hashed = "names, lengths or order of the files",
                                .read = read_image,
                                .close = close_folder,

@@ -25,14 +25,11 @@ typedef struct folder {
 } folder;
 
 struct sd_listing {
-    uint64_t format;
-    uint64_t bytes; /* of all of it */
+    sd_found found;
     uint32_t n_train, n_test, n_folders, n_classes;
     uint64_t text_bytes;
     image images[];
 };
-
-static const uint64_t FORMAT = UINT64_C(0x31474e495453494c); /* "LISTING1" where the low byte comes first */
 
 static const folder *folders_of(const sd_listing *listing) {
     return (const folder *)(listing->images + listing->n_train + listing->n_test);
@@ -131,7 +128,7 @@ uint64_t sd_listing_fingerprint(const sd_listing *listing) {
 
 void sd_listing_pack(const sd_listing *listing, const void **bytes, size_t *n_bytes) {
     *bytes = listing;
-    *n_bytes = (size_t)listing->bytes;
+    *n_bytes = (size_t)listing->found.bytes;
 }
 
 static sd_status damaged(const char *what) { return sd_fail(SD_ERR_DATA, "a list of images is damaged: %s", what); }
@@ -148,12 +145,12 @@ static bool path_fits(const sd_listing *listing, const image *file) {
 static sd_status check_header(const sd_listing *listing, size_t n_bytes) {
     if (n_bytes < sizeof *listing)
         return damaged("it ends within its header");
-    if (listing->format != FORMAT)
+    if (listing->found.format != SD_FOUND_LISTING)
         return damaged("it does not begin as lists do on this machine");
     if (listing->n_classes > INT32_MAX || (uint64_t)listing->n_train + listing->n_test > UINT32_MAX ||
         listing->text_bytes > UINT32_MAX || listing->text_bytes == 0)
         return damaged("a number in its header is beyond its limit");
-    if (listing->bytes != n_bytes || bytes_of(listing) != n_bytes)
+    if (listing->found.bytes != n_bytes || bytes_of(listing) != n_bytes)
         return damaged("its length is not that of its parts");
     return SD_OK;
 }
@@ -283,14 +280,14 @@ static char *move_part(sd_listing_part *part, size_t object_bytes, char *to) {
 }
 
 sd_status sd_listing_finish(sd_listing_builder *builder, sd_listing **listing) {
-    sd_listing header = {.format = FORMAT,
+    sd_listing header = {.found = {.format = SD_FOUND_LISTING},
                          .n_train = (uint32_t)builder->n_train,
                          .n_test = (uint32_t)(builder->images.n - builder->n_train),
                          .n_folders = (uint32_t)builder->folders.n,
                          .n_classes = (uint32_t)builder->classes.n,
                          .text_bytes = builder->text.n};
-    header.bytes = bytes_of(&header);
-    SD_TRY(sd_alloc(listing, (size_t)header.bytes, 1));
+    header.found.bytes = bytes_of(&header);
+    SD_TRY(sd_alloc(listing, (size_t)header.found.bytes, 1));
     memcpy(*listing, &header, sizeof header);
     char *to = (char *)(*listing)->images;
     to = move_part(&builder->images, sizeof(image), to);

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "directory.h"
-#include "sdtrain/data.h"
+#include "source.h"
 
 /* ---- scanning (listing_scan.c) ---- */
 
@@ -51,6 +51,10 @@ uint64_t sd_listing_file_bytes(const sd_listing *listing, bool test, uint32_t in
 /* XXH3 over the names of classes and, in order, each image's path in the folder, file size and label. Does not depend
  * on where the folder lies, nor on what the files hold. Equal on machines of one byte order. */
 uint64_t sd_listing_fingerprint(const sd_listing *listing);
+
+/* A listing as bytes, and such bytes as a listing: as sd_found_bytes() and sd_found_of_bytes(). */
+void sd_listing_pack(const sd_listing *listing, const void **bytes, size_t *n_bytes);
+sd_status sd_listing_unpack(void *bytes, size_t n_bytes, sd_listing **listing);
 
 /* ---- building: begin; classes; folders of training images, each with its images; begin_test; the same; finish ---- */
 

@@ -19,12 +19,7 @@ void sd_normalise(const sd_normalisation *normalisation, const sd_sample *image,
             *x++ = normalisation->value[c][*byte++];
 }
 
-/* Exact: sums of bytes and of their squares are integers. */
-typedef struct moments {
-    uint64_t pixels, sum[SD_CHANNELS], square[SD_CHANNELS];
-} moments;
-
-static void add(moments *m, const sd_sample *image) {
+void sd_moments_add(sd_moments *m, const sd_sample *image) {
     const size_t pixels = (size_t)image->h * (size_t)image->w;
     uint64_t sum[SD_CHANNELS] = {0}, square[SD_CHANNELS] = {0};
     for (size_t i = 0; i < pixels * SD_CHANNELS; i++) {
@@ -39,26 +34,32 @@ static void add(moments *m, const sd_sample *image) {
     }
 }
 
-static void set_from(sd_normalisation *normalisation, const moments *m) {
-    const double count = (double)m->pixels;
-    float channel_mean[SD_CHANNELS], deviation[SD_CHANNELS];
+void sd_moments_merge(sd_moments *m, const sd_moments *more) {
+    m->pixels += more->pixels;
     for (int c = 0; c < SD_CHANNELS; c++) {
-        const double mean = (double)m->sum[c] / count, variance = (double)m->square[c] / count - mean * mean;
-        channel_mean[c] = (float)(mean / 255);
+        m->sum[c] += more->sum[c];
+        m->square[c] += more->square[c];
+    }
+}
+
+void sd_moments_get(const sd_moments *m, float *mean, float *deviation) {
+    const double count = (double)m->pixels;
+    for (int c = 0; c < SD_CHANNELS; c++) {
+        const double first = (double)m->sum[c] / count, variance = (double)m->square[c] / count - first * first;
+        mean[c] = (float)(first / 255);
         deviation[c] = variance > 0 ? (float)(sqrt(variance) / 255) : 1.0f;
     }
-    sd_normalisation_set(normalisation, channel_mean, deviation);
 }
 
 sd_status sd_normalisation_measure(sd_normalisation *normalisation, const sd_source *source, const uint32_t *indices,
                                    uint32_t n, sd_bad_image on_bad_image) {
-    moments m = {0};
+    sd_moments m = {0};
     sd_sample image = {0};
     sd_status status = SD_OK;
     for (uint32_t i = 0; i < n && status == SD_OK; i++) {
         status = source->read(source, false, indices[i], &image);
         if (status == SD_OK) {
-            add(&m, &image);
+            sd_moments_add(&m, &image);
         } else if (status == SD_ERR_DATA && on_bad_image == SD_BAD_IMAGE_SKIP) {
             sd_error_clear();
             status = SD_OK;
@@ -66,8 +67,11 @@ sd_status sd_normalisation_measure(sd_normalisation *normalisation, const sd_sou
     }
     if (status == SD_OK && m.pixels == 0)
         status = sd_fail(SD_ERR_DATA, "none of the %u training images can be decoded", n);
-    if (status == SD_OK)
-        set_from(normalisation, &m);
+    if (status == SD_OK) {
+        float mean[SD_CHANNELS], deviation[SD_CHANNELS];
+        sd_moments_get(&m, mean, deviation);
+        sd_normalisation_set(normalisation, mean, deviation);
+    }
     sd_sample_free(&image);
     return status;
 }

@@ -21,6 +21,14 @@ struct sd_source {
     const char *(*class_name)(const sd_source *source, int label); /* NULL: classes have no names */
 };
 
+/* How every object that is found begins. The numbers spell LISTING1 and PACKED-1 where the low byte comes first. */
+#define SD_FOUND_LISTING UINT64_C(0x31474e495453494c)
+#define SD_FOUND_PACKED UINT64_C(0x312d44454b434150)
+struct sd_found {
+    uint64_t format;
+    uint64_t bytes; /* of all of it */
+};
+
 /* Sets the sample's size to h x w, and makes room; the pixels are undefined. SD_ERR_MEMORY. */
 sd_status sd_sample_resize(sd_sample *sample, int h, int w);
 
@@ -31,10 +39,11 @@ typedef struct sd_source_kind {
     /* SD_ERR_NOINPUT, SD_ERR_DATA (file and record), SD_ERR_CONFIG (an impossible request), SD_ERR_MEMORY. */
     sd_status (*open)(const sd_data_spec *spec, sd_source **source);
     /* As of sd_data_find(); NULL: there is nothing to find. */
-    sd_status (*find)(const sd_data_spec *spec, sd_listing **listing);
+    sd_status (*find)(const sd_data_spec *spec, sd_found **found);
 } sd_source_kind;
 
-extern const sd_source_kind sd_synthetic_source, sd_cifar10_source, sd_cifar100_source, sd_folder_source;
+extern const sd_source_kind sd_synthetic_source, sd_cifar10_source, sd_cifar100_source, sd_folder_source,
+    sd_packed_source;
 
 /* The kind that data.dataset names. */
 const sd_source_kind *sd_source_kind_of(const sd_data_spec *spec);

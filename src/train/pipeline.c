@@ -16,22 +16,22 @@ const char *sd_shards_word(const sd_config *config) {
     return config->communication.reduction == SD_REDUCTION_REPRODUCIBLE ? "shards" : "ranks";
 }
 
-/* The listing of rank 0 to the others, whose place in *listing is NULL. */
-static sd_status broadcast_listing(sd_comm *comm, sd_listing **listing) {
+/* What rank 0 has found to the others, whose *found is NULL. */
+static sd_status broadcast_found(sd_comm *comm, sd_found **found) {
     const bool root = sd_comm_rank(comm) == 0;
     const void *packed = NULL;
     void *bytes = NULL;
     size_t n_bytes = 0;
-    if (root && *listing)
-        sd_listing_pack(*listing, &packed, &n_bytes);
+    if (root && *found)
+        sd_found_bytes(*found, &packed, &n_bytes);
     SD_TRY(sd_comm_broadcast(comm, &n_bytes, sizeof n_bytes));
     if (n_bytes == 0)
         return SD_OK;
     SD_TRY(sd_comm_agree(comm, root ? SD_OK : sd_alloc(&bytes, n_bytes, 1)));
     sd_status status = sd_comm_broadcast(comm, root ? (void *)packed : bytes, n_bytes);
     if (!root && status == SD_OK)
-        status = sd_listing_unpack(bytes, n_bytes, listing);
-    if (!root && !*listing)
+        status = sd_found_of_bytes(bytes, n_bytes, found);
+    if (!root && !*found)
         free(bytes);
     return sd_comm_agree(comm, status);
 }
@@ -40,12 +40,11 @@ sd_status sd_pipeline_find(sd_pipeline *pipeline, const sd_session *session) {
     const sd_config *config = session->config;
     sd_comm *comm = session->comm;
     *pipeline = (sd_pipeline){.spec = sd_config_data(config)};
-    const sd_status status = sd_session_is_root(session)
-                                 ? sd_config_locate(config, sd_data_find(&pipeline->spec, &pipeline->listing))
-                                 : SD_OK;
+    const sd_status status =
+        sd_session_is_root(session) ? sd_config_locate(config, sd_data_find(&pipeline->spec, &pipeline->found)) : SD_OK;
     SD_TRY(sd_comm_agree(comm, status));
-    SD_TRY(broadcast_listing(comm, &pipeline->listing));
-    pipeline->spec.listing = pipeline->listing;
+    SD_TRY(broadcast_found(comm, &pipeline->found));
+    pipeline->spec.found = pipeline->found;
     return SD_OK;
 }
 
@@ -94,7 +93,7 @@ sd_status sd_pipeline_open(sd_pipeline *pipeline, const sd_session *session, uin
 void sd_pipeline_close(sd_pipeline *pipeline) {
     sd_loader_destroy(&pipeline->loader);
     sd_dataset_close(&pipeline->dataset);
-    sd_listing_free(&pipeline->listing);
+    sd_found_free(&pipeline->found);
     free(pipeline->order);
     free(pipeline->ranges);
 }

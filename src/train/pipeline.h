@@ -7,8 +7,8 @@
 #include "session.h"
 
 typedef struct sd_pipeline {
-    sd_data_spec spec;   /* with the listing */
-    sd_listing *listing; /* of the files, on all ranks; NULL: the kind of data set has none */
+    sd_data_spec spec; /* with what was found */
+    sd_found *found;   /* on all ranks; NULL: for this kind of data set nothing */
     sd_dataset *dataset;
     sd_loader *loader;
     int shards;      /* of a batch, over all ranks */
@@ -26,7 +26,7 @@ int sd_shards_of(const sd_config *config, int ranks);
 /* What a message calls them. */
 const char *sd_shards_word(const sd_config *config);
 
-/* Finds the files of the data set on rank 0, and tells the other ranks. Before the rest; close in any case.
+/* Finds what must be known of the data set on rank 0, and tells the other ranks. Before the rest; close in any case.
  * Collective. */
 sd_status sd_pipeline_find(sd_pipeline *pipeline, const sd_session *session);
 

@@ -11,7 +11,7 @@
 
 typedef struct trial {
     const sd_config *config;
-    sd_listing *listing;
+    sd_found *found;
     sd_dataset *dataset;
     sd_loader *loader;
     uint32_t *order;
@@ -23,8 +23,8 @@ static sd_status trial_open(trial *t, const sd_config *config) {
     const uint64_t batch = (uint64_t)config->train.batch_size;
     sd_data_spec spec = sd_config_data(config);
     *t = (trial){.config = config};
-    SD_TRY(sd_data_find(&spec, &t->listing));
-    spec.listing = t->listing;
+    SD_TRY(sd_data_find(&spec, &t->found));
+    spec.found = t->found;
     SD_TRY(sd_dataset_open(&spec, &t->dataset));
     const uint32_t images = sd_dataset_images(t->dataset, SD_SPLIT_TRAIN);
     t->batches = images / batch;
@@ -42,7 +42,7 @@ static sd_status trial_open(trial *t, const sd_config *config) {
 static void trial_close(trial *t) {
     sd_loader_destroy(&t->loader);
     sd_dataset_close(&t->dataset);
-    sd_listing_free(&t->listing);
+    sd_found_free(&t->found);
     free(t->order);
     free(t->ranges);
 }

@@ -75,6 +75,7 @@ include_order() {
             if (name == "sdtrain") return "all"
             if (name == "build" || name == "graph" || name == "weights") return "nn"
             if (name == "onnx" || name == "safetensors") return "checkpoint"
+            if (name == "pack") return "data"
             if (index(report, " " name " ")) return "report"
             return index(base, " " name " ") ? "base" : name
         }

@@ -172,7 +172,6 @@ START_TEST(what_a_later_version_brings_is_named_as_such) {
             snprintf(text, sizeof text, "[%s]\n%s = %s\n", sd_keys[i].section, sd_keys[i].name, word);
             expect_parse_refused(text, "folder/run.ini:2: ", sd_keys[i].name, word, "not in this version", NULL);
         }
-    expect_parse_refused("[data]\ndataset = hdf5\n", "not in this version", NULL);
     expect_parse_refused("[log]\ntensorboard = false\n", "run.ini:2: ", "log.tensorboard", "not in this version", NULL);
 }
 END_TEST
@@ -189,7 +188,7 @@ START_TEST(help_lists_every_key_and_nothing_of_later_versions) {
         expect(strstr(help, line), "%s", sd_keys[i].name);
         expect(strstr(help, sd_keys[i].help), "%s", sd_keys[i].name);
     }
-    const char *later[] = {"tensorboard", "hdf5"};
+    const char *later[] = {"tensorboard"};
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
         expect(!strstr(help, later[i]), "%s", later[i]);
     free(help);
@@ -468,8 +467,6 @@ END_TEST
 START_TEST(errors_of_the_command_line_say_so) {
     sd_config *config = parsed("[train]\nepochs = 3\n");
     expect_refused(sd_config_set(config, "train.epochs=x"), SD_ERR_CONFIG, "command line", "train.epochs", "allowed",
-                   NULL);
-    expect_refused(sd_config_set(config, "data.dataset=hdf5"), SD_ERR_CONFIG, "command line", "not in this version",
                    NULL);
     expect_refused(sd_config_set(config, "log.tensorboard=true"), SD_ERR_CONFIG, "command line", "log.tensorboard",
                    NULL);
