@@ -53,6 +53,7 @@ typedef struct sd_tensor {
     float init_mean; /* initial values: mean + deviation * N(0, 1), or mean + bound * U(-1, 1) */
     float init_deviation, init_bound;
     int segment;
+    int layer; /* depth, for layer-wise learning rates: 0 stem, l block l, sd_network_blocks() + 1 head (see build.h) */
     size_t offset_elems; /* in buffers of values and gradients, and in all buffers laid out like them */
 } sd_tensor;
 

@@ -53,6 +53,9 @@ typedef struct sd_optimizer_spec {
     double beta1, beta2, epsilon; /* AdamW */
     double weight_decay;
     sd_decay decay;
+    /* d: the learning rate of layer i (sd_tensor.layer) is lr d^(last - i), and with it what weight decay takes (timm's
+     * param_groups_layer_decay). 1, or 0: the same for all. */
+    double layer_decay;
     double clip_norm; /* maximum L2 norm of the whole gradient (torch.nn.utils.clip_grad_norm_); 0: no clipping */
     sd_dropped_update dropped_update;
 } sd_optimizer_spec;

@@ -103,6 +103,9 @@ const key sd_keys[] = {
     REAL(optimizer, weight_decay, "0.0001", 0, 10, true, "weight decay (sgd: added to the gradient; adamw: decoupled)"),
     CHOICE(optimizer, decay, "all", SD_DECAY_LIST, NULL, true,
            "parameters that decay; matrices: not norms, biases, position and class embeddings"),
+    REAL(
+        optimizer, layer_decay, "1", 1e-6, 1, true,
+        "factor of the learning rate from one block to the block below, the head having lr (timm's layer decay); 1: none"),
     REAL(optimizer, beta1, "0.9", 0, 0.999999, true, "adamw: decay of the first moment"),
     REAL(optimizer, beta2, "0.999", 0, 0.999999, true, "adamw: decay of the second moment"),
     REAL(optimizer, epsilon, "1e-08", 1e-30, 1, true, "adamw: added to the root of the second moment"),

@@ -46,7 +46,10 @@ sd_status sd_build_token_head(sd_network *network, double dropout, float epsilon
     const int c = head->node.in.c;
     sd_network_want_work(network, (size_t)c);
     SD_TRY(sd_network_reserve(network, &head->tokens, (size_t)c));
+    const int layer = network->open_layer;
+    network->open_layer = layer - 1; /* as timm counts: the norm is the last block's */
     SD_TRY(sd_layernorm_init(network, &head->norm, "norm", 1, c, epsilon));
+    network->open_layer = layer;
     SD_TRY(sd_classifier_init(network, &head->classifier, "head", c, dropout, INIT_DEVIATION));
     return sd_network_end_head(network, &head->node);
 }

@@ -32,6 +32,8 @@ struct sd_network {
     void **owned; /* memory of nodes and branches */
     int n_owned, owned_capacity;
     int open_segment; /* of new tensors */
+    int open_layer;   /* of new tensors (sd_tensor.layer) */
+    int depth;        /* of the last node's unit */
     bool is_open;     /* the last node is under construction */
     bool has_head;
     bool takes_branch, branch_needs_relu;

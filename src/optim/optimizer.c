@@ -56,6 +56,15 @@ double sd_gradient_norm(sd_network *network, const sd_drop_plan *plan) {
     return sqrt(sum);
 }
 
+/* A product, as the last bit of pow() may differ between processors. */
+static double layer_factor(const sd_optimizer *optimizer, const sd_tensor *tensor) {
+    const double d = optimizer->spec.layer_decay;
+    double factor = 1;
+    for (int layer = sd_network_blocks(optimizer->network) + 1; d > 0 && layer > tensor->layer; layer--)
+        factor *= d;
+    return factor;
+}
+
 void sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step) {
     const sd_optimizer_spec *spec = &optimizer->spec;
     sd_network *network = optimizer->network;
@@ -77,7 +86,7 @@ void sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double
                             .gradient = sd_network_gradients(network) + tensor->offset_elems,
                             .scale = kept ? scale : 0.0f,
                             .decay = decays ? (float)spec->weight_decay : 0.0f,
-                            .lr = lr,
+                            .lr = lr * layer_factor(optimizer, tensor),
                             .t = freeze ? (double)segment->kept_steps : (double)step};
         for (int k = 0; k < sd_optimizer_n_states(optimizer); k++)
             update.state[k] = optimizer->state[k] + tensor->offset_elems;

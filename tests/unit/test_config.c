@@ -207,7 +207,7 @@ START_TEST(the_documented_keys_are_there) {
         "stochastic_depth.rates stochastic_depth.scope stochastic_depth.rank_divisor "
         "stochastic_depth.scale stochastic_depth.unit "
         "stochastic_depth.dropped_update optimizer.name optimizer.momentum optimizer.nesterov "
-        "optimizer.weight_decay optimizer.decay optimizer.beta1 optimizer.beta2 optimizer.epsilon "
+        "optimizer.weight_decay optimizer.decay optimizer.layer_decay optimizer.beta1 optimizer.beta2 optimizer.epsilon "
         "optimizer.clip_norm lr.schedule lr.base lr.warmup_epochs lr.milestones lr.gamma lr.minimum "
         "train.epochs train.max_steps train.batch_size train.label_smoothing eval.every_epochs "
         "eval.train_samples checkpoint.every_steps checkpoint.every_epochs checkpoint.every_seconds checkpoint.keep "
@@ -755,7 +755,7 @@ START_TEST(differences_name_the_keys_that_change_results_and_no_other) {
         "stochastic_depth.schedule=constant stochastic_depth.rates=0.1 stochastic_depth.scale=training "
         "stochastic_depth.unit=block stochastic_depth.dropped_update=freeze optimizer.name=adamw "
         "optimizer.momentum=0.8 optimizer.nesterov=true optimizer.weight_decay=0.1 optimizer.decay=matrices "
-        "optimizer.beta1=0.8 optimizer.beta2=0.9 optimizer.epsilon=0.1 optimizer.clip_norm=1 "
+        "optimizer.layer_decay=0.7 optimizer.beta1=0.8 optimizer.beta2=0.9 optimizer.epsilon=0.1 optimizer.clip_norm=1 "
         "lr.schedule=cosine lr.base=0.3 lr.warmup_epochs=1 lr.milestones=3 lr.gamma=0.3 lr.minimum=0.01 "
         "run.seed=2 train.batch_size=64 train.epochs=3";
     char others[] = "run.name=x run.output=y run.threads=2 data.path=/z data.workers=3 train.max_steps=5 "
