@@ -77,6 +77,9 @@ const key sd_keys[] = {
         "resnet18 to 152: cifar = 3x3 without pooling, imagenet = 7x7 stride 2 and max pooling; auto: cifar up to 64 pixels"),
     WHOLE(model, patch_size, "16", 1, 32, true, "side of a ViT patch in pixels; divides the image"),
     REAL(model, dropout, "0", 0, 0.99, true, "dropout probability in front of the classifier"),
+    TEXT(
+        model, freeze, "", true,
+        "parameters that are not trained: patterns of names, separated by commas, ! excepts (*,!fc.*); batch norms frozen whole keep their running statistics and normalise by them"),
     SWITCH(model, zero_init_residual, "false", true, "start the last batch norm weight of every residual branch at 0"),
 
     REAL(stochastic_depth, rate, "0", 0, 1, true,

@@ -30,6 +30,7 @@ void sd_network_destroy(sd_network **place) {
     free(network->nodes);
     free(network->segments);
     free(network->units);
+    free(network->norms);
     sd_arena_free(&network->arena);
     free(network);
     *place = NULL;

@@ -31,10 +31,12 @@ static void backward(sd_node *node, const sd_context *context, float *dlogits, f
     float *dfeatures = context->work[0], *dtokens = context->work[1];
     sd_classifier_backward(&head->classifier, context, dlogits, dfeatures);
     sd_layernorm_backward(&head->norm, context, images, head->tokens, dfeatures, NULL, dtokens);
-    memset(dx, 0, images * elems * sizeof(float));
-    for (size_t n = 0; n < images; n++)
-        memcpy(dx + n * elems, dtokens + n * c, c * sizeof(float));
-    context->k->apply_epilogue(sd_rows(context, node->in), node->in.c, dx, epilogue, context->scratch);
+    if (dx) {
+        memset(dx, 0, images * elems * sizeof(float));
+        for (size_t n = 0; n < images; n++)
+            memcpy(dx + n * elems, dtokens + n * c, c * sizeof(float));
+        context->k->apply_epilogue(sd_rows(context, node->in), node->in.c, dx, epilogue, context->scratch);
+    }
     sd_segment_complete(context, node->segment);
 }
 

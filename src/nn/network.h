@@ -22,6 +22,9 @@ struct sd_network {
     int n_units, units_capacity;
     float *values, *gradients;
     size_t buffer_elems, parameters, batchnorm_values;
+    sd_conv_bn **norms; /* all batch norms */
+    int n_norms, norms_capacity;
+    int last_node; /* of a backward pass: the lowest with a segment that is not frozen */
     double flops;
     sd_arena arena;
     /* Maxima over layers; all but scratch_elems for max_images images. */

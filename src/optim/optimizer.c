@@ -46,7 +46,7 @@ double sd_gradient_norm(sd_network *network, const sd_drop_plan *plan) {
     double sum = 0;
     for (int i = 0; i < sd_network_n_tensors(network); i++) {
         const sd_tensor *tensor = sd_network_tensor(network, i);
-        if (tensor->kind != SD_TENSOR_PARAMETER ||
+        if (tensor->kind != SD_TENSOR_PARAMETER || tensor->frozen ||
             !sd_segment_is_kept(sd_network_segment(network, tensor->segment), plan))
             continue;
         const float *gradient = sd_network_gradients(network) + tensor->offset_elems;
@@ -78,7 +78,7 @@ void sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double
         const sd_tensor *tensor = sd_network_tensor(network, i);
         const sd_segment *segment = sd_network_segment(network, tensor->segment);
         const bool kept = sd_segment_is_kept(segment, plan);
-        if (tensor->kind != SD_TENSOR_PARAMETER || (!kept && freeze))
+        if (tensor->kind != SD_TENSOR_PARAMETER || tensor->frozen || (!kept && freeze))
             continue;
         const bool decays = spec->decay == SD_DECAY_ALL || tensor->matrix;
         sd_update update = {.n = tensor->elems,

@@ -482,6 +482,71 @@ START_TEST(clipping_scales_to_the_norm_and_only_down) {
 }
 END_TEST
 
+/* Every third parameter of the network, whole segments among them. */
+static void freeze_some(sd_network *network) {
+    bool *frozen = calloc((size_t)sd_network_n_tensors(network), sizeof *frozen);
+    for (int i = 0; i < sd_network_n_tensors(network); i++)
+        frozen[i] = i % 3 == 0 || !strncmp(sd_network_tensor(network, i)->name, "layer2.1.", 9);
+    sd_network_freeze(network, frozen);
+    free(frozen);
+}
+
+/* The others move as if the frozen ones had no gradient; clipping does not count these. */
+START_TEST(frozen_tensors_stand_still_to_the_bit) {
+    for (int adamw = 0; adamw < 2; adamw++) {
+        const char *settings[] = {adamw ? "optimizer.name=adamw" : "optimizer.nesterov=true",
+                                  "optimizer.weight_decay=0.1", "optimizer.clip_norm=2", NULL};
+        twin t = new_twin("resnet20", config_of_list(settings)),
+             free_one = new_twin("resnet20", config_of_list(settings));
+        freeze_some(t.network);
+        for (uint64_t step = 1; step <= 3; step++) {
+            draw_gradients(&t, step, 1);
+            draw_gradients(&free_one, step, 1);
+            for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
+                const sd_tensor *tensor = sd_network_tensor(t.network, i);
+                for (size_t e = 0; e < tensor->elems && tensor->frozen; e++) {
+                    gradient_of(t.network, tensor)[e] = NAN; /* not read */
+                    gradient_of(free_one.network, tensor)[e] = 0;
+                }
+            }
+            ck_assert(isfinite(sd_gradient_norm(t.network, &t.plan)));
+            sd_optimizer_step(t.optimizer, &t.plan, 0.1, step);
+            sd_optimizer_step(free_one.optimizer, &free_one.plan, 0.1, step);
+        }
+        int frozen = 0;
+        for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
+            const sd_tensor *tensor = sd_network_tensor(t.network, i);
+            const size_t at = tensor->offset_elems, bytes = tensor->elems * sizeof(float);
+            expect_same_bits(tensor->name, value_of(t.network, tensor),
+                             tensor->frozen ? t.initial + at : value_of(free_one.network, tensor), bytes);
+            for (int s = 0; s < sd_optimizer_n_states(t.optimizer); s++)
+                for (size_t e = 0; e < tensor->elems; e++)
+                    expect(!tensor->frozen || sd_optimizer_state(t.optimizer, s)[at + e] == 0, "state of %s",
+                           tensor->name);
+            frozen += tensor->frozen;
+        }
+        ck_assert_int_gt(frozen, 20);
+        free_twin(&t);
+        free_twin(&free_one);
+    }
+}
+END_TEST
+
+/* A frozen segment has no gradients that count, whatever lies in the buffer. */
+START_TEST(gradients_of_frozen_segments_need_not_be_finite) {
+    twin t = new_twin("resnet20", config_of("run.seed=1", NULL));
+    freeze_some(t.network);
+    draw_gradients(&t, 1, 1);
+    gradient_of(t.network, find_tensor(t.network, "layer2.1.conv1.weight"))[3] = NAN;
+    ck_assert(sd_gradients_are_finite(t.network, &t.plan));
+    ck_assert_ptr_null(sd_gradient_not_finite(t.network, &t.plan));
+    gradient_of(t.network, find_tensor(t.network, "layer2.0.bn1.bias"))[3] = NAN;
+    ck_assert(!sd_gradients_are_finite(t.network, &t.plan));
+    ck_assert_ptr_nonnull(sd_gradient_not_finite(t.network, &t.plan));
+    free_twin(&t);
+}
+END_TEST
+
 START_TEST(states_are_named_as_pytorchs) {
     twin sgd = new_twin("resnet20", config_of("optimizer.name=sgd", NULL)),
          adamw = new_twin("resnet20", config_of("optimizer.name=adamw", NULL));
@@ -530,6 +595,8 @@ int main(void) {
     tcase_add_loop_test(cases, layers_are_timms, 0, 3);
     tcase_add_test(cases, without_layer_decay_no_bit_changes);
     tcase_add_test(cases, clipping_scales_to_the_norm_and_only_down);
+    tcase_add_test(cases, frozen_tensors_stand_still_to_the_bit);
+    tcase_add_test(cases, gradients_of_frozen_segments_need_not_be_finite);
     tcase_add_test(cases, states_are_named_as_pytorchs);
     tcase_add_test(cases, a_gradient_that_is_not_a_number_is_seen_in_the_weights);
     return run_suite("optim", cases);
