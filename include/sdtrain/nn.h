@@ -138,8 +138,9 @@ bool sd_segment_is_trained(const sd_segment *segment, const sd_drop_plan *plan);
 
 /* Sets which parameters are frozen: [tensors], entries of statistics are not read. Frozen ones are never changed
  * (requires_grad = False in PyTorch). A batch norm whose weight and bias are both frozen is in PyTorch's eval mode: it
- * normalises by its running statistics, which are frozen as well. Other batch norms, and the drops of a plan, are as
- * before. After sd_network_finish(), and before a reducer of the network is created. */
+ * normalises by its running statistics, which are frozen as well (kept_steps still counts if another tensor of its
+ * segment is trained). Other batch norms, and the drops of a plan, are as before. After sd_network_finish(), and before
+ * a reducer of the network is created. */
 void sd_network_freeze(sd_network *network, const bool *frozen);
 
 /* Frees the network with its tables and buffers, and sets *network to NULL; *network may be NULL. */
