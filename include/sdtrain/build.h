@@ -13,7 +13,9 @@
  *     sd_network_finish
  *
  * Call them in the order in which PyTorch registers parameters, which becomes the order of tensors; initial values
- * depend on it. All local. Errors: SD_ERR_INTERNAL for calls out of order and for a tensor's name that is too long or
+ * depend on it. sd_tensor.layer follows timm's group_matcher: 0 in the stem, the unit's depth in a residual with its
+ * shortcut, that of the next block in a node without a unit, L + 1 in the classifier; the norm of a token head belongs
+ * to block L. All local. Errors: SD_ERR_INTERNAL for calls out of order and for a tensor's name that is too long or
  * taken, SD_ERR_CONFIG for an image that is too small, SD_ERR_MEMORY. After an error the network can only be
  * destroyed. */
 #ifndef SDTRAIN_BUILD_H

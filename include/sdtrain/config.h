@@ -59,6 +59,7 @@ typedef struct sd_config {
         int64_t classes, patch_size;
         double dropout;
         bool zero_init_residual;
+        char freeze[SD_CONFIG_TEXT];
     } model;
     struct {
         double rate, survival_prob; /* sd_config_check() resolves survival_prob into rate */
@@ -143,6 +144,11 @@ sd_model_spec sd_config_model(const sd_config *config, sd_sample_spec samples);
 /* Writes the drop rate of each unit, by the depth of its block. rate: [units]. SD_ERR_CONFIG if the number of listed
  * rates is not that of the network's blocks. */
 sd_status sd_config_drop_rates(const sd_config *config, const sd_network *network, double *rate);
+
+/* Writes whether model.freeze freezes each tensor, for sd_network_freeze(). frozen: [tensors]. The key's patterns are
+ * those of fnmatch(3), of names of parameters; the last that matches a name decides, and one that begins with '!'
+ * excepts. SD_ERR_CONFIG, naming the pattern, if one matches no parameter; and if all or none are frozen. */
+sd_status sd_config_frozen(const sd_config *config, const sd_network *network, bool *frozen);
 
 /* Prints the table of keys, for --help. */
 void sd_config_help(FILE *out);

@@ -101,6 +101,23 @@ void sd_found_bytes(const sd_found *found, const void **bytes, size_t *n_bytes);
 sd_status sd_found_of_bytes(void *bytes, size_t n_bytes, sd_found **found);
 void sd_found_free(sd_found **found);
 
+/* A list of image files. */
+typedef struct sd_listing sd_listing;
+void sd_listing_free(sd_listing **listing);
+
+/* Lists image files that have no classes, for sd_dataset_open_files(). An input that is a folder stands for the files
+ * in it, at any depth, whose name is an image's (.jpg, .jpeg, .png; also those of formats that are not read, as reading
+ * will tell), sorted by the path of their folder, then by name, both by bytes; links are followed, but not back to a
+ * folder in which they lie. Any other input is a file, whatever its name and whether it is there or not: reading will
+ * tell. *n_missed: folders that cannot be read or have no image in them, and paths that are too long; a warning names
+ * each. SD_ERR_MEMORY; SD_ERR_DATA beyond 2^32 images. *listing is NULL on failure. */
+sd_status sd_data_find_files(int n, const char *const *inputs, uint64_t *n_missed, sd_listing **listing);
+/* The images of a listing. test: those of the test set, as which files without classes are listed. */
+uint32_t sd_listing_images(const sd_listing *listing, bool test);
+/* The path of one of them; it begins as the folder or input did that was listed. Returns path. */
+enum { SD_LISTING_PATH_BYTES = 4096 }; /* with its zero: what Linux takes */
+const char *sd_listing_path(const sd_listing *listing, bool test, uint32_t index, char path[SD_LISTING_PATH_BYTES]);
+
 typedef enum sd_split { SD_SPLIT_TRAIN, SD_SPLIT_VALIDATION } sd_split;
 
 /* The samples of a data set, as far as a model depends on them. */
@@ -118,6 +135,11 @@ typedef struct sd_dataset sd_dataset;
  * SD_ERR_DATA (file and record), SD_ERR_CONFIG (an impossible request; the message begins with its key,
  * "data.image_size: ..."), SD_ERR_MEMORY. On failure *dataset is NULL. */
 sd_status sd_dataset_open(const sd_data_spec *spec, sd_dataset **dataset);
+/* Files without classes, of sd_data_find_files(), as validation images that are prepared as those of a data set of
+ * `spec`: its filter and crop, to images of samples.image_size; mean and deviation: [SD_CHANNELS] each. Labels are 0.
+ * files outlives the data set. SD_ERR_MEMORY. */
+sd_status sd_dataset_open_files(const sd_data_spec *spec, sd_sample_spec samples, const float *mean,
+                                const float *deviation, const sd_listing *files, sd_dataset **dataset);
 /* Destroy its loaders first. */
 void sd_dataset_close(sd_dataset **dataset);
 
@@ -192,7 +214,8 @@ typedef struct sd_loader_pass {
     const uint32_t *order; /* indices in the split; NULL: 0, 1, 2, ... Valid until end */
     const sd_range *ranges;
     uint64_t n_batches;
-    bool scoring; /* with on_bad_image = skip: a bad image is left out; else the next one of the split replaces it */
+    bool scoring;   /* with on_bad_image = skip: a bad image is left out; else the next one of the split replaces it */
+    bool keeps_bad; /* whatever on_bad_image says, an image that cannot be read is zeros, and sd_batch.bad has it */
 } sd_loader_pass;
 
 typedef struct sd_batch {
@@ -200,6 +223,7 @@ typedef struct sd_batch {
     int left_out; /* bad images of its range, which are not among these */
     sd_input input;
     sd_targets targets;
+    const sd_outcome *const *bad; /* [images]: why an image could not be read; NULL: it is good. keeps_bad only */
 } sd_batch;
 
 /* `workers` threads prepare up to workers + 1 batches of at most max_images ahead. The dataset must outlive the loader.
@@ -213,7 +237,7 @@ void sd_loader_destroy(sd_loader **loader);
  * next fails with the error of the first image, in batch order, that cannot be prepared (sd_dataset_prepare()); all
  * later batches of the pass fail with the same status and message. *batch is valid nevertheless and has its planned
  * number of images; those from the failed one on are zeros with label 0, so that a rank can finish a collective step
- * before ranks agree on the error. */
+ * before ranks agree on the error. With keeps_bad only SD_ERR_MEMORY is such an error. */
 void sd_loader_begin(sd_loader *loader, const sd_loader_pass *pass);
 sd_status sd_loader_next(sd_loader *loader, sd_batch *batch);
 void sd_loader_end(sd_loader *loader);

@@ -108,9 +108,10 @@ sd_status sd_comm_check_same(sd_comm *comm, uint64_t hash, const char *what);
  * reducer sums them in the lower part of a binary tree. During the last shard's backward pass it sends each bucket
  * (sdtrain/bucket.h) that is complete, while the pass goes on.
  *
- * Segments that the plan drops for all images are not sent (skip_dropped) or sent as zeros. A segment that only other
- * ranks compute counts as zeros here. Buckets and the order of collectives are pure functions of the plan; ranks
- * compare the hash of their plans first, and send no bucket before that has succeeded. */
+ * Segments that are frozen (sd_network_freeze()) are neither summed nor sent; one with a tensor that is not frozen is
+ * sent whole. Segments that the plan drops for all images are not sent (skip_dropped) or sent as zeros. A segment that
+ * only other ranks compute counts as zeros here. Buckets and the order of collectives are pure functions of the plan;
+ * ranks compare the hash of their plans first, and send no bucket before that has succeeded. */
 typedef struct sd_reducer sd_reducer;
 
 typedef struct sd_reducer_spec {

@@ -60,6 +60,7 @@ typedef struct sd_tensor {
     int dims, shape[4];
     size_t elems;
     bool counted; /* the last tensor of a batch norm, which num_batches_tracked follows in PyTorch's state_dict */
+    bool frozen;  /* sd_network_freeze() */
     bool matrix;  /* false: norms, biases, position and class embeddings ([optimizer] decay = matrices spares them) */
     /* The last affine map of a branch: the branch's output is linear in the tensors of it that have this mark. */
     bool ends_branch;
@@ -67,6 +68,7 @@ typedef struct sd_tensor {
     float init_mean; /* initial values: mean + deviation * N(0, 1), or mean + bound * U(-1, 1) */
     float init_deviation, init_bound;
     int segment;
+    int layer; /* depth, for layer-wise learning rates: 0 stem, l block l, sd_network_blocks() + 1 head (see build.h) */
     size_t offset_elems; /* in buffers of values and gradients, and in all buffers laid out like them */
 } sd_tensor;
 
@@ -74,7 +76,8 @@ typedef struct sd_segment {
     int unit;                   /* decision unit whose drop skips this segment; -1: never skipped */
     size_t offset_elems, elems; /* with statistics and padding */
     size_t parameter_elems;     /* learned values only */
-    int64_t kept_steps;         /* training steps that kept it (PyTorch's num_batches_tracked) */
+    bool frozen;                /* all of its tensors are */
+    int64_t kept_steps;         /* training steps that kept it, none while frozen (PyTorch's num_batches_tracked) */
 } sd_segment;
 
 /* A decision unit, for logs and for the savings of a drop. */
@@ -115,7 +118,8 @@ typedef void (*sd_segment_done)(void *context, int segment);
 
 /* pass, input: of the last forward, in training; dlogits: [images, classes], may be overwritten. Writes the gradients
  * of every kept segment. Gradients of dropped segments, and of branches that no image of the pass keeps, are neither
- * written nor read. */
+ * written nor read. The pass ends at the lowest node that has a segment which is not frozen: below it, done is called
+ * and nothing is written. */
 void sd_network_backward(sd_network *network, const sd_pass *pass, const sd_input *input, float *dlogits,
                          sd_segment_done done, void *context);
 
@@ -128,6 +132,16 @@ void sd_network_set_kept_steps(sd_network *network, int segment, int64_t kept_st
 
 /* Whether a plan computes a segment. */
 bool sd_segment_is_kept(const sd_segment *segment, const sd_drop_plan *plan);
+
+/* Whether a step changes a segment, and so reads its gradients: the plan keeps it, and it is not frozen. */
+bool sd_segment_is_trained(const sd_segment *segment, const sd_drop_plan *plan);
+
+/* Sets which parameters are frozen: [tensors], entries of statistics are not read. Frozen ones are never changed
+ * (requires_grad = False in PyTorch). A batch norm whose weight and bias are both frozen is in PyTorch's eval mode: it
+ * normalises by its running statistics, which are frozen as well (kept_steps still counts if another tensor of its
+ * segment is trained). Other batch norms, and the drops of a plan, are as before. After sd_network_finish(), and before
+ * a reducer of the network is created. */
+void sd_network_freeze(sd_network *network, const bool *frozen);
 
 /* Frees the network with its tables and buffers, and sets *network to NULL; *network may be NULL. */
 void sd_network_destroy(sd_network **network);
@@ -145,6 +159,7 @@ float *sd_network_values(sd_network *network);
 float *sd_network_gradients(sd_network *network);
 size_t sd_network_buffer_elems(const sd_network *network); /* of values and of gradients, each */
 size_t sd_network_parameters(const sd_network *network);   /* learned values */
+size_t sd_network_trained(const sd_network *network);      /* of these, not frozen */
 double sd_network_flops(const sd_network *network);        /* forward, per image, all branches kept */
 size_t sd_network_activation_bytes(const sd_network *network);
 /* The minimum over batch norms of values a channel per image (0: no batch norm). Images of a training pass times this

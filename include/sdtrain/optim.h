@@ -53,6 +53,9 @@ typedef struct sd_optimizer_spec {
     double beta1, beta2, epsilon; /* AdamW */
     double weight_decay;
     sd_decay decay;
+    /* d: the learning rate of layer i (sd_tensor.layer) is lr d^(last - i), and with it what weight decay takes (timm's
+     * param_groups_layer_decay). 1, or 0: the same for all. */
+    double layer_decay;
     double clip_norm; /* maximum L2 norm of the whole gradient (torch.nn.utils.clip_grad_norm_); 0: no clipping */
     sd_dropped_update dropped_update;
 } sd_optimizer_spec;
@@ -63,21 +66,23 @@ typedef struct sd_optimizer sd_optimizer;
 sd_status sd_optimizer_create(const sd_optimizer_spec *spec, sd_network *network, sd_optimizer **optimizer);
 void sd_optimizer_destroy(sd_optimizer **optimizer);
 
-/* Updates all parameters from their gradients. step from 1. Gradients of dropped segments are not read
- * (sd_dropped_update). Call after sd_network_update_statistics(). */
+/* Updates all parameters from their gradients, but for frozen ones (sd_network_freeze()), which keep their values and
+ * states. step from 1. Gradients of dropped segments are not read (sd_dropped_update). Call after
+ * sd_network_update_statistics(). */
 void sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step);
 
 /* With SD_RANK_DIVISOR_KEPT: multiplies the summed gradients of each branch by (images of the batch) / (images that
  * keep it). Statistics are not changed: batch_share already weights them so. */
 void sd_gradients_divide_by_kept(sd_network *network, const sd_drop_plan *plan, uint64_t images);
 
-/* Whether all gradients and batch statistics of kept segments are finite. */
+/* Whether all gradients and batch statistics of segments that a step trains are finite. */
 bool sd_gradients_are_finite(sd_network *network, const sd_drop_plan *plan);
 /* The first tensor that is not finite, for messages: a batch statistic in forward order, else a gradient in backward
  * order; NULL if all are finite. */
 const sd_tensor *sd_gradient_not_finite(sd_network *network, const sd_drop_plan *plan);
 
-/* The L2 norm of the gradients of all kept segments, before clipping; summed in double, in a fixed order. */
+/* The L2 norm of the gradients of all kept segments, but for frozen tensors, before clipping; summed in double, in a
+ * fixed order. */
 double sd_gradient_norm(sd_network *network, const sd_drop_plan *plan);
 
 /* The optimizer's states, which it owns: buffers laid out like the network's values. Names (static text): "momentum";

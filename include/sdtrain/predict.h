@@ -37,8 +37,9 @@ sd_cost sd_cost_fit(const double images[2], const double seconds[2]);
 /* A segment, in the order in which backward finishes them (sdtrain/nn.h). */
 typedef struct sd_segment_cost {
     int unit;                        /* whose drop leaves it out; -1: always there */
+    bool frozen;                     /* never sent */
     size_t elems;                    /* of its gradients and batch statistics, with padding: what is sent */
-    size_t statistics_elems;         /* of these, batch statistics */
+    size_t statistics_elems;         /* of these, batch statistics that are not frozen */
     sd_cost forward;                 /* of its branch; 0 where unit is -1 */
     sd_cost backward, backward_left; /* computed; dropped */
 } sd_segment_cost;

@@ -15,7 +15,8 @@ extern "C" {
 typedef struct sd_savings {
     double branches; /* of branch computations, one per unit and image */
     double flops;    /* over all ranks */
-    double bytes;    /* of gradients: a unit that no image keeps is not sent */
+    double bytes;    /* of gradients: a unit that no image keeps is not sent, nor is what is frozen */
+    double frozen;   /* of gradients: what is frozen alone */
 } sd_savings;
 /* images: of the global batch. */
 sd_savings sd_savings_expected(const sd_network *network, const sd_drop_spec *drop, uint64_t images);

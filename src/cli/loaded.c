@@ -6,40 +6,62 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sdtrain/kernels.h"
 #include "sdtrain/models.h"
 
-/* As the file says; of an older one, as its data set is known. */
+/* As its configuration says, else the file; of an older one, as its data set is known. */
 static sd_sample_spec samples_of(const sd_loaded *l) {
     const sd_data_spec data = sd_config_data(&l->config);
-    if (l->info.classes > 0)
-        return (sd_sample_spec){.image_size = l->info.image_size, .classes = l->info.classes};
-    return sd_dataset_describe(&data);
+    if (l->info.classes == 0)
+        return sd_dataset_describe(&data);
+    return (sd_sample_spec){.image_size = data.image_size > 0 ? (int)data.image_size : l->info.image_size,
+                            .classes = data.classes > 0 ? (int)data.classes : l->info.classes};
 }
 
-/* Builds the network and the optimizer, without state. */
-static sd_status build(sd_loaded *l) {
-    const sd_kernels *kernels;
+/* A configuration of a file is data. */
+static sd_status as_data(const sd_loaded *l, sd_status status) {
+    char reason[512];
+    if (status != SD_ERR_CONFIG)
+        return status;
+    snprintf(reason, sizeof reason, "%s", sd_error_message());
+    return sd_fail(SD_ERR_DATA, "%s: its /config describes no network of this version: %s", l->path, reason);
+}
+
+sd_status sd_loaded_open_file(const char *path, sd_loaded *l) {
+    *l = (sd_loaded){.path = path};
+    SD_TRY(sd_kernels_select(NULL, &l->kernels));
+    SD_TRY(sd_checkpoint_open(path, 0, &l->file, &l->info));
     sd_config_init(&l->config);
-    SD_TRY(sd_config_parse(&l->config, l->info.config, l->path));
+    SD_TRY(as_data(l, sd_config_parse(&l->config, l->info.config, path)));
     l->samples = samples_of(l);
-    SD_TRY(sd_kernels_select(NULL, &kernels));
+    return SD_OK;
+}
+
+static sd_status create_network(sd_loaded *l, int max_images) {
     const sd_model_spec spec = sd_config_model(&l->config, l->samples);
-    SD_TRY(sd_model_create(&spec, kernels, 1, &l->network));
-    return sd_optimizer_create(&l->config.optimizer, l->network, &l->optimizer);
+    return as_data(l, sd_model_create(&spec, l->kernels, max_images, &l->network));
 }
 
 sd_status sd_loaded_open(const char *path, sd_loaded *l) {
-    *l = (sd_loaded){.path = path};
-    SD_TRY(sd_checkpoint_open(path, 0, &l->file, &l->info));
-    const sd_status status = build(l);
-    if (status == SD_ERR_CONFIG) {
-        char reason[512];
-        snprintf(reason, sizeof reason, "%s", sd_error_message());
-        return sd_fail(SD_ERR_DATA, "%s: its /config describes no network of this version: %s", path, reason);
-    }
-    SD_TRY(status);
+    SD_TRY(sd_loaded_open_file(path, l));
+    SD_TRY(create_network(l, 1));
+    SD_TRY(as_data(l, sd_optimizer_create(&l->config.optimizer, l->network, &l->optimizer)));
     return sd_checkpoint_entries(l->file, &l->entries, &l->n_entries);
+}
+
+sd_status sd_loaded_open_network(sd_loaded *l, int max_images) {
+    SD_TRY(create_network(l, max_images));
+    SD_TRY(sd_loaded_apply(l));
+    sd_checkpoint_close(&l->file);
+    return SD_OK;
+}
+
+sd_status sd_loaded_activation_bytes(const sd_loaded *l, int max_images, size_t *bytes) {
+    const sd_model_spec spec = sd_config_model(&l->config, l->samples);
+    sd_network *outline;
+    SD_TRY(as_data(l, sd_model_outline(&spec, l->kernels, max_images, &outline)));
+    *bytes = sd_network_activation_bytes(outline);
+    sd_network_destroy(&outline);
+    return SD_OK;
 }
 
 sd_status sd_loaded_apply(sd_loaded *l) { return sd_checkpoint_apply(l->file, l->network, l->optimizer); }

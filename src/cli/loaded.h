@@ -7,6 +7,7 @@
 #include "sdtrain/checkpoint.h"
 #include "sdtrain/config.h"
 #include "sdtrain/data.h"
+#include "sdtrain/kernels.h"
 #include "sdtrain/nn.h"
 #include "sdtrain/optim.h"
 
@@ -14,6 +15,7 @@ typedef struct sd_loaded {
     const char *path;
     sd_checkpoint_file *file;
     sd_checkpoint_info info;
+    const sd_kernels *kernels; /* of SD_ISA */
     sd_network *network;
     sd_optimizer *optimizer;
     sd_config config;
@@ -26,6 +28,16 @@ typedef struct sd_loaded {
 sd_status sd_loaded_open(const char *path, sd_loaded *loaded);
 /* Copies the file's tensors into network and optimizer, as a resume does. SD_ERR_DATA. */
 sd_status sd_loaded_apply(sd_loaded *loaded);
+
+/* Instead of sd_loaded_open(), to evaluate: the file with its configuration, without network, optimizer and entries;
+ * then the network with the file's tensors, for up to max_images images a pass, after which the file is closed. Errors
+ * as above. */
+sd_status sd_loaded_open_file(const char *path, sd_loaded *loaded);
+sd_status sd_loaded_open_network(sd_loaded *loaded, int max_images);
+/* Bytes that a network for so many images a pass takes beside its values and gradients. SD_ERR_DATA if /config
+ * describes none. */
+sd_status sd_loaded_activation_bytes(const sd_loaded *loaded, int max_images, size_t *bytes);
+
 void sd_loaded_close(sd_loaded *loaded);
 
 /* Whether an entry lies in a group, such as "/model". */

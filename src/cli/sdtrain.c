@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sdtrain: tools for checkpoints and packed sets. Needs no mpirun. */
+/* sdtrain: tools for checkpoints and packed sets, and predictions. Needs no mpirun. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,11 +9,8 @@
 static const struct tool {
     const char *name;
     sd_tool *run;
-} tools[] = {{"verify", sd_tool_verify},
-             {"inspect", sd_tool_inspect},
-             {"diff", sd_tool_diff},
-             {"export", sd_tool_export},
-             {"pack", sd_tool_pack}};
+} tools[] = {{"verify", sd_tool_verify}, {"inspect", sd_tool_inspect}, {"diff", sd_tool_diff},
+             {"export", sd_tool_export}, {"pack", sd_tool_pack},       {"predict", sd_tool_predict}};
 enum { N_TOOLS = sizeof tools / sizeof tools[0] };
 
 static const char help[] =
@@ -23,6 +20,7 @@ static const char help[] =
     "       sdtrain export FILE OUT.safetensors [--fold]\n"
     "       sdtrain export FILE --onnx OUT.onnx\n"
     "       sdtrain pack SOURCE OUT.h5 [--decoded] [--skip-bad]\n"
+    "       sdtrain predict CHECKPOINT INPUT... [--top K] [--csv | --json] [--threads N]\n"
     "       sdtrain --help | --version\n\n"
     "Tools for the checkpoints and the packed data sets of sdtrain-mpi.\n\n"
     "  verify     loads each FILE as a resume would. Checks its seal (length, XXH3-128), that it holds the whole network and\n"
@@ -47,10 +45,18 @@ static const char help[] =
     "             [N, H, W, 3] or [N, 3, H, W] and integer labels (train/images, train/labels, val/...; x_train, y_train, x_test, ...;\n"
     "             or images, labels). Files of a folder are stored as they are, and each is decoded once to check it\n"
     "    --decoded  stores the pixels, of images of one size: a larger file, no decoding in training\n"
-    "    --skip-bad leaves out files that cannot be decoded, and lists them; else the first one is an error\n\n"
+    "    --skip-bad leaves out files that cannot be decoded, and lists them; else the first one is an error\n"
+    "  predict    names the most probable classes of each image. INPUT: a JPEG or PNG file, or a folder, in which those at any\n"
+    "             depth are taken, in sorted order. Images are resized, cropped and normalised as the validation images of\n"
+    "             CHECKPOINT were. What is damaged or missing is named on standard error, and the others go on\n"
+    "    --top K    classes an image (default 5)\n"
+    "    --csv      path,rank,class,label,probability: a row for each of the K classes\n"
+    "    --json     an array of {\"path\", \"predictions\": [{\"label\", \"class\", \"probability\"}]} or {\"path\", \"error\"}\n"
+    "    --threads N  that decode, and that compute (default: the processors there are)\n"
+    "    --         behind it, words that begin with - are paths too\n\n"
     "exit codes: 0 good, equal; 1 different (diff); 64 usage; 65 damaged; 66 missing or unreadable; 70 internal; 74 output;\n"
     "            75 stopped by a signal (pack: nothing is left)\n"
-    "            verify: 65 if any file is damaged, else 66 if any is missing\n";
+    "            verify, predict: 65 if any file is damaged, else 66 if any is missing\n";
 
 static sd_status run(int argc, char **argv, int *exit_code) {
     const char *name = argc > 1 ? argv[1] : "";
@@ -65,9 +71,9 @@ static sd_status run(int argc, char **argv, int *exit_code) {
     for (int i = 0; i < N_TOOLS; i++)
         if (!strcmp(name, tools[i].name))
             return tools[i].run(argc - 2, argv + 2, exit_code);
-    return name[0]
-               ? sd_fail(SD_ERR_USAGE, "unknown tool %s (--help lists all)", name)
-               : sd_fail(SD_ERR_USAGE, "a tool is expected: verify, inspect, diff, export, pack (--help shows how)");
+    return name[0] ? sd_fail(SD_ERR_USAGE, "unknown tool %s (--help lists all)", name)
+                   : sd_fail(SD_ERR_USAGE,
+                             "a tool is expected: verify, inspect, diff, export, pack, predict (--help shows how)");
 }
 
 int main(int argc, char **argv) {

@@ -8,6 +8,7 @@
 
 #include "loaded.h"
 #include "sdtrain/pack.h"
+#include "shown.h"
 #include "tools.h"
 
 /* Whether path is a member of /progress that is NAN until it is first measured. */
@@ -111,11 +112,7 @@ static int count_tensors(const sd_loaded *l) {
     return n;
 }
 
-static void print_bad(const char *path) {
-    const char *reason = sd_error_message(); /* most messages begin with the path */
-    const size_t n = strlen(path);
-    printf("%s: BAD: %s\n", path, !strncmp(reason, path, n) && !strncmp(reason + n, ": ", 2) ? reason + n + 2 : reason);
-}
+static void print_bad(const char *path) { printf("%s: BAD: %s\n", path, sd_reason_of(sd_error_message(), path)); }
 
 static sd_status verify_checkpoint(const char *path) {
     static sd_loaded l; /* large */

@@ -77,6 +77,9 @@ const key sd_keys[] = {
         "resnet18 to 152: cifar = 3x3 without pooling, imagenet = 7x7 stride 2 and max pooling; auto: cifar up to 64 pixels"),
     WHOLE(model, patch_size, "16", 1, 32, true, "side of a ViT patch in pixels; divides the image"),
     REAL(model, dropout, "0", 0, 0.99, true, "dropout probability in front of the classifier"),
+    TEXT(
+        model, freeze, "", true,
+        "parameters that are not trained: patterns of names, separated by commas, ! excepts (*,!fc.*); batch norms frozen whole keep their running statistics and normalise by them"),
     SWITCH(model, zero_init_residual, "false", true, "start the last batch norm weight of every residual branch at 0"),
     PATH(
         model, init, "", false,
@@ -109,6 +112,9 @@ const key sd_keys[] = {
     REAL(optimizer, weight_decay, "0.0001", 0, 10, true, "weight decay (sgd: added to the gradient; adamw: decoupled)"),
     CHOICE(optimizer, decay, "all", SD_DECAY_LIST, NULL, true,
            "parameters that decay; matrices: not norms, biases, position and class embeddings"),
+    REAL(
+        optimizer, layer_decay, "1", 1e-6, 1, true,
+        "factor of the learning rate from one block to the block below, the head having lr (timm's layer decay); 1: none"),
     REAL(optimizer, beta1, "0.9", 0, 0.999999, true, "adamw: decay of the first moment"),
     REAL(optimizer, beta2, "0.999", 0, 0.999999, true, "adamw: decay of the second moment"),
     REAL(optimizer, epsilon, "1e-08", 1e-30, 1, true, "adamw: added to the root of the second moment"),

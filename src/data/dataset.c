@@ -139,6 +139,19 @@ sd_status sd_dataset_open(const sd_data_spec *spec, sd_dataset **dataset) {
     return sd_dataset_of(spec, source, dataset);
 }
 
+sd_status sd_dataset_open_files(const sd_data_spec *spec, sd_sample_spec samples, const float *mean,
+                                const float *deviation, const sd_listing *files, sd_dataset **dataset) {
+    const sd_data_spec of_files = {.kind = SD_DATASET_FOLDER,
+                                   .path = "",
+                                   .image_size = samples.image_size,
+                                   .interpolation = spec->interpolation,
+                                   .crop_pct = spec->crop_pct,
+                                   .found = (const sd_found *)files};
+    SD_TRY(sd_dataset_open(&of_files, dataset));
+    sd_dataset_set_normalisation(*dataset, mean, deviation);
+    return SD_OK;
+}
+
 void sd_dataset_close(sd_dataset **place) {
     sd_dataset *dataset = *place;
     if (!dataset)

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -60,9 +61,20 @@ static sd_status add_image(const char *path, const char *name, name_kind kind, c
     return add(&contents->images, path, name, (uint64_t)info->st_size);
 }
 
-static sd_status add_entry(const char *path, int fd, const struct dirent *entry, bool images, sd_directory *contents) {
+/* One that fstatat() failed for. */
+static sd_status add_unknown(const char *path, const char *name, name_kind kind, sd_directory_files files,
+                             sd_directory *contents) {
+    const bool strict = files != SD_DIRECTORY_CANDIDATES;
+    if (kind == NAME_OTHER && (!strict || leads_nowhere(errno)))
+        return SD_OK;
+    return strict ? sd_fail(SD_ERR_NOINPUT, "%s/%s: %s", path, name, strerror(errno))
+                  : add(&contents->images, path, name, 0);
+}
+
+static sd_status add_entry(const char *path, int fd, const struct dirent *entry, sd_directory_files files,
+                           sd_directory *contents) {
     const char *name = entry->d_name;
-    const name_kind kind = images ? kind_of(name) : NAME_OTHER;
+    const name_kind kind = files == SD_DIRECTORY_FOLDERS ? NAME_OTHER : kind_of(name);
     struct stat info;
     if (!strcmp(name, ".") || !strcmp(name, ".."))
         return SD_OK;
@@ -71,12 +83,13 @@ static sd_status add_entry(const char *path, int fd, const struct dirent *entry,
     if (entry->d_type == DT_REG && kind == NAME_OTHER) /* most file systems say so, which spares a look at each file */
         return SD_OK;
     if (fstatat(fd, name, &info, 0) != 0)
-        return kind == NAME_OTHER && leads_nowhere(errno)
-                   ? SD_OK
-                   : sd_fail(SD_ERR_NOINPUT, "%s/%s: %s", path, name, strerror(errno));
+        return add_unknown(path, name, kind, files, contents);
     if (S_ISDIR(info.st_mode))
         return add(&contents->folders, path, name, 0);
-    return kind == NAME_OTHER ? SD_OK : add_image(path, name, kind, &info, contents);
+    if (kind == NAME_OTHER)
+        return SD_OK;
+    return files == SD_DIRECTORY_IMAGES ? add_image(path, name, kind, &info, contents)
+                                        : add(&contents->images, path, name, (uint64_t)info.st_size);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -88,7 +101,7 @@ static void sort(sd_directory_entries *entries) {
         qsort(entries->entry, (size_t)entries->n, sizeof *entries->entry, by_name);
 }
 
-static sd_status read_open(const char *path, DIR *directory, bool images, sd_directory *contents) {
+static sd_status read_open(const char *path, DIR *directory, sd_directory_files files, sd_directory *contents) {
     struct stat info;
     if (fstat(dirfd(directory), &info) != 0)
         return sd_fail(SD_ERR_NOINPUT, "%s: %s", path, strerror(errno));
@@ -101,18 +114,18 @@ static sd_status read_open(const char *path, DIR *directory, bool images, sd_dir
             return sd_fail(SD_ERR_NOINPUT, "%s: cannot be read: %s", path, strerror(errno));
         if (!entry)
             break;
-        SD_TRY(add_entry(path, dirfd(directory), entry, images, contents));
+        SD_TRY(add_entry(path, dirfd(directory), entry, files, contents));
     }
     sort(&contents->folders);
     sort(&contents->images);
     return SD_OK;
 }
 
-sd_status sd_directory_read(const char *path, bool images, sd_directory *contents) {
+sd_status sd_directory_read(const char *path, sd_directory_files files, sd_directory *contents) {
     DIR *directory = opendir(path);
     if (!directory)
         return sd_fail(SD_ERR_NOINPUT, "%s: the folder cannot be opened: %s", path, strerror(errno));
-    const sd_status status = read_open(path, directory, images, contents);
+    const sd_status status = read_open(path, directory, files, contents);
     closedir(directory);
     return status;
 }

@@ -3,7 +3,6 @@
 #ifndef SDTRAIN_DATA_DIRECTORY_H
 #define SDTRAIN_DATA_DIRECTORY_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -26,13 +25,20 @@ typedef struct sd_directory {
     ino_t inode; /* of the folder itself */
 } sd_directory;
 
-/* Reads a folder; what links lead to is what is there. images: false: folders alone are looked for, else also files by
- * the ending of their name: .jpg, .jpeg, .png; upper and lower case are one. Links that lead nowhere are passed by,
- * unless their name is an image's.
+/* What is looked for beside folders. Names tell: .jpg, .jpeg and .png are images; upper and lower case are one. */
+typedef enum sd_directory_files {
+    SD_DIRECTORY_FOLDERS,    /* nothing */
+    SD_DIRECTORY_IMAGES,     /* images; what is named as one must be one that can be read */
+    SD_DIRECTORY_CANDIDATES, /* whatever is named as an image, also of formats that are not read, and is no folder */
+} sd_directory_files;
+
+/* Reads a folder; what links lead to is what is there. Links that lead nowhere are passed by, unless their name is an
+ * image's.
  *
- * Local. SD_ERR_NOINPUT: the folder, or an image in it, cannot be read. SD_ERR_DATA: an image of another format, by its
- * name, or one that is no regular file. SD_ERR_MEMORY. Freed by the caller, also on failure. */
-sd_status sd_directory_read(const char *path, bool images, sd_directory *contents);
+ * Local. SD_ERR_NOINPUT: the folder cannot be read, or with SD_DIRECTORY_IMAGES an image in it. SD_ERR_DATA, with
+ * SD_DIRECTORY_IMAGES: an image of another format, by its name, or one that is no regular file. SD_ERR_MEMORY. Freed by
+ * the caller, also on failure. */
+sd_status sd_directory_read(const char *path, sd_directory_files files, sd_directory *contents);
 
 void sd_directory_entries_free(sd_directory_entries *entries);
 void sd_directory_free(sd_directory *contents);

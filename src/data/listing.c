@@ -87,19 +87,21 @@ static char *append(char *to, const char *text) {
     return to + n;
 }
 
+/* A folder's path, and what parts it from a name. */
+static char *append_folder(char *to, const char *path) {
+    char *end = append(to, path);
+    return end > to && end[-1] != '/' ? append(end, "/") : end;
+}
+
 /* From the root. */
 static char *append_path(const sd_listing *listing, bool test, uint32_t index, char *to) {
     const char *text = text_of(listing);
-    to = append(to, text + folder_at(listing, test, index)->path);
-    to = append(to, "/");
+    to = append_folder(to, text + folder_at(listing, test, index)->path);
     return append(to, text + image_at(listing, test, index)->name);
 }
 
 const char *sd_listing_path(const sd_listing *listing, bool test, uint32_t index, char path[SD_LISTING_PATH_BYTES]) {
-    char *end = append(path, text_of(listing));
-    if (end > path && end[-1] != '/')
-        end = append(end, "/");
-    append_path(listing, test, index, end);
+    append_path(listing, test, index, append_folder(path, text_of(listing)));
     return path;
 }
 
@@ -248,6 +250,16 @@ sd_status sd_listing_add_image(sd_listing_builder *builder, const char *name, ui
     SD_TRY(add_text(&builder->text, name, &added.name));
     SD_TRY(add(&builder->images, &added, sizeof added));
     builder->n_train += !builder->test;
+    return SD_OK;
+}
+
+sd_status sd_listing_add_images(sd_listing_builder *builder, const char *path, const sd_directory_entries *images,
+                                int32_t label) {
+    if (images->n == 0)
+        return SD_OK;
+    SD_TRY(sd_listing_add_folder(builder, path, label));
+    for (int i = 0; i < images->n; i++)
+        SD_TRY(sd_listing_add_image(builder, images->entry[i].name, images->entry[i].bytes));
     return SD_OK;
 }
 

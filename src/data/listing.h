@@ -12,11 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "directory.h"
 #include "source.h"
-
-enum { SD_LISTING_PATH_BYTES = 4096 }; /* of the path of an image, with its zero: what Linux takes */
-
-typedef struct sd_listing sd_listing; /* begins as struct sd_found does */
 
 /* ---- scanning (listing_scan.c) ---- */
 
@@ -44,15 +41,12 @@ sd_status sd_listing_scan(const char *folder, sd_listing **listing);
 
 /* ---- reading ---- */
 
-uint32_t sd_listing_images(const sd_listing *listing, bool test);
 int32_t sd_listing_classes(const sd_listing *listing);
 const char *sd_listing_class(const sd_listing *listing, int32_t label);
 
-/* Of image index, less than sd_listing_images(). */
+/* Of image index, less than sd_listing_images(). Its path: sd_listing_path(). */
 int32_t sd_listing_label(const sd_listing *listing, bool test, uint32_t index);
 uint64_t sd_listing_file_bytes(const sd_listing *listing, bool test, uint32_t index); /* when it was scanned */
-/* Its path, which begins with the folder that was scanned. Returns path. */
-const char *sd_listing_path(const sd_listing *listing, bool test, uint32_t index, char path[SD_LISTING_PATH_BYTES]);
 
 /* XXH3 over the names of classes and, in order, each image's path in the folder, file size and label. Does not depend
  * on where the folder lies, nor on what the files hold. Equal on machines of one byte order. */
@@ -61,7 +55,6 @@ uint64_t sd_listing_fingerprint(const sd_listing *listing);
 /* A listing as bytes, and such bytes as a listing: as sd_found_bytes() and sd_found_of_bytes(). */
 void sd_listing_pack(const sd_listing *listing, const void **bytes, size_t *n_bytes);
 sd_status sd_listing_unpack(void *bytes, size_t n_bytes, sd_listing **listing);
-void sd_listing_free(sd_listing **listing);
 
 /* ---- building: begin; classes; folders of training images, each with its images; begin_test; the same; finish ---- */
 
@@ -83,9 +76,13 @@ typedef struct sd_listing_builder {
  * 2^31 - 1 classes, SD_LISTING_PATH_BYTES of a path. */
 sd_status sd_listing_begin(sd_listing_builder *builder, const char *root);
 sd_status sd_listing_add_class(sd_listing_builder *builder, const char *name);
-/* path: from root. Images that are added lie in the folder that was added last, of which there must be one. */
+/* path: from root; may be empty, or end in a slash. Images that are added lie in the folder that was added last, of
+ * which there must be one. */
 sd_status sd_listing_add_folder(sd_listing_builder *builder, const char *path, int32_t label);
 sd_status sd_listing_add_image(sd_listing_builder *builder, const char *name, uint64_t file_bytes);
+/* A folder and its images; without images neither. */
+sd_status sd_listing_add_images(sd_listing_builder *builder, const char *path, const sd_directory_entries *images,
+                                int32_t label);
 void sd_listing_begin_test(sd_listing_builder *builder);
 sd_status sd_listing_finish(sd_listing_builder *builder, sd_listing **listing); /* the builder is {0} then */
 void sd_listing_abandon(sd_listing_builder *builder);

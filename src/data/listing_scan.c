@@ -8,9 +8,9 @@
 #include "directory.h"
 #include "listing.h"
 #include "natural_order.h"
-#include "sdtrain/arena.h"
+#include "walk.h"
 
-enum { MOST_FOLDERS = 1 << 24, SHOWN_BYTES = 200 };
+enum { SHOWN_BYTES = 200 };
 
 /* Of folders, the first that is there is taken. */
 static const char *const train_names[] = {"train", "training", NULL};
@@ -35,111 +35,34 @@ static const char *show(const char *name, char text[SHOWN_BYTES]) {
     return text;
 }
 
-/* FOLDER/NAME, or NAME if folder is empty. Caller frees. */
-static sd_status join(const char *folder, const char *name, char **path) {
-    const size_t n = strlen(folder), bytes = n + 1 + strlen(name) + 1;
-    const char *slash = n > 0 && folder[n - 1] != '/' ? "/" : "";
-    *path = NULL;
-    if (bytes > SD_LISTING_PATH_BYTES)
-        return sd_fail(SD_ERR_DATA, "a path is too long, %d bytes are the limit: %s in %s", SD_LISTING_PATH_BYTES - 1,
-                       name, folder);
-    SD_TRY(sd_alloc(path, bytes, 1));
-    snprintf(*path, bytes, "%s%s%s", folder, slash, name);
-    return SD_OK;
-}
-
-/* path: from the root. */
-static sd_status read_folder(const scan *s, const char *path, bool images, sd_directory *contents) {
+/* Of the folders in path, which is from the root. */
+static sd_status read_folders(const scan *s, const char *path, sd_directory *contents) {
     char *whole;
-    SD_TRY(join(s->root, path, &whole));
-    const sd_status status = sd_directory_read(whole, images, contents);
+    SD_TRY(sd_path_join(s->root, path, &whole));
+    const sd_status status = sd_directory_read(whole, SD_DIRECTORY_FOLDERS, contents);
     free(whole);
     return status;
 }
 
 /* ---- a class ---- */
 
-/* A folder of a class that is walked. */
-typedef struct place {
-    char *path; /* from the root */
-    int parent; /* among places; -1: the class itself */
-    sd_directory contents;
-} place;
-
-typedef struct walk {
-    place *place;
-    int n, capacity;
-} walk;
-
-static sd_status add_place(walk *w, const char *folder, const char *name, int parent) {
-    if (w->n == MOST_FOLDERS)
-        return sd_fail(SD_ERR_DATA, "%s: the class has more than %d folders in it; does a link lead out of it?",
-                       w->place[0].path, MOST_FOLDERS);
-    SD_TRY(sd_grow(&w->place, w->n, &w->capacity, sizeof *w->place));
-    place added = {.parent = parent};
-    SD_TRY(join(folder, name, &added.path));
-    w->place[w->n++] = added;
-    return SD_OK;
-}
-
-static sd_status refuse_loop(const scan *s, const walk *w, int at) {
-    const sd_directory *here = &w->place[at].contents;
-    for (int above = w->place[at].parent; above >= 0; above = w->place[above].parent)
-        if (w->place[above].contents.device == here->device && w->place[above].contents.inode == here->inode)
-            return sd_fail(SD_ERR_DATA, "%s/%s: a link leads back to %s, in which it lies; remove the link", s->root,
-                           w->place[at].path, w->place[above].path);
-    return SD_OK;
-}
-
-static sd_status walk_place(const scan *s, walk *w, int at) {
-    sd_directory *contents = &w->place[at].contents;
-    SD_TRY(read_folder(s, w->place[at].path, true, contents));
-    SD_TRY(refuse_loop(s, w, at));
-    sd_directory_entries folders = contents->folders; /* places move as they become more */
-    contents->folders = (sd_directory_entries){0};
-    sd_status status = SD_OK;
-    for (int i = 0; i < folders.n && status == SD_OK; i++)
-        status = add_place(w, w->place[at].path, folders.entry[i].name, at);
-    sd_directory_entries_free(&folders);
-    return status;
-}
-
-static int by_path(const void *a, const void *b) { return strcmp(((const place *)a)->path, ((const place *)b)->path); }
-
-static sd_status add_images(scan *s, const place *from, int32_t label) {
-    const sd_directory_entries *images = &from->contents.images;
-    if (images->n == 0)
-        return SD_OK;
-    SD_TRY(sd_listing_add_folder(&s->builder, from->path, label));
-    for (int i = 0; i < images->n; i++)
-        SD_TRY(sd_listing_add_image(&s->builder, images->entry[i].name, images->entry[i].bytes));
-    return SD_OK;
-}
-
-static sd_status walk_class(scan *s, walk *w, const char *split, const char *name, int32_t label) {
+static sd_status add_walked(scan *s, const sd_walk *walk, int32_t label) {
     const size_t before = s->builder.images.n;
-    SD_TRY(add_place(w, split, name, -1));
-    for (int at = 0; at < w->n; at++)
-        SD_TRY(walk_place(s, w, at));
-    /* torchvision sorts what os.walk() yields by whole paths, so "a b" comes before "a/c". */
-    qsort(w->place, (size_t)w->n, sizeof *w->place, by_path);
-    for (int at = 0; at < w->n; at++)
-        SD_TRY(add_images(s, &w->place[at], label));
+    for (int at = 0; at < walk->n; at++)
+        SD_TRY(sd_listing_add_images(&s->builder, walk->place[at].path, &walk->place[at].contents.images, label));
     if (s->builder.images.n == before)
         return sd_fail(SD_ERR_DATA, "%s/%s: the class has no image, which is a file .jpg, .jpeg or .png", s->root,
-                       w->place[0].path);
+                       walk->place[0].path);
     return SD_OK;
 }
 
 /* split: the folder, from the root, that the class lies in, "" for the root itself. */
 static sd_status add_class_images(scan *s, const char *split, const char *name, int32_t label) {
-    walk w = {0};
-    const sd_status status = walk_class(s, &w, split, name, label);
-    for (int i = 0; i < w.n; i++) {
-        free(w.place[i].path);
-        sd_directory_free(&w.place[i].contents);
-    }
-    free(w.place);
+    sd_walk walk = {.root = s->root};
+    sd_status status = sd_walk_read(&walk, split, name);
+    if (status == SD_OK)
+        status = add_walked(s, &walk, label);
+    sd_walk_free(&walk);
     return status;
 }
 
@@ -225,17 +148,17 @@ static sd_status choose_flat(scan *s) {
 
 /* Reads what splits there are, and says which folders are classes. */
 static sd_status choose_layout(scan *s) {
-    SD_TRY(sd_directory_read(s->root, false, &s->top));
+    SD_TRY(sd_directory_read(s->root, SD_DIRECTORY_FOLDERS, &s->top));
     s->train_name = choose(&s->top.folders, train_names);
     s->test_name = choose(&s->top.folders, test_names);
     if (!s->train_name)
         return choose_flat(s);
-    SD_TRY(read_folder(s, s->train_name, false, &s->train));
+    SD_TRY(read_folders(s, s->train_name, &s->train));
     s->classes = &s->train.folders;
     if (s->train.folders.n == 0)
         return are_splits(&s->top.folders) ? refuse_layout(s->root, s->train_name) : choose_flat(s);
     if (s->test_name) {
-        SD_TRY(read_folder(s, s->test_name, false, &s->test));
+        SD_TRY(read_folders(s, s->test_name, &s->test));
         if (s->test.folders.n == 0)
             return refuse_layout(s->root, s->test_name);
     }

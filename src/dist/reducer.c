@@ -269,7 +269,7 @@ static void round_off(sd_reducer *r, const sd_segment *segment, bool kept, bool 
 static void segment_done(sd_reducer *r, const sd_segment *segment) {
     const bool last = r->shard == r->spec.shards - 1, sent = r->comm->size > 1;
     const bool kept = sd_segment_is_kept(segment, r->plan);
-    if (!kept && (r->spec.skip_dropped || !sent)) {
+    if (segment->frozen || (!kept && (r->spec.skip_dropped || !sent))) {
         if (last && sent)
             add_to_bucket(r, segment, false);
         return;

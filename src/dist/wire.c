@@ -76,7 +76,7 @@ void sd_wire_note_error(sd_wire *wire, const sd_segment *segment) {
 void sd_wire_restore_error(sd_wire *wire, const sd_network *network, const sd_drop_plan *plan) {
     for (int i = 0; wire->previous && i < sd_network_n_segments(network); i++) {
         const sd_segment *segment = sd_network_segment(network, i);
-        if (sd_segment_is_kept(segment, plan))
+        if (sd_segment_is_trained(segment, plan))
             memcpy(wire->error + segment->offset_elems, wire->previous + segment->offset_elems,
                    segment->elems * sizeof *wire->error);
     }
@@ -89,7 +89,7 @@ void sd_wire_take_statistics(sd_wire *wire, sd_network *network, const sd_drop_p
         const sd_segment *segment = sd_network_segment(network, tensor->segment);
         const size_t bytes = tensor->elems * sizeof(float);
         float *gradient = sd_network_gradients(network) + tensor->offset_elems;
-        if (tensor->kind != SD_TENSOR_STATISTIC || !sd_segment_is_kept(segment, plan))
+        if (tensor->kind != SD_TENSOR_STATISTIC || tensor->frozen || !sd_segment_is_kept(segment, plan))
             continue;
         if (sd_is_computed_here(segment, plan, part))
             memcpy(next, gradient, bytes);
@@ -105,7 +105,7 @@ void sd_wire_return_statistics(const sd_wire *wire, sd_network *network, const s
     const float *next = wire->statistics;
     for (int i = 0; i < sd_network_n_tensors(network); i++) {
         const sd_tensor *tensor = sd_network_tensor(network, i);
-        if (tensor->kind != SD_TENSOR_STATISTIC ||
+        if (tensor->kind != SD_TENSOR_STATISTIC || tensor->frozen ||
             !sd_segment_is_kept(sd_network_segment(network, tensor->segment), plan))
             continue;
         memcpy(sd_network_gradients(network) + tensor->offset_elems, next, tensor->elems * sizeof(float));

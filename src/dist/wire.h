@@ -65,8 +65,8 @@ void sd_wire_flush_error(size_t n, float *gradient, float *error);
 void sd_wire_note_error(sd_wire *wire, const sd_segment *segment);
 void sd_wire_restore_error(sd_wire *wire, const sd_network *network, const sd_drop_plan *plan);
 
-/* Moves the statistics of kept segments out of the gradients, leaving zeros; and back. Statistics of branches that this
- * rank did not compute (part) count as zeros. */
+/* Moves the statistics of kept segments, but for frozen ones, out of the gradients, leaving zeros; and back. Statistics
+ * of branches that this rank did not compute (part) count as zeros. */
 void sd_wire_take_statistics(sd_wire *wire, sd_network *network, const sd_drop_plan *plan, const sd_drop_part *part);
 void sd_wire_return_statistics(const sd_wire *wire, sd_network *network, const sd_drop_plan *plan);
 

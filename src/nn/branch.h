@@ -18,7 +18,7 @@ typedef struct sd_branch_kind {
      * none. */
     sd_epilogue (*gradient_epilogue)(const sd_branch *branch);
     /* dx = shortcut + scale * (dF/dx)^T dy, then the epilogue of dx. shortcut: the gradient through the shortcut,
-     * [images, in], NULL for zeros; may be dy or dx. dx is not dy. */
+     * [images, in], NULL for zeros; may be dy or dx. dx is not dy; NULL: nobody reads it. */
     void (*backward)(sd_branch *branch, const sd_context *context, const float *x, const float *dy, float scale,
                      const float *shortcut, float *dx, const sd_epilogue *epilogue);
     /* Describes F in evaluation (describe.h). */

@@ -37,8 +37,9 @@ static void backward(sd_branch *branch, const sd_context *context, const float *
     context->k->attention_backward(context->pass->images, b->tokens, b->heads, b->head_dim, b->queries_keys_values,
                                    dmixed, dqkv, context->scratch);
     sd_linear_backward(&b->qkv, context, rows, x, &normalise, dqkv, NULL, dnormed, NULL);
-    sd_layernorm_backward(&b->norm, context, rows, x, dnormed, shortcut, dx);
-    context->k->apply_epilogue(rows, branch->in.c, dx, epilogue, context->scratch);
+    sd_layernorm_backward(&b->norm, context, rows, x, dnormed, shortcut, dx ? dx : dqkv);
+    if (dx)
+        context->k->apply_epilogue(rows, branch->in.c, dx, epilogue, context->scratch);
 }
 
 static sd_status describe(const sd_branch *branch, sd_graph *graph, int *value) {

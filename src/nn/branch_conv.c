@@ -49,6 +49,10 @@ static void backward(sd_branch *branch, const sd_context *context, const float *
     }
     const sd_operand in = sd_plain(x);
     sd_epilogue of_dx = *epilogue;
+    if (!dx) {
+        sd_conv_bn_backward(&b->layer[0], context, &in, dy, scale, NULL, NULL);
+        return;
+    }
     of_dx.add = shortcut;
     if (shortcut != dx) {
         sd_conv_bn_backward(&b->layer[0], context, &in, dy, scale, dx, &of_dx);

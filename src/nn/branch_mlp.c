@@ -33,8 +33,9 @@ static void backward(sd_branch *branch, const sd_context *context, const float *
     float *dhidden = context->work[0], *dnormed = context->work[1];
     sd_linear_backward(&b->fc2, context, rows, b->hidden, &gelu, dy, &scaled, dhidden, NULL);
     sd_linear_backward(&b->fc1, context, rows, x, &normalise, dhidden, &gelu_backward, dnormed, NULL);
-    sd_layernorm_backward(&b->norm, context, rows, x, dnormed, shortcut, dx);
-    context->k->apply_epilogue(rows, branch->in.c, dx, epilogue, context->scratch);
+    sd_layernorm_backward(&b->norm, context, rows, x, dnormed, shortcut, dx ? dx : dhidden);
+    if (dx)
+        context->k->apply_epilogue(rows, branch->in.c, dx, epilogue, context->scratch);
 }
 
 static sd_status describe(const sd_branch *branch, sd_graph *graph, int *value) {

@@ -30,6 +30,7 @@ void sd_network_destroy(sd_network **place) {
     free(network->nodes);
     free(network->segments);
     free(network->units);
+    free(network->norms);
     sd_arena_free(&network->arena);
     free(network);
     *place = NULL;
@@ -71,7 +72,7 @@ sd_status sd_network_reserve(sd_network *network, float **place, size_t elems_pe
 
 sd_shape sd_network_shape(const sd_network *network) { return network->nodes[network->n_nodes - 1]->out; }
 
-static sd_status add_node(sd_network *network, const sd_node_kind *kind, size_t bytes, sd_shape in, int unit,
+static sd_status add_node(sd_network *network, const sd_node_kind *kind, size_t bytes, sd_shape in, int unit, int layer,
                           void *place) {
     sd_node *node;
     SD_TRY(sd_grow(&network->nodes, network->n_nodes, &network->nodes_capacity, sizeof *network->nodes));
@@ -81,6 +82,7 @@ static sd_status add_node(sd_network *network, const sd_node_kind *kind, size_t 
     node->in = in;
     network->nodes[network->n_nodes++] = node;
     network->is_open = true;
+    network->open_layer = layer;
     return sd_network_open_segment(network, unit, &node->segment);
 }
 
@@ -89,14 +91,17 @@ sd_status sd_network_add_node(sd_network *network, const sd_node_kind *kind, siz
         return sd_fail(SD_ERR_INTERNAL, "a network begins with a stem");
     if (network->is_open)
         return sd_fail(SD_ERR_INTERNAL, "a node begins before '%s' has ended", network->open_name);
-    return add_node(network, kind, bytes, sd_network_shape(network), unit, place);
+    int layer = network->depth + 1;
+    if (unit >= 0)
+        layer = network->depth = network->units[unit].depth;
+    return add_node(network, kind, bytes, sd_network_shape(network), unit, layer, place);
 }
 
 sd_status sd_network_add_stem(sd_network *network, const sd_node_kind *kind, size_t bytes, sd_shape image,
                               void *place) {
     if (network->n_nodes > 0)
         return sd_fail(SD_ERR_INTERNAL, "a network has one stem, at its beginning");
-    return add_node(network, kind, bytes, image, -1, place);
+    return add_node(network, kind, bytes, image, -1, 0, place);
 }
 
 sd_node *sd_network_last_node(const sd_network *network, const sd_node_kind *kind) {
@@ -185,6 +190,7 @@ sd_status sd_network_add_tensor(sd_network *network, sd_tensor tensor, const cha
     for (int i = 0; i < tensor.dims; i++)
         tensor.elems *= (size_t)tensor.shape[i];
     tensor.segment = network->open_segment;
+    tensor.layer = network->open_layer;
     sd_segment *segment = &network->segments[tensor.segment];
     segment->elems += aligned_elems(tensor.elems);
     if (tensor.kind == SD_TENSOR_PARAMETER) {

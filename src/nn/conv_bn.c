@@ -50,12 +50,17 @@ sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *co
     for (size_t i = 0; i < sizeof channels / sizeof channels[0]; i++)
         SD_TRY(sd_arena_reserve(&network->arena, channels[i], (size_t)filters));
     sd_network_want_scratch(network, sd_conv2d_scratch_elems(&layer->conv, network->threads));
+    SD_TRY(sd_grow(&network->norms, network->n_norms, &network->norms_capacity, sizeof *network->norms));
+    network->norms[network->n_norms++] = layer;
     if (!network->batchnorm_values || pixels < network->batchnorm_values)
         network->batchnorm_values = pixels;
     return SD_OK;
 }
 
-static bool has_statistics(const sd_conv_bn *layer) { return sd_conv_rows_out(&layer->conv) >= 2; }
+/* Whether a training pass normalises by statistics of its own. */
+static bool has_statistics(const sd_conv_bn *layer) {
+    return !layer->running_mean->frozen && sd_conv_rows_out(&layer->conv) >= 2;
+}
 
 /* Uses the running statistics as the batch's; their gradients are 0, so this pass does not move them. */
 static void take_running(sd_conv_bn *layer, const sd_context *context) {

@@ -20,8 +20,10 @@ static void backward(sd_node *node, const sd_context *context, float *dlogits, f
     pool_head *head = (pool_head *)node;
     float *dfeatures = context->work[0];
     sd_classifier_backward(&head->classifier, context, dlogits, dfeatures);
-    context->k->avgpool_backward(context->pass->images, node->in.h * node->in.w, node->in.c, dfeatures, dx);
-    context->k->apply_epilogue(sd_rows(context, node->in), node->in.c, dx, epilogue, context->scratch);
+    if (dx) {
+        context->k->avgpool_backward(context->pass->images, node->in.h * node->in.w, node->in.c, dfeatures, dx);
+        context->k->apply_epilogue(sd_rows(context, node->in), node->in.c, dx, epilogue, context->scratch);
+    }
     sd_segment_complete(context, node->segment);
 }
 

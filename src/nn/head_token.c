@@ -31,10 +31,12 @@ static void backward(sd_node *node, const sd_context *context, float *dlogits, f
     float *dfeatures = context->work[0], *dtokens = context->work[1];
     sd_classifier_backward(&head->classifier, context, dlogits, dfeatures);
     sd_layernorm_backward(&head->norm, context, images, head->tokens, dfeatures, NULL, dtokens);
-    memset(dx, 0, images * elems * sizeof(float));
-    for (size_t n = 0; n < images; n++)
-        memcpy(dx + n * elems, dtokens + n * c, c * sizeof(float));
-    context->k->apply_epilogue(sd_rows(context, node->in), node->in.c, dx, epilogue, context->scratch);
+    if (dx) {
+        memset(dx, 0, images * elems * sizeof(float));
+        for (size_t n = 0; n < images; n++)
+            memcpy(dx + n * elems, dtokens + n * c, c * sizeof(float));
+        context->k->apply_epilogue(sd_rows(context, node->in), node->in.c, dx, epilogue, context->scratch);
+    }
     sd_segment_complete(context, node->segment);
 }
 
@@ -54,7 +56,10 @@ sd_status sd_build_token_head(sd_network *network, double dropout, float epsilon
     const int c = head->node.in.c;
     sd_network_want_work(network, (size_t)c);
     SD_TRY(sd_network_reserve(network, &head->tokens, (size_t)c));
+    const int layer = network->open_layer;
+    network->open_layer = layer - 1; /* as timm counts: the norm is the last block's */
     SD_TRY(sd_layernorm_init(network, &head->norm, "norm", 1, c, epsilon));
+    network->open_layer = layer;
     SD_TRY(sd_classifier_init(network, &head->classifier, "head", c, dropout, INIT_DEVIATION));
     return sd_network_end_head(network, &head->node);
 }

@@ -27,9 +27,9 @@ typedef struct sd_conv_bn {
 
 sd_status sd_conv_bn_init(sd_network *network, sd_conv_bn *layer, const char *conv_name, const char *norm_name,
                           sd_shape in, const sd_conv_spec *spec, sd_shape *out);
-/* Returns scale * bn(conv(x)), valid until the next pass. Training normalises by the pass's statistics. With a single
- * value a channel, whose variance is undefined and whose normalised value would always be 0, it uses the running
- * statistics as constants, and this pass does not move them. */
+/* Returns scale * bn(conv(x)), valid until the next pass. Training normalises by the pass's statistics. A frozen norm
+ * uses the running statistics as constants and does not move them; as does one with a single value a channel, whose
+ * variance is undefined and whose normalised value would always be 0. */
 sd_operand sd_conv_bn_forward(sd_conv_bn *layer, const sd_context *context, const sd_operand *x, float scale);
 /* The epilogue that the caller applies to dy before sd_conv_bn_backward(): the two sums of the norm's gradient. */
 sd_epilogue sd_conv_bn_sums(const sd_conv_bn *layer);

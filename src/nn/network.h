@@ -22,6 +22,9 @@ struct sd_network {
     int n_units, units_capacity;
     float *values, *gradients;
     size_t buffer_elems, parameters, batchnorm_values;
+    sd_conv_bn **norms; /* all batch norms */
+    int n_norms, norms_capacity;
+    int last_node; /* of a backward pass: the lowest with a segment that is not frozen */
     double flops;
     sd_arena arena;
     /* Maxima over layers; all but scratch_elems for max_images images. */
@@ -32,6 +35,8 @@ struct sd_network {
     void **owned; /* memory of nodes and branches */
     int n_owned, owned_capacity;
     int open_segment; /* of new tensors */
+    int open_layer;   /* of new tensors (sd_tensor.layer) */
+    int depth;        /* of the last node's unit */
     bool is_open;     /* the last node is under construction */
     bool has_head;
     bool takes_branch, branch_needs_relu;

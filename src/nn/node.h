@@ -18,7 +18,8 @@ typedef struct sd_node_kind {
     /* The epilogue that the node above applies to dy, the last thing before this node's backward(). NULL: none. */
     sd_epilogue (*gradient_epilogue)(const sd_node *node, const sd_context *context);
     /* Writes the gradients of the node's tensors, calls sd_segment_complete() for each segment, and writes dx with its
-     * epilogue. dy: gradient of the output, may be overwritten. dx: another buffer; NULL at the first node. */
+     * epilogue. dy: gradient of the output, may be overwritten. dx: another buffer; NULL at the last node of the pass
+     * (sd_network_backward()). */
     void (*backward)(sd_node *node, const sd_context *context, float *dy, float *dx, const sd_epilogue *epilogue);
     /* Describes evaluation under the plan (describe.h). */
     sd_status (*describe)(const sd_node *node, const sd_drop_plan *plan, sd_graph *graph, int *value);

@@ -35,7 +35,8 @@ static bool is_identity(const sd_node *node, const sd_context *context) {
     return node->kind->is_identity && node->kind->is_identity(node, context);
 }
 
-/* The epilogue of node i's dx: the gradient epilogue of the nearest node below that is not an identity. */
+/* The epilogue of node i's dx: the gradient epilogue of the nearest node below that is not an identity. Should that lie
+ * below the last node of the pass, nothing reads what it sums. */
 static sd_epilogue epilogue_below(const sd_network *network, const sd_context *context, int i) {
     while (--i >= 0) {
         const sd_node *node = network->nodes[i];
@@ -51,28 +52,36 @@ void sd_network_backward(sd_network *network, const sd_pass *pass, const sd_inpu
     context.done = done;
     context.done_context = done_context;
     float *dy = dlogits;
+    const int last = network->last_node;
     int written = 0; /* number of dx written, to two buffers in turn */
-    for (int i = network->n_nodes - 1; i >= 0; i--) {
+    for (int i = network->n_nodes - 1; i >= last; i--) {
         sd_node *node = network->nodes[i];
         if (is_identity(node, &context)) {
             sd_segment_complete(&context, node->segment);
             continue;
         }
-        const sd_epilogue epilogue = epilogue_below(network, &context, i);
-        float *dx = i > 0 ? network->gradient[written++ % 2] : NULL;
+        const sd_epilogue epilogue = i > last ? epilogue_below(network, &context, i) : (sd_epilogue){0};
+        float *dx = i > last ? network->gradient[written++ % 2] : NULL;
         node->kind->backward(node, &context, dy, dx, &epilogue);
         dy = dx;
     }
+    for (int segment = network->nodes[last]->segment - 1; segment >= 0; segment--)
+        sd_segment_complete(&context, segment);
 }
 
 bool sd_segment_is_kept(const sd_segment *segment, const sd_drop_plan *plan) {
     return segment->unit < 0 || plan->kept[segment->unit];
 }
 
+bool sd_segment_is_trained(const sd_segment *segment, const sd_drop_plan *plan) {
+    return !segment->frozen && sd_segment_is_kept(segment, plan);
+}
+
 void sd_network_update_statistics(sd_network *network, const sd_drop_plan *plan) {
     for (int i = 0; i < network->n_tensors; i++) {
         const sd_tensor *tensor = network->tensors[i];
-        if (tensor->kind != SD_TENSOR_STATISTIC || !sd_segment_is_kept(&network->segments[tensor->segment], plan))
+        if (tensor->kind != SD_TENSOR_STATISTIC || tensor->frozen ||
+            !sd_segment_is_kept(&network->segments[tensor->segment], plan))
             continue;
         float *value = network->values + tensor->offset_elems;
         const float *gradient = network->gradients + tensor->offset_elems;
@@ -80,5 +89,5 @@ void sd_network_update_statistics(sd_network *network, const sd_drop_plan *plan)
             value[e] += STATISTICS_MOMENTUM * gradient[e];
     }
     for (int i = 0; i < network->n_segments; i++)
-        network->segments[i].kept_steps += sd_segment_is_kept(&network->segments[i], plan);
+        network->segments[i].kept_steps += sd_segment_is_trained(&network->segments[i], plan);
 }

@@ -112,13 +112,17 @@ static void backward_some(residual *r, const sd_context *context, const branch_p
     const float *through_shortcut = some_dx;
     sd_gather(b->images, b->places, in_elems, r->node.x, some_x);
     sd_gather(b->images, b->places, sd_shape_elems(out), dy, some_dy);
+    context->k->apply_epilogue(sd_rows(&inner, out), out.c, some_dy, &of_dy, context->scratch);
+    if (!dx) {
+        r->branch->kind->backward(r->branch, &inner, some_x, some_dy, b->scale, NULL, NULL, &nothing);
+        return;
+    }
     if (r->shortcut.kind == SD_SHORTCUT_IDENTITY) {
         through_shortcut = some_dy;
         sd_fill_rest(context, b->images, b->places, in, dy, false, dx);
     } else {
         sd_gather(b->images, b->places, in_elems, dx, some_dx);
     }
-    context->k->apply_epilogue(sd_rows(&inner, out), out.c, some_dy, &of_dy, context->scratch);
     r->branch->kind->backward(r->branch, &inner, some_x, some_dy, b->scale, through_shortcut, some_dx, &nothing);
     sd_scatter(b->images, b->places, in_elems, some_dx, dx);
     context->k->apply_epilogue(sd_rows(context, in), in.c, dx, epilogue, context->scratch);
@@ -134,7 +138,8 @@ static void backward(sd_node *node, const sd_context *context, float *dy, float 
     }
     const float *through_shortcut = sd_shortcut_backward(&r->shortcut, context, node->x, dy, dx);
     if (b.images == 0) {
-        context->k->apply_epilogue(sd_rows(context, in), in.c, dx, epilogue, context->scratch);
+        if (dx)
+            context->k->apply_epilogue(sd_rows(context, in), in.c, dx, epilogue, context->scratch);
     } else if (b.all) {
         const sd_context inner = branch_context(context, &b);
         r->branch->kind->backward(r->branch, &inner, node->x, dy, b.scale, through_shortcut, dx, epilogue);

@@ -66,7 +66,8 @@ const float *sd_shortcut_backward(sd_shortcut *shortcut, const sd_context *conte
     case SD_SHORTCUT_IDENTITY:
         return dy;
     case SD_SHORTCUT_SUBSAMPLE:
-        context->k->subsample_backward(context->pass->images, in.h, in.w, in.c, shortcut->stride, out.c, dy, dx);
+        if (dx)
+            context->k->subsample_backward(context->pass->images, in.h, in.w, in.c, shortcut->stride, out.c, dy, dx);
         return dx;
     case SD_SHORTCUT_PROJECTION: {
         const sd_operand of_x = sd_plain(x);

@@ -23,7 +23,7 @@ const float *sd_shortcut_forward(sd_shortcut *shortcut, const sd_context *contex
 /* The epilogue that the caller applies to dy before sd_shortcut_backward(). */
 sd_epilogue sd_shortcut_gradient_epilogue(const sd_shortcut *shortcut);
 
-/* Returns the gradient of x through the shortcut: dy, or dx after writing it. */
+/* Returns the gradient of x through the shortcut: dy, or dx after writing it. dx may be NULL if nobody reads that. */
 const float *sd_shortcut_backward(sd_shortcut *shortcut, const sd_context *context, const float *x, const float *dy,
                                   float *dx);
 

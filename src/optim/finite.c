@@ -7,14 +7,14 @@ bool sd_gradients_are_finite(sd_network *network, const sd_drop_plan *plan) {
     const float *gradients = sd_network_gradients(network);
     for (int i = 0; i < sd_network_n_segments(network); i++) {
         const sd_segment *segment = sd_network_segment(network, i);
-        if (sd_segment_is_kept(segment, plan) && !sd_all_finite(gradients + segment->offset_elems, segment->elems))
+        if (sd_segment_is_trained(segment, plan) && !sd_all_finite(gradients + segment->offset_elems, segment->elems))
             return false;
     }
     return true;
 }
 
 static bool is_bad(sd_network *network, const sd_drop_plan *plan, const sd_tensor *tensor) {
-    return sd_segment_is_kept(sd_network_segment(network, tensor->segment), plan) &&
+    return sd_segment_is_trained(sd_network_segment(network, tensor->segment), plan) &&
            !sd_all_finite(sd_network_gradients(network) + tensor->offset_elems, tensor->elems);
 }
 

@@ -46,7 +46,7 @@ double sd_gradient_norm(sd_network *network, const sd_drop_plan *plan) {
     double sum = 0;
     for (int i = 0; i < sd_network_n_tensors(network); i++) {
         const sd_tensor *tensor = sd_network_tensor(network, i);
-        if (tensor->kind != SD_TENSOR_PARAMETER ||
+        if (tensor->kind != SD_TENSOR_PARAMETER || tensor->frozen ||
             !sd_segment_is_kept(sd_network_segment(network, tensor->segment), plan))
             continue;
         const float *gradient = sd_network_gradients(network) + tensor->offset_elems;
@@ -54,6 +54,15 @@ double sd_gradient_norm(sd_network *network, const sd_drop_plan *plan) {
             sum += (double)gradient[e] * gradient[e];
     }
     return sqrt(sum);
+}
+
+/* A product, as the last bit of pow() may differ between processors. */
+static double layer_factor(const sd_optimizer *optimizer, const sd_tensor *tensor) {
+    const double d = optimizer->spec.layer_decay;
+    double factor = 1;
+    for (int layer = sd_network_blocks(optimizer->network) + 1; d > 0 && layer > tensor->layer; layer--)
+        factor *= d;
+    return factor;
 }
 
 void sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double lr, uint64_t step) {
@@ -69,7 +78,7 @@ void sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double
         const sd_tensor *tensor = sd_network_tensor(network, i);
         const sd_segment *segment = sd_network_segment(network, tensor->segment);
         const bool kept = sd_segment_is_kept(segment, plan);
-        if (tensor->kind != SD_TENSOR_PARAMETER || (!kept && freeze))
+        if (tensor->kind != SD_TENSOR_PARAMETER || tensor->frozen || (!kept && freeze))
             continue;
         const bool decays = spec->decay == SD_DECAY_ALL || tensor->matrix;
         sd_update update = {.n = tensor->elems,
@@ -77,7 +86,7 @@ void sd_optimizer_step(sd_optimizer *optimizer, const sd_drop_plan *plan, double
                             .gradient = sd_network_gradients(network) + tensor->offset_elems,
                             .scale = kept ? scale : 0.0f,
                             .decay = decays ? (float)spec->weight_decay : 0.0f,
-                            .lr = lr,
+                            .lr = lr * layer_factor(optimizer, tensor),
                             .t = freeze ? (double)segment->kept_steps : (double)step};
         for (int k = 0; k < sd_optimizer_n_states(optimizer); k++)
             update.state[k] = optimizer->state[k] + tensor->offset_elems;

@@ -177,8 +177,16 @@ static sd_cost part_of(sd_cost cost, sd_cost less, double share) {
     return (sd_cost){.fixed = fixed > 0 ? fixed * share : 0, .per_image = per_image > 0 ? per_image * share : 0};
 }
 
-/* Forward is timed as a whole: its branches share the time that all of them cost in the proportion of their backward
- * passes. */
+/* What the forward pass of a branch costs beside those of the others: as its backward pass does, or, where some are
+ * frozen and may have none, as its parameters. */
+static double weight_of(const bench *b, const double *medians, int segment) {
+    const sd_network *network = b->spec->network;
+    return sd_network_trained(network) < sd_network_parameters(network)
+               ? (double)sd_network_segment(network, segment)->elems
+               : medians[ALL * b->quantities + BACKWARD + segment];
+}
+
+/* Forward is timed as a whole: its branches share the time that all of them cost by their weights. */
 static void fill(const bench *b, const double *medians, sd_calibration *c) {
     const sd_network *network = b->spec->network;
     const sd_cost forward = cost_of(b, medians, ALL, FORWARD);
@@ -189,20 +197,20 @@ static void fill(const bench *b, const double *medians, sd_calibration *c) {
     for (int i = 0; i < c->segments; i++) {
         const sd_segment *segment = sd_network_segment(network, i);
         c->segment[i] = (sd_segment_cost){.unit = segment->unit,
+                                          .frozen = segment->frozen,
                                           .elems = segment->elems,
                                           .backward = cost_of(b, medians, ALL, BACKWARD + i),
                                           .backward_left = cost_of(b, medians, NONE, BACKWARD + i)};
-        branches += segment->unit >= 0 ? medians[ALL * b->quantities + BACKWARD + i] : 0;
+        branches += segment->unit >= 0 ? weight_of(b, medians, i) : 0;
     }
     for (int i = 0; i < sd_network_n_tensors(network); i++) {
         const sd_tensor *tensor = sd_network_tensor(network, i);
-        if (tensor->kind == SD_TENSOR_STATISTIC)
+        if (tensor->kind == SD_TENSOR_STATISTIC && !tensor->frozen)
             c->segment[tensor->segment].statistics_elems += tensor->elems;
     }
     for (int i = 0; i < c->segments; i++)
         if (c->segment[i].unit >= 0)
-            c->segment[i].forward =
-                part_of(forward, c->forward, medians[ALL * b->quantities + BACKWARD + i] / branches);
+            c->segment[i].forward = part_of(forward, c->forward, weight_of(b, medians, i) / branches);
 }
 
 /* What reductions take of the processor; the mean over ranks. Collective. */

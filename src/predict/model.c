@@ -114,7 +114,7 @@ static void add_rank(const sd_calibration *c, const sd_cluster *k, int passes, d
     for (int i = 0; i < c->segments; i++) {
         const sd_segment_cost *s = &c->segment[i];
         now += backward_seconds(s, s->unit < 0 ? images : work->images[s->unit], images);
-        if (k->bf16 && is_kept(s, &work->plan))
+        if (k->bf16 && is_kept(s, &work->plan) && !s->frozen)
             now += (double)s->elems * c->bf16_round_seconds_per_elem;
         work->done[i] = fmax(work->done[i], now);
     }
@@ -205,7 +205,7 @@ static void reduce_all(timeline *t, const step_work *work) {
         reduce(t, statistics_elems, false, work->done[0]);
     for (int i = 0; i < c->segments; i++) {
         const sd_segment_cost *s = &c->segment[i];
-        const bool is_sent = is_kept(s, &work->plan) || !t->cluster->skip_dropped;
+        const bool is_sent = !s->frozen && (is_kept(s, &work->plan) || !t->cluster->skip_dropped);
         if (sd_bucket_add(&open, max_elems, (sd_bucket){first_elem, s->elems}, is_sent, &complete))
             reduce(t, complete.elems, bf16, work->done[i - 1]);
         first_elem += s->elems;

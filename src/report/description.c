@@ -59,7 +59,7 @@ static sd_status print_scopes(FILE *to, const sd_description *d, uint64_t images
         SD_TRY(sd_savings_of_slowest(d->network, &drop, images, d->ranks, steps, &slowest));
         fprintf(to, "%-6s  %6.2f %%          %6.2f %%             %6.2f %%        %6.2f %%\n",
                 sd_drop_scope_word(drop.scope), 100 * savings.branches, 100 * savings.flops, 100 * slowest,
-                d->skip_dropped ? 100 * savings.bytes : 0.0);
+                100 * (d->skip_dropped ? savings.bytes : savings.frozen));
     }
     return SD_OK;
 }
@@ -68,10 +68,15 @@ sd_status sd_description_print(FILE *to, const sd_description *d) {
     const uint64_t images = d->batch_size < d->train_images ? d->batch_size : d->train_images;
     const sd_savings savings = sd_savings_expected(d->network, d->drop, images);
     const double forward = sd_network_flops(d->network);
+    const double skipped = d->skip_dropped ? savings.bytes : savings.frozen;
+    const size_t parameters = sd_network_parameters(d->network), trained = sd_network_trained(d->network);
     const double full_bytes = (double)d->wire_value_bytes * (double)sd_network_parameters(d->network);
     fprintf(to, "model      %s, %d classes, %d x %d pixels: %zu parameters, %.4g MFLOP forward an image\n", d->model,
             sd_network_classes(d->network), d->image_size, d->image_size, sd_network_parameters(d->network),
             forward * 1e-6);
+    if (trained < parameters)
+        fprintf(to, "trained    %zu of the %zu parameters; the others are frozen (model.freeze)\n", trained,
+                parameters);
     fprintf(to, "data       %llu training and %llu validation images\n", (unsigned long long)d->train_images,
             (unsigned long long)d->validation_images);
     fprintf(to, "training   %llu epochs of %llu steps, %llu steps in all; %llu images a step, at most %llu a rank\n",
@@ -100,9 +105,9 @@ sd_status sd_description_print(FILE *to, const sd_description *d) {
             d->drop->units * (1 - savings.branches), d->drop->units);
     fprintf(to, "  FLOPs skipped           %6.2f %%   (forward %.4g of %.4g MFLOP an image)\n", 100 * savings.flops,
             forward * (1 - savings.flops) * 1e-6, forward * 1e-6);
-    if (d->skip_dropped)
-        fprintf(to, "  gradient bytes skipped  %6.2f %%   (%.0f of %.0f bytes a rank%s)\n", 100 * savings.bytes,
-                full_bytes * (1 - savings.bytes), full_bytes, d->ranks == 1 ? "; with one rank nothing is sent" : "");
+    if (d->skip_dropped || savings.frozen > 0)
+        fprintf(to, "  gradient bytes skipped  %6.2f %%   (%.0f of %.0f bytes a rank%s)\n", 100 * skipped,
+                full_bytes * (1 - skipped), full_bytes, d->ranks == 1 ? "; with one rank nothing is sent" : "");
     else
         fprintf(to, "  gradient bytes skipped    0.00 %%   (communication.skip_dropped = false)\n");
     return print_scopes(to, d, images);

@@ -14,6 +14,15 @@ sd_savings sd_savings_expected(const sd_network *network, const sd_drop_spec *dr
         savings.bytes += sd_drop_probability_for_all(drop, i, images) * (double)unit->parameters /
                          (double)sd_network_parameters(network);
     }
+    for (int i = 0; i < sd_network_n_segments(network); i++) {
+        const sd_segment *segment = sd_network_segment(network, i);
+        if (!segment->frozen)
+            continue;
+        const double share = (double)segment->parameter_elems / (double)sd_network_parameters(network);
+        savings.frozen += share;
+        savings.bytes +=
+            share * (1 - (segment->unit >= 0 ? sd_drop_probability_for_all(drop, segment->unit, images) : 0));
+    }
     return savings;
 }
 

@@ -6,6 +6,16 @@
 #include "sdtrain/arena.h"
 #include "sdtrain/models.h"
 
+static sd_status freeze(const sd_config *config, sd_network *network) {
+    bool *frozen = NULL;
+    SD_TRY(sd_alloc(&frozen, (size_t)sd_network_n_tensors(network), sizeof *frozen));
+    const sd_status status = sd_config_frozen(config, network, frozen);
+    if (status == SD_OK && config->model.freeze[0])
+        sd_network_freeze(network, frozen);
+    free(frozen);
+    return status;
+}
+
 sd_status sd_trainer_check(const sd_session *session, sd_sample_spec samples, uint64_t *min_shard_images) {
     const sd_config *config = session->config;
     const uint64_t batch = (uint64_t)config->train.batch_size;
@@ -17,6 +27,7 @@ sd_status sd_trainer_check(const sd_session *session, sd_sample_spec samples, ui
     SD_TRY_CLEANUP(sd_config_locate(config, sd_model_outline(&spec, session->kernels, 1, &outline)));
     SD_TRY_CLEANUP(sd_alloc(&rate, (size_t)sd_network_n_units(outline), sizeof *rate));
     SD_TRY_CLEANUP(sd_config_drop_rates(config, outline, rate));
+    SD_TRY_CLEANUP(freeze(config, outline));
     *min_shard_images = sd_network_batchnorm_values(outline) == 1 ? 2 : 1;
     if (batch / (uint64_t)shards < *min_shard_images)
         status = sd_config_fail(
@@ -33,7 +44,8 @@ cleanup:
 static sd_status build_network(sd_trainer *trainer, const sd_session *session, const sd_pipeline *pipeline) {
     const sd_config *config = session->config;
     const sd_model_spec spec = sd_config_model(config, sd_dataset_samples(pipeline->dataset));
-    return sd_config_locate(config, sd_model_create(&spec, session->kernels, pipeline->max_images, &trainer->network));
+    SD_TRY(sd_config_locate(config, sd_model_create(&spec, session->kernels, pipeline->max_images, &trainer->network)));
+    return freeze(config, trainer->network);
 }
 
 static sd_status build_drop(sd_trainer *trainer, const sd_session *session, const sd_pipeline *pipeline) {

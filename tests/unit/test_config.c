@@ -200,12 +200,12 @@ START_TEST(the_documented_keys_are_there) {
     char keys[] =
         "run.name run.output run.seed run.threads run.convolution data.dataset data.path data.image_size "
         "data.train_samples data.val_samples data.validation data.augment data.last_batch data.workers "
-        "model.name model.classes model.stem model.patch_size model.dropout model.zero_init_residual "
+        "model.name model.classes model.stem model.patch_size model.dropout model.freeze model.zero_init_residual "
         "stochastic_depth.rate stochastic_depth.survival_prob stochastic_depth.schedule "
         "stochastic_depth.rates stochastic_depth.scope stochastic_depth.rank_divisor "
         "stochastic_depth.scale stochastic_depth.unit "
         "stochastic_depth.dropped_update optimizer.name optimizer.momentum optimizer.nesterov "
-        "optimizer.weight_decay optimizer.decay optimizer.beta1 optimizer.beta2 optimizer.epsilon "
+        "optimizer.weight_decay optimizer.decay optimizer.layer_decay optimizer.beta1 optimizer.beta2 optimizer.epsilon "
         "optimizer.clip_norm lr.schedule lr.base lr.warmup_epochs lr.milestones lr.gamma lr.minimum "
         "train.epochs train.max_steps train.batch_size train.label_smoothing eval.every_epochs "
         "eval.train_samples checkpoint.every_steps checkpoint.every_epochs checkpoint.every_seconds checkpoint.keep "
@@ -517,6 +517,65 @@ START_TEST(survival_prob_becomes_rate) {
 }
 END_TEST
 
+/* Whether model.freeze freezes the parameter, in a network that is refused by none of the patterns. */
+static bool is_frozen(const sd_config *config, const sd_network *network, const char *name) {
+    bool *frozen = calloc((size_t)sd_network_n_tensors(network), sizeof *frozen), found = false;
+    expect_ok(sd_config_frozen(config, network, frozen));
+    for (int i = 0; i < sd_network_n_tensors(network); i++)
+        found = found || (frozen[i] && !strcmp(sd_network_tensor(network, i)->name, name));
+    free(frozen);
+    return found;
+}
+
+START_TEST(patterns_freeze_parameters_and_the_last_one_decides) {
+    static const struct {
+        const char *setting, *frozen, *trained;
+    } rows[] = {
+        {"model.freeze=*,!fc.*", "conv1.weight layer3.2.bn2.bias", "fc.weight fc.bias layer3.2.bn2.running_mean"},
+        {"model.freeze=layer1.?.conv[12].weight ,  bn1.*", "layer1.0.conv1.weight layer1.2.conv2.weight bn1.bias",
+         "layer1.0.bn1.weight layer2.0.conv1.weight conv1.weight bn1.running_var"},
+        {"model.freeze=*,!layer*,layer2.1.*", "conv1.weight fc.bias layer2.1.bn1.bias", "layer2.0.bn1.bias"},
+        {"model.freeze=", "", "conv1.weight fc.bias"},
+    };
+    sd_network *network = new_model((sd_model_spec){.name = "resnet20", .image_size = 8, .classes = 10}, 1);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sd_config *config = config_of(rows[i].setting, NULL);
+        for (int trained = 0; trained < 2; trained++) {
+            char names[128];
+            snprintf(names, sizeof names, "%s", trained ? rows[i].trained : rows[i].frozen);
+            for (char *name = strtok(names, " "); name; name = strtok(NULL, " "))
+                expect(is_frozen(config, network, name) != trained, "%s: %s", rows[i].setting, name);
+        }
+        free(config);
+    }
+    sd_network_destroy(&network);
+}
+END_TEST
+
+START_TEST(patterns_that_freeze_nothing_or_everything_are_refused) {
+    static const char *const rows[][3] = {
+        {"model.freeze=fc.*,layer9.*", "'layer9.*' matches", "resnet20"},
+        {"model.freeze=*,!head.*", "'!head.*' matches", "conv1.weight"},
+        {"model.freeze=*.running_mean", "'*.running_mean' matches", "no parameter"},
+        {"model.freeze=fc.*,,conv1.*", "'' matches", "model.freeze"},
+        {"model.freeze=fc.*,", "'' matches", "model.freeze"},
+        {"model.freeze=[", "'[' matches", "model.freeze"},
+        {"model.freeze=*", "freezes all of the", "nothing is left to train"},
+        {"model.freeze=!fc.*,*", "freezes all", "nothing is left"},
+        {"model.freeze=fc.*,!fc.*", "freezes none", "leave it empty"},
+    };
+    sd_network *network = new_model((sd_model_spec){.name = "resnet20", .image_size = 8, .classes = 10}, 1);
+    bool *frozen = calloc((size_t)sd_network_n_tensors(network), sizeof *frozen);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sd_config *config = config_of(rows[i][0], NULL);
+        expect_refused(sd_config_frozen(config, network, frozen), SD_ERR_CONFIG, rows[i][1], rows[i][2], NULL);
+        free(config);
+    }
+    free(frozen);
+    sd_network_destroy(&network);
+}
+END_TEST
+
 START_TEST(list_needs_rates_and_rates_need_list) {
     expect_check_refused("[stochastic_depth]\nrank_divisor = kept\n", 1,
                          "folder/run.ini:2: ", "stochastic_depth.rank_divisor", "scope = rank", NULL);
@@ -747,11 +806,11 @@ START_TEST(differences_name_the_keys_that_change_results_and_no_other) {
     char results[] =
         "data.dataset=cifar10 data.image_size=64 data.train_samples=7 data.val_samples=8 data.validation=9 "
         "data.augment=crop_flip data.last_batch=keep model.name=resnet32 model.classes=5 model.stem=cifar "
-        "model.patch_size=4 model.dropout=0.1 model.zero_init_residual=true stochastic_depth.rate=0.1 "
+        "model.patch_size=4 model.dropout=0.1 model.zero_init_residual=true model.freeze=fc.* stochastic_depth.rate=0.1 "
         "stochastic_depth.schedule=constant stochastic_depth.rates=0.1 stochastic_depth.scale=training "
         "stochastic_depth.unit=block stochastic_depth.dropped_update=freeze optimizer.name=adamw "
         "optimizer.momentum=0.8 optimizer.nesterov=true optimizer.weight_decay=0.1 optimizer.decay=matrices "
-        "optimizer.beta1=0.8 optimizer.beta2=0.9 optimizer.epsilon=0.1 optimizer.clip_norm=1 "
+        "optimizer.layer_decay=0.7 optimizer.beta1=0.8 optimizer.beta2=0.9 optimizer.epsilon=0.1 optimizer.clip_norm=1 "
         "lr.schedule=cosine lr.base=0.3 lr.warmup_epochs=1 lr.milestones=3 lr.gamma=0.3 lr.minimum=0.01 "
         "run.seed=2 train.batch_size=64 train.epochs=3";
     char others[] = "run.name=x run.output=y run.threads=2 data.path=/z data.workers=3 train.max_steps=5 "
@@ -1113,6 +1172,8 @@ int main(void) {
     tcase_add_test(cases, errors_of_the_command_line_say_so);
     tcase_add_test(cases, rate_and_survival_prob_exclude_each_other);
     tcase_add_test(cases, survival_prob_becomes_rate);
+    tcase_add_test(cases, patterns_freeze_parameters_and_the_last_one_decides);
+    tcase_add_test(cases, patterns_that_freeze_nothing_or_everything_are_refused);
     tcase_add_test(cases, list_needs_rates_and_rates_need_list);
     tcase_add_test(cases, nesterov_needs_momentum);
     tcase_add_test(cases, every_rank_needs_an_image);

@@ -106,7 +106,7 @@ static void check_gradients(trainer *t, double change, double tolerance, uint32_
     for (int i = 0; i < sd_network_n_tensors(t->network); i++) {
         const sd_tensor *tensor = sd_network_tensor(t->network, i);
         const sd_segment *segment = sd_network_segment(t->network, tensor->segment);
-        if (tensor->kind != SD_TENSOR_PARAMETER || !sd_segment_is_kept(segment, &t->plan))
+        if (tensor->kind != SD_TENSOR_PARAMETER || tensor->frozen || !sd_segment_is_kept(segment, &t->plan))
             continue;
         float *value = value_of(t->network, tensor), *gradient = new_floats(tensor->elems);
         memcpy(gradient, gradient_of(t->network, tensor), tensor->elems * sizeof *gradient);
@@ -560,6 +560,173 @@ START_TEST(two_ranks_of_a_vit_with_deciding_samples_are_one) {
     free(whole);
     free(sum);
     sd_drop_part_free(&part);
+    free_trainer(&t);
+}
+END_TEST
+
+/* ---- frozen tensors ---- */
+
+/* Freezes every parameter below a layer (sd_tensor.layer). */
+static void freeze_below(sd_network *network, int layer) {
+    bool *frozen = calloc((size_t)sd_network_n_tensors(network), sizeof *frozen);
+    for (int i = 0; i < sd_network_n_tensors(network); i++)
+        frozen[i] = sd_network_tensor(network, i)->layer < layer;
+    sd_network_freeze(network, frozen);
+    free(frozen);
+}
+
+static void freeze_one(sd_network *network, const char *name) {
+    bool *frozen = calloc((size_t)sd_network_n_tensors(network), sizeof *frozen);
+    for (int i = 0; i < sd_network_n_tensors(network); i++)
+        frozen[i] = !strcmp(sd_network_tensor(network, i)->name, name);
+    sd_network_freeze(network, frozen);
+    free(frozen);
+}
+
+typedef sd_network *(*builder)(void);
+
+static sd_network *new_plain_transformer(void) { return new_transformer(0); }
+
+static sd_network *new_resnet20(void) {
+    return new_model((sd_model_spec){.name = "resnet20", .image_size = 16, .classes = 7, .gathers = true}, 4);
+}
+
+/* Of each kind of branch and shortcut, as the last node of the backward pass and above it; in the second half some
+ * images keep a branch. resnet20's block 4 is the first that subsamples; more ReLUs change sides on its way. */
+static const struct frozen_row {
+    builder build;
+    int image_size, layer;
+    double change, tolerance; /* as in the tests of whole networks */
+} frozen_rows[] = {
+    {new_bottlenecks, 9, 1, 1e-3, 0.03},        {new_bottlenecks, 9, 2, 1e-3, 0.03},
+    {new_bottlenecks, 9, 3, 1e-3, 0.03},        {new_transitions, 9, 1, 1e-3, 0.03},
+    {new_transitions, 9, 2, 1e-3, 0.03},        {new_plain_transformer, 6, 1, 1e-3, 0.005},
+    {new_plain_transformer, 6, 2, 1e-3, 0.005}, {new_plain_transformer, 6, 3, 1e-3, 0.005},
+    {new_resnet20, 16, 4, 1e-3, 0.05},          {new_resnet20, 16, 10, 1e-3, 0.05},
+};
+enum { N_FROZEN_ROWS = sizeof frozen_rows / sizeof frozen_rows[0] };
+
+static trainer frozen_trainer(const struct frozen_row *row) {
+    trainer t = new_trainer(row->build(), row->image_size, 4);
+    scramble(t.network);
+    if (row->image_size == 9) /* few values */
+        lift(t.network);
+    for (int i = 0; i < sd_network_n_tensors(t.network); i++) { /* transformers' weights are initially close to 0 */
+        const sd_tensor *tensor = sd_network_tensor(t.network, i);
+        for (size_t e = 0; e < tensor->elems && tensor->dims == 2 && strncmp(tensor->name, "fc.", 3) != 0; e++)
+            value_of(t.network, tensor)[e] *= 15;
+    }
+    for (int step = 0; step < 50; step++) { /* running statistics that fit */
+        train_pass(&t, ignore_segment, NULL);
+        sd_network_update_statistics(t.network, &t.plan);
+    }
+    freeze_below(t.network, row->layer);
+    return t;
+}
+
+START_TEST(gradients_above_frozen_layers_equal_finite_differences) {
+    static const unsigned masks[] = {0xa, 0x6, 0xd, 0x7, 0x9};
+    const struct frozen_row *row = &frozen_rows[_i / 2];
+    sd_kernels_set_threads(1);
+    trainer t = frozen_trainer(row);
+    sd_drop_part part = new_part(&t);
+    if (_i % 2)
+        set_masks(&t, &part, masks, 5);
+    check_gradients(&t, row->change, row->tolerance, 3);
+    sd_drop_part_free(&part);
+    free_trainer(&t);
+}
+END_TEST
+
+/* Below the lowest trained layer the pass computes nothing, but reports all. */
+START_TEST(the_backward_pass_ends_at_the_lowest_trained_layer) {
+    const struct frozen_row *row = &frozen_rows[_i];
+    sd_kernels_set_threads(1);
+    trainer t = frozen_trainer(row);
+    int reported = 0, untouched = 0;
+    fill_gradients(t.network, MARK);
+    train_pass(&t, count_segment, &reported);
+    ck_assert_int_eq(reported, sd_network_n_segments(t.network));
+    for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(t.network, i);
+        const bool frozen = sd_network_segment(t.network, tensor->segment)->frozen;
+        ck_assert(tensor->frozen == (tensor->layer < row->layer)); /* of batch norms the statistics, too */
+        for (size_t e = 0; e < tensor->elems && tensor->kind == SD_TENSOR_PARAMETER; e++)
+            expect((gradient_of(t.network, tensor)[e] == MARK) == frozen, "%s, value %zu: %g", tensor->name, e,
+                   gradient_of(t.network, tensor)[e]);
+        untouched += frozen;
+    }
+    ck_assert_int_gt(untouched, 0);
+    free_trainer(&t);
+}
+END_TEST
+
+/* Without batch norm a frozen layer is computed as any other. */
+START_TEST(trained_layers_of_a_vit_have_the_gradients_of_an_unfrozen_one) {
+    sd_kernels_set_threads(1);
+    for (int layer = 1; layer <= 13; layer += 4) {
+        trainer t = gathering_trainer("vit_tiny", 3);
+        const size_t elems = sd_network_buffer_elems(t.network);
+        float *before = new_floats(elems);
+        ck_assert(isfinite(train_pass(&t, ignore_segment, NULL)));
+        memcpy(before, sd_network_gradients(t.network), elems * sizeof *before);
+        freeze_below(t.network, layer);
+        fill_gradients(t.network, MARK);
+        train_pass(&t, ignore_segment, NULL);
+        for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
+            const sd_tensor *tensor = sd_network_tensor(t.network, i);
+            if (!tensor->frozen)
+                expect_same_bits(tensor->name, gradient_of(t.network, tensor), before + tensor->offset_elems,
+                                 tensor->elems * sizeof *before);
+        }
+        free(before);
+        free_trainer(&t);
+    }
+}
+END_TEST
+
+/* PyTorch's eval mode, which is also that of an evaluation. */
+START_TEST(frozen_batch_norms_normalise_by_running_statistics_and_keep_them) {
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(new_model((sd_model_spec){.name = "resnet18", .image_size = 16, .classes = 10}, 3), 16, 3);
+    const size_t bytes = sd_network_buffer_elems(t.network) * sizeof(float);
+    const int head = sd_network_blocks(t.network) + 1;
+    float logits[30], *before = new_floats(bytes / sizeof(float));
+    scramble(t.network);
+    mean_loss(&t);
+    memcpy(logits, t.logits, sizeof logits);
+    freeze_below(t.network, head);
+    train_pass(&t, ignore_segment, NULL);
+    ck_assert(memcmp(logits, t.logits, sizeof logits) != 0);
+    memcpy(logits, t.logits, sizeof logits);
+    memcpy(before, sd_network_values(t.network), bytes);
+    sd_network_update_statistics(t.network, &t.plan);
+    expect_same_bits("values", before, sd_network_values(t.network), bytes);
+    for (int s = 0; s < sd_network_n_segments(t.network); s++)
+        ck_assert_int_eq(sd_network_segment(t.network, s)->kept_steps, s == 0);
+    t.pass.training = false;
+    mean_loss(&t);
+    expect_same_bits("logits", logits, t.logits, sizeof logits);
+    free(before);
+    free_trainer(&t);
+}
+END_TEST
+
+START_TEST(a_batch_norm_that_is_frozen_in_part_takes_statistics_as_ever) {
+    sd_kernels_set_threads(1);
+    trainer t = new_trainer(new_resnet20(), 16, 4);
+    scramble(t.network);
+    freeze_one(t.network, "layer1.1.bn2.weight");
+    const sd_tensor *mean = find_tensor(t.network, "layer1.1.bn2.running_mean");
+    ck_assert(find_tensor(t.network, "layer1.1.bn2.weight")->frozen && !mean->frozen);
+    ck_assert(!sd_network_segment(t.network, mean->segment)->frozen);
+    ck_assert_uint_eq(sd_network_trained(t.network), sd_network_parameters(t.network) - 16);
+    const float before = value_of(t.network, mean)[5];
+    train_pass(&t, ignore_segment, NULL);
+    sd_network_update_statistics(t.network, &t.plan);
+    ck_assert(value_of(t.network, mean)[5] != before);
+    freeze_one(t.network, "none"); /* the last call holds */
+    ck_assert_uint_eq(sd_network_trained(t.network), sd_network_parameters(t.network));
     free_trainer(&t);
 }
 END_TEST
@@ -1620,6 +1787,11 @@ int main(void) {
     tcase_add_loop_test(cases, a_branch_that_no_image_here_keeps_is_reported_but_not_written, 0, 3);
     tcase_add_test(cases, statistics_of_single_values_do_not_move_by_a_bit);
     tcase_add_test(cases, two_ranks_of_a_vit_with_deciding_samples_are_one);
+    tcase_add_loop_test(cases, gradients_above_frozen_layers_equal_finite_differences, 0, 2 * N_FROZEN_ROWS);
+    tcase_add_loop_test(cases, the_backward_pass_ends_at_the_lowest_trained_layer, 0, N_FROZEN_ROWS);
+    tcase_add_test(cases, trained_layers_of_a_vit_have_the_gradients_of_an_unfrozen_one);
+    tcase_add_test(cases, frozen_batch_norms_normalise_by_running_statistics_and_keep_them);
+    tcase_add_test(cases, a_batch_norm_that_is_frozen_in_part_takes_statistics_as_ever);
     tcase_add_test(cases, room_to_gather_is_taken_only_where_it_is_asked_for);
     tcase_add_test(cases, gradients_of_a_dropped_unit_are_not_touched);
     tcase_add_test(cases, a_dropped_branch_is_not_read_either);

@@ -163,6 +163,7 @@ END_TEST
 
 /* Our network and optimizer, and the same in double. */
 typedef struct twin {
+    const char *model;
     sd_config *config;
     sd_network *network;
     sd_optimizer *optimizer;
@@ -174,7 +175,7 @@ typedef struct twin {
 } twin;
 
 static twin new_twin(const char *model, sd_config *config) {
-    twin t = {.config = config};
+    twin t = {.model = model, .config = config};
     t.network = new_model((sd_model_spec){.name = model, .image_size = 8, .classes = 10, .patch_size = 8}, 1);
     expect_ok(sd_optimizer_create(&config->optimizer, t.network, &t.optimizer));
     sd_network_initialise(t.network, 3);
@@ -221,8 +222,35 @@ static bool decays(const twin *t, const sd_tensor *tensor) {
     return t->config->optimizer.decay == SD_DECAY_ALL || !spared;
 }
 
+/* The place among the layers of timm 1.0.31 (param_groups_layer_decay, group_matcher(coarse=False)), by name; *last:
+ * that of the classifier. timm's ViT counts the last norm into the last block. */
+static int timm_layer(const char *model, const char *name, int *last) {
+    const int *blocks =
+        !strcmp(model, "resnet20") ? (const int[]){3, 3, 3, 0} : (const int[]){2, 2, 2, 2}; /* resnet18 */
+    const bool vit = !strcmp(model, "vit_tiny");
+    int stage, block, layer = 0;
+    *last = 1 + (vit ? 12 : blocks[0] + blocks[1] + blocks[2] + blocks[3]);
+    if (sscanf(name, "blocks.%d.", &block) == 1)
+        return 1 + block;
+    if (sscanf(name, "layer%d.%d.", &stage, &block) == 2) {
+        for (int s = 1; s < stage; s++)
+            layer += blocks[s - 1];
+        return layer + block + 1;
+    }
+    if (!strncmp(name, "norm.", 5))
+        return *last - 1;
+    return !strncmp(name, "fc.", 3) || !strncmp(name, "head.", 5) ? *last : 0;
+}
+
+/* torch multiplies a group's rate with the decoupled decay as well. */
+static double rate_of(const twin *t, const sd_tensor *tensor, double lr) {
+    int last;
+    const int layer = timm_layer(t->model, tensor->name, &last);
+    return lr * pow(t->config->optimizer.layer_decay, last - layer);
+}
+
 /* The formulas of torch.optim.SGD and AdamW, and of clip_grad_norm_. */
-static void reference_step(twin *t, double lr, uint64_t step) {
+static void reference_step(twin *t, double base_lr, uint64_t step) {
     const sd_config *c = t->config;
     const bool freeze = c->optimizer.dropped_update == SD_DROPPED_FREEZE;
     double norm = 0, clip = 1;
@@ -244,7 +272,7 @@ static void reference_step(twin *t, double lr, uint64_t step) {
         bool kept = sd_segment_is_kept(sd_network_segment(t->network, tensor->segment), &t->plan);
         if (tensor->kind != SD_TENSOR_PARAMETER || (!kept && freeze))
             continue;
-        const double decay = decays(t, tensor) ? c->optimizer.weight_decay : 0;
+        const double decay = decays(t, tensor) ? c->optimizer.weight_decay : 0, lr = rate_of(t, tensor, base_lr);
         const double time = freeze ? (double)t->kept_steps[tensor->segment] : (double)step;
         for (size_t e = 0; e < tensor->elems; e++) {
             const size_t at = tensor->offset_elems + e;
@@ -313,10 +341,13 @@ static const struct update_row {
     {"resnet20", {"optimizer.name=adamw", "optimizer.weight_decay=0.3", "optimizer.beta1=0.7", "optimizer.beta2=0.95"}},
     {"resnet20",
      {"optimizer.name=adamw", "optimizer.weight_decay=0.3", "optimizer.epsilon=0.01", "optimizer.clip_norm=2"}},
+    {"resnet20", {"optimizer.weight_decay=0.1", "optimizer.nesterov=true", "optimizer.layer_decay=0.9"}},
+    {"resnet18", {"optimizer.name=adamw", "optimizer.weight_decay=0.3", "optimizer.layer_decay=0.9"}},
     {"vit_tiny", {"optimizer.momentum=0.9", "optimizer.weight_decay=0.1", "optimizer.decay=matrices"}},
     {"vit_tiny", {"optimizer.name=adamw", "optimizer.weight_decay=0.3", "optimizer.decay=matrices"}},
+    {"vit_tiny", {"optimizer.name=adamw", "optimizer.weight_decay=0.3", "optimizer.layer_decay=0.9"}},
 };
-enum { N_UPDATE_ROWS = sizeof update_rows / sizeof update_rows[0], N_SMALL_ROWS = N_UPDATE_ROWS - 2 };
+enum { N_UPDATE_ROWS = sizeof update_rows / sizeof update_rows[0], N_SMALL_ROWS = N_UPDATE_ROWS - 3 };
 
 START_TEST(five_steps_equal_pytorchs_formulas) {
     const struct update_row *row = &update_rows[_i];
@@ -392,6 +423,39 @@ START_TEST(decay_of_matrices_spares_norms_biases_and_embeddings) {
 }
 END_TEST
 
+START_TEST(layers_are_timms) {
+    const char *models[] = {"resnet20", "resnet18", "vit_tiny"};
+    twin t = new_twin(models[_i], config_of("run.seed=1", NULL));
+    int last;
+    for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(t.network, i);
+        ck_assert_msg(tensor->layer == timm_layer(t.model, tensor->name, &last), "%s is in layer %d", tensor->name,
+                      tensor->layer);
+    }
+    ck_assert_int_eq(sd_network_blocks(t.network) + 1, last);
+    free_twin(&t);
+}
+END_TEST
+
+START_TEST(without_layer_decay_no_bit_changes) {
+    twin none = new_twin("resnet20", config_of("optimizer.name=adamw", NULL)),
+         one = new_twin("resnet20", config_of("optimizer.name=adamw", "optimizer.layer_decay=1", NULL));
+    sd_optimizer *zero;
+    sd_optimizer_spec spec = none.config->optimizer;
+    spec.layer_decay = 0; /* a spec of a library's user, who does not know the member */
+    expect_ok(sd_optimizer_create(&spec, none.network, &zero));
+    draw_gradients(&none, 1, 1);
+    draw_gradients(&one, 1, 1);
+    sd_optimizer_step(zero, &none.plan, 0.1, 1);
+    sd_optimizer_step(one.optimizer, &one.plan, 0.1, 1);
+    expect_same_bits("weights", sd_network_values(none.network), sd_network_values(one.network),
+                     none.n * sizeof(float));
+    sd_optimizer_destroy(&zero);
+    free_twin(&none);
+    free_twin(&one);
+}
+END_TEST
+
 START_TEST(clipping_scales_to_the_norm_and_only_down) {
     twin t = new_twin("resnet20",
                       config_of("optimizer.momentum=0", "optimizer.weight_decay=0", "optimizer.clip_norm=2", NULL));
@@ -414,6 +478,71 @@ START_TEST(clipping_scales_to_the_norm_and_only_down) {
         /* a weight near 1 takes no less than 6e-8, and there are 2.6e5 */
         expect_number("the update", sqrt(moved), large ? 2 : norm, large ? 1e-4 : 3e-5);
     }
+    free_twin(&t);
+}
+END_TEST
+
+/* Every third parameter of the network, whole segments among them. */
+static void freeze_some(sd_network *network) {
+    bool *frozen = calloc((size_t)sd_network_n_tensors(network), sizeof *frozen);
+    for (int i = 0; i < sd_network_n_tensors(network); i++)
+        frozen[i] = i % 3 == 0 || !strncmp(sd_network_tensor(network, i)->name, "layer2.1.", 9);
+    sd_network_freeze(network, frozen);
+    free(frozen);
+}
+
+/* The others move as if the frozen ones had no gradient; clipping does not count these. */
+START_TEST(frozen_tensors_stand_still_to_the_bit) {
+    for (int adamw = 0; adamw < 2; adamw++) {
+        const char *settings[] = {adamw ? "optimizer.name=adamw" : "optimizer.nesterov=true",
+                                  "optimizer.weight_decay=0.1", "optimizer.clip_norm=2", NULL};
+        twin t = new_twin("resnet20", config_of_list(settings)),
+             free_one = new_twin("resnet20", config_of_list(settings));
+        freeze_some(t.network);
+        for (uint64_t step = 1; step <= 3; step++) {
+            draw_gradients(&t, step, 1);
+            draw_gradients(&free_one, step, 1);
+            for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
+                const sd_tensor *tensor = sd_network_tensor(t.network, i);
+                for (size_t e = 0; e < tensor->elems && tensor->frozen; e++) {
+                    gradient_of(t.network, tensor)[e] = NAN; /* not read */
+                    gradient_of(free_one.network, tensor)[e] = 0;
+                }
+            }
+            ck_assert(isfinite(sd_gradient_norm(t.network, &t.plan)));
+            sd_optimizer_step(t.optimizer, &t.plan, 0.1, step);
+            sd_optimizer_step(free_one.optimizer, &free_one.plan, 0.1, step);
+        }
+        int frozen = 0;
+        for (int i = 0; i < sd_network_n_tensors(t.network); i++) {
+            const sd_tensor *tensor = sd_network_tensor(t.network, i);
+            const size_t at = tensor->offset_elems, bytes = tensor->elems * sizeof(float);
+            expect_same_bits(tensor->name, value_of(t.network, tensor),
+                             tensor->frozen ? t.initial + at : value_of(free_one.network, tensor), bytes);
+            for (int s = 0; s < sd_optimizer_n_states(t.optimizer); s++)
+                for (size_t e = 0; e < tensor->elems; e++)
+                    expect(!tensor->frozen || sd_optimizer_state(t.optimizer, s)[at + e] == 0, "state of %s",
+                           tensor->name);
+            frozen += tensor->frozen;
+        }
+        ck_assert_int_gt(frozen, 20);
+        free_twin(&t);
+        free_twin(&free_one);
+    }
+}
+END_TEST
+
+/* A frozen segment has no gradients that count, whatever lies in the buffer. */
+START_TEST(gradients_of_frozen_segments_need_not_be_finite) {
+    twin t = new_twin("resnet20", config_of("run.seed=1", NULL));
+    freeze_some(t.network);
+    draw_gradients(&t, 1, 1);
+    gradient_of(t.network, find_tensor(t.network, "layer2.1.conv1.weight"))[3] = NAN;
+    ck_assert(sd_gradients_are_finite(t.network, &t.plan));
+    ck_assert_ptr_null(sd_gradient_not_finite(t.network, &t.plan));
+    gradient_of(t.network, find_tensor(t.network, "layer2.0.bn1.bias"))[3] = NAN;
+    ck_assert(!sd_gradients_are_finite(t.network, &t.plan));
+    ck_assert_ptr_nonnull(sd_gradient_not_finite(t.network, &t.plan));
     free_twin(&t);
 }
 END_TEST
@@ -463,7 +592,11 @@ int main(void) {
     tcase_add_loop_test(cases, dropped_units_have_no_gradient_or_no_update, 0, N_SMALL_ROWS);
     tcase_add_test(cases, freeze_stands_still_and_decay_and_momentum_moves_on);
     tcase_add_loop_test(cases, decay_of_matrices_spares_norms_biases_and_embeddings, 0, 3);
+    tcase_add_loop_test(cases, layers_are_timms, 0, 3);
+    tcase_add_test(cases, without_layer_decay_no_bit_changes);
     tcase_add_test(cases, clipping_scales_to_the_norm_and_only_down);
+    tcase_add_test(cases, frozen_tensors_stand_still_to_the_bit);
+    tcase_add_test(cases, gradients_of_frozen_segments_need_not_be_finite);
     tcase_add_test(cases, states_are_named_as_pytorchs);
     tcase_add_test(cases, a_gradient_that_is_not_a_number_is_seen_in_the_weights);
     return run_suite("optim", cases);
