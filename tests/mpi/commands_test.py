@@ -11,10 +11,11 @@ from harness import OK, RunTest, TINY_VIT
 # sample), and with what was added since.
 KEYS = {
     "run": "name output seed threads max_seconds convolution stall_seconds",
-    "data": "dataset path image_size train_samples val_samples validation augment last_batch workers",
-    "model": "name classes stem patch_size dropout zero_init_residual init init_digest",
+    "data": "dataset path image_size interpolation crop_pct normalise on_bad_image train_samples val_samples validation "
+            "augment last_batch workers",
+    "model": "name classes stem patch_size dropout freeze zero_init_residual init init_digest",
     "stochastic_depth": "rate survival_prob schedule rates scope rank_divisor scale unit dropped_update",
-    "optimizer": "name momentum nesterov weight_decay decay beta1 beta2 epsilon clip_norm",
+    "optimizer": "name momentum nesterov weight_decay decay layer_decay beta1 beta2 epsilon clip_norm",
     "lr": "schedule base warmup_epochs milestones gamma minimum",
     "train": "epochs max_steps batch_size label_smoothing on_nonfinite",
     "eval": "every_epochs train_samples",
@@ -151,14 +152,19 @@ class CheckTest(RunTest):
         self.assertGreater(len(names), 0)
         harness.write_cifar10(self.path("data", "cifar-10-batches-bin"), images_a_file=130)
         harness.write_cifar100(self.path("data", "cifar-100-binary"), train=650, test=100)
+        for name in ("images", "imagenet"):
+            harness.write_images(self.path("data", name), classes=3)
         for name in names:
             with self.subTest(name):
                 # The tiny stand-ins for CIFAR are too few for the samples that some ask for, and this machine may be
                 # too small for their batches.
                 words = ["--set", "eval.train_samples=0", "--set", "data.val_samples=0", "--set", "train.batch_size=8"]
                 with open(os.path.join(folder, name), encoding="utf-8") as file:
-                    if re.search(r"^validation *= *\d", file.read(), re.M):
-                        words += ["--set", "data.validation=60"]
+                    text = file.read()
+                if re.search(r"^validation *= *\d", text, re.M):
+                    words += ["--set", "data.validation=60"]
+                if re.search(r"^init *= *\S", text, re.M):  # mpi/init_test.py is about such files
+                    words += ["--set", "model.init="]
                 self.mpirun(2, os.path.join(folder, name), "--check", *words)
 
 
