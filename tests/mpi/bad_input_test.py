@@ -74,7 +74,7 @@ class BadInputTest(RunTest):
         for settings, key in (
                 ({"model.name": "resnet21"}, "model.name"), ({"model.stem": "imagenet"}, "model.stem"),
                 ({"model.name": "vit_tiny", "model.patch_size": 5}, "model.patch_size"),
-                ({"model.classes": 11}, "model.classes"), ({"data.image_size": 64}, "data.image_size"),
+                ({"model.classes": 11}, "model.classes"), ({"data.normalise": "0.5"}, "data.normalise"),
                 ({"stochastic_depth.rate": 0, "stochastic_depth.schedule": "list", "stochastic_depth.rates": "0.1, 0.2"},
                  "stochastic_depth.rates"),
                 ({"model.name": "resnet18", "model.stem": "imagenet", "train.batch_size": 2}, "train.batch_size")):
