@@ -15,15 +15,6 @@ typedef struct folder {
     const sd_listing *listing;
 } folder;
 
-/* The sample takes over the memory of the decoded image. */
-static void adopt(sd_sample *sample, const sd_image *image) {
-    free(sample->pixels);
-    sample->pixels = image->rgb;
-    sample->h = image->height;
-    sample->w = image->width;
-    sample->capacity_bytes = (size_t)image->height * (size_t)image->width * SD_CHANNELS;
-}
-
 static sd_status read_image(const sd_source *source, bool test, uint32_t index, sd_sample *sample) {
     const folder *data = (const folder *)source;
     char path[SD_LISTING_PATH_BYTES], *bytes;
@@ -34,7 +25,7 @@ static sd_status read_image(const sd_source *source, bool test, uint32_t index, 
     const sd_status status = sd_image_decode(path, (const uint8_t *)bytes, n_bytes, &image);
     free(bytes);
     SD_TRY(status);
-    adopt(sample, &image);
+    sd_sample_adopt(sample, &image);
     sample->label = sd_listing_label(data->listing, test, index);
     return SD_OK;
 }

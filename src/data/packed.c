@@ -78,15 +78,6 @@ static sd_status read_pixels(const packed *data, bool test, uint32_t index, sd_s
                           h->array[sd_packed_part_of(SD_PACKED_IMAGES, test)].at + index * (uint64_t)bytes);
 }
 
-/* The sample takes over the memory of the decoded image. */
-static void adopt(sd_sample *sample, const sd_image *image) {
-    free(sample->pixels);
-    sample->pixels = image->rgb;
-    sample->h = image->height;
-    sample->w = image->width;
-    sample->capacity_bytes = (size_t)image->height * (size_t)image->width * SD_CHANNELS;
-}
-
 static sd_status read_encoded(const packed *data, bool test, uint32_t index, sd_sample *sample) {
     const uint64_t *at = data->tables.offsets[test] + index, in_file = at[0];
     const size_t n_bytes = (size_t)(at[1] - at[0]);
@@ -101,7 +92,7 @@ static sd_status read_encoded(const packed *data, bool test, uint32_t index, sd_
         status = sd_image_decode(name, bytes, n_bytes, &image);
     free(bytes);
     SD_TRY(status);
-    adopt(sample, &image);
+    sd_sample_adopt(sample, &image);
     return SD_OK;
 }
 

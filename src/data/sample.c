@@ -23,6 +23,14 @@ sd_status sd_sample_resize(sd_sample *sample, int h, int w) {
     return SD_OK;
 }
 
+void sd_sample_adopt(sd_sample *sample, const sd_image *image) {
+    free(sample->pixels);
+    sample->pixels = image->rgb;
+    sample->h = image->height;
+    sample->w = image->width;
+    sample->capacity_bytes = (size_t)image->height * (size_t)image->width * SD_CHANNELS;
+}
+
 sd_status sd_workspace_reserve(sd_workspace *work, int h, int w) {
     SD_TRY(sd_sample_resize(&work->image, h, w));
     return sd_sample_resize(&work->spare, h, w);

@@ -3,6 +3,7 @@
 #ifndef SDTRAIN_DATA_SOURCE_H
 #define SDTRAIN_DATA_SOURCE_H
 
+#include "image.h"
 #include "sdtrain/data.h"
 
 typedef struct sd_source sd_source;
@@ -31,6 +32,8 @@ struct sd_found {
 
 /* Sets the sample's size to h x w, and makes room; the pixels are undefined. SD_ERR_MEMORY. */
 sd_status sd_sample_resize(sd_sample *sample, int h, int w);
+/* Makes the pixels those of a decoded image, whose memory the sample takes over; leaves the label. */
+void sd_sample_adopt(sd_sample *sample, const sd_image *image);
 
 /* A kind of source. To add one: a file, a row in source.c, and its word among the choices of data.dataset. */
 typedef struct sd_source_kind {
