@@ -80,7 +80,8 @@ typedef struct sd_data_spec {
 /* Whether a text says how pixels are normalised:
  *
  *     auto          dataset; for folders imagenet
- *     dataset       mean and standard deviation of the training images; of synthetic ones by definition
+ *     dataset       mean and standard deviation of the training images in use (a packed set has them if these are all
+ *                   of its own; else each is read once); of synthetic ones by definition
  *     imagenet      0.485 0.456 0.406 and 0.229 0.224 0.225 (torchvision)
  *     half          0.5 and 0.5, the range -1..1 (timm's ViTs of AugReg)
  *     m,m,m,s,s,s   means and standard deviations
@@ -157,8 +158,8 @@ const char *sd_dataset_hashed(const sd_dataset *dataset);
 /* The name of a class; "" if the data set has none. */
 const char *sd_dataset_class(const sd_dataset *dataset, int label);
 
-/* Per-channel mean and standard deviation of the training images, pixels in 0..1: [SD_CHANNELS] each. Synthetic images:
- * 0.5 and 0.25 by definition. An evaluation sets those of the checkpoint. */
+/* Per-channel mean and standard deviation that pixels in 0..1 are normalised with: [SD_CHANNELS] each. Synthetic
+ * images: 0.5 and 0.25 by definition. An evaluation sets those of the checkpoint. */
 const float *sd_dataset_mean(const sd_dataset *dataset);
 const float *sd_dataset_deviation(const sd_dataset *dataset);
 void sd_dataset_set_normalisation(sd_dataset *dataset, const float *mean, const float *deviation);

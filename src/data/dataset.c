@@ -93,7 +93,7 @@ static sd_status set_normalisation(const sd_data_spec *spec, sd_dataset *dataset
     SD_TRY(sd_normalise_parse(spec->normalise, spec->kind == SD_DATASET_FOLDER, &measured, mean, deviation));
     if (!measured)
         sd_normalisation_set(&dataset->normalisation, mean, deviation);
-    else if (source->mean)
+    else if (source->mean && !(source->mean_is_of_all && dataset->n_train < source->n_train))
         sd_normalisation_set(&dataset->normalisation, source->mean, source->deviation);
     else
         SD_TRY(sd_normalisation_measure(&dataset->normalisation, source, dataset->train, dataset->n_train,
