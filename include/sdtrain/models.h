@@ -78,13 +78,15 @@ typedef struct sd_adoption {
     int adopted;         /* of them, those that have the file's values now, resized ones included */
     int classes;         /* of the network */
     size_t file_classes; /* of the file, if the classifier keeps its values for having others; else 0 */
+    bool is_backbone;    /* the file has no classifier, and that of the network keeps its values */
     int file_grid, grid; /* sides of the grid of position embeddings before and after resizing; 0: not resized */
 } sd_adoption;
 
 /* Local. Takes over the values of every tensor, parameters and statistics, from the weight of its name in PyTorch's
  * state_dict. Names may all have "module." or "model." in front, or both.
  *
- * - Of another number of classes, the classifier's tensors keep their values, as in timm's load_pretrained().
+ * - Where the file has another number of classes, or no tensor of the classifier (a backbone, as of timm's
+ *   num_classes=0), the classifier's tensors keep their values, as in timm's load_pretrained().
  * - Position embeddings of another square grid are resized as by timm's resample_abs_pos_embed(): bicubic, antialiased,
  *   the prefix token kept.
  * - num_batches_tracked is passed over.

@@ -149,9 +149,19 @@ static bool fits_otherwise(const sd_weight *weight, const sd_tensor *tensor, sd_
     return false;
 }
 
-/* A classifier's tensor: all of them keep their values if one has other classes. */
+/* Whether the file is a backbone: it has no tensor of the classifier, as of timm's models with num_classes=0. */
+static bool lacks_classifier(const source *from, const sd_network *network) {
+    for (int i = 0; i < sd_network_n_tensors(network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(network, i);
+        if (tensor->fit == SD_FIT_CLASSES && find(from, tensor->name))
+            return false;
+    }
+    return true;
+}
+
+/* A classifier's tensor: all of them keep their values if the file has none, or one of other classes. */
 static bool keeps_fresh(const sd_tensor *tensor, const sd_adoption *report) {
-    return tensor->fit == SD_FIT_CLASSES && report->file_classes > 0;
+    return tensor->fit == SD_FIT_CLASSES && (report->is_backbone || report->file_classes > 0);
 }
 
 /* The classes of a file whose classifier fits in all of its tensors but one must not pass as another task's. */
@@ -178,6 +188,8 @@ static void complain_of_shape(complaints *all, const sd_weight *weight, const sd
 static void look_at(const source *from, const sd_tensor *tensor, sd_adoption *report, complaints *all) {
     char counter[SD_COUNTER_BYTES];
     const sd_weight *weight = find(from, tensor->name);
+    if (!weight && keeps_fresh(tensor, report))
+        return;
     if (!weight)
         add_to(&all->missing, "%s", tensor->name);
     else if (!weight->values || !(has_shape(weight, tensor, -1) || fits_otherwise(weight, tensor, report)))
@@ -189,7 +201,7 @@ static void look_at(const source *from, const sd_tensor *tensor, sd_adoption *re
 static sd_status check_finite(const source *from, const sd_tensor *tensor) {
     const sd_weight *weight = find(from, tensor->name);
     size_t i = 0;
-    if (sd_all_finite(weight->values, weight->elems))
+    if (!weight || sd_all_finite(weight->values, weight->elems))
         return SD_OK;
     while (isfinite(weight->values[i]))
         i++;
@@ -198,6 +210,7 @@ static sd_status check_finite(const source *from, const sd_tensor *tensor) {
 
 static sd_status look(const source *from, const sd_network *network, sd_adoption *report, complaints *all) {
     const int n = sd_network_n_tensors(network);
+    report->is_backbone = lacks_classifier(from, network);
     for (int i = 0; i < n; i++)
         look_at(from, sd_network_tensor(network, i), report, all);
     for (int i = 0; i < from->weights->n; i++) {
@@ -300,8 +313,11 @@ const char *sd_adoption_text(const sd_adoption *report, char text[SD_ADOPTION_BY
                          "; position embeddings resized from %d x %d to %d x %d", report->file_grid, report->file_grid,
                          report->grid, report->grid);
     if (report->file_classes > 0)
+        used += snprintf(text + used, SD_ADOPTION_BYTES - (size_t)used,
+                         "; the classifier keeps its initial values: the file has %zu classes, the network %d",
+                         report->file_classes, report->classes);
+    if (report->is_backbone)
         snprintf(text + used, SD_ADOPTION_BYTES - (size_t)used,
-                 "; the classifier keeps its initial values: the file has %zu classes, the network %d",
-                 report->file_classes, report->classes);
+                 "; the classifier keeps its initial values: the file has none");
     return text;
 }
