@@ -213,3 +213,20 @@ sd_status sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t
     sd_normalise(&dataset->normalisation, &work->image, x);
     return SD_OK;
 }
+
+void sd_dataset_prepare_range(const sd_dataset *dataset, sd_split split, sd_range range, float *x,
+                              sd_outcome *outcomes) {
+    const size_t elems = sd_sample_elems(dataset->samples);
+#pragma omp parallel
+    {
+        sd_workspace work = {0};
+#pragma omp for schedule(dynamic, 1)
+        for (uint64_t i = 0; i < range.count; i++) {
+            const uint32_t index = (uint32_t)(range.first + i);
+            sd_outcome_keep(&outcomes[i],
+                            sd_dataset_prepare(dataset, split, index, SD_AUGMENT_NONE, 0, 0, &work, x + i * elems));
+            sd_error_clear();
+        }
+        sd_workspace_free(&work);
+    }
+}

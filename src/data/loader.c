@@ -144,8 +144,7 @@ sd_status sd_loader_next(sd_loader *loader, sd_batch *batch) {
     *batch = (sd_batch){.images = slot->images,
                         .left_out = slot->left_out,
                         .input.pixels = slot->pixels,
-                        .targets.labels = slot->labels,
-                        .bad = (const sd_outcome *const *)slot->bad};
+                        .targets.labels = slot->labels};
     if (loader->outcome.status == SD_OK && slot->outcome.status != SD_OK)
         loader->outcome = slot->outcome;
     return sd_outcome_report(&loader->outcome);

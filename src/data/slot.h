@@ -7,10 +7,9 @@
 #include "sdtrain/data.h"
 
 typedef struct sd_slot {
-    int images, left_out, max_images;
+    int images, left_out;
     float *pixels;      /* [max_images, size, size, SD_CHANNELS] */
     int32_t *labels;    /* [max_images] */
-    sd_outcome **bad;   /* [max_images]: of images that keeps_bad keeps, else NULL; the slot's memory */
     sd_outcome outcome; /* of the first image, in batch order, that could not be prepared */
 } sd_slot;
 

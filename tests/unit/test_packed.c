@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Packed sets: what a folder or CIFAR's files give is what comes back, and nothing else is taken for a packed set. */
 #include <hdf5.h>
-#include <omp.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -218,7 +217,7 @@ START_TEST(measuring_names_the_first_bad_image) {
     put_folder();
     put("images/train/b", "bad-filter.png");
     put("images/train/c", "bad-few-rows.png", "bad-filter.png");
-    omp_set_num_threads(4);
+    sd_kernels_set_threads(4);
     for (int i = 0; i < 50; i++) {
         expect_refused(try_open(SD_DATASET_FOLDER, at("images", path), &o), SD_ERR_DATA, "train/b/bad-filter.png",
                        NULL);
