@@ -7,7 +7,7 @@
 
 typedef struct attention_branch {
     sd_branch branch;
-    int tokens, heads, head_dim;
+    sd_attention attention;
     sd_layernorm norm;
     sd_linear qkv, projection;
     float *queries_keys_values; /* [images, tokens, 3 c] */
@@ -20,9 +20,9 @@ static void forward(sd_branch *branch, const sd_context *context, const float *x
     const size_t rows = sd_rows(context, branch->in);
     const sd_map normalise = sd_layernorm_forward(&b->norm, context, rows, x), add = sd_map_add(shortcut, scale);
     (void)relu;
+    b->attention.images = context->pass->images;
     sd_linear_forward(&b->qkv, context, rows, x, &normalise, b->queries_keys_values, NULL);
-    context->k->attention_forward(context->pass->images, b->tokens, b->heads, b->head_dim, b->queries_keys_values,
-                                  b->mixed, context->scratch);
+    context->k->attention_forward(&b->attention, b->queries_keys_values, b->mixed, context->scratch);
     sd_linear_forward(&b->projection, context, rows, b->mixed, NULL, y, &add);
 }
 
@@ -34,8 +34,7 @@ static void backward(sd_branch *branch, const sd_context *context, const float *
     const sd_map scaled = {.kind = SD_MAP_SCALE, .scale = scale};
     float *dmixed = context->work[0], *dqkv = context->work[1], *dnormed = context->work[0];
     sd_linear_backward(&b->projection, context, rows, b->mixed, NULL, dy, &scaled, dmixed, NULL);
-    context->k->attention_backward(context->pass->images, b->tokens, b->heads, b->head_dim, b->queries_keys_values,
-                                   dmixed, dqkv, context->scratch);
+    context->k->attention_backward(&b->attention, b->queries_keys_values, dmixed, dqkv, context->scratch);
     sd_linear_backward(&b->qkv, context, rows, x, &normalise, dqkv, NULL, dnormed, NULL);
     sd_layernorm_backward(&b->norm, context, rows, x, dnormed, shortcut, dx ? dx : dqkv);
     if (dx)
@@ -46,7 +45,8 @@ static sd_status describe(const sd_branch *branch, sd_graph *graph, int *value) 
     const attention_branch *b = (const attention_branch *)branch;
     SD_TRY(sd_layernorm_describe(&b->norm, graph, value));
     SD_TRY(sd_linear_describe(&b->qkv, graph, value));
-    SD_TRY(sd_graph_add(graph, (sd_op){.kind = SD_OP_ATTENTION, .out = branch->out, .heads = b->heads}, value));
+    SD_TRY(
+        sd_graph_add(graph, (sd_op){.kind = SD_OP_ATTENTION, .out = branch->out, .heads = b->attention.heads}, value));
     return sd_linear_describe(&b->projection, graph, value);
 }
 
@@ -60,15 +60,13 @@ sd_status sd_build_attention_branch(sd_network *network, const sd_attention_spec
     if (spec->heads < 1 || c % spec->heads)
         return sd_fail(SD_ERR_INTERNAL, "%s: %d heads do not divide %d channels", network->open_name, spec->heads, c);
     b->branch.out = b->branch.in;
-    b->tokens = tokens;
-    b->heads = spec->heads;
-    b->head_dim = c / spec->heads;
+    b->attention = (sd_attention){.tokens = tokens, .heads = spec->heads, .head_dim = c / spec->heads};
     SD_TRY(sd_branch_add_norm(network, &b->branch, &b->norm, spec->norm, spec->epsilon));
     SD_TRY(sd_branch_add_linear(network, &b->branch, &b->qkv, spec->qkv, c, 3 * c));
     SD_TRY(sd_branch_add_linear(network, &b->branch, &b->projection, spec->projection, c, c));
     b->projection.weight->ends_branch = b->projection.bias->ends_branch = true;
     b->branch.flops += 2 * 2.0 * tokens * tokens * c; /* Q K^T and P V */
-    sd_network_want_scratch(network, sd_attention_scratch_elems(tokens, b->head_dim, network->threads));
+    sd_network_want_scratch(network, sd_attention_scratch_elems(tokens, b->attention.head_dim, network->threads));
     sd_network_want_work(network, 3 * elems);
     SD_TRY(sd_network_reserve(network, &b->queries_keys_values, 3 * elems));
     return sd_network_reserve(network, &b->mixed, elems);
