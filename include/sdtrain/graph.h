@@ -28,6 +28,7 @@ extern "C" {
     X(SD_OP_LINEAR, "linear")           /* weight x + bias, of each token or of features; weight: [out, in] */         \
     X(SD_OP_GELU, "gelu")               /* x/2 (1 + erf(x / sqrt(2))) */                                               \
     X(SD_OP_ATTENTION, "attention")     /* x = q, k, v, of each head: softmax(q k^T / sqrt(head_dim)) v */             \
+    X(SD_OP_JOIN, "join")               /* channels of x, then those of other */                                       \
     X(SD_OP_ADD, "add")                 /* x + other */                                                                \
     X(SD_OP_SCALE, "scale")             /* factor x */
 typedef enum sd_op_kind { SD_OP_LIST(SD_CHOICE_ENUMERATOR) } sd_op_kind;

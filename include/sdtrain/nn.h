@@ -70,6 +70,10 @@ typedef struct sd_tensor {
     int segment;
     int layer; /* depth, for layer-wise learning rates: 0 stem, l block l, sd_network_blocks() + 1 head (see build.h) */
     size_t offset_elems; /* in buffers of values and gradients, and in all buffers laid out like them */
+    /* The tensor directly behind this one in memory, so that kernels read both as one (queries, keys and values of
+     * BERT); NULL: no matter which. */
+    struct sd_tensor *next;
+    bool is_next; /* of another tensor */
 } sd_tensor;
 
 typedef struct sd_segment {

@@ -26,7 +26,7 @@ static const vit *find(const char *name) {
 
 static sd_status add_attention(sd_network *network, const char *block, int unit, int heads) {
     const sd_attention_spec attention = {
-        .heads = heads, .norm = "norm1", .qkv = "attn.qkv", .projection = "attn.proj", .epsilon = EPSILON};
+        .heads = heads, .norm = "norm1", .qkv = {"attn.qkv"}, .projection = "attn.proj", .epsilon = EPSILON};
     SD_TRY(sd_build_residual_begin(network, &(sd_residual_spec){.name = block, .unit = unit}));
     SD_TRY(sd_build_attention_branch(network, &attention));
     return sd_build_residual_end(network);

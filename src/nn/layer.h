@@ -42,12 +42,16 @@ sd_status sd_conv_bn_describe(const sd_conv_bn *layer, sd_graph *graph, int *val
 
 typedef struct sd_linear {
     int in, out;
-    sd_tensor *weight, *bias;
+    sd_tensor *weight, *bias; /* of the first outputs, if it has been widened */
 } sd_linear;
 
 /* init_deviation > 0: normal weights, zero bias (timm); 0: both uniform in +-1/sqrt(in) (PyTorch's default). */
 sd_status sd_linear_init(sd_network *network, sd_linear *layer, const char *name, int in, int out,
                          float init_deviation);
+/* Appends outputs that have a weight and a bias of their own, <name>.weight and .bias, in the table of tensors; in
+ * memory they lie behind those of the layer, whose passes compute all outputs at once. SD_ERR_INTERNAL if they cannot
+ * (sd_network_join()). */
+sd_status sd_linear_widen(sd_network *network, sd_linear *layer, const char *name, int out, float init_deviation);
 /* The map y -> shortcut + scale y; shortcut NULL: scale y. */
 static inline sd_map sd_map_add(const float *shortcut, float scale) {
     return (sd_map){.kind = shortcut ? SD_MAP_ADD : SD_MAP_SCALE, .other = shortcut, .scale = scale};

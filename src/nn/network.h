@@ -76,6 +76,9 @@ sd_status sd_network_add_branch(sd_network *network, const sd_branch_kind *kind,
  * SD_ERR_INTERNAL if the name is too long or taken. */
 sd_status sd_network_add_tensor(sd_network *network, sd_tensor tensor, const char *name, const char *suffix,
                                 sd_tensor **added);
+/* Lays `next`, of the same segment, directly behind `tensor`, which has a whole number of 64-byte lines.
+ * SD_ERR_INTERNAL if it has not. */
+sd_status sd_network_join(sd_tensor *tensor, sd_tensor *next);
 /* unit: see sd_segment. Segments are numbered in order of opening. */
 sd_status sd_network_open_segment(sd_network *network, int unit, int *segment);
 /* Reserves an activation: [max_images, elems_per_image]. */
