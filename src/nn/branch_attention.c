@@ -14,14 +14,19 @@ typedef struct attention_branch {
     float *mixed;               /* [images, tokens, c], output of attention */
 } attention_branch;
 
+static sd_attention attention_of(const attention_branch *b, const sd_context *context) {
+    return (sd_attention){
+        .images = context->pass->images, .tokens = b->tokens, .heads = b->heads, .head_dim = b->head_dim};
+}
+
 static void forward(sd_branch *branch, const sd_context *context, const float *x, const float *shortcut, float scale,
                     bool relu, float *y) {
     attention_branch *b = (attention_branch *)branch;
     const size_t rows = sd_rows(context, branch->in);
     (void)relu;
     sd_branch_first_forward(&b->qkv, context, rows, x, b->queries_keys_values);
-    context->k->attention_forward(context->pass->images, b->tokens, b->heads, b->head_dim, b->queries_keys_values,
-                                  b->mixed, context->scratch);
+    const sd_attention attention = attention_of(b, context);
+    context->k->attention_forward(&attention, b->queries_keys_values, b->mixed, context->scratch);
     sd_branch_last_forward(&b->projection, context, rows, b->mixed, NULL, shortcut, scale, y);
 }
 
@@ -31,8 +36,8 @@ static void backward(sd_branch *branch, const sd_context *context, const float *
     const size_t rows = sd_rows(context, branch->in);
     float *dmixed = context->work[0], *dqkv = context->work[1], *dnormed = context->work[0];
     sd_branch_last_backward(&b->projection, context, rows, b->mixed, NULL, dy, scale, dmixed);
-    context->k->attention_backward(context->pass->images, b->tokens, b->heads, b->head_dim, b->queries_keys_values,
-                                   dmixed, dqkv, context->scratch);
+    const sd_attention attention = attention_of(b, context);
+    context->k->attention_backward(&attention, b->queries_keys_values, dmixed, dqkv, context->scratch);
     sd_branch_first_backward(&b->qkv, context, rows, x, dqkv, NULL, dnormed, shortcut, dx, epilogue);
 }
 

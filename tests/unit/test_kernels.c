@@ -743,7 +743,13 @@ static void init_map(map_case *m, int kind, size_t rows, size_t c, uint32_t stre
     m->rstd = normal_floats(rows, stream + 2, 1, 0.1);
     m->gamma = normal_floats(c, stream + 3, 1, 0.3);
     m->beta = normal_floats(c, stream + 4, 0, 0.3);
-    m->map = (sd_map){(sd_map_kind)kind, 0.7f, m->other, m->mean, m->rstd, m->gamma, m->beta};
+    m->map = (sd_map){.kind = (sd_map_kind)kind,
+                      .scale = 0.7f,
+                      .other = m->other,
+                      .mean = m->mean,
+                      .rstd = m->rstd,
+                      .gamma = m->gamma,
+                      .beta = m->beta};
     m->pointer = kind == N_MAPS - 1 ? NULL : &m->map;
 }
 
@@ -907,6 +913,8 @@ END_TEST
 
 typedef struct attention_case {
     int images, tokens, heads, dim; /* dim: of a head */
+    const int32_t *lengths;
+    sd_dropout dropout;
     size_t n_qkv, n_p, n_y, n_scratch;
     float *qkv, *y, *weight, *dqkv;
     sd_scratch scratch;
@@ -948,14 +956,20 @@ static void free_attention(attention_case *a) {
         free(all[i]);
 }
 
+static sd_attention attention_of(const attention_case *a) {
+    return (sd_attention){a->images, a->tokens, a->heads, a->dim, a->lengths, a->dropout};
+}
+
 static double attention_loss(void *context) {
     attention_case *a = context;
-    k->attention_forward(a->images, a->tokens, a->heads, a->dim, a->qkv, a->y, a->scratch);
+    const sd_attention attention = attention_of(a);
+    k->attention_forward(&attention, a->qkv, a->y, a->scratch);
     return dot(a->y, a->weight, a->n_y);
 }
 
 static void attention_backward(attention_case *a) {
-    k->attention_backward(a->images, a->tokens, a->heads, a->dim, a->qkv, a->weight, a->dqkv, a->scratch);
+    const sd_attention attention = attention_of(a);
+    k->attention_backward(&attention, a->qkv, a->weight, a->dqkv, a->scratch);
 }
 
 /* The place of element d of query (0), key (1) or value (2) of a token: [images, tokens, 3, heads, dim]. */
