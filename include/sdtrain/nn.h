@@ -50,6 +50,7 @@ typedef enum sd_tensor_layout {
 typedef enum sd_tensor_fit {
     SD_FIT_EXACT,   /* nothing */
     SD_FIT_CLASSES, /* another shape[0]: the classes of another task, whose values are of no use */
+    SD_FIT_ROWS,    /* another shape[0]: rows that both have are taken over */
     SD_FIT_GRID,    /* [1, 1 + g g, c], another g: rows behind the first are a square grid, which can be resampled */
 } sd_tensor_fit;
 

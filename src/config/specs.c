@@ -21,11 +21,15 @@ sd_data_spec sd_config_data(const sd_config *config) {
 sd_model_spec sd_config_model(const sd_config *config, sd_sample_spec samples) {
     return (sd_model_spec){.name = config->model.name,
                            .image_size = samples.image_size,
+                           .sequence = samples.sequence,
+                           .vocabulary = samples.vocabulary,
                            .classes = samples.classes,
                            .stem = config->model.stem,
                            .convolution = config->run.convolution,
                            .patch_size = (int)config->model.patch_size,
                            .dropout = config->model.dropout,
+                           .hidden_dropout = config->model.hidden_dropout,
+                           .attention_dropout = config->model.attention_dropout,
                            .zero_init_residual = config->model.zero_init_residual,
                            .unit = config->stochastic_depth.unit,
                            .gathers = config->stochastic_depth.scope == SD_DROP_SCOPE_SAMPLE};

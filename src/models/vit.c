@@ -71,4 +71,4 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
     return sd_build_token_head(network, spec->dropout, EPSILON);
 }
 
-const sd_model_family sd_vit_family = {matches, build};
+const sd_model_family sd_vit_family = {.matches = matches, .build = build};

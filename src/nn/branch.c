@@ -62,10 +62,13 @@ sd_status sd_branch_first_describe(const sd_branch_first *layer, sd_graph *graph
 
 /* ---- the last layer ---- */
 
-sd_status sd_branch_last_init(sd_network *network, sd_branch *branch, sd_branch_last *layer, const char *name, int in) {
+sd_status sd_branch_last_init(sd_network *network, sd_branch *branch, sd_branch_last *layer, const char *name, int in,
+                              double dropout) {
     char full[SD_NAME_BYTES];
     SD_TRY(sd_name_format(full, "%s.%s", network->open_name, name));
     SD_TRY(sd_linear_init(network, &layer->linear, full, in, branch->out.c, INIT_DEVIATION));
+    sd_dropout_init(network, &layer->dropout, dropout);
+    layer->out = branch->out;
     layer->linear.weight->ends_branch = layer->linear.bias->ends_branch = true;
     branch->flops += flops_of(branch, &layer->linear);
     return SD_OK;
@@ -73,13 +76,15 @@ sd_status sd_branch_last_init(sd_network *network, sd_branch *branch, sd_branch_
 
 void sd_branch_last_forward(sd_branch_last *layer, const sd_context *context, size_t rows, const float *x,
                             const sd_map *x_map, const float *shortcut, float scale, float *y) {
-    const sd_map add = sd_map_add(shortcut, scale);
+    const sd_dropout dropout = sd_dropout_of(&layer->dropout, context);
+    const sd_map add = sd_dropout_map(&dropout, layer->out, sd_map_add(shortcut, scale));
     sd_linear_forward(&layer->linear, context, rows, x, x_map, y, &add);
 }
 
 void sd_branch_last_backward(sd_branch_last *layer, const sd_context *context, size_t rows, const float *x,
                              const sd_map *x_map, const float *dy, float scale, float *dx) {
-    const sd_map scaled = {.kind = SD_MAP_SCALE, .scale = scale};
+    const sd_dropout dropout = sd_dropout_of(&layer->dropout, context);
+    const sd_map scaled = sd_dropout_map(&dropout, layer->out, sd_map_add(NULL, scale));
     sd_linear_backward(&layer->linear, context, rows, x, x_map, dy, &scaled, dx, NULL);
 }
 

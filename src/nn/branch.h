@@ -56,13 +56,16 @@ void sd_branch_first_backward(sd_branch_first *layer, const sd_context *context,
                               const sd_epilogue *epilogue);
 sd_status sd_branch_first_describe(const sd_branch_first *layer, sd_graph *graph, int *value);
 
-/* linear(x). */
+/* dropout(linear(x)). */
 typedef struct sd_branch_last {
     sd_linear linear;
+    sd_dropout_layer dropout;
+    sd_shape out;
 } sd_branch_last;
 
-sd_status sd_branch_last_init(sd_network *network, sd_branch *branch, sd_branch_last *layer, const char *name, int in);
-/* y = shortcut + scale linear(x_map(x)); shortcut NULL: zeros. */
+sd_status sd_branch_last_init(sd_network *network, sd_branch *branch, sd_branch_last *layer, const char *name, int in,
+                              double dropout);
+/* y = shortcut + scale dropout(linear(x_map(x))); shortcut NULL: zeros. */
 void sd_branch_last_forward(sd_branch_last *layer, const sd_context *context, size_t rows, const float *x,
                             const sd_map *x_map, const float *shortcut, float scale, float *y);
 /* x, dx: before x_map. */

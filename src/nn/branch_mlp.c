@@ -48,7 +48,7 @@ sd_status sd_build_mlp_branch(sd_network *network, const sd_mlp_spec *spec) {
     const size_t hidden_elems = (size_t)in.h * (size_t)in.w * (size_t)spec->hidden;
     b->branch.out = in;
     SD_TRY(sd_branch_first_init(network, &b->branch, &b->fc1, spec->norm, spec->epsilon, 1, &spec->fc1, spec->hidden));
-    SD_TRY(sd_branch_last_init(network, &b->branch, &b->fc2, spec->fc2, spec->hidden));
+    SD_TRY(sd_branch_last_init(network, &b->branch, &b->fc2, spec->fc2, spec->hidden, spec->dropout));
     sd_network_want_work(network, hidden_elems);
     return sd_network_reserve(network, &b->hidden, hidden_elems);
 }

@@ -260,5 +260,7 @@ sd_status sd_network_finish(sd_network *network) {
         SD_TRY(sd_arena_reserve(&network->arena, &network->gradient[i], network->gradient_elems));
     for (int i = 0; network->spec.gathers && i < SD_GATHERED_BUFFERS; i++)
         SD_TRY(sd_arena_reserve(&network->arena, &network->gathered[i], network->gathered_elems));
+    if (network->spec.gathers)
+        SD_TRY(own(network, (size_t)network->spec.max_images * sizeof(int32_t), &network->gathered_lengths));
     return sd_arena_commit(&network->arena);
 }

@@ -82,6 +82,19 @@ void sd_layernorm_backward(sd_layernorm *layer, const sd_context *context, size_
                            const float *add, float *dx);
 sd_status sd_layernorm_describe(const sd_layernorm *layer, sd_graph *graph, int *value);
 
+/* Dropout of every element (Srivastava et al. 2014): kept ones are scaled by 1/(1-p). A decision is a function of seed,
+ * step, layer, and the place of image and element in the global batch (sd_dropout). Evaluation drops nothing. */
+typedef struct sd_dropout_layer {
+    double rate;
+    uint32_t site;
+} sd_dropout_layer;
+
+void sd_dropout_init(sd_network *network, sd_dropout_layer *layer, double rate);
+/* The decisions of the pass; rate 0: it drops nothing. */
+sd_dropout sd_dropout_of(const sd_dropout_layer *layer, const sd_context *context);
+/* A map SD_MAP_SCALE or SD_MAP_ADD with dropout of v; shape: of one image. */
+sd_map sd_dropout_map(const sd_dropout *dropout, sd_shape shape, sd_map map);
+
 /* The end of a head: dropout, then a linear layer to the classes. Dropout is timm's drop_rate: kept features are scaled
  * by 1/(1-p). It is drawn from the counter-based RNG by the place in the global batch, so it does not depend on the
  * number of ranks. */

@@ -26,10 +26,12 @@ struct sd_network {
     int n_norms, norms_capacity;
     int last_node; /* of a backward pass: the lowest with a segment that is not frozen */
     double flops;
+    uint32_t n_dropouts; /* places of the network where elements are dropped (sd_dropout_layer) */
     sd_arena arena;
     /* Maxima over layers; all but scratch_elems for max_images images. */
     size_t scratch_elems, work_elems, gradient_elems, gathered_elems;
     float *scratch, *work[SD_WORK_BUFFERS], *gradient[2], *gathered[SD_GATHERED_BUFFERS];
+    int32_t *gathered_lengths;
 
     /* During construction: */
     void **owned; /* memory of nodes and branches */
@@ -91,6 +93,11 @@ void sd_network_want_gathered(sd_network *network, size_t elems_per_image);
 /* some[i] = all[places[i]]; all[places[i]] = some[i]. elems: per image. */
 void sd_gather(int images, const uint32_t *places, size_t elems, const float *all, float *some);
 void sd_scatter(int images, const uint32_t *places, size_t elems, const float *some, float *all);
+void sd_gather_lengths(int images, const uint32_t *places, const int32_t *all, int32_t *some);
+/* Copies the first token of each image of the pass, [images, in] -> [images, c]; and its gradient back, the other
+ * tokens' being 0. */
+void sd_first_tokens(const sd_context *context, sd_shape in, const float *x, float *tokens);
+void sd_first_tokens_backward(const sd_context *context, sd_shape in, const float *dtokens, float *dx);
 /* to[i] = from[i], then max(., 0) if relu, for all images i of the pass that are not in places. to may be from. */
 void sd_fill_rest(const sd_context *context, int images, const uint32_t *places, sd_shape shape, const float *from,
                   bool relu, float *to);

@@ -30,6 +30,7 @@ typedef struct branch_pass {
     const uint32_t *places; /* unless all */
     float scale;
     sd_pass pass;
+    sd_input input; /* unless all: their lengths */
 } branch_pass;
 
 static branch_pass branch_pass_of(const residual *r, const sd_context *context) {
@@ -50,9 +51,17 @@ static branch_pass branch_pass_of(const residual *r, const sd_context *context) 
     return b;
 }
 
-static sd_context branch_context(const sd_context *context, const branch_pass *b) {
+static sd_context branch_context(const sd_context *context, branch_pass *b) {
     sd_context inner = *context;
     inner.pass = &b->pass;
+    if (b->all)
+        return inner;
+    inner.input = &b->input;
+    inner.places = b->places;
+    if (context->input->lengths) {
+        sd_gather_lengths(b->images, b->places, context->input->lengths, context->gathered_lengths);
+        b->input.lengths = context->gathered_lengths;
+    }
     return inner;
 }
 
@@ -68,7 +77,7 @@ static void forward_branch(residual *r, const sd_context *inner, const float *x,
     }
 }
 
-static void forward_some(residual *r, const sd_context *context, const branch_pass *b, const float *shortcut) {
+static void forward_some(residual *r, const sd_context *context, branch_pass *b, const float *shortcut) {
     const sd_context inner = branch_context(context, b);
     const size_t in = sd_shape_elems(r->node.in), out = sd_shape_elems(r->node.out);
     float *some_x = context->gathered[0], *some_y = context->gathered[1];
@@ -85,7 +94,7 @@ static void forward_some(residual *r, const sd_context *context, const branch_pa
 
 static void forward(sd_node *node, const sd_context *context) {
     residual *r = (residual *)node;
-    const branch_pass b = branch_pass_of(r, context);
+    branch_pass b = branch_pass_of(r, context);
     const float *shortcut = sd_shortcut_forward(&r->shortcut, context, node->x, b.images == 0 && r->relu, node->y);
     node->output = node->y;
     if (b.images == 0) {
@@ -129,7 +138,7 @@ static void backward_branch(residual *r, const sd_context *inner, const float *x
     r->branch->kind->backward(r->branch, inner, x, dy, scale, shortcut, dx, epilogue);
 }
 
-static void backward_some(residual *r, const sd_context *context, const branch_pass *b, const float *dy, float *dx,
+static void backward_some(residual *r, const sd_context *context, branch_pass *b, const float *dy, float *dx,
                           const sd_epilogue *epilogue) {
     const sd_context inner = branch_context(context, b);
     const sd_epilogue nothing = {0}, of_dy = sd_branch_gradient_epilogue(r->branch);
@@ -158,7 +167,7 @@ static void backward_some(residual *r, const sd_context *context, const branch_p
 static void backward(sd_node *node, const sd_context *context, float *dy, float *dx, const sd_epilogue *epilogue) {
     residual *r = (residual *)node;
     const sd_shape in = node->in, out = node->out;
-    const branch_pass b = branch_pass_of(r, context);
+    branch_pass b = branch_pass_of(r, context);
     if (b.all && r->shortcut.kind == SD_SHORTCUT_PROJECTION) { /* the epilogue of dy took the branch's sums */
         const sd_epilogue of_dy = sd_shortcut_gradient_epilogue(&r->shortcut);
         context->k->apply_epilogue(sd_rows(context, out), out.c, dy, &of_dy, context->scratch);
