@@ -54,6 +54,21 @@ static sd_status scheduled_rates(const sd_config *config, const sd_network *netw
     return SD_OK;
 }
 
+/* Where the sum is normalised, a factor of F changes the direction of the result, not its expectation alone; and a
+ * dropped layer is its input, whatever its factor. */
+static sd_status check_post_norm(const sd_config *config, const sd_network *network, const double *rate) {
+    if (config->stochastic_depth.scale == SD_DROP_SCALE_NONE)
+        return SD_OK;
+    for (int i = 0; i < sd_network_n_units(network); i++)
+        if (rate[i] > 0 && sd_network_unit(network, i)->post_norm)
+            return sd_config_fail(
+                config, "stochastic_depth.scale",
+                "%s, but %s normalises the sum of a layer's input and its branch (post-norm), so that "
+                "no factor makes training and evaluation alike; use none (LayerDrop)",
+                sd_drop_scale_word(config->stochastic_depth.scale), config->model.name);
+    return SD_OK;
+}
+
 static sd_status conditioned_rates(const sd_config *config, int units, const double *threshold, double *rate) {
     const int min_kept = (int)config->stochastic_depth.min_kept;
     const double enough = sd_drop_condition(units, min_kept, threshold, rate);
@@ -75,6 +90,8 @@ sd_status sd_config_drop_rates(const sd_config *config, const sd_network *networ
     if (!threshold)
         SD_TRY(sd_alloc(&drawn, (size_t)units, sizeof *drawn));
     sd_status status = scheduled_rates(config, network, drawn);
+    if (status == SD_OK)
+        status = check_post_norm(config, network, drawn);
     if (status == SD_OK)
         status = conditioned_rates(config, units, drawn, rate);
     if (!threshold)

@@ -236,6 +236,8 @@ sd_status sd_build_post_norm(sd_network *network, const char *name, float epsilo
                        "%s: a norm of the sum needs an identity shortcut, no ReLU, and a branch without batch norm",
                        network->open_name);
     r->has_norm = true;
+    if (r->unit >= 0)
+        network->units[r->unit].post_norm = true;
     SD_TRY(sd_name_format(full, "%s.%s", network->open_name, name));
     SD_TRY(sd_layernorm_init(network, &r->norm, full, (size_t)branch->out.h * (size_t)branch->out.w, branch->out.c,
                              epsilon));

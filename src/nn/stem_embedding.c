@@ -101,6 +101,7 @@ sd_status sd_build_embedding_stem(sd_network *network, const sd_embedding_spec *
                        spec->vocabulary, spec->positions);
     SD_TRY(sd_network_add_stem(network, &kind, sizeof *stem, (sd_shape){sequence, 1, 1}, &stem));
     SD_TRY(add_table(network, spec->name, "word_embeddings", spec->vocabulary, c, &stem->words));
+    network->segments[stem->node.segment].row_elems = (size_t)c;
     SD_TRY(sd_network_open_segment(network, -1, &stem->rest));
     SD_TRY(add_table(network, spec->name, "position_embeddings", spec->positions, c, &stem->positions));
     stem->positions->fit = SD_FIT_ROWS;

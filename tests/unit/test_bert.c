@@ -264,6 +264,8 @@ START_TEST(words_are_the_last_segment) {
     const int last = sd_network_n_segments(network) - 1;
     for (int i = 0; i < sd_network_n_tensors(network); i++)
         ck_assert_int_eq(sd_network_tensor(network, i)->segment == last, i == 0);
+    for (int i = 0; i <= last; i++)
+        ck_assert_uint_eq(sd_network_segment(network, i)->row_elems, i == last ? 32 : 0);
     sd_network_destroy(&network);
 }
 END_TEST
@@ -491,6 +493,25 @@ START_TEST(what_a_model_cannot_read_is_refused_with_its_key) {
 }
 END_TEST
 
+/* A factor of the branch means nothing where the sum is normalised; without drops there is none. */
+START_TEST(drops_are_not_scaled) {
+    static const char *const settings[] = {"stochastic_depth.scale=inference", "stochastic_depth.scale=training",
+                                           "stochastic_depth.scale=none", "stochastic_depth.rate=0"};
+    sd_network *network = new_model(spec_of(NAME, 0), 1);
+    for (size_t i = 0; i < 4; i++) {
+        sd_config *config = config_of("model.name=bert_L2_H32_A2", "stochastic_depth.rate=0.5", settings[i], NULL);
+        double rate[4];
+        if (i < 2)
+            expect_refused(sd_config_drop_rates(config, network, rate, NULL), SD_ERR_CONFIG, "stochastic_depth.scale",
+                           NAME, "post-norm", NULL);
+        else
+            expect_ok(sd_config_drop_rates(config, network, rate, NULL));
+        free(config);
+    }
+    sd_network_destroy(&network);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("bert");
     sd_kernels_set_threads(1);
@@ -511,5 +532,6 @@ int main(void) {
     tcase_add_test(cases, every_dropout_drops_in_training_alone);
     tcase_add_test(cases, names_say_layers_width_and_heads);
     tcase_add_test(cases, what_a_model_cannot_read_is_refused_with_its_key);
+    tcase_add_test(cases, drops_are_not_scaled);
     return run_suite("bert", cases);
 }
