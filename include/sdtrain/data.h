@@ -122,8 +122,9 @@ typedef enum sd_split { SD_SPLIT_TRAIN, SD_SPLIT_VALIDATION } sd_split;
 
 /* The samples of a data set, as far as a model depends on them. */
 typedef struct sd_sample_spec {
-    int image_size; /* height and width; SD_CHANNELS channels */
+    int image_size; /* height and width; SD_CHANNELS channels; of texts 0 */
     int classes;
+    int sequence, vocabulary; /* of texts: tokens of a sample, with padding; different tokens; of images 0 */
 } sd_sample_spec;
 
 /* Elements of one sample as the input of a network. */

@@ -77,13 +77,17 @@ const key sd_keys[] = {
         "resnet18 to 152: cifar = 3x3 without pooling, imagenet = 7x7 stride 2 and max pooling; auto: cifar up to 64 pixels"),
     WHOLE(model, patch_size, "16", 1, 32, true, "side of a ViT patch in pixels; divides the image"),
     REAL(model, dropout, "0", 0, 0.99, true, "dropout probability in front of the classifier"),
+    REAL(model, hidden_dropout, "0", 0, 0.99, true,
+         "bert: dropout probability of embeddings and branches (Hugging Face: 0.1, with LayerDrop less)"),
+    REAL(model, attention_dropout, "0", 0, 0.99, true,
+         "bert: dropout probability of the attention's probabilities (Hugging Face: 0.1)"),
     TEXT(
         model, freeze, "", true,
         "parameters that are not trained: patterns of names, separated by commas, ! excepts (*,!fc.*); batch norms frozen whole keep their running statistics and normalise by them"),
     SWITCH(model, zero_init_residual, "false", true, "start the last batch norm weight of every residual branch at 0"),
     PATH(
         model, init, "", false,
-        "file whose weights a new run begins with: safetensors with the names of timm or torchvision, or a checkpoint"),
+        "file whose weights a new run begins with: safetensors with the names of timm, torchvision or Hugging Face, or a checkpoint"),
     TEXT(
         model, init_digest, "", false,
         "XXH3-128 of the file init; the run writes it into its config.ini; where it is given, another file is refused"),
