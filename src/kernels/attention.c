@@ -129,6 +129,7 @@ static void drop_slice(const head *h, const sd_dropout *dropout, size_t slice, f
         if (at % DROPOUT_COLUMNS == 0)
             dropout_factors(dropout, h->image, row, at, factor);
         const float *factors = factor + at % DROPOUT_COLUMNS;
+#pragma omp simd
         for (size_t l = 0; l < SLICE; l++) {
             const float value = p[at + l];
             dropped[at + l] = factors[l] * value;
@@ -140,6 +141,7 @@ static void drop_slice(const head *h, const sd_dropout *dropout, size_t slice, f
 /* dp = drop(dp), of what drop_slice() dropped of p; p as it was before. */
 static void undrop_slice(const head *h, const sd_dropout *dropout, float *p, float *dp) {
     const float kept = dropout_scale(dropout);
+#pragma omp simd
     for (size_t i = 0; i < h->tokens * SLICE; i++) {
         dp[i] = signbit(p[i]) ? 0.0f : kept * dp[i];
         p[i] = fabsf(p[i]);

@@ -78,7 +78,8 @@ static inline __attribute__((always_inline)) void map_rows(const int kind, const
 }
 
 /* n values of SD_MAP_SCALE (other is NULL) or SD_MAP_ADD with dropout. */
-static inline void drop_run(int n, float scale, const float *factor, const float *from, const float *other, float *to) {
+static inline __attribute__((always_inline)) void drop_run(const int n, float scale, const float *factor,
+                                                           const float *from, const float *other, float *to) {
     if (other) {
 #pragma omp simd
         for (int i = 0; i < n; i++)
@@ -90,19 +91,28 @@ static inline void drop_run(int n, float scale, const float *factor, const float
     }
 }
 
-static void drop_rows(const sd_map *map, const float *x, size_t c, map_part part, float *to, map_layout layout) {
+static void drop_row(const sd_map *map, const float *x, const float *other, size_t row, size_t column, size_t columns,
+                     float *to, map_layout layout) {
     const size_t image_rows = (size_t)map->image_rows;
     float factor[DROPOUT_COLUMNS];
+    for (size_t j = 0; j < columns; j += SLICE) {
+        const size_t place = (column + j) % DROPOUT_COLUMNS;
+        const float *added = other ? other + j : NULL;
+        float *at = to + j / layout.width * layout.block_elems + j % layout.width;
+        if (j == 0 || place == 0)
+            dropout_factors(map->dropout, row / image_rows, row % image_rows, column + j, factor);
+        if (columns - j >= SLICE)
+            drop_run(SLICE, map->scale, factor + place, x + j, added, at);
+        else
+            drop_run((int)(columns - j), map->scale, factor + place, x + j, added, at);
+    }
+}
+
+static void drop_rows(const sd_map *map, const float *x, size_t c, map_part part, float *to, map_layout layout) {
     for (size_t r = 0; r < part.rows; r++) {
-        const size_t row = part.row + r;
-        for (size_t first = 0; first < part.columns; first += SLICE) {
-            const size_t column = part.column + first, at = row * c + column, left = part.columns - first;
-            if (first == 0 || column % DROPOUT_COLUMNS == 0)
-                dropout_factors(map->dropout, row / image_rows, row % image_rows, column, factor);
-            drop_run(left < SLICE ? (int)left : SLICE, map->scale, factor + column % DROPOUT_COLUMNS, x + at,
-                     map->kind == SD_MAP_ADD ? map->other + at : NULL,
-                     to + first / layout.width * layout.block_elems + r * layout.row_elems + first % layout.width);
-        }
+        const size_t row = part.row + r, at = row * c + part.column;
+        drop_row(map, x + at, map->kind == SD_MAP_ADD ? map->other + at : NULL, row, part.column, part.columns,
+                 to + r * layout.row_elems, layout);
     }
 }
 

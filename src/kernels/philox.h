@@ -14,6 +14,8 @@ typedef uint64_t vec_pair __attribute__((vector_size(SD_VECTOR_FLOATS * sizeof(u
 
 static inline vec_word splat_word(uint32_t word) { return word + (vec_word){0}; }
 
+static inline vec_word load_words(const uint32_t *p) { return *(const vec_word *)p; }
+
 /* The 64-bit products of the words at even places with a factor. gcc 12 does not find the instruction by itself. */
 static inline vec_pair multiply_even(vec_word x, uint32_t factor) {
     const vec_word factors = splat_word(factor);
