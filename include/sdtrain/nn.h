@@ -76,8 +76,11 @@ typedef struct sd_segment {
     int unit;                   /* decision unit whose drop skips this segment; -1: never skipped */
     size_t offset_elems, elems; /* with statistics and padding */
     size_t parameter_elems;     /* learned values only */
-    bool frozen;                /* all of its tensors are */
-    int64_t kept_steps;         /* training steps that kept it, none while frozen (PyTorch's num_batches_tracked) */
+    /* > 0: the segment is one table with rows of so many values, and a pass gives those rows alone a gradient other
+     * than 0 that the tokens of its input name. 0: any other segment. */
+    size_t row_elems;
+    bool frozen;        /* all of its tensors are */
+    int64_t kept_steps; /* training steps that kept it, none while frozen (PyTorch's num_batches_tracked) */
 } sd_segment;
 
 /* A decision unit, for logs and for the savings of a drop. */

@@ -103,7 +103,11 @@ static sd_status check_drop(sd_config *config) {
         config->stochastic_depth.scope != SD_DROP_SCOPE_RANK)
         return sd_config_fail(config, "stochastic_depth.rank_divisor",
                               "kept needs scope = rank: in the other scopes no rank drops a branch by itself");
-    if (config->stochastic_depth.schedule == SD_DROP_CONSTANT && config->stochastic_depth.rate >= 0.5)
+    if (config->stochastic_depth.min_kept > 0 && config->stochastic_depth.scope != SD_DROP_SCOPE_GLOBAL)
+        return sd_config_fail(config, "stochastic_depth.min_kept",
+                              "needs scope = global: ranks or images that draw for themselves have no plan in common");
+    if (config->stochastic_depth.schedule == SD_DROP_CONSTANT && config->stochastic_depth.rate >= 0.5 &&
+        config->stochastic_depth.scale != SD_DROP_SCALE_NONE) /* LayerDrop's own way */
         sd_log_warn(
             "stochastic_depth.schedule = constant with rate %g drops early blocks as often as late ones; at 0.5 and above "
             "this usually costs accuracy (use schedule = linear)",

@@ -99,8 +99,12 @@ const key sd_keys[] = {
            "the images that share a decision: the whole batch, those of a rank, or none: each image has its own"),
     CHOICE(stochastic_depth, rank_divisor, "all", SD_RANK_DIVISOR_LIST, NULL, true,
            "scope = rank: a branch's gradient is divided by the images of all ranks, or of those that kept it"),
-    CHOICE(stochastic_depth, scale, "inference", SD_DROP_SCALE_LIST, NULL, true,
-           "inference: branches times 1-p at evaluation (Huang et al.); training: kept ones times 1/(1-p) (timm)"),
+    CHOICE(
+        stochastic_depth, scale, "inference", SD_DROP_SCALE_LIST, NULL, true,
+        "inference: branches times 1-p at evaluation (Huang et al.); training: kept ones times 1/(1-p) (timm); none: "
+        "neither (LayerDrop)"),
+    WHOLE(stochastic_depth, min_kept, "0", 0, 1024, true,
+          "draw plans that keep fewer decision units again; rates are then those of the plans that are left"),
     CHOICE(stochastic_depth, unit, "branch", SD_UNIT_LIST, NULL, true,
            "branch: attention and MLP of a transformer block have separate decisions; block: a common one"),
     CHOICE_AT(stochastic_depth, dropped_update, AT(optimizer, dropped_update), "decay_and_momentum", SD_DROPPED_LIST,
@@ -125,7 +129,7 @@ const key sd_keys[] = {
     REAL(lr, warmup_epochs, "0", 0, 1e6, true, "epochs over which the rate rises linearly to that of the schedule"),
     LIST(lr, milestones, 0, 1e9, true, "step: completed epochs after which the rate is multiplied by gamma, rising"),
     REAL(lr, gamma, "0.1", 0, 1, true, "step: factor at each milestone"),
-    REAL(lr, minimum, "0", 0, 1e6, true, "cosine: final learning rate"),
+    REAL(lr, minimum, "0", 0, 1e6, true, "cosine, linear: final learning rate"),
 
     WHOLE(train, epochs, "10", 1, 1e6, true, "passes over the training images"),
     WHOLE(train, max_steps, "0", 0, MANY, false, "stop after this many steps from the start of training; 0: never"),

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The specs of other rooms, from a configuration. */
+#include <stdlib.h>
+
+#include "sdtrain/arena.h"
 #include "sdtrain/config.h"
 
 sd_data_spec sd_config_data(const sd_config *config) {
@@ -31,7 +34,8 @@ sd_model_spec sd_config_model(const sd_config *config, sd_sample_spec samples) {
                            .gathers = config->stochastic_depth.scope == SD_DROP_SCOPE_SAMPLE};
 }
 
-sd_status sd_config_drop_rates(const sd_config *config, const sd_network *network, double *rate) {
+/* Without a condition on whole plans. */
+static sd_status scheduled_rates(const sd_config *config, const sd_network *network, double *rate) {
     const int blocks = sd_network_blocks(network), units = sd_network_n_units(network);
     const sd_drop_schedule schedule = config->stochastic_depth.schedule;
     const sd_list *rates = &config->stochastic_depth.rates;
@@ -44,4 +48,32 @@ sd_status sd_config_drop_rates(const sd_config *config, const sd_network *networ
                                            : sd_drop_rate(schedule, config->stochastic_depth.rate, depth, blocks);
     }
     return SD_OK;
+}
+
+static sd_status conditioned_rates(const sd_config *config, int units, const double *threshold, double *rate) {
+    const int min_kept = (int)config->stochastic_depth.min_kept;
+    const double enough = sd_drop_condition(units, min_kept, threshold, rate);
+    if (min_kept > units)
+        return sd_config_fail(config, "stochastic_depth.min_kept", "%d of %d decision units cannot be kept", min_kept,
+                              units);
+    if (enough < SD_DROP_RAREST)
+        return sd_config_fail(
+            config, "stochastic_depth.min_kept",
+            "with these rates only one plan in %.3g keeps %d of %d decision units, and one in %.0f is "
+            "the least that is drawn for; lower the rates, or min_kept",
+            1 / enough, min_kept, units, 1 / SD_DROP_RAREST);
+    return SD_OK;
+}
+
+sd_status sd_config_drop_rates(const sd_config *config, const sd_network *network, double *rate, double *threshold) {
+    const int units = sd_network_n_units(network);
+    double *drawn = threshold;
+    if (!threshold)
+        SD_TRY(sd_alloc(&drawn, (size_t)units, sizeof *drawn));
+    sd_status status = scheduled_rates(config, network, drawn);
+    if (status == SD_OK)
+        status = conditioned_rates(config, units, drawn, rate);
+    if (!threshold)
+        free(drawn);
+    return status;
 }

@@ -808,7 +808,7 @@ START_TEST(differences_name_the_keys_that_change_results_and_no_other) {
         "data.augment=crop_flip data.last_batch=keep model.name=resnet32 model.classes=5 model.stem=cifar "
         "model.patch_size=4 model.dropout=0.1 model.zero_init_residual=true model.freeze=fc.* stochastic_depth.rate=0.1 "
         "stochastic_depth.schedule=constant stochastic_depth.rates=0.1 stochastic_depth.scale=training "
-        "stochastic_depth.unit=block stochastic_depth.dropped_update=freeze optimizer.name=adamw "
+        "stochastic_depth.unit=block stochastic_depth.min_kept=2 stochastic_depth.dropped_update=freeze optimizer.name=adamw "
         "optimizer.momentum=0.8 optimizer.nesterov=true optimizer.weight_decay=0.1 optimizer.decay=matrices "
         "optimizer.layer_decay=0.7 optimizer.beta1=0.8 optimizer.beta2=0.9 optimizer.epsilon=0.1 optimizer.clip_norm=1 "
         "lr.schedule=cosine lr.base=0.3 lr.warmup_epochs=1 lr.milestones=3 lr.gamma=0.3 lr.minimum=0.01 "
