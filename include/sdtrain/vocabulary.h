@@ -30,6 +30,10 @@ void sd_vocabulary_free(sd_vocabulary **vocabulary);
 /* Counts the words of a text of UTF-8. Memory grows with the number of different words. SD_ERR_MEMORY. */
 sd_status sd_vocabulary_add(sd_vocabulary *vocabulary, const char *text, size_t bytes);
 
+/* Counts those of a file, whose lines are texts. *lines: of the file. SD_ERR_NOINPUT; SD_ERR_DATA with file and line:
+ * one that is no UTF-8; SD_ERR_MEMORY. */
+sd_status sd_vocabulary_add_file(sd_vocabulary *vocabulary, const char *path, uint64_t *lines);
+
 uint64_t sd_vocabulary_words(const sd_vocabulary *vocabulary);      /* counted */
 int sd_vocabulary_different_words(const sd_vocabulary *vocabulary); /* of these */
 
