@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A batch as network and loss see it: input and targets.
+/* A batch as network and loss see it: input and targets; and what the ranks know of it before the step.
  *
- * Both are views: they own no memory. */
+ * All are views: they own no memory. */
 #ifndef SDTRAIN_BATCH_H
 #define SDTRAIN_BATCH_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -14,9 +15,17 @@ extern "C" {
 /* Pictures or tokens, never both; NULL where not used. */
 typedef struct sd_input {
     const float *pixels;    /* [images, height, width, channels] f32, NHWC */
-    const int32_t *tokens;  /* [images, sequence] */
-    const int32_t *lengths; /* [images]: number of tokens without padding */
+    const int32_t *tokens;  /* [images, sequence] ids, padded behind with the id of [PAD] */
+    const int32_t *lengths; /* [images], 2..sequence: what lies behind is seen by nobody */
+    const int32_t *second;  /* [images], where a pair's second text begins (its tokens have type 1); lengths[i] if
+                             * there is none */
 } sd_input;
+
+/* Rows of a table of embeddings, ascending. */
+typedef struct sd_row_set {
+    size_t n;
+    const int32_t *row; /* [n] */
+} sd_row_set;
 
 /* Classes in 0..classes-1. others and weights are both set or both NULL; then labels alone count. Mixed pictures
  * have two classes: loss = weight CE(label) + (1 - weight) CE(other). */

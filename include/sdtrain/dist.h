@@ -109,9 +109,10 @@ sd_status sd_comm_check_same(sd_comm *comm, uint64_t hash, const char *what);
  * (sdtrain/bucket.h) that is complete, while the pass goes on.
  *
  * Segments that are frozen (sd_network_freeze()) are neither summed nor sent; one with a tensor that is not frozen is
- * sent whole. Segments that the plan drops for all images are not sent (skip_dropped) or sent as zeros. A segment that
- * only other ranks compute counts as zeros here. Buckets and the order of collectives are pure functions of the plan;
- * ranks compare the hash of their plans first, and send no bucket before that has succeeded. */
+ * sent whole. Segments that the plan drops for all images, and rows of a table of embeddings that no token of the batch
+ * names, are not sent (skip_dropped) or sent as zeros. A segment that only other ranks compute counts as zeros
+ * here. Buckets and the order of collectives are pure functions of the plan and these rows; ranks compare the hash of
+ * both first, and send no bucket before that has succeeded. */
 typedef struct sd_reducer sd_reducer;
 
 typedef struct sd_reducer_spec {
@@ -148,9 +149,10 @@ void sd_reducer_restore_error(sd_reducer *reducer);
 
 /* A step: begin; for each shard begin_shard, which returns the buffer for the gradients of its pass, then segment_done
  * for every segment in order; end. Together they are collective. plan: equal on all ranks, used until the next begin;
- * hash: sd_drop_plan_hash(), compared between ranks; part: as sd_pass.part. The network's own gradient buffer receives
- * the sums. */
-void sd_reducer_begin(sd_reducer *reducer, const sd_drop_plan *plan, uint64_t hash);
+ * rows: likewise, the rows that the whole batch touches of segments with row_elems, whose gradients must be zeros
+ * elsewhere; NULL: all. hash: of both, compared between ranks; part: as sd_pass.part. The network's own gradient buffer
+ * receives the sums. */
+void sd_reducer_begin(sd_reducer *reducer, const sd_drop_plan *plan, const sd_row_set *rows, uint64_t hash);
 float *sd_reducer_begin_shard(sd_reducer *reducer, const sd_drop_part *part);
 void sd_reducer_segment_done(sd_reducer *reducer, int segment);
 /* values: [shards][n] of this rank -> values[0..n), as sd_comm_sum(); n <= SD_MAX_SUMS. SD_ERR_INTERNAL if plans

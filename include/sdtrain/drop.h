@@ -28,10 +28,11 @@ extern "C" {
 typedef enum sd_drop_schedule { SD_DROP_SCHEDULE_LIST(SD_CHOICE_ENUMERATOR) } sd_drop_schedule;
 SD_CHOICE_WORD_OF(sd_drop_schedule, SD_DROP_SCHEDULE_LIST)
 
-/* Where a branch F is scaled, so that its expectation is the same in training and evaluation. */
+/* Where a branch F is scaled. The first two make its expectation the same in training and evaluation. */
 #define SD_DROP_SCALE_LIST(X)                                                                                          \
     X(SD_DROP_SCALE_INFERENCE, "inference") /* evaluation: (1 - p_l) F (Huang et al.) */                               \
-    X(SD_DROP_SCALE_TRAINING, "training")   /* training: F / (1 - p_l) where kept (timm) */
+    X(SD_DROP_SCALE_TRAINING, "training")   /* training: F / (1 - p_l) where kept (timm) */                            \
+    X(SD_DROP_SCALE_NONE, "none")           /* nowhere (LayerDrop: Fan et al. 2020, fairseq's LayerDropModuleList) */
 typedef enum sd_drop_scale { SD_DROP_SCALE_LIST(SD_CHOICE_ENUMERATOR) } sd_drop_scale;
 SD_CHOICE_WORD_OF(sd_drop_scale, SD_DROP_SCALE_LIST)
 
@@ -46,16 +47,25 @@ double sd_drop_rate(sd_drop_schedule schedule, double rate, int l, int L);
 typedef enum sd_drop_scope { SD_DROP_SCOPE_LIST(SD_CHOICE_ENUMERATOR) } sd_drop_scope;
 SD_CHOICE_WORD_OF(sd_drop_scope, SD_DROP_SCOPE_LIST)
 
-/* The distribution of the decisions. rate: [units], in [0, 1], the caller's memory; ranks: used with SD_DROP_SCOPE_RANK
- * only. */
+/* The distribution of the decisions. Arrays are the caller's memory. */
 typedef struct sd_drop_spec {
     uint32_t seed;
     sd_drop_scope scope;
     sd_drop_scale scale;
-    int ranks;
+    int ranks; /* used with SD_DROP_SCOPE_RANK only */
     int units;
-    double *rate;
+    double *rate;      /* [units], in [0, 1]: the probability that a training step drops the unit */
+    int min_kept;      /* plans that keep fewer units are drawn again; only with SD_DROP_SCOPE_GLOBAL; 0: none is */
+    double *threshold; /* [units], what draws are compared with; NULL: rate. With min_kept, rate is its condition's */
 } sd_drop_spec;
+
+/* The drop rates of plans that keep at least min_kept (up to SD_DROP_MOST_KEPT) units, where a draw drops unit i with
+ * probability threshold[i], independently: rate[i] = P(i is dropped | at least min_kept are kept), to rounding; equal
+ * to threshold[i] where min_kept = 0. threshold, rate: [units], different memory. Returns the probability that a draw
+ * keeps so many; below SD_DROP_RAREST drawing until one does would take too long, and rate is not written. */
+#define SD_DROP_MOST_KEPT 1024
+#define SD_DROP_RAREST 1e-3
+double sd_drop_condition(int units, int min_kept, const double *threshold, double *rate);
 
 /* The probability that a unit is dropped for every image of a batch, so that its gradient is not sent. */
 double sd_drop_probability_for_all(const sd_drop_spec *drop, int unit, uint64_t images);
@@ -81,8 +91,9 @@ typedef struct sd_drop_part {
 sd_status sd_drop_plan_create(int units, sd_drop_plan *plan);
 void sd_drop_plan_free(sd_drop_plan *plan);
 
-/* Draws the plan of a training step (from 1) on a batch of `images`: unit i is dropped if u < rate[i], u = word * 2^-32
- * of Philox. Global: first word, key (seed, SD_STREAM_DROP), counter (i, step); else see SD_STREAM_DROP_RANK and
+/* Draws the plan of a training step (from 1) on a batch of `images`: unit i is dropped if u < threshold[i], u = word *
+ * 2^-32 of Philox. Global: first word, key (seed, SD_STREAM_DROP), counter (attempt << 32 | i, step), where attempt
+ * counts the plans of this step that kept fewer than min_kept units; else see SD_STREAM_DROP_RANK and
  * SD_STREAM_DROP_SAMPLE. */
 void sd_drop_plan_draw(const sd_drop_spec *drop, uint64_t step, uint64_t images, sd_drop_plan *plan);
 

@@ -96,6 +96,7 @@ float *sd_optimizer_state(sd_optimizer *optimizer, int i);
 #define SD_LR_LIST(X)                                                                                                  \
     X(SD_LR_STEP, "step") /* base * gamma^(milestones reached)  (MultiStepLR; a milestone counts completed epochs) */  \
     X(SD_LR_COSINE, "cosine")     /* minimum + (base - minimum) (1 + cos(pi t / T)) / 2 */                             \
+    X(SD_LR_LINEAR, "linear")     /* base in a line, from the end of warm-up on, to minimum at t = T */                \
     X(SD_LR_CONSTANT, "constant") /* base */                                                                           \
     X(SD_LR_ONECYCLE, "onecycle") /* base/25 -> base in 0.3 T -> base/250000, half cosines (OneCycleLR) */
 typedef enum sd_lr_schedule { SD_LR_LIST(SD_CHOICE_ENUMERATOR) } sd_lr_schedule;

@@ -6,7 +6,9 @@
 size_t sd_wire_value_bytes(bool bf16) { return bf16 ? sizeof(uint16_t) : sizeof(float); }
 
 bool sd_bucket_add(sd_bucket *open, size_t max_elems, sd_bucket segment, bool is_sent, sd_bucket *complete) {
-    const bool ends = open->elems > 0 && (!is_sent || open->elems + segment.elems > max_elems);
+    const bool joins =
+        is_sent && open->first_elem + open->elems == segment.first_elem && open->elems + segment.elems <= max_elems;
+    const bool ends = open->elems > 0 && !joins;
     if (ends) {
         *complete = *open;
         open->elems = 0;

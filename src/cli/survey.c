@@ -9,7 +9,7 @@
 #include "sdtrain/arena.h"
 #include "sdtrain/models.h"
 
-const char *const sd_drop_keys[] = {"rate", "schedule", "scope", "scale", "unit", "dropped_update"};
+const char *const sd_drop_keys[] = {"rate", "schedule", "scope", "scale", "min_kept", "unit", "dropped_update"};
 const int sd_n_drop_keys = sizeof sd_drop_keys / sizeof sd_drop_keys[0];
 
 sd_status sd_moments_of(const sd_loaded *l, const sd_entry *entry, sd_moments *m) {
@@ -52,7 +52,7 @@ int sd_groups_of(const sd_loaded *l, sd_group groups[SD_MAX_GROUPS]) {
 
 sd_status sd_rates_of(const sd_loaded *l, double **rate) {
     SD_TRY(sd_alloc(rate, (size_t)sd_network_n_units(l->network) + 1, sizeof **rate));
-    const sd_status status = sd_config_drop_rates(&l->config, l->network, *rate);
+    const sd_status status = sd_config_drop_rates(&l->config, l->network, *rate, NULL);
     if (status != SD_OK) {
         free(*rate);
         *rate = NULL;

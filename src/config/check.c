@@ -103,7 +103,11 @@ static sd_status check_drop(sd_config *config) {
         config->stochastic_depth.scope != SD_DROP_SCOPE_RANK)
         return sd_config_fail(config, "stochastic_depth.rank_divisor",
                               "kept needs scope = rank: in the other scopes no rank drops a branch by itself");
-    if (config->stochastic_depth.schedule == SD_DROP_CONSTANT && config->stochastic_depth.rate >= 0.5)
+    if (config->stochastic_depth.min_kept > 0 && config->stochastic_depth.scope != SD_DROP_SCOPE_GLOBAL)
+        return sd_config_fail(config, "stochastic_depth.min_kept",
+                              "needs scope = global: ranks or images that draw for themselves have no plan in common");
+    if (config->stochastic_depth.schedule == SD_DROP_CONSTANT && config->stochastic_depth.rate >= 0.5 &&
+        config->stochastic_depth.scale != SD_DROP_SCALE_NONE) /* LayerDrop's own way */
         sd_log_warn(
             "stochastic_depth.schedule = constant with rate %g drops early blocks as often as late ones; at 0.5 and above "
             "this usually costs accuracy (use schedule = linear)",
@@ -114,6 +118,26 @@ static sd_status check_drop(sd_config *config) {
             "if training accuracy stays low, lower one of them",
             config->stochastic_depth.rate, config->model.dropout, config->train.label_smoothing);
     return SD_OK;
+}
+
+/* Keys that say nothing of this kind of data set must have their defaults. */
+static sd_status check_data(const sd_config *config) {
+    static const char *const of_images[] = {"image_size", "interpolation", "crop_pct",
+                                            "normalise",  "on_bad_image",  "augment"},
+                             *const of_texts[] = {"vocab", "lower_case", "sequence", "text_columns", "label_column"};
+    const bool texts = config->data.dataset == SD_DATASET_TEXT;
+    const char *const *others = texts ? of_images : of_texts;
+    const size_t n = texts ? sizeof of_images / sizeof of_images[0] : sizeof of_texts / sizeof of_texts[0];
+    for (size_t i = 0; i < n; i++) {
+        char full[64], value[SD_CONFIG_TEXT];
+        const key *k = sd_key_find("data", others[i]);
+        snprintf(full, sizeof full, "data.%s", k->name);
+        if (strcmp(sd_config_value(config, full, value, sizeof value), k->initial) != 0)
+            return sd_config_fail(config, full, "%s is for %s, and data.dataset = %s", value,
+                                  texts ? "images" : "texts", sd_dataset_kind_word(config->data.dataset));
+    }
+    SD_TRY(sd_config_locate(config, sd_text_columns_check("data.text_columns", config->data.text_columns, 2)));
+    return sd_config_locate(config, sd_text_columns_check("data.label_column", config->data.label_column, 1));
 }
 
 static sd_status check_init(const sd_config *config) {
@@ -191,5 +215,6 @@ sd_status sd_config_check(sd_config *config, int ranks) {
     SD_TRY(check_shards(config, ranks));
     if (config->data.dataset != SD_DATASET_SYNTHETIC && config->data.path[0] == '\0')
         return sd_config_fail(config, "data.path", "this dataset is read from files; name their folder");
+    SD_TRY(check_data(config));
     return sd_config_locate(config, sd_normalise_check(config->data.normalise));
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "comm.h"
+#include "rows.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/bucket.h"
 #include "sdtrain/clock.h"
@@ -38,6 +39,7 @@ struct sd_reducer {
     sd_wire wire;               /* with bf16 */
     size_t buffer_elems;
     const sd_drop_plan *plan; /* of the step under way */
+    const sd_row_set *rows;   /* of the step under way; NULL: all rows of a table are summed */
     const sd_drop_part *part; /* of the shard under way */
     uint64_t hash;
     int shard;      /* the shard under way, among this rank's */
@@ -207,8 +209,9 @@ static void post(sd_reducer *r, operation o) {
     sd_comm_drive(r->comm);
 }
 
-void sd_reducer_begin(sd_reducer *r, const sd_drop_plan *plan, uint64_t hash) {
+void sd_reducer_begin(sd_reducer *r, const sd_drop_plan *plan, const sd_row_set *rows, uint64_t hash) {
     r->plan = plan;
+    r->rows = r->spec.skip_dropped ? rows : NULL;
     r->hash = hash;
     r->shard = -1;
     r->open = (sd_bucket){0};
@@ -233,37 +236,60 @@ static void send(sd_reducer *r, sd_bucket bucket) {
     post(r, (operation){.kind = kind, .bucket = bucket});
 }
 
+/* The rows of the segment that are summed, if it is a table of which not all are; else NULL. */
+static const sd_row_set *rows_of(const sd_reducer *r, const sd_segment *segment) {
+    return segment->row_elems > 0 ? r->rows : NULL;
+}
+
+/* Values of the segment that are sent, from its beginning. */
+static size_t sent_elems(const sd_reducer *r, const sd_segment *segment) {
+    const sd_row_set *rows = rows_of(r, segment);
+    return rows ? rows->n * segment->row_elems : segment->elems;
+}
+
 /* Adds the segment to the open bucket; sends the bucket that ends before the segment, if any. */
 static void add_to_bucket(sd_reducer *r, const sd_segment *segment, bool is_sent) {
-    const sd_bucket offered = {segment->offset_elems, segment->elems};
+    const sd_bucket offered = {segment->offset_elems, sent_elems(r, segment)};
     sd_bucket complete;
     if (sd_bucket_add(&r->open, r->spec.bucket_bytes / value_bytes(r), offered, is_sent, &complete))
         send(r, complete);
 }
 
-/* Adds the partial sums of lower levels to the shard's segment; that of the last shard becomes the sum of all. */
-static void fold(sd_reducer *r, const sd_segment *segment) {
-    float *restrict data = shard_gradients(r) + segment->offset_elems;
+/* Adds the partial sums of lower levels to values of the shard; those of the last shard become the sum of all. */
+static void fold_values(sd_reducer *r, size_t first_elem, size_t elems) {
+    float *restrict data = shard_gradients(r) + first_elem;
     for (int level = 0; r->shard >> level & 1; level++) {
-        const float *restrict left = r->partial[level] + segment->offset_elems;
-        for (size_t i = 0; i < segment->elems; i++)
+        const float *restrict left = r->partial[level] + first_elem;
+        for (size_t i = 0; i < elems; i++)
             data[i] += left[i];
     }
 }
 
-/* Compresses a segment while the cache holds it; advance() expands the sum. A dropped segment sends zeros and keeps its
- * error, since the sum is never read. */
+static void fold(sd_reducer *r, const sd_segment *segment) {
+    const sd_row_set *rows = rows_of(r, segment);
+    if (!rows)
+        fold_values(r, segment->offset_elems, segment->elems);
+    for (size_t i = 0; rows && i < rows->n; i++)
+        fold_values(r, segment->offset_elems + (size_t)rows->row[i] * segment->row_elems, segment->row_elems);
+}
+
+/* Compresses what is sent of a segment while the cache holds it; advance() expands the sum. What is not, a row that no
+ * rank touches, keeps its error. A dropped segment sends zeros and keeps its error, since the sum is never read. */
 static void round_off(sd_reducer *r, const sd_segment *segment, bool kept, bool sent) {
+    const sd_row_set *rows = rows_of(r, segment);
+    const size_t c = segment->row_elems;
     float *data = gradients(r) + segment->offset_elems, *error = r->wire.error + segment->offset_elems;
     uint16_t *words = r->wire.words + segment->offset_elems;
     if (kept)
         sd_wire_note_error(&r->wire, segment);
     if (!sent)
         sd_wire_flush_error(segment->elems, data, error);
-    else if (kept)
-        sd_wire_compress(segment->elems, data, error, words);
-    else
+    else if (!kept)
         memset(words, 0, segment->elems * sizeof *words);
+    else if (!rows)
+        sd_wire_compress(segment->elems, data, error, words);
+    for (size_t i = 0; sent && kept && rows && i < rows->n; i++)
+        sd_wire_compress(c, data + i * c, error + (size_t)rows->row[i] * c, words + i * c);
 }
 
 static void segment_done(sd_reducer *r, const sd_segment *segment) {
@@ -277,12 +303,15 @@ static void segment_done(sd_reducer *r, const sd_segment *segment) {
     if (!sd_is_computed_here(segment, r->plan, r->part))
         memset(shard_gradients(r) + segment->offset_elems, 0, segment->elems * sizeof(float));
     fold(r, segment);
+    if (last && sent && rows_of(r, segment))
+        sd_rows_pack(r->rows, segment->row_elems, gradients(r) + segment->offset_elems);
     if (last && r->spec.bf16)
         round_off(r, segment, kept, sent);
     if (!last || !sent)
         return;
     add_to_bucket(r, segment, true);
-    r->traffic.parameter_bytes += segment->parameter_elems * value_bytes(r);
+    r->traffic.parameter_bytes +=
+        (rows_of(r, segment) ? sent_elems(r, segment) : segment->parameter_elems) * value_bytes(r);
 }
 
 void sd_reducer_segment_done(sd_reducer *r, int index) {
@@ -296,6 +325,14 @@ void sd_reducer_segment_done(sd_reducer *r, int index) {
     if (r->comm->size > 1 && !r->comm->thread)
         sd_comm_drive(r->comm);
     r->traffic.driving += sd_clock_seconds() - begin;
+}
+
+static void unpack_rows(sd_reducer *r) {
+    for (int i = 0; i < sd_network_n_segments(r->network); i++) {
+        const sd_segment *segment = sd_network_segment(r->network, i);
+        if (rows_of(r, segment) && sd_segment_is_trained(segment, r->plan))
+            sd_rows_unpack(r->rows, segment->row_elems, gradients(r) + segment->offset_elems);
+    }
 }
 
 sd_status sd_reducer_end(sd_reducer *r, double *values, int n, sd_traffic *traffic) {
@@ -323,6 +360,7 @@ sd_status sd_reducer_end(sd_reducer *r, double *values, int n, sd_traffic *traff
     r->traffic.transfer = now - begin - r->traffic.waiting;
     if (r->spec.bf16)
         sd_wire_return_statistics(&r->wire, r->network, r->plan);
+    unpack_rows(r);
     sd_tree_fold(r->comm->gathered, r->comm->size, n);
     memcpy(values, r->comm->gathered, (size_t)n * sizeof *values);
     *traffic = r->traffic;

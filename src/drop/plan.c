@@ -36,7 +36,8 @@ void sd_drop_part_free(sd_drop_part *part) {
 }
 
 static bool keeps(const sd_drop_spec *drop, int unit, uint32_t word) {
-    return !(sd_random_uniform(word) < drop->rate[unit]);
+    const double *threshold = drop->threshold ? drop->threshold : drop->rate;
+    return !(sd_random_uniform(word) < threshold[unit]);
 }
 
 /* The random number whose four words decide for choosers 4i .. 4i + 3 (ranks, or places in the batch), i = chooser /
@@ -47,9 +48,11 @@ static sd_random draw(const sd_drop_spec *drop, int unit, uint64_t chooser, uint
 }
 
 /* The number of images of a batch that keep a unit. */
-static uint64_t count_kept(const sd_drop_spec *drop, int unit, uint64_t step, uint64_t images) {
-    if (drop->scope == SD_DROP_SCOPE_GLOBAL)
-        return keeps(drop, unit, sd_random_at(drop->seed, SD_STREAM_DROP, (uint64_t)unit, step).word[0]) ? images : 0;
+static uint64_t count_kept(const sd_drop_spec *drop, int unit, uint64_t attempt, uint64_t step, uint64_t images) {
+    if (drop->scope == SD_DROP_SCOPE_GLOBAL) {
+        const uint64_t item = attempt << 32 | (uint64_t)unit;
+        return keeps(drop, unit, sd_random_at(drop->seed, SD_STREAM_DROP, item, step).word[0]) ? images : 0;
+    }
     const bool by_rank = drop->scope == SD_DROP_SCOPE_RANK;
     const uint64_t choosers = by_rank ? (uint64_t)drop->ranks : images;
     uint64_t kept = 0;
@@ -63,13 +66,23 @@ static uint64_t count_kept(const sd_drop_spec *drop, int unit, uint64_t step, ui
     return kept;
 }
 
-void sd_drop_plan_draw(const sd_drop_spec *drop, uint64_t step, uint64_t images, sd_drop_plan *plan) {
+static void draw_attempt(const sd_drop_spec *drop, uint64_t attempt, uint64_t step, uint64_t images,
+                         sd_drop_plan *plan) {
     plan->kept_units = 0;
     for (int unit = 0; unit < drop->units; unit++) {
-        const double p = drop->rate[unit];
-        plan->images[unit] = count_kept(drop, unit, step, images);
+        plan->images[unit] = count_kept(drop, unit, attempt, step, images);
         plan->kept[unit] = plan->images[unit] > 0;
         plan->kept_units += plan->kept[unit];
+    }
+}
+
+void sd_drop_plan_draw(const sd_drop_spec *drop, uint64_t step, uint64_t images, sd_drop_plan *plan) {
+    uint64_t attempt = 0;
+    do
+        draw_attempt(drop, attempt++, step, images, plan);
+    while (plan->kept_units < drop->min_kept);
+    for (int unit = 0; unit < drop->units; unit++) {
+        const double p = drop->rate[unit];
         plan->scale[unit] = drop->scale == SD_DROP_SCALE_TRAINING && p < 1 ? (float)(1 / (1 - p)) : 1.0f;
     }
 }

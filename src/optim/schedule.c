@@ -26,6 +26,10 @@ double sd_lr_at(const sd_lr_spec *spec, uint64_t epochs, uint64_t t, uint64_t st
     case SD_LR_COSINE:
         lr = half_cosine(spec->base, spec->minimum, (double)t / T);
         break;
+    case SD_LR_LINEAR:
+        if ((double)t > warmup)
+            lr += (spec->minimum - spec->base) * ((double)t - warmup) / (T - warmup);
+        break;
     case SD_LR_ONECYCLE:
         lr = one_cycle(spec->base, (double)t, T);
         break;

@@ -40,17 +40,18 @@ static double mebibytes(size_t bytes) { return (double)bytes / (1 << 20); }
 
 enum { DRAWN_STEPS = 200, MOST_DRAWS = 1 << 28 };
 
-/* Prints the savings of each scope, for this run's ranks and batch. */
+/* Prints the savings of each scope that is possible, for this run's ranks and batch. */
 static sd_status print_scopes(FILE *to, const sd_description *d, uint64_t images) {
     const uint64_t draws = images * (uint64_t)d->drop->units, affordable = MOST_DRAWS / (draws ? draws : 1);
     const int steps = affordable < 1 ? 1 : affordable < DRAWN_STEPS ? (int)affordable : DRAWN_STEPS;
+    const int last = d->drop->min_kept > 0 ? SD_DROP_SCOPE_GLOBAL : SD_DROP_SCOPE_SAMPLE;
     fprintf(to, "\nskipped with each stochastic_depth.scope, of %llu images on %d rank%s; expected",
             (unsigned long long)images, d->ranks, d->ranks == 1 ? "" : "s");
     if (d->ranks > 1)
         fprintf(to, " (slowest rank of a step: mean of %d drawn step%s)", steps, steps == 1 ? "" : "s");
     fprintf(to, ":\n");
     fprintf(to, "scope   branches  FLOPs, mean rank  FLOPs, slowest rank  gradient bytes\n");
-    for (int scope = SD_DROP_SCOPE_GLOBAL; scope <= SD_DROP_SCOPE_SAMPLE; scope++) {
+    for (int scope = SD_DROP_SCOPE_GLOBAL; scope <= last; scope++) {
         sd_drop_spec drop = *d->drop;
         double slowest;
         drop.scope = (sd_drop_scope)scope;
@@ -64,6 +65,29 @@ static sd_status print_scopes(FILE *to, const sd_description *d, uint64_t images
     return SD_OK;
 }
 
+static void print_model(FILE *to, const sd_description *d) {
+    const double forward = sd_network_flops(d->network);
+    fprintf(to, "model      %s, %d classes, ", d->model, sd_network_classes(d->network));
+    if (sd_samples_are_texts(d->samples))
+        fprintf(to, "%d of %d word pieces", d->samples.sequence, d->samples.vocabulary);
+    else
+        fprintf(to, "%d x %d pixels", d->samples.image_size, d->samples.image_size);
+    fprintf(to, ": %zu parameters, %.4g MFLOP forward %s\n", sd_network_parameters(d->network), forward * 1e-6,
+            sd_samples_are_texts(d->samples) ? "a text" : "an image");
+}
+
+static void print_data(FILE *to, const sd_description *d) {
+    const bool texts = sd_samples_are_texts(d->samples);
+    fprintf(to, "data       %llu training and %llu validation %s\n", (unsigned long long)d->train_images,
+            (unsigned long long)d->validation_images, texts ? "texts" : "images");
+    if (texts)
+        fprintf(to,
+                "texts      %.1f word pieces on average, %d at most; %.1f %% fill the sequence; %.1f %% of a batch is "
+                "padding\n",
+                d->lengths.mean, d->lengths.longest, 100 * d->lengths.full,
+                100 * (1 - d->lengths.mean / d->samples.sequence));
+}
+
 sd_status sd_description_print(FILE *to, const sd_description *d) {
     const uint64_t images = d->batch_size < d->train_images ? d->batch_size : d->train_images;
     const sd_savings savings = sd_savings_expected(d->network, d->drop, images);
@@ -71,14 +95,11 @@ sd_status sd_description_print(FILE *to, const sd_description *d) {
     const double skipped = d->skip_dropped ? savings.bytes : savings.frozen;
     const size_t parameters = sd_network_parameters(d->network), trained = sd_network_trained(d->network);
     const double full_bytes = (double)d->wire_value_bytes * (double)sd_network_parameters(d->network);
-    fprintf(to, "model      %s, %d classes, %d x %d pixels: %zu parameters, %.4g MFLOP forward an image\n", d->model,
-            sd_network_classes(d->network), d->image_size, d->image_size, sd_network_parameters(d->network),
-            forward * 1e-6);
+    print_model(to, d);
     if (trained < parameters)
         fprintf(to, "trained    %zu of the %zu parameters; the others are frozen (model.freeze)\n", trained,
                 parameters);
-    fprintf(to, "data       %llu training and %llu validation images\n", (unsigned long long)d->train_images,
-            (unsigned long long)d->validation_images);
+    print_data(to, d);
     fprintf(to, "training   %llu epochs of %llu steps, %llu steps in all; %llu images a step, at most %llu a rank\n",
             (unsigned long long)d->epochs, (unsigned long long)d->steps_per_epoch, (unsigned long long)d->total_steps,
             (unsigned long long)d->batch_size, (unsigned long long)d->rank_images);
@@ -101,8 +122,11 @@ sd_status sd_description_print(FILE *to, const sd_description *d) {
                 unit->parameters, unit->flops * 1e-6);
     }
     fprintf(to, "\nexpected of a step, of the whole network:\n");
-    fprintf(to, "  branches skipped        %6.2f %%   (%.2f of %d kept)\n", 100 * savings.branches,
+    fprintf(to, "  branches skipped        %6.2f %%   (%.2f of %d kept", 100 * savings.branches,
             d->drop->units * (1 - savings.branches), d->drop->units);
+    if (d->drop->min_kept > 0)
+        fprintf(to, ", never fewer than %d", d->drop->min_kept);
+    fprintf(to, ")\n");
     fprintf(to, "  FLOPs skipped           %6.2f %%   (forward %.4g of %.4g MFLOP an image)\n", 100 * savings.flops,
             forward * (1 - savings.flops) * 1e-6, forward * 1e-6);
     if (d->skip_dropped || savings.frozen > 0)

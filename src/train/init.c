@@ -19,16 +19,18 @@ static sd_status check_digest(const sd_config *config, const sd_weights *weights
                    file, weights->digest, wanted);
 }
 
-/* Only files of ours say what their weights are to be multiplied with. */
+/* Only files of ours say what their weights are to be multiplied with; after inference it is another factor than after
+ * the other words. */
 static void compare_scale(const sd_config *config, const sd_weights *weights) {
-    const char *const words[] = {sd_drop_scale_word(SD_DROP_SCALE_INFERENCE),
-                                 sd_drop_scale_word(SD_DROP_SCALE_TRAINING)};
-    const char *mine = sd_drop_scale_word(config->stochastic_depth.scale),
-               *theirs = sd_weights_metadata(weights, "scale");
-    if (theirs && strcmp(theirs, mine) != 0 && (!strcmp(theirs, words[0]) || !strcmp(theirs, words[1])))
+    const sd_drop_scale mine = config->stochastic_depth.scale;
+    const char *theirs = sd_weights_metadata(weights, "scale");
+    int scale = SD_DROP_SCALE_NONE;
+    while (theirs && scale >= 0 && strcmp(theirs, sd_drop_scale_word((sd_drop_scale)scale)) != 0)
+        scale--;
+    if (theirs && scale >= 0 && (scale == SD_DROP_SCALE_INFERENCE) != (mine == SD_DROP_SCALE_INFERENCE))
         sd_log_warn("%s: its weights are of stochastic_depth.scale = %s, and this run has %s: branches begin with "
                     "another strength than they were trained to",
-                    config->model.init, theirs, mine);
+                    config->model.init, theirs, sd_drop_scale_word(mine));
 }
 
 /* On rank 0. */

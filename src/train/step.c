@@ -109,7 +109,7 @@ static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double 
     const int shards = run->pipeline.shards_here;
     memset(sums, 0, (size_t)shards * SUMS * sizeof *sums);
     ask(run, images, sums);
-    sd_reducer_begin(trainer->reducer, &trainer->plan, sd_drop_plan_hash(&trainer->drop, step, &trainer->plan));
+    sd_reducer_begin(trainer->reducer, &trainer->plan, NULL, sd_drop_plan_hash(&trainer->drop, step, &trainer->plan));
     sd_status read = SD_OK;
     for (int shard = 0; shard < shards; shard++)
         read = run_shard(run, shard, step, images, sums + shard * SUMS); /* once not OK, it stays so */

@@ -26,7 +26,7 @@ sd_status sd_trainer_check(const sd_session *session, sd_sample_spec samples, ui
     sd_status status;
     SD_TRY_CLEANUP(sd_config_locate(config, sd_model_outline(&spec, session->kernels, 1, &outline)));
     SD_TRY_CLEANUP(sd_alloc(&rate, (size_t)sd_network_n_units(outline), sizeof *rate));
-    SD_TRY_CLEANUP(sd_config_drop_rates(config, outline, rate));
+    SD_TRY_CLEANUP(sd_config_drop_rates(config, outline, rate, NULL));
     SD_TRY_CLEANUP(freeze(config, outline));
     *min_shard_images = sd_network_batchnorm_values(outline) == 1 ? 2 : 1;
     if (batch / (uint64_t)shards < *min_shard_images)
@@ -55,9 +55,11 @@ static sd_status build_drop(sd_trainer *trainer, const sd_session *session, cons
                                    .scope = config->stochastic_depth.scope,
                                    .scale = config->stochastic_depth.scale,
                                    .ranks = sd_comm_size(session->comm),
-                                   .units = units};
+                                   .units = units,
+                                   .min_kept = (int)config->stochastic_depth.min_kept};
     SD_TRY(sd_alloc(&trainer->drop.rate, (size_t)units, sizeof *trainer->drop.rate));
-    SD_TRY(sd_config_drop_rates(config, trainer->network, trainer->drop.rate));
+    SD_TRY(sd_alloc(&trainer->drop.threshold, (size_t)units, sizeof *trainer->drop.threshold));
+    SD_TRY(sd_config_drop_rates(config, trainer->network, trainer->drop.rate, trainer->drop.threshold));
     SD_TRY(sd_drop_plan_create(units, &trainer->plan));
     SD_TRY(sd_drop_plan_create(units, &trainer->evaluation_plan));
     if (trainer->drop.scope != SD_DROP_SCOPE_GLOBAL)
@@ -99,6 +101,7 @@ void sd_trainer_close(sd_trainer *trainer) {
     sd_drop_plan_free(&trainer->evaluation_plan);
     sd_drop_part_free(&trainer->part);
     free(trainer->drop.rate);
+    free(trainer->drop.threshold);
     free(trainer->sums);
 }
 

@@ -426,6 +426,106 @@ START_TEST(evaluation_keeps_every_unit) {
 }
 END_TEST
 
+/* fairseq's LayerDropModuleList: a layer runs if u > p in training, and always in evaluation, unscaled in both. */
+START_TEST(without_a_scale_branches_are_kept_or_not_and_nothing_else) {
+    sd_drop_spec drop = law_of(SD_DROP_CONSTANT, 0.5, 12, 6, SD_DROP_SCALE_NONE);
+    sd_drop_plan plan = plan_of(&drop);
+    for (uint64_t step = 1; step <= 200; step++) {
+        sd_drop_plan_draw(&drop, step, 8, &plan);
+        for (int i = 0; i < drop.units; i++) {
+            const double u = sd_random_at(6, 1, (uint64_t)i, step).word[0] * 0x1p-32;
+            ck_assert(u != 0.5);
+            ck_assert_int_eq(plan.kept[i], u > 0.5);
+            ck_assert(plan.scale[i] == 1);
+        }
+    }
+    sd_drop_plan_evaluation(&drop, &plan);
+    ck_assert_int_eq(plan.kept_units, 12);
+    for (int i = 0; i < drop.units; i++)
+        ck_assert(plan.scale[i] == 1);
+    sd_drop_plan_free(&plan);
+    free(drop.rate);
+}
+END_TEST
+
+/* ---- plans that keep enough ---- */
+
+/* Sums over all 2^units plans. */
+static double condition_by_enumeration(int units, int min_kept, const double *p, double *rate) {
+    double enough = 0, dropped[16] = {0};
+    for (int plan = 0; plan < 1 << units; plan++) {
+        double probability = 1;
+        int kept = 0;
+        for (int i = 0; i < units; i++) {
+            kept += plan >> i & 1;
+            probability *= plan >> i & 1 ? 1 - p[i] : p[i];
+        }
+        if (kept < min_kept)
+            continue;
+        enough += probability;
+        for (int i = 0; i < units; i++)
+            dropped[i] += plan >> i & 1 ? 0 : probability;
+    }
+    for (int i = 0; i < units; i++)
+        rate[i] = dropped[i] / enough;
+    return enough;
+}
+
+START_TEST(rates_of_plans_that_keep_enough_are_those_of_all_such_plans) {
+    enum { UNITS = 9 };
+    static const double laws[][UNITS] = {{0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5},
+                                         {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9},
+                                         {0, 0.3, 1, 0.3, 0, 0.9, 0.01, 1, 0.5},
+                                         {1e-12, 1e-9, 1e-6, 1e-3, 0.5, 0.999, 1 - 1e-9, 0, 1}};
+    for (int law = 0; law < 4; law++)
+        for (int min_kept = 0; min_kept <= UNITS; min_kept++) {
+            double rate[UNITS], expected[UNITS];
+            const double enough = condition_by_enumeration(UNITS, min_kept, laws[law], expected);
+            expect_number("probability", sd_drop_condition(UNITS, min_kept, laws[law], rate), enough, 1e-14 * enough);
+            for (int i = 0; i < UNITS && enough >= SD_DROP_RAREST; i++) {
+                expect_number("rate", rate[i], expected[i], 1e-14 * expected[i]);
+                ck_assert(rate[i] >= 0 && rate[i] <= 1);
+                if (min_kept == 0 || laws[law][i] == 0)
+                    ck_assert(rate[i] == laws[law][i]);
+            }
+        }
+    double rate[1], certain = 0;
+    ck_assert(sd_drop_condition(1, 2, &certain, rate) == 0); /* more than there are */
+}
+END_TEST
+
+START_TEST(plans_that_keep_too_few_are_drawn_again_and_whole) {
+    enum { STEPS = 20000, L = 12, MIN_KEPT = 6 };
+    double threshold[L], rate[L];
+    for (int i = 0; i < L; i++)
+        threshold[i] = 0.3 + 0.03 * i;
+    ck_assert(sd_drop_condition(L, MIN_KEPT, threshold, rate) > SD_DROP_RAREST);
+    sd_drop_spec drop = {.seed = 5, .scale = SD_DROP_SCALE_TRAINING, .units = L, .rate = rate, .threshold = threshold};
+    sd_drop_spec any = {.seed = 5, .units = L, .rate = threshold};
+    drop.min_kept = MIN_KEPT;
+    sd_drop_plan plan = plan_of(&drop), first = plan_of(&any);
+    int dropped[L] = {0}, redrawn = 0;
+    for (uint64_t step = 1; step <= STEPS; step++) {
+        sd_drop_plan_draw(&drop, step, 8, &plan);
+        sd_drop_plan_draw(&any, step, 8, &first);
+        ck_assert_int_ge(plan.kept_units, MIN_KEPT);
+        if (first.kept_units >= MIN_KEPT)
+            ck_assert_mem_eq(plan.kept, first.kept, L);
+        else
+            redrawn++;
+        for (int i = 0; i < L; i++) {
+            dropped[i] += !plan.kept[i];
+            ck_assert(plan.scale[i] == (float)(1 / (1 - rate[i])));
+        }
+    }
+    ck_assert_int_gt(redrawn, STEPS / 10);
+    for (int i = 0; i < L; i++)
+        expect_number("drops", dropped[i], STEPS * rate[i], 5 * sqrt(STEPS * rate[i] * (1 - rate[i]))); /* 5 sigma */
+    sd_drop_plan_free(&plan);
+    sd_drop_plan_free(&first);
+}
+END_TEST
+
 START_TEST(a_network_without_units_has_an_empty_plan) {
     sd_drop_spec drop = {.seed = 1};
     sd_drop_plan plan = plan_of(&drop);
@@ -458,6 +558,9 @@ int main(void) {
     tcase_add_test(cases, training_convention_scales_in_training_alone);
     tcase_add_test(cases, both_conventions_keep_the_expectation);
     tcase_add_test(cases, evaluation_keeps_every_unit);
+    tcase_add_test(cases, without_a_scale_branches_are_kept_or_not_and_nothing_else);
+    tcase_add_test(cases, rates_of_plans_that_keep_enough_are_those_of_all_such_plans);
+    tcase_add_test(cases, plans_that_keep_too_few_are_drawn_again_and_whole);
     tcase_add_test(cases, a_network_without_units_has_an_empty_plan);
     return run_suite("drop", cases);
 }

@@ -61,6 +61,39 @@ START_TEST(cosine_equals_pytorchs) {
 }
 END_TEST
 
+/* transformers' get_linear_schedule_with_warmup(5, 20) from t = 5 on. Before, warm-up is ours: its own begins at 0. */
+START_TEST(linear_equals_hugging_faces) {
+    sd_config *config = config_of("lr.schedule=linear", "lr.base=0.1", "lr.warmup_epochs=1", "train.epochs=4", NULL);
+    const double rates[] = {0.02,
+                            0.040000000000000001,
+                            0.059999999999999998,
+                            0.080000000000000002,
+                            0.10000000000000001,
+                            0.10000000000000001,
+                            0.093333333333333338,
+                            0.08666666666666667,
+                            0.080000000000000016,
+                            0.073333333333333334,
+                            0.066666666666666666,
+                            0.059999999999999998,
+                            0.053333333333333337,
+                            0.046666666666666669,
+                            0.040000000000000008,
+                            0.033333333333333333,
+                            0.026666666666666668,
+                            0.020000000000000004,
+                            0.013333333333333334,
+                            0.0066666666666666671};
+    expect_rates(config, 5, rates, 20, 1e-16);
+    free(config);
+    config = config_of("lr.schedule=linear", "lr.base=0.1", "lr.minimum=0.02", "train.epochs=4", NULL);
+    ck_assert(lr_at(config, 0, 5) == 0.1);
+    expect_number("half of the way", lr_at(config, 10, 5), 0.06, 1e-16);
+    expect_number("the last step", lr_at(config, 19, 5), 0.02 + 0.08 / 20, 1e-16);
+    free(config);
+}
+END_TEST
+
 START_TEST(constant_stays) {
     sd_config *config = config_of("lr.schedule=constant", "lr.base=0.07", NULL);
     for (uint64_t t = 0; t < 100; t++)
@@ -584,6 +617,7 @@ int main(void) {
     TCase *cases = tcase_create("optim");
     tcase_add_test(cases, step_multiplies_after_completed_epochs);
     tcase_add_test(cases, cosine_equals_pytorchs);
+    tcase_add_test(cases, linear_equals_hugging_faces);
     tcase_add_test(cases, constant_stays);
     tcase_add_test(cases, onecycle_equals_pytorchs);
     tcase_add_test(cases, warm_up_multiplies_and_shifts_nothing);

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "../../src/dist/rows.h"
 #include "../../src/dist/wire.h"
 #include "../support.h"
 
@@ -64,6 +65,8 @@ typedef struct rank {
     sd_network *network;
     sd_reducer *reducer;
     sd_drop_plan plan;
+    const sd_row_set *rows;
+    sd_traffic traffic; /* of the last step */
 } rank;
 
 static void rank_init(rank *r, int ranks, const sd_reducer_spec *spec) {
@@ -79,20 +82,45 @@ static void rank_free(rank *r) {
     sd_network_destroy(&r->network);
 }
 
+enum { TABLE = 0, ROW_ELEMS = 16, ROWS = 40 };
+
+/* Makes the first segment, the head's of 64 x 10 weights, a table of embeddings. */
+static sd_segment *set_table(rank *r) {
+    sd_segment *table = (sd_segment *)sd_network_segment(r->network, TABLE);
+    table->row_elems = ROW_ELEMS;
+    ck_assert_uint_ge(table->elems, ROWS * ROW_ELEMS);
+    return table;
+}
+
+static bool is_touched(const sd_row_set *rows, size_t row) {
+    for (size_t i = 0; i < rows->n; i++)
+        if ((size_t)rows->row[i] == row)
+            return true;
+    return false;
+}
+
+static void clear_untouched(rank *r) {
+    const sd_segment *table = sd_network_segment(r->network, TABLE);
+    float *gradients = sd_network_gradients(r->network) + table->offset_elems;
+    for (size_t i = 0; r->rows && i < table->elems; i++)
+        if (!is_touched(r->rows, i / ROW_ELEMS))
+            gradients[i] = 0;
+}
+
 /* Gradients of a step are other ones than those of the step before. */
 static void run_step(rank *r, uint32_t step) {
     double values[N_SUMS] = {step, 1};
-    sd_traffic traffic;
     const size_t n = sd_network_buffer_elems(r->network);
     float *gradients = sd_network_gradients(r->network);
     n_messages = 0;
     for (size_t i = 0; i < n; i++)
         gradients[i] = (float)(2 * sd_random_uniform(sd_random_at(SUPPORT_SEED, 3, i, step).word[0]) - 1);
-    sd_reducer_begin(r->reducer, &r->plan, 77);
+    clear_untouched(r);
+    sd_reducer_begin(r->reducer, &r->plan, r->rows, 77);
     sd_reducer_begin_shard(r->reducer, NULL);
     for (int i = 0; i < sd_network_n_segments(r->network); i++)
         sd_reducer_segment_done(r->reducer, i);
-    expect_ok(sd_reducer_end(r->reducer, values, N_SUMS, &traffic));
+    expect_ok(sd_reducer_end(r->reducer, values, N_SUMS, &r->traffic));
     ck_assert(values[0] == step * r->comm.size && values[1] == r->comm.size);
 }
 
@@ -149,6 +177,69 @@ START_TEST(buckets_are_the_largest_ranges_of_adjacent_segments) {
         ck_assert(messages[n_messages - 1].type == (bf16 ? MPI_UINT16_T : MPI_FLOAT));
         ck_assert_uint_gt(words_from, 0);
         rank_free(&r);
+    }
+}
+END_TEST
+
+/* ---- rows of a table ---- */
+
+static const int32_t some_rows[] = {1, 2, 5, 11, 12, 39};
+static const sd_row_set row_sets[] = {{0, NULL},      {1, some_rows},     {2, some_rows},
+                                      {6, some_rows}, {1, some_rows + 5}, {5, some_rows + 1}};
+enum { ROW_SETS = sizeof row_sets / sizeof row_sets[0] };
+
+START_TEST(rows_come_back_to_their_places) {
+    float table[ROWS * ROW_ELEMS], before[ROWS * ROW_ELEMS];
+    for (int set = 0; set < ROW_SETS; set++) {
+        const sd_row_set *rows = &row_sets[set];
+        for (size_t i = 0; i < ROWS * ROW_ELEMS; i++)
+            before[i] = table[i] = is_touched(rows, i / ROW_ELEMS) ? (float)(i + 1) : 0;
+        sd_rows_pack(rows, ROW_ELEMS, table);
+        for (size_t i = 0; i < rows->n; i++)
+            expect_same_bits("row", table + i * ROW_ELEMS, before + (size_t)rows->row[i] * ROW_ELEMS, ROW_ELEMS * 4);
+        sd_rows_unpack(rows, ROW_ELEMS, table);
+        expect_same_bits("table", table, before, sizeof table);
+    }
+    int32_t all[ROWS];
+    for (int i = 0; i < ROWS; i++)
+        all[i] = i;
+    for (size_t i = 0; i < ROWS * ROW_ELEMS; i++)
+        before[i] = table[i] = (float)i;
+    sd_rows_pack(&(sd_row_set){ROWS, all}, ROW_ELEMS, table);
+    sd_rows_unpack(&(sd_row_set){ROWS, all}, ROW_ELEMS, table);
+    expect_same_bits("whole table", table, before, sizeof table);
+}
+END_TEST
+
+/* A step that sends the rows that are touched ends as one that sends all, and sends less. _i: with bf16. Errors of rows
+ * that are not touched stay: they are zeros here, where the set is the same in both steps. */
+START_TEST(rows_that_are_not_touched_are_not_sent) {
+    for (int set = 0; set < ROW_SETS; set++) {
+        sd_reducer_spec spec = {.bucket_bytes = 1 << 30, .skip_dropped = true, .shards = 1, .bf16 = _i};
+        rank some, all;
+        rank_init(&some, 2, &spec);
+        spec.skip_dropped = false;
+        rank_init(&all, 2, &spec);
+        const size_t n = sd_network_buffer_elems(some.network), value_bytes = sd_wire_value_bytes(_i);
+        const sd_segment *table = set_table(&some);
+        set_table(&all);
+        some.rows = all.rows = &row_sets[set];
+        for (uint32_t step = 1; step <= 2; step++) {
+            run_step(&some, step);
+            const size_t sent = messages[_i].elems;
+            run_step(&all, step);
+            ck_assert_uint_eq(sent, row_sets[set].n > 0 ? row_sets[set].n * ROW_ELEMS : n - table->elems);
+            ck_assert_uint_eq(messages[_i].elems, n);
+            ck_assert_uint_eq(all.traffic.parameter_bytes - some.traffic.parameter_bytes,
+                              (table->parameter_elems - row_sets[set].n * ROW_ELEMS) * value_bytes);
+            expect_same_bits("gradients", sd_network_gradients(some.network), sd_network_gradients(all.network),
+                             n * sizeof(float));
+            if (_i)
+                expect_same_bits("error", sd_reducer_error(some.reducer), sd_reducer_error(all.reducer),
+                                 n * sizeof(float));
+        }
+        rank_free(&some);
+        rank_free(&all);
     }
 }
 END_TEST
@@ -254,6 +345,8 @@ END_TEST
 int main(void) {
     TCase *cases = tcase_create("reducer");
     tcase_add_test(cases, buckets_are_the_largest_ranges_of_adjacent_segments);
+    tcase_add_test(cases, rows_come_back_to_their_places);
+    tcase_add_loop_test(cases, rows_that_are_not_touched_are_not_sent, 0, 2);
     tcase_add_loop_test(cases, a_step_that_is_taken_back_leaves_the_error_as_it_was, 0, 2);
     tcase_add_test(cases, a_reducer_that_takes_nothing_back_needs_no_memory_for_it);
     tcase_add_test(cases, what_is_waited_for_can_be_asked_at_any_moment);
