@@ -55,12 +55,6 @@ static void free_state(sd_weights *weights) {
     sd_weights_free(weights);
 }
 
-static int by_name(const void *a, const void *b) {
-    return strcmp(((const sd_weight *)a)->name, ((const sd_weight *)b)->name);
-}
-
-static void sort(sd_weights *weights) { qsort(weights->weight, (size_t)weights->n, sizeof *weights->weight, by_name); }
-
 static sd_weight *find(const sd_weights *weights, const char *name) {
     for (int i = 0; i < weights->n; i++)
         if (!strcmp(weights->weight[i].name, name))
@@ -73,7 +67,7 @@ static void rename_weight(sd_weights *weights, const char *name, const char *oth
     sd_weight *weight = find(weights, name);
     free((char *)(uintptr_t)weight->name);
     weight->name = strdup(other);
-    sort(weights);
+    sd_weights_sort(weights);
 }
 
 static void remove_weight(sd_weights *weights, const char *name) {
@@ -89,7 +83,7 @@ static void put_in_front(sd_weights *weights, const char *prefix) {
         free((char *)(uintptr_t)weights->weight[i].name);
         weights->weight[i].name = strdup(name);
     }
-    sort(weights);
+    sd_weights_sort(weights);
 }
 
 static void expect_same_tensor(sd_network *a, sd_network *b, const char *name) {
@@ -191,7 +185,7 @@ START_TEST(what_does_not_fit_is_named_and_nothing_is_changed) {
     weights.weight[weights.n++].name = strdup("fc.num_batches_tracked"); /* of no batch norm */
     weights.weight[weights.n] = *find(&weights, "bn1.bias");
     weights.weight[weights.n++].name = strdup("odd\n\x1b[2J");
-    sort(&weights);
+    sd_weights_sort(&weights);
     expect_not_adopted(to, &weights, "unexpected: fc.num_batches_tracked, odd??[2J", NULL);
     free_state(&weights);
 
@@ -316,13 +310,13 @@ static void remove_base(sd_weights *weights) {
         weights->weight[i].name = strdup(name + n);
         free((char *)(uintptr_t)name);
     }
-    sort(weights);
+    sd_weights_sort(weights);
 }
 
 static void add_position_ids(sd_weights *weights, const char *name, const int64_t *ids, size_t n) {
     weights->weight[weights->n++] = (sd_weight){
         .name = strdup(name), .dtype = SD_DTYPE_I64, .dims = 2, .shape = {1, n}, .elems = n, .integers = ids};
-    sort(weights);
+    sd_weights_sort(weights);
 }
 
 /* "bert." may be missing, position_ids may be there, and a classifier that is missing keeps its values. */
