@@ -29,6 +29,7 @@ libraries=(
     libinih-dev libcjson-dev   # config files, summary.json
     libxxhash-dev              # checksums
     libjpeg-dev libspng-dev    # JPEG (libjpeg-turbo) and PNG images
+    libutf8proc-dev            # Unicode
     librandom123-dev           # random numbers
     check                      # unit tests
     ca-certificates            # get-data.sh
@@ -62,7 +63,7 @@ install-deps: this is not Debian or Ubuntu. Please install (Fedora's names in br
   OpenBLAS, threaded                                          [openblas-devel]
   HDF5, serial, with its tools                                [hdf5-devel hdf5]
   inih, cJSON, xxHash, Random123                              [inih-devel cjson-devel xxhash-devel Random123-devel]
-  libjpeg-turbo, libspng                                      [libjpeg-turbo-devel libspng-devel]
+  libjpeg-turbo, libspng, utf8proc                            [libjpeg-turbo-devel libspng-devel utf8proc-devel]
   for tests: Check, Python 3, iproute2 with tc                [check-devel python3 iproute iproute-tc]
   for get-data.sh: curl or wget; unzip or Python 3            [curl unzip]
 TEXT

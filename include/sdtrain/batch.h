@@ -15,8 +15,10 @@ extern "C" {
 /* Pictures or tokens, never both; NULL where not used. */
 typedef struct sd_input {
     const float *pixels;    /* [images, height, width, channels] f32, NHWC */
-    const int32_t *tokens;  /* [images, sequence] */
-    const int32_t *lengths; /* [images]: number of tokens without padding */
+    const int32_t *tokens;  /* [images, sequence] ids, padded behind with the id of [PAD] */
+    const int32_t *lengths; /* [images], 2..sequence: what lies behind is seen by nobody */
+    const int32_t *second;  /* [images], where a pair's second text begins (its tokens have type 1); lengths[i] if
+                             * there is none */
 } sd_input;
 
 /* Rows of a table of embeddings, ascending. */

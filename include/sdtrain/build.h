@@ -5,6 +5,7 @@
  *         sd_build_stem_*                          image -> [h, w, c]
  *         sd_build_residual_begin                  y = act(shortcut(x) + scale * F(x)); a plan may drop F
  *             sd_build_conv_branch, ...            F: exactly one branch
+ *             sd_build_post_norm                   optional: y = norm(x + scale * F(x)), or x
  *         sd_build_residual_end
  *         sd_build_transition_begin                y = act(F(x)); F is always computed
  *             sd_build_conv_branch, ...
@@ -66,6 +67,19 @@ sd_status sd_build_conv_stem(sd_network *network, sd_shape image, const sd_conv_
  * dim]. patch_size divides the image. */
 sd_status sd_build_patch_stem(sd_network *network, sd_shape image, int dim, int patch_size);
 
+/* dropout(norm(word + position + type)) of each token of a text (Devlin et al. 2019): "<name>.word_embeddings",
+ * ".position_embeddings", ".token_type_embeddings", ".LayerNorm" (Hugging Face's BERT): [sequence, 1, width]. The
+ * network's input are texts (sd_input), whose tokens are less than vocabulary. */
+typedef struct sd_embedding_spec {
+    const char *name;
+    int sequence, vocabulary;
+    int positions; /* rows of that table, at least sequence */
+    int width;
+    float epsilon;
+    double dropout;
+} sd_embedding_spec;
+sd_status sd_build_embedding_stem(sd_network *network, const sd_embedding_spec *spec);
+
 /* ---- residuals and transitions ---- */
 
 /* Adds a decision unit (sd_unit) of the block at this depth (from 1); residuals refer to it by *unit. */
@@ -86,6 +100,10 @@ typedef struct sd_residual_spec {
 } sd_residual_spec;
 
 sd_status sd_build_residual_begin(sd_network *network, const sd_residual_spec *spec);
+/* Between the branch and the end: y = norm(x + scale F(x)), the norm of each pixel or token over its channels; y = x
+ * where F is dropped (post-norm, Vaswani et al. 2017). name: within the block. For an identity shortcut, no ReLU, and a
+ * branch without batch norm. */
+sd_status sd_build_post_norm(sd_network *network, const char *name, float epsilon);
 sd_status sd_build_residual_end(sd_network *network);
 
 /* name: prefix of the names of the branch's tensors. */
@@ -104,15 +122,19 @@ sd_status sd_build_conv_branch(sd_network *network, int n, const sd_conv_spec *c
  * et al. 2021). heads divides the channels. This branch and the next need a node without ReLU. */
 typedef struct sd_attention_spec {
     int heads;
-    const char *norm, *qkv, *projection; /* names of the layers within the block */
-    float epsilon;                       /* of the norm */
+    const char *norm;   /* names of the layers within the block; no norm: NULL (post-norm, sd_build_post_norm()) */
+    const char *qkv[3]; /* of one linear layer, or of three, for queries, keys and values */
+    const char *projection;
+    double dropout, attention_dropout; /* of F(x); of the attention's probabilities */
+    float epsilon;                     /* of the norm */
 } sd_attention_spec;
 sd_status sd_build_attention_branch(sd_network *network, const sd_attention_spec *spec);
 
 /* fc2(gelu(fc1(norm(x)))). */
 typedef struct sd_mlp_spec {
-    int hidden; /* width between the layers */
-    const char *norm, *fc1, *fc2;
+    int hidden;                   /* width between the layers */
+    const char *norm, *fc1, *fc2; /* norm: NULL for none */
+    double dropout;               /* of F(x) */
     float epsilon;
 } sd_mlp_spec;
 sd_status sd_build_mlp_branch(sd_network *network, const sd_mlp_spec *spec);
@@ -124,6 +146,9 @@ sd_status sd_build_pool_head(sd_network *network, double dropout);
 
 /* "norm" of the first token, dropout, "head". epsilon: of the norm. */
 sd_status sd_build_token_head(sd_network *network, double dropout, float epsilon);
+
+/* tanh(dense(first token)), dropout, classifier (BERT); dense, classifier: names of the layers. */
+sd_status sd_build_pooler_head(sd_network *network, const char *dense, const char *classifier, double dropout);
 
 #ifdef __cplusplus
 }

@@ -52,12 +52,15 @@ typedef struct sd_config {
         double crop_pct;
         char path[SD_CONFIG_TEXT], normalise[SD_CONFIG_TEXT];
         int64_t image_size, train_samples, val_samples, validation, workers; /* validation: 0: the test set */
+        char vocab[SD_CONFIG_TEXT], text_columns[SD_CONFIG_TEXT], label_column[SD_CONFIG_TEXT];
+        bool lower_case;
+        int64_t sequence;
     } data;
     struct {
         char name[SD_CONFIG_TEXT], init[SD_CONFIG_TEXT], init_digest[SD_CONFIG_TEXT];
         sd_stem_choice stem;
         int64_t classes, patch_size;
-        double dropout;
+        double dropout, hidden_dropout, attention_dropout;
         bool zero_init_residual;
         char freeze[SD_CONFIG_TEXT];
     } model;
@@ -144,7 +147,8 @@ sd_data_spec sd_config_data(const sd_config *config);
 sd_model_spec sd_config_model(const sd_config *config, sd_sample_spec samples);
 /* Writes the drop rate of each unit, by the depth of its block and min_kept, and what its draws are compared with
  * (sd_drop_spec). rate, threshold: [units]; threshold may be NULL. SD_ERR_CONFIG if the number of listed rates is not
- * that of the network's blocks, or too few plans keep min_kept units; SD_ERR_MEMORY. */
+ * that of the network's blocks, branches in front of a norm would be scaled, or too few plans keep min_kept units;
+ * SD_ERR_MEMORY. */
 sd_status sd_config_drop_rates(const sd_config *config, const sd_network *network, double *rate, double *threshold);
 
 /* Writes whether model.freeze freezes each tensor, for sd_network_freeze(). frozen: [tensors]. The key's patterns are

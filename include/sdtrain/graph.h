@@ -2,8 +2,8 @@
 /* What a network computes in evaluation, as a list of operations, for exports to other programs' formats.
  *
  * Local. Each node and branch of a network describes itself (sd_network_describe()); no family of models is known
- * here. Value 0 is the image, value i + 1 the output of operation i; an operation reads values before its own. Shapes
- * are of one image: pictures [h, w, c], tokens [tokens, 1, c], features [1, 1, c]. */
+ * here. Value 0 is the image, or the text's tokens; value i + 1 the output of operation i; an operation reads values
+ * before its own. Shapes are of one image: pictures [h, w, c], tokens [tokens, 1, c], features [1, 1, c]. */
 #ifndef SDTRAIN_GRAPH_H
 #define SDTRAIN_GRAPH_H
 
@@ -23,13 +23,16 @@ extern "C" {
     X(SD_OP_SUBSAMPLE, "subsample")     /* every stride-th pixel, zero channels appended */                            \
     X(SD_OP_MEAN, "mean")               /* over pixels: features */                                                    \
     X(SD_OP_TOKENS, "tokens")           /* pixels in row order, class_token in front; position added to all */         \
+    X(SD_OP_EMBEDDING, "embedding")     /* of the tokens of a text: weight[id] + position[t] + type[0 or 1] */         \
     X(SD_OP_FIRST_TOKEN, "first_token") /* features */                                                                 \
     X(SD_OP_LAYERNORM, "layernorm")     /* over channels: weight, bias, epsilon */                                     \
     X(SD_OP_LINEAR, "linear")           /* weight x + bias, of each token or of features; weight: [out, in] */         \
     X(SD_OP_GELU, "gelu")               /* x/2 (1 + erf(x / sqrt(2))) */                                               \
-    X(SD_OP_ATTENTION, "attention")     /* x = q, k, v, of each head: softmax(q k^T / sqrt(head_dim)) v */             \
-    X(SD_OP_ADD, "add")                 /* x + other */                                                                \
-    X(SD_OP_SCALE, "scale")             /* factor x */
+    X(SD_OP_TANH, "tanh")                                                                                              \
+    X(SD_OP_ATTENTION, "attention") /* x = q, k, v, of each head: softmax(q k^T / sqrt(head_dim)) v */                 \
+    X(SD_OP_JOIN, "join")           /* channels of x, then those of other */                                           \
+    X(SD_OP_ADD, "add")             /* x + other */                                                                    \
+    X(SD_OP_SCALE, "scale")         /* factor x */
 typedef enum sd_op_kind { SD_OP_LIST(SD_CHOICE_ENUMERATOR) } sd_op_kind;
 SD_CHOICE_WORD_OF(sd_op_kind, SD_OP_LIST)
 
@@ -39,13 +42,14 @@ typedef struct sd_op {
     sd_shape out;                     /* of the output */
     const sd_tensor *weight, *bias;   /* the network's */
     const sd_tensor *mean, *variance; /* running statistics */
-    const sd_tensor *class_token, *position;
+    const sd_tensor *class_token, *position, *type;
     int kernel, stride, pad, heads;
     float epsilon, factor;
 } sd_op;
 
 typedef struct sd_graph {
     sd_shape in; /* of the image */
+    bool texts;  /* the input is a text, and attention does not see the keys behind its length */
     int n, capacity;
     sd_op *op; /* [n]; the output of the last are the logits */
 } sd_graph;

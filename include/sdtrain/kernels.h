@@ -79,21 +79,65 @@ int sd_conv2d_out_w(const sd_conv2d *conv);
  * sd_kernels.apply_epilogue on x and on y. */
 size_t sd_conv2d_scratch_elems(const sd_conv2d *conv, int threads);
 
+/* Dropout (Srivastava et al. 2014) of a tensor [images, rows, columns]: drop(v) = 0 with probability `rate`, else
+ * v / (1 - rate). What is kept is a pure function of the fields, so that forward and backward agree, and all ranks:
+ * of image i, the value at row r and column j is kept if sd_random_uniform() of word j / 16 % 4 of
+ *     sd_random_at(seed, SD_STREAM_HIDDEN_DROPOUT, place << 32 | r << 16 | (j / 64 * 16 + j % 16), site << 32 | step)
+ * is at least `rate`, where place = first_image + (places ? places[i] : i). At most 65536 rows, 262144 columns. */
+typedef struct sd_dropout {
+    float rate; /* in [0, 1); 0: no dropout, and nothing else is read */
+    uint32_t seed;
+    uint64_t step;          /* below 2^32 */
+    uint32_t site;          /* which of the network's dropouts */
+    uint64_t first_image;   /* place of the pass's image 0 in the global batch */
+    const uint32_t *places; /* [images], from first_image on; NULL: 0, 1, 2, ... */
+} sd_dropout;
+
 /* A map of a matrix [rows, c], applied while linear kernels read or write it: v at row r, column j becomes
- *     SD_MAP_SCALE          scale v
- *     SD_MAP_ADD            other[r][j] + scale v
+ *     SD_MAP_SCALE          scale drop(v)
+ *     SD_MAP_ADD            other[r][j] + scale drop(v)
  *     SD_MAP_NORMALISE      (v - mean[r]) rstd[r] gamma[j] + beta[j]    layer norm with given statistics
  *     SD_MAP_GELU           gelu(v)
  *     SD_MAP_GELU_BACKWARD  v gelu'(other[r][j])
+ *     SD_MAP_TANH           tanh(v)
+ *     SD_MAP_TANH_BACKWARD  v (1 - other[r][j]^2)    other: results of SD_MAP_TANH
  * so that values between two layers are never stored. other: [rows, c], overlapping no output; mean, rstd: [rows];
  * gamma, beta: [c]. NULL is the identity. */
-typedef enum sd_map_kind { SD_MAP_SCALE, SD_MAP_ADD, SD_MAP_NORMALISE, SD_MAP_GELU, SD_MAP_GELU_BACKWARD } sd_map_kind;
+typedef enum sd_map_kind {
+    SD_MAP_SCALE,
+    SD_MAP_ADD,
+    SD_MAP_NORMALISE,
+    SD_MAP_GELU,
+    SD_MAP_GELU_BACKWARD,
+    SD_MAP_TANH,
+    SD_MAP_TANH_BACKWARD,
+} sd_map_kind;
 
 typedef struct sd_map {
     sd_map_kind kind;
     float scale;
     const float *other, *mean, *rstd, *gamma, *beta;
+    const sd_dropout *dropout; /* of SCALE and ADD; NULL: drop(v) = v */
+    int image_rows; /* with dropout: rows of an image, so that r is row r % image_rows of image r / image_rows */
 } sd_map;
+
+/* Multi-head self-attention (Vaswani et al. 2017), P = drop(softmax(Q K^T / sqrt(head_dim))), Y = P V. */
+typedef struct sd_attention {
+    int images, tokens, heads, head_dim;
+    const int32_t *lengths; /* [images], each in 1..tokens: keys from there on are not seen, rows from there on are not
+                             * read, and zeros in y and dqkv; NULL: tokens */
+    sd_dropout dropout;     /* of query q and key k of a head: row = head << 10 | q / 16, column = k << 4 | q % 16; at
+                             * most 64 heads and 16384 tokens, unless the rate is 0 */
+} sd_attention;
+
+/* Embedding of token sequences (Devlin et al. 2019),
+ *     y[n][t] = table[ids[n][t]] + position[t] + type[t >= second[n]]    for t < lengths[n], else 0 */
+typedef struct sd_embedding {
+    int images, tokens, c;
+    const int32_t *ids;     /* [images, tokens], rows of the table */
+    const int32_t *lengths; /* [images], each in 1..tokens; NULL: tokens */
+    const int32_t *second;  /* [images], the token where a pair's second text begins; NULL: all tokens have type 0 */
+} sd_embedding;
 
 /* Floats of scratch for both passes of the linear and of the attention kernels on `threads` threads, for any number of
  * rows, images and heads. */
@@ -147,12 +191,19 @@ typedef struct sd_kernels {
                             const sd_map *dy_map, const float *w, float *dx, const sd_map *dx_map, float *dw,
                             float *dbias, sd_scratch scratch);
 
-    /* Multi-head self-attention (Vaswani et al. 2017). qkv, dqkv: [images, tokens, 3, heads, head_dim], timm's layout;
-     * y, dy: [images, tokens, heads * head_dim]. Backward recomputes the probabilities. */
-    void (*attention_forward)(int images, int tokens, int heads, int head_dim, const float *qkv, float *y,
-                              sd_scratch scratch);
-    void (*attention_backward)(int images, int tokens, int heads, int head_dim, const float *qkv, const float *dy,
-                               float *dqkv, sd_scratch scratch);
+    /* qkv, dqkv: [images, tokens, 3, heads, head_dim], timm's layout; y, dy: [images, tokens, heads * head_dim].
+     * Backward recomputes the probabilities. */
+    void (*attention_forward)(const sd_attention *attention, const float *qkv, float *y, sd_scratch scratch);
+    void (*attention_backward)(const sd_attention *attention, const float *qkv, const float *dy, float *dqkv,
+                               sd_scratch scratch);
+
+    /* y, dy: [images, tokens, c]; table: [*, c]; position: [tokens, c]; type: [2, c]; NULL: none. */
+    void (*embedding_forward)(const sd_embedding *embedding, const float *table, const float *position,
+                              const float *type, float *y);
+    /* dposition and dtype are written, dtable is accumulated into: only the rows that ids name, each in the order of
+     * tokens. The caller sets it to zeros; for a gradient of these rows alone, ids are their places in a list. */
+    void (*embedding_backward)(const sd_embedding *embedding, const float *dy, float *dtable, float *dposition,
+                               float *dtype);
 
     /* 3x3 max pooling, stride 2, padding 1: x: [images, h, w, c] -> [images, (h+1)/2, (w+1)/2, c]. The gradient goes to
      * the first maximum in row order, as in PyTorch. */

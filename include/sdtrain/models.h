@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The models by name, with the parameter names of torchvision (ResNet) and timm (ViT).
+/* The models by name, with the parameter names of torchvision (ResNet), timm (ViT) and Hugging Face (BERT).
  *
  *     resnet20, 32, 44, 56, 110, ..., 1202   CIFAR ResNets of depth 6n+2 (He et al. 2016, section 4.2): 3x3 stem,
  *                                            16/32/64 filters, basic blocks, parameter-free shortcuts
  *     resnet18, 34, 50, 101, 152             ImageNet ResNets as torchvision's (v1.5: a bottleneck strides in its 3x3
  *                                            convolution); these names win over 6n+2
- *     vit_tiny, vit_small, vit_base          as timm's vit_*_patch16_224, any patch size */
+ *     vit_tiny, vit_small, vit_base          as timm's vit_*_patch16_224, any patch size
+ *     bert_L<layers>_H<width>[_A<heads>]     as Hugging Face's BertForSequenceClassification: 4 x width between the
+ *                                            feed-forward layers, 512 positions, 2 types of tokens, exact GELU; heads:
+ *                                            width / 64. Google's uncased_L-12_H-256_A-4 is bert_L12_H256. */
 #ifndef SDTRAIN_MODELS_H
 #define SDTRAIN_MODELS_H
 
@@ -22,7 +25,8 @@ extern "C" {
 #define SD_MODEL_FAMILIES(X)                                                                                           \
     X(resnet, "resnet20, resnet32, resnet44, ... resnet1202 (CIFAR, depth 6n+2), resnet18, resnet34, resnet50, "       \
               "resnet101, resnet152")                                                                                  \
-    X(vit, "vit_tiny, vit_small, vit_base")
+    X(vit, "vit_tiny, vit_small, vit_base")                                                                            \
+    X(bert, "bert_L2_H128, bert_L12_H256, ... (L layers of width H; _A12: other than H/64 heads)")
 
 /* All names, as a constant text. */
 #define SD_MODEL_NAMES (&(SD_MODEL_FAMILIES(SD_MODEL_NAMES_OF))[2])
@@ -52,11 +56,14 @@ SD_CHOICE_WORD_OF(sd_unit_choice, SD_UNIT_LIST)
 
 typedef struct sd_model_spec {
     const char *name;
-    int image_size; /* height and width; 3 channels */
+    int image_size;           /* height and width; 3 channels; of texts 0 */
+    int sequence, vocabulary; /* tokens of a text, at most; different ones; of images 0 */
     int classes;
     sd_stem_choice stem;
-    int patch_size; /* ViT: divides image_size */
-    double dropout; /* before the classifier */
+    int patch_size;           /* ViT: divides image_size */
+    double dropout;           /* before the classifier */
+    double hidden_dropout;    /* BERT: of the embeddings, and of each branch before it is added */
+    double attention_dropout; /* BERT: of the attention's probabilities */
     bool zero_init_residual;
     sd_convolution_choice convolution;
     sd_unit_choice unit;
@@ -78,16 +85,21 @@ typedef struct sd_adoption {
     int adopted;         /* of them, those that have the file's values now, resized ones included */
     int classes;         /* of the network */
     size_t file_classes; /* of the file, if the classifier keeps its values for having others; else 0 */
+    bool no_classifier;  /* the file has none: the network's keeps its values */
+    size_t file_rows;    /* of the file's table of position embeddings, if it has others than ... */
+    int rows;            /* ... the network; else 0 and 0 */
     int file_grid, grid; /* sides of the grid of position embeddings before and after resizing; 0: not resized */
 } sd_adoption;
 
 /* Local. Takes over the values of every tensor, parameters and statistics, from the weight of its name in PyTorch's
- * state_dict. Names may all have "module." or "model." in front, or both.
+ * state_dict. Names may all have "module." or "model." in front, or both; and all may lack the "bert." of Hugging
+ * Face's models with a head.
  *
- * - Of another number of classes, the classifier's tensors keep their values, as in timm's load_pretrained().
+ * - Of another number of classes, or if the file has none, the classifier's tensors keep their values, as in timm's
+ *   load_pretrained() and Hugging Face's from_pretrained().
  * - Position embeddings of another square grid are resized as by timm's resample_abs_pos_embed(): bicubic, antialiased,
- *   the prefix token kept.
- * - num_batches_tracked is passed over.
+ *   the prefix token kept. Of those of texts the rows that both have are taken over, and the others keep their values.
+ * - num_batches_tracked and position_ids are passed over.
  *
  * Everything else is refused, and then nothing is changed: SD_ERR_DATA with the file and up to three names each that
  * are missing, unexpected, or of another shape; or the place of a value that is not finite. SD_ERR_MEMORY. file: for
@@ -95,7 +107,7 @@ typedef struct sd_adoption {
 sd_status sd_model_adopt(sd_network *network, const sd_weights *weights, const char *file, sd_adoption *report);
 
 /* "150 of 152 tensors adopted; position embeddings resized from 14 x 14 to 6 x 6; ...". Returns text. */
-enum { SD_ADOPTION_BYTES = 256 };
+enum { SD_ADOPTION_BYTES = 384 };
 const char *sd_adoption_text(const sd_adoption *report, char text[SD_ADOPTION_BYTES]);
 
 #ifdef __cplusplus

@@ -50,6 +50,7 @@ typedef enum sd_tensor_layout {
 typedef enum sd_tensor_fit {
     SD_FIT_EXACT,   /* nothing */
     SD_FIT_CLASSES, /* another shape[0]: the classes of another task, whose values are of no use */
+    SD_FIT_ROWS,    /* another shape[0]: rows that both have are taken over */
     SD_FIT_GRID,    /* [1, 1 + g g, c], another g: rows behind the first are a square grid, which can be resampled */
 } sd_tensor_fit;
 
@@ -70,6 +71,10 @@ typedef struct sd_tensor {
     int segment;
     int layer; /* depth, for layer-wise learning rates: 0 stem, l block l, sd_network_blocks() + 1 head (see build.h) */
     size_t offset_elems; /* in buffers of values and gradients, and in all buffers laid out like them */
+    /* The tensor directly behind this one in memory, so that kernels read both as one (queries, keys and values of
+     * BERT); NULL: no matter which. */
+    struct sd_tensor *next;
+    bool is_next; /* of another tensor */
 } sd_tensor;
 
 typedef struct sd_segment {
@@ -86,7 +91,8 @@ typedef struct sd_segment {
 /* A decision unit, for logs and for the savings of a drop. */
 typedef struct sd_unit {
     char name[SD_NAME_BYTES];
-    int depth;         /* l of its block, from 1 */
+    int depth;      /* l of its block, from 1 */
+    bool post_norm; /* a norm follows the sum of x and F(x), so that no scale of F keeps the expectation of the rest */
     size_t parameters; /* learned values of its branches */
     double flops;      /* forward, per image: 2 x multiply-adds of convolutions and matrix products */
 } sd_unit;

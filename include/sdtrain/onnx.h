@@ -2,8 +2,10 @@
 /* ONNX files: a trained network for inference runtimes.
  *
  * Local. IR version 8, operators of opset 17 (ONNX 1.12), weights within the file. Input "input": float32 [N, C, H, W],
- * any N, normalised as in training. Output "logits": float32 [N, classes]. Weights have the names, shapes and bits of
- * PyTorch's state_dict; but the matrix of a linear layer is there as "NAME.T", [in, out], as MatMul takes it. */
+ * any N, normalised as in training; or of a network that reads texts, int64 [N, T] each, any N and T: "input_ids",
+ * "attention_mask" (1: a token, 0: padding behind it) and "token_type_ids", as Hugging Face's BERT has them. Output
+ * "logits": float32 [N, classes]. Weights have the names, shapes and bits of PyTorch's state_dict; but the matrix of a
+ * linear layer is there as "NAME.T", [in, out], as MatMul takes it. */
 #ifndef SDTRAIN_ONNX_H
 #define SDTRAIN_ONNX_H
 

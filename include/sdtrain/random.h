@@ -28,6 +28,8 @@ typedef enum sd_stream {
     SD_STREAM_DROPOUT = 7,     /* item: place in the batch x features; time: step (from 1)           */
     SD_STREAM_DROP_RANK = 8,   /* item: unit << 32 | rank / 4, word rank % 4;   time: step (from 1)  */
     SD_STREAM_DROP_SAMPLE = 9, /* item: unit << 32 | place / 4, word place % 4; time: step; place in the batch */
+    /* item and word: sd_dropout (kernels.h); time: site << 32 | step (from 1) */
+    SD_STREAM_HIDDEN_DROPOUT = 11,
 } sd_stream;
 
 typedef struct sd_random {

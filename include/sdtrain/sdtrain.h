@@ -42,8 +42,10 @@
 #include "sdtrain/savings.h"
 #include "sdtrain/status.h"
 #include "sdtrain/summary.h"
+#include "sdtrain/tokenizer.h"
 #include "sdtrain/trace.h"
 #include "sdtrain/train.h"
+#include "sdtrain/vocabulary.h"
 #include "sdtrain/weights.h"
 
 #endif

@@ -2,9 +2,10 @@
 /* A network's graph as an ONNX model: each operation becomes one or more of ONNX's operators (Operators.md, opset 17).
  *
  * Pictures are [N, C, H, W], tokens [N, T, C], features [N, C]. N stands in no shape and no constant, so it may be
- * anything. */
+ * anything; likewise T if the network reads texts. */
 #include "sdtrain/onnx.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,12 @@ typedef struct writer {
 
 /* ---- names ---- */
 
+/* Inputs of a network that reads texts, as Hugging Face's BERT has them; and what attentions add to their scores. */
+#define IDS "input_ids"
+#define MASK "attention_mask"
+#define TYPES "token_type_ids"
+#define ADDED MASK ".added"
+
 typedef struct label {
     char text[SD_NAME_BYTES + ROLE_BYTES];
 } label;
@@ -41,7 +48,7 @@ static label label_of(const char *owner, const char *suffix) {
 static label label_of_value(const sd_graph *graph, int i) {
     label l;
     if (i == 0)
-        return (label){"input"};
+        return graph->texts ? (label){IDS} : (label){"input"};
     if (i == graph->n)
         return (label){"logits"};
     snprintf(l.text, sizeof l.text, "%s_%d", sd_op_kind_word(graph->op[i - 1].kind), i);
@@ -206,6 +213,32 @@ static void put_tokens(writer *w, const sd_op *op, const char *x, const char *y)
     put_node(w, "Add", INPUTS(all.text, position), y, NO_ATTRIBUTES);
 }
 
+/* 0 where a token is seen, else the least float, which makes a probability of 0: [N, 1, 1, T]. */
+static void put_mask(writer *w) {
+    const label one = put_float(w, MASK, "one", 1), least = put_float(w, MASK, "least", -FLT_MAX),
+                axes = put_vector(w, MASK, "axes", 1, 2);
+    const label seen = put_step(w, MASK, "seen", "Cast", INPUTS(MASK), ATTRIBUTES(of_int("to", 1))); /* to float */
+    const label hidden = put_step(w, MASK, "hidden", "Sub", INPUTS(one.text, seen.text), NO_ATTRIBUTES);
+    const label of_keys = put_step(w, MASK, "of_keys", "Mul", INPUTS(hidden.text, least.text), NO_ATTRIBUTES);
+    put_node(w, "Unsqueeze", INPUTS(of_keys.text, axes.text), ADDED, NO_ATTRIBUTES);
+}
+
+/* x: [N, T] ids; the positions are the first T. */
+static void put_embedding(writer *w, const sd_op *op, const char *x, const char *y) {
+    const char *words = put_weight(w, op->weight), *positions = put_weight(w, op->position),
+               *types = put_weight(w, op->type);
+    const label zero = put_vector(w, y, "zero", 0), one = put_vector(w, y, "one", 1), two = put_vector(w, y, "two", 2);
+    const label shape = put_step(w, y, "shape", "Shape", INPUTS(x), NO_ATTRIBUTES);
+    const label tokens = put_step(w, y, "tokens", "Slice", INPUTS(shape.text, one.text, two.text), NO_ATTRIBUTES);
+    const label of_positions =
+        put_step(w, y, "of_positions", "Slice", INPUTS(positions, zero.text, tokens.text, zero.text), NO_ATTRIBUTES);
+    const label of_words = put_step(w, y, "of_words", "Gather", INPUTS(words, x), ATTRIBUTES(of_int("axis", 0)));
+    const label of_types = put_step(w, y, "of_types", "Gather", INPUTS(types, TYPES), ATTRIBUTES(of_int("axis", 0)));
+    const label sum = put_step(w, y, "sum", "Add", INPUTS(of_words.text, of_positions.text), NO_ATTRIBUTES);
+    put_node(w, "Add", INPUTS(sum.text, of_types.text), y, NO_ATTRIBUTES);
+    put_mask(w);
+}
+
 static void put_first_token(writer *w, const sd_op *op, const char *x, const char *y) {
     const label index = put_index(w, y, "index", 0);
     (void)op;
@@ -237,6 +270,11 @@ static void put_gelu(writer *w, const sd_op *op, const char *x, const char *y) {
     put_node(w, "Mul", INPUTS(twice.text, half.text), y, NO_ATTRIBUTES);
 }
 
+static void put_tanh(writer *w, const sd_op *op, const char *x, const char *y) {
+    (void)op;
+    put_node(w, "Tanh", INPUTS(x), y, NO_ATTRIBUTES);
+}
+
 /* Queries (0), keys (1) or values (2): [N, heads, T, head_dim] of [3, N, heads, T, head_dim]. */
 static label put_part(writer *w, const char *y, const char *role, const char *parts, int part) {
     const label output = label_of(y, role), index = put_index(w, output.text, "index", part);
@@ -255,11 +293,18 @@ static void put_attention(writer *w, const sd_op *op, const char *x, const char 
                 values = put_part(w, y, "values", parts.text, 2);
     const label turned = put_step(w, y, "turned", "Transpose", INPUTS(keys.text), ATTRIBUTES(of_order(0, 1, 3, 2)));
     const label products = put_step(w, y, "products", "MatMul", INPUTS(queries.text, turned.text), NO_ATTRIBUTES);
-    const label scaled = put_step(w, y, "scaled", "Mul", INPUTS(products.text, factor.text), NO_ATTRIBUTES);
+    label scaled = put_step(w, y, "scaled", "Mul", INPUTS(products.text, factor.text), NO_ATTRIBUTES);
+    if (w->graph->texts)
+        scaled = put_step(w, y, "masked", "Add", INPUTS(scaled.text, ADDED), NO_ATTRIBUTES);
     const label shares = put_step(w, y, "shares", "Softmax", INPUTS(scaled.text), ATTRIBUTES(of_int("axis", -1)));
     const label mixed = put_step(w, y, "mixed", "MatMul", INPUTS(shares.text, values.text), NO_ATTRIBUTES);
     const label tokens = put_step(w, y, "tokens", "Transpose", INPUTS(mixed.text), ATTRIBUTES(of_order(0, 2, 1, 3)));
     put_node(w, "Reshape", INPUTS(tokens.text, flat.text), y, NO_ATTRIBUTES);
+}
+
+static void put_join(writer *w, const sd_op *op, const char *x, const char *y) {
+    const label other = label_of_value(w->graph, op->other);
+    put_node(w, "Concat", INPUTS(x, other.text), y, ATTRIBUTES(of_int("axis", -1)));
 }
 
 static void put_add(writer *w, const sd_op *op, const char *x, const char *y) {
@@ -281,11 +326,14 @@ static void put_op(writer *w, int i) {
         [SD_OP_SUBSAMPLE] = put_subsample,
         [SD_OP_MEAN] = put_mean,
         [SD_OP_TOKENS] = put_tokens,
+        [SD_OP_EMBEDDING] = put_embedding,
         [SD_OP_FIRST_TOKEN] = put_first_token,
         [SD_OP_LAYERNORM] = put_layernorm,
         [SD_OP_LINEAR] = put_linear,
         [SD_OP_GELU] = put_gelu,
+        [SD_OP_TANH] = put_tanh,
         [SD_OP_ATTENTION] = put_attention,
+        [SD_OP_JOIN] = put_join,
         [SD_OP_ADD] = put_add,
         [SD_OP_SCALE] = put_scale,
     };
@@ -296,9 +344,18 @@ static void put_op(writer *w, int i) {
 
 /* ---- the model ---- */
 
+static void put_inputs(writer *w) {
+    const sd_shape in = w->graph->in;
+    static const char *const of_texts[] = {IDS, MASK, TYPES};
+    if (!w->graph->texts)
+        sd_onnx_put_input(&w->out, "input", 3, (const int[]){in.c, in.h, in.w});
+    for (int i = 0; w->graph->texts && i < 3; i++)
+        sd_onnx_put_integer_input(&w->out, of_texts[i], 1, (const int[]){0});
+}
+
 static void put_graph(writer *w) {
     const sd_graph *graph = w->graph;
-    const sd_shape in = graph->in, out = sd_graph_shape(graph, graph->n);
+    const sd_shape out = sd_graph_shape(graph, graph->n);
     const size_t place = sd_onnx_begin_graph(&w->out);
     for (int i = 0; i < graph->n; i++)
         put_op(w, i);
@@ -306,7 +363,7 @@ static void put_graph(writer *w) {
     w->constants = true;
     for (int i = 0; i < graph->n; i++)
         put_op(w, i);
-    sd_onnx_put_input(&w->out, "input", 3, (const int[]){in.c, in.h, in.w});
+    put_inputs(w);
     sd_onnx_put_output(&w->out, "logits", 1, (const int[]){out.c});
     sd_onnx_end_graph(&w->out, place);
 }
@@ -317,7 +374,8 @@ static size_t weights_bytes(const sd_graph *graph, size_t *largest_elems) {
     *largest_elems = 0;
     for (int i = 0; i < graph->n; i++) {
         const sd_op *op = &graph->op[i];
-        const sd_tensor *tensors[] = {op->weight, op->bias, op->mean, op->variance, op->class_token, op->position};
+        const sd_tensor *tensors[] = {op->weight,      op->bias,     op->mean, op->variance,
+                                      op->class_token, op->position, op->type};
         for (size_t t = 0; t < sizeof tensors / sizeof tensors[0]; t++) {
             const size_t of_tensor = tensors[t] ? tensors[t]->elems : 0;
             elems += of_tensor;

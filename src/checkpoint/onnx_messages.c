@@ -124,8 +124,8 @@ static void put_shape(sd_protobuf *out, int n, const int *size) {
     const size_t shape = sd_protobuf_begin(out, TYPE_SHAPE);
     for (int i = -1; i < n; i++) {
         const size_t dim = sd_protobuf_begin(out, SHAPE_DIM);
-        if (i < 0)
-            sd_protobuf_put_text(out, DIM_NAME, "N");
+        if (i < 0 || size[i] == 0)
+            sd_protobuf_put_text(out, DIM_NAME, i < 0 ? "N" : "T");
         else
             sd_protobuf_put_int(out, DIM_VALUE, size[i]);
         sd_protobuf_end(out, dim);
@@ -133,11 +133,11 @@ static void put_shape(sd_protobuf *out, int n, const int *size) {
     sd_protobuf_end(out, shape);
 }
 
-static void put_value(sd_protobuf *out, int field, const char *name, int n, const int *size) {
+static void put_value(sd_protobuf *out, int field, const char *name, int element, int n, const int *size) {
     const size_t value = sd_protobuf_begin(out, field);
     sd_protobuf_put_text(out, VALUE_NAME, name);
     const size_t type = sd_protobuf_begin(out, VALUE_TYPE), tensor = sd_protobuf_begin(out, TYPE_TENSOR);
-    sd_protobuf_put_int(out, TYPE_ELEMENT, ELEMENT_FLOAT);
+    sd_protobuf_put_int(out, TYPE_ELEMENT, element);
     put_shape(out, n, size);
     sd_protobuf_end(out, tensor);
     sd_protobuf_end(out, type);
@@ -145,9 +145,13 @@ static void put_value(sd_protobuf *out, int field, const char *name, int n, cons
 }
 
 void sd_onnx_put_input(sd_protobuf *out, const char *name, int n, const int *size) {
-    put_value(out, GRAPH_INPUT, name, n, size);
+    put_value(out, GRAPH_INPUT, name, ELEMENT_FLOAT, n, size);
+}
+
+void sd_onnx_put_integer_input(sd_protobuf *out, const char *name, int n, const int *size) {
+    put_value(out, GRAPH_INPUT, name, ELEMENT_INT64, n, size);
 }
 
 void sd_onnx_put_output(sd_protobuf *out, const char *name, int n, const int *size) {
-    put_value(out, GRAPH_OUTPUT, name, n, size);
+    put_value(out, GRAPH_OUTPUT, name, ELEMENT_FLOAT, n, size);
 }

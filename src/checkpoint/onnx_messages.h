@@ -38,8 +38,9 @@ void sd_onnx_put_graph_name(sd_protobuf *out, const char *name);
 unsigned char *sd_onnx_put_floats(sd_protobuf *out, const char *name, int dims, const int64_t *shape);
 unsigned char *sd_onnx_put_integers(sd_protobuf *out, const char *name, int dims, const int64_t *shape);
 
-/* A float tensor [N, size[0], size[1], ...], any N. */
+/* A tensor [N, size[0], size[1], ...] of floats, or of 64-bit integers; any N. A size of 0 is any T. */
 void sd_onnx_put_input(sd_protobuf *out, const char *name, int n, const int *size);
+void sd_onnx_put_integer_input(sd_protobuf *out, const char *name, int n, const int *size);
 void sd_onnx_put_output(sd_protobuf *out, const char *name, int n, const int *size);
 
 #endif

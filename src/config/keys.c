@@ -44,8 +44,16 @@ const key sd_keys[] = {
 
     CHOICE(
         data, dataset, "synthetic", SD_DATASET_LIST, NULL, true,
-        "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files; folder: JPEG and PNG files, train/CLASS/ and val/CLASS/, or CLASS/; hdf5: a file that sdtrain pack made of any of these"),
+        "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files; folder: JPEG and PNG files, train/CLASS/ and val/CLASS/, or CLASS/; hdf5: a file that sdtrain pack made of any of these; text: tables of texts, train and validation, valid, val, dev or test, .tsv or .csv"),
     PATH(data, path, "", false, "folder of the dataset's files, or its parent; hdf5: the file"),
+    PATH(data, vocab, "", false, "text: the vocabulary of word pieces, a vocab.txt as BERT's; empty: the one in path"),
+    SWITCH(data, lower_case, "true", true, "text: letters are lowered and lose their accents (uncased vocabularies)"),
+    WHOLE(data, sequence, "128", 8, 512, true, "text: word pieces that a network reads of a text; longer ones are cut"),
+    TEXT(data, text_columns, "", true,
+         "text: name of the column of texts, or of two for pairs, or numbers from 1 of a table without names; empty: "
+         "sentence or text, or sentence1, sentence2"),
+    TEXT(data, label_column, "", true,
+         "text: name or number of the column of labels; empty: label, labels, class or category"),
     WHOLE(
         data, image_size, "0", 0, 4096, true,
         "height and width of images in pixels, resized if they are others; 0: the dataset's own (synthetic: 32, folder and encoded hdf5: 224)"),
@@ -77,13 +85,17 @@ const key sd_keys[] = {
         "resnet18 to 152: cifar = 3x3 without pooling, imagenet = 7x7 stride 2 and max pooling; auto: cifar up to 64 pixels"),
     WHOLE(model, patch_size, "16", 1, 32, true, "side of a ViT patch in pixels; divides the image"),
     REAL(model, dropout, "0", 0, 0.99, true, "dropout probability in front of the classifier"),
+    REAL(model, hidden_dropout, "0", 0, 0.99, true,
+         "bert: dropout probability of embeddings and branches (Hugging Face: 0.1, with LayerDrop less)"),
+    REAL(model, attention_dropout, "0", 0, 0.99, true,
+         "bert: dropout probability of the attention's probabilities (Hugging Face: 0.1)"),
     TEXT(
         model, freeze, "", true,
         "parameters that are not trained: patterns of names, separated by commas, ! excepts (*,!fc.*); batch norms frozen whole keep their running statistics and normalise by them"),
     SWITCH(model, zero_init_residual, "false", true, "start the last batch norm weight of every residual branch at 0"),
     PATH(
         model, init, "", false,
-        "file whose weights a new run begins with: safetensors with the names of timm or torchvision, or a checkpoint"),
+        "file whose weights a new run begins with: safetensors with the names of timm, torchvision or Hugging Face, or a checkpoint"),
     TEXT(
         model, init_digest, "", false,
         "XXH3-128 of the file init; the run writes it into its config.ini; where it is given, another file is refused"),

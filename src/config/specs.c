@@ -18,17 +18,26 @@ sd_data_spec sd_config_data(const sd_config *config) {
                           .interpolation = config->data.interpolation,
                           .crop_pct = config->data.crop_pct,
                           .normalise = config->data.normalise,
-                          .on_bad_image = config->data.on_bad_image};
+                          .on_bad_image = config->data.on_bad_image,
+                          .vocab = config->data.vocab,
+                          .lower_case = config->data.lower_case,
+                          .sequence = config->data.sequence,
+                          .text_columns = config->data.text_columns,
+                          .label_column = config->data.label_column};
 }
 
 sd_model_spec sd_config_model(const sd_config *config, sd_sample_spec samples) {
     return (sd_model_spec){.name = config->model.name,
                            .image_size = samples.image_size,
+                           .sequence = samples.sequence,
+                           .vocabulary = samples.vocabulary,
                            .classes = samples.classes,
                            .stem = config->model.stem,
                            .convolution = config->run.convolution,
                            .patch_size = (int)config->model.patch_size,
                            .dropout = config->model.dropout,
+                           .hidden_dropout = config->model.hidden_dropout,
+                           .attention_dropout = config->model.attention_dropout,
                            .zero_init_residual = config->model.zero_init_residual,
                            .unit = config->stochastic_depth.unit,
                            .gathers = config->stochastic_depth.scope == SD_DROP_SCOPE_SAMPLE};
@@ -47,6 +56,21 @@ static sd_status scheduled_rates(const sd_config *config, const sd_network *netw
         rate[i] = schedule == SD_DROP_LIST ? rates->value[depth - 1]
                                            : sd_drop_rate(schedule, config->stochastic_depth.rate, depth, blocks);
     }
+    return SD_OK;
+}
+
+/* Where the sum is normalised, a factor of F changes the direction of the result, not its expectation alone; and a
+ * dropped layer is its input, whatever its factor. */
+static sd_status check_post_norm(const sd_config *config, const sd_network *network, const double *rate) {
+    if (config->stochastic_depth.scale == SD_DROP_SCALE_NONE)
+        return SD_OK;
+    for (int i = 0; i < sd_network_n_units(network); i++)
+        if (rate[i] > 0 && sd_network_unit(network, i)->post_norm)
+            return sd_config_fail(
+                config, "stochastic_depth.scale",
+                "%s, but %s normalises the sum of a layer's input and its branch (post-norm), so that "
+                "no factor makes training and evaluation alike; use none (LayerDrop)",
+                sd_drop_scale_word(config->stochastic_depth.scale), config->model.name);
     return SD_OK;
 }
 
@@ -71,6 +95,8 @@ sd_status sd_config_drop_rates(const sd_config *config, const sd_network *networ
     if (!threshold)
         SD_TRY(sd_alloc(&drawn, (size_t)units, sizeof *drawn));
     sd_status status = scheduled_rates(config, network, drawn);
+    if (status == SD_OK)
+        status = check_post_norm(config, network, drawn);
     if (status == SD_OK)
         status = conditioned_rates(config, units, drawn, rate);
     if (!threshold)

@@ -15,6 +15,7 @@
 /* Functions shared by the files of one instruction set. Debuggers show them with the suffix. */
 #define operand_slices SD_ISA_NAME(operand_slices)
 #define evaluate_block SD_ISA_NAME(evaluate_block)
+#define dropout_factors SD_ISA_NAME(dropout_factors)
 #define map_values SD_ISA_NAME(map_values)
 #define finish_piece SD_ISA_NAME(finish_piece)
 #define pack_b SD_ISA_NAME(pack_b)

@@ -11,7 +11,7 @@ typedef struct map_layout {
     size_t width, block_elems, row_elems; /* width: a multiple of SLICE, unless all columns are in one block */
 } map_layout;
 
-/* A part of a matrix [*, c]. */
+/* A part of a matrix [*, c]. column: a multiple of SLICE. */
 typedef struct map_part {
     size_t row, rows, column, columns;
 } map_part;

@@ -19,6 +19,8 @@
     X(linear_backward)                                                                                                 \
     X(attention_forward)                                                                                               \
     X(attention_backward)                                                                                              \
+    X(embedding_forward)                                                                                               \
+    X(embedding_backward)                                                                                              \
     X(maxpool_forward)                                                                                                 \
     X(maxpool_backward)                                                                                                \
     X(avgpool_forward)                                                                                                 \

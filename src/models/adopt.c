@@ -86,12 +86,32 @@ static size_t prefix_bytes(const sd_weights *weights) {
     return 0;
 }
 
+/* What Hugging Face's BertForSequenceClassification has in front of the names of its BertModel, whose own files lack
+ * it. */
+static const char BASE[] = "bert.";
+enum { BASE_BYTES = sizeof BASE - 1 };
+
+static bool lacks_base(const sd_weights *weights, size_t behind) {
+    for (int i = 0; i < weights->n; i++)
+        if (!strncmp(weights->weight[i].name + behind, BASE, BASE_BYTES))
+            return false;
+    return true;
+}
+
+/* A buffer of numbers 0, 1, 2, ..., which older files of Hugging Face's models have. */
+static bool is_position_ids(const sd_weight *weight) {
+    static const char end[] = "embeddings.position_ids";
+    const size_t n = strlen(weight->name);
+    return weight->integers && n >= strlen(end) && !strcmp(weight->name + n - strlen(end), end);
+}
+
 /* ---- looking ---- */
 
 typedef struct source {
     const sd_weights *weights;
     const char *file;
     size_t prefix_bytes;
+    bool lacks_base;
     bool *known; /* [weights->n] */
 } source;
 
@@ -100,6 +120,8 @@ static const sd_weight *find(const source *from, const char *name) {
     char full[SD_COUNTER_BYTES + 16];
     if (from->weights->n == 0)
         return NULL;
+    if (from->lacks_base && !strncmp(name, BASE, BASE_BYTES))
+        name += BASE_BYTES;
     snprintf(full, sizeof full, "%.*s%s", (int)from->prefix_bytes, from->weights->weight[0].name, name);
     const sd_weight *weight = sd_weights_find(from->weights, full);
     if (weight)
@@ -135,6 +157,12 @@ static bool fits_otherwise(const sd_weight *weight, const sd_tensor *tensor, sd_
             return false;
         report->file_classes = weight->shape[0];
         return true;
+    case SD_FIT_ROWS:
+        if (!has_shape(weight, tensor, 0) || weight->shape[0] == 0)
+            return false;
+        report->file_rows = weight->shape[0];
+        report->rows = tensor->shape[0];
+        return true;
     case SD_FIT_GRID: {
         const size_t side = has_shape(weight, tensor, 1) && weight->shape[1] > 1 ? side_of(weight->shape[1] - 1) : 0;
         if (side == 0 || side > SD_RESAMPLE_MAX)
@@ -149,9 +177,18 @@ static bool fits_otherwise(const sd_weight *weight, const sd_tensor *tensor, sd_
     return false;
 }
 
-/* A classifier's tensor: all of them keep their values if one has other classes. */
+/* A classifier's tensor: all of them keep their values if one has other classes, or if the file has none of them. */
 static bool keeps_fresh(const sd_tensor *tensor, const sd_adoption *report) {
-    return tensor->fit == SD_FIT_CLASSES && report->file_classes > 0;
+    return tensor->fit == SD_FIT_CLASSES && (report->file_classes > 0 || report->no_classifier);
+}
+
+static bool has_classifier(const source *from, const sd_network *network) {
+    bool has = false;
+    for (int i = 0; i < sd_network_n_tensors(network); i++) {
+        const sd_tensor *tensor = sd_network_tensor(network, i);
+        has = has || (tensor->fit == SD_FIT_CLASSES && find(from, tensor->name));
+    }
+    return has;
 }
 
 /* The classes of a file whose classifier fits in all of its tensors but one must not pass as another task's. */
@@ -178,6 +215,8 @@ static void complain_of_shape(complaints *all, const sd_weight *weight, const sd
 static void look_at(const source *from, const sd_tensor *tensor, sd_adoption *report, complaints *all) {
     char counter[SD_COUNTER_BYTES];
     const sd_weight *weight = find(from, tensor->name);
+    if (!weight && keeps_fresh(tensor, report))
+        return;
     if (!weight)
         add_to(&all->missing, "%s", tensor->name);
     else if (!weight->values || !(has_shape(weight, tensor, -1) || fits_otherwise(weight, tensor, report)))
@@ -189,7 +228,7 @@ static void look_at(const source *from, const sd_tensor *tensor, sd_adoption *re
 static sd_status check_finite(const source *from, const sd_tensor *tensor) {
     const sd_weight *weight = find(from, tensor->name);
     size_t i = 0;
-    if (sd_all_finite(weight->values, weight->elems))
+    if (!weight || sd_all_finite(weight->values, weight->elems))
         return SD_OK;
     while (isfinite(weight->values[i]))
         i++;
@@ -198,11 +237,12 @@ static sd_status check_finite(const source *from, const sd_tensor *tensor) {
 
 static sd_status look(const source *from, const sd_network *network, sd_adoption *report, complaints *all) {
     const int n = sd_network_n_tensors(network);
+    report->no_classifier = !has_classifier(from, network);
     for (int i = 0; i < n; i++)
         look_at(from, sd_network_tensor(network, i), report, all);
     for (int i = 0; i < from->weights->n; i++) {
         char name[SD_PRINTABLE_BYTES];
-        if (!from->known[i])
+        if (!from->known[i] && !is_position_ids(&from->weights->weight[i]))
             add_to(&all->unexpected, "%s", sd_printable(from->weights->weight[i].name, name));
     }
     if (all->missing.n + all->unexpected.n + all->unfit.n > 0)
@@ -247,15 +287,26 @@ cleanup:
     return status;
 }
 
+/* The file's rows, as many as the tensor has, then the tensor's own. Caller frees *resized. */
+static sd_status resized_rows(const sd_weight *weight, const sd_tensor *tensor, const float *values, float **resized) {
+    SD_TRY(sd_alloc(resized, tensor->elems, sizeof **resized));
+    sd_tensor_export(tensor, values + tensor->offset_elems, *resized);
+    memcpy(*resized, weight->values,
+           (weight->elems < tensor->elems ? weight->elems : tensor->elems) * sizeof **resized);
+    return SD_OK;
+}
+
 /* ---- taking over ---- */
 
 /* resized: [tensors] what stands in the place of a weight's values, or NULL. */
-static sd_status resize(const source *from, const sd_network *network, const sd_adoption *report, float **resized) {
+static sd_status resize(const source *from, sd_network *network, const sd_adoption *report, float **resized) {
     for (int i = 0; i < sd_network_n_tensors(network); i++) {
         const sd_tensor *tensor = sd_network_tensor(network, i);
         const sd_weight *weight = find(from, tensor->name);
         if (tensor->fit == SD_FIT_GRID && !has_shape(weight, tensor, -1))
             SD_TRY(resized_grid(weight, report, &resized[i]));
+        if (tensor->fit == SD_FIT_ROWS && !has_shape(weight, tensor, -1))
+            SD_TRY(resized_rows(weight, tensor, sd_network_values(network), &resized[i]));
     }
     return SD_OK;
 }
@@ -274,6 +325,7 @@ static void copy(const source *from, sd_network *network, float *const *resized,
 sd_status sd_model_adopt(sd_network *network, const sd_weights *weights, const char *file, sd_adoption *report) {
     const int n = sd_network_n_tensors(network);
     source from = {.weights = weights, .file = file, .prefix_bytes = prefix_bytes(weights)};
+    from.lacks_base = lacks_base(weights, from.prefix_bytes);
     complaints *all = NULL; /* large */
     float **resized = NULL;
     sd_status status;
@@ -299,6 +351,15 @@ const char *sd_adoption_text(const sd_adoption *report, char text[SD_ADOPTION_BY
         used += snprintf(text + used, SD_ADOPTION_BYTES - (size_t)used,
                          "; position embeddings resized from %d x %d to %d x %d", report->file_grid, report->file_grid,
                          report->grid, report->grid);
+    if (report->rows > 0)
+        used += snprintf(text + used, SD_ADOPTION_BYTES - (size_t)used,
+                         report->file_rows > (size_t)report->rows
+                             ? "; of its %zu position embeddings the first %d"
+                             : "; it has %zu position embeddings, the others of %d keep their initial values",
+                         report->file_rows, report->rows);
+    if (report->no_classifier)
+        snprintf(text + used, SD_ADOPTION_BYTES - (size_t)used,
+                 "; the classifier keeps its initial values: the file has none");
     if (report->file_classes > 0)
         snprintf(text + used, SD_ADOPTION_BYTES - (size_t)used,
                  "; the classifier keeps its initial values: the file has %zu classes, the network %d",

@@ -10,6 +10,7 @@ typedef struct sd_model_family {
     bool (*matches)(const char *name);
     /* Builds the network of a matching name; the caller calls sd_network_finish(). */
     sd_status (*build)(const sd_model_spec *spec, sd_network *network);
+    bool reads_texts; /* and no images */
 } sd_model_family;
 
 #endif

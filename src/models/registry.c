@@ -15,6 +15,18 @@ static const sd_model_family *find_family(const char *name) {
     return NULL;
 }
 
+static sd_status check(const sd_model_spec *spec, const sd_model_family *family) {
+    if (!family)
+        return sd_fail(SD_ERR_CONFIG, "model.name: unknown model '%s'; there are %s", spec->name, SD_MODEL_NAMES);
+    if (family->reads_texts != (spec->sequence > 0))
+        return sd_fail(SD_ERR_CONFIG, "model.name: %s reads %s, but the samples of data.dataset are %s", spec->name,
+                       family->reads_texts ? "texts" : "images", family->reads_texts ? "images" : "texts");
+    if (!family->reads_texts && (spec->hidden_dropout > 0 || spec->attention_dropout > 0))
+        return sd_fail(SD_ERR_CONFIG, "model.%s: %s has no such dropout; a bert_* has",
+                       spec->hidden_dropout > 0 ? "hidden_dropout" : "attention_dropout", spec->name);
+    return SD_OK;
+}
+
 sd_status sd_model_outline(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network) {
     const sd_model_family *family = find_family(spec->name);
     const sd_network_spec of_network = {.max_images = max_images,
@@ -22,8 +34,7 @@ sd_status sd_model_outline(const sd_model_spec *spec, const sd_kernels *kernels,
                                         .direct = spec->convolution == SD_CONVOLUTION_DIRECT,
                                         .gathers = spec->gathers};
     *network = NULL;
-    if (!family)
-        return sd_fail(SD_ERR_CONFIG, "model.name: unknown model '%s'; there are %s", spec->name, SD_MODEL_NAMES);
+    SD_TRY(check(spec, family));
     SD_TRY(sd_network_create(kernels, &of_network, network));
     const sd_status status = family->build(spec, *network);
     if (status != SD_OK)

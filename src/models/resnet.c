@@ -80,4 +80,4 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
     return sd_build_pool_head(network, spec->dropout);
 }
 
-const sd_model_family sd_resnet_family = {matches, build};
+const sd_model_family sd_resnet_family = {.matches = matches, .build = build};

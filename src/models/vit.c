@@ -26,7 +26,7 @@ static const vit *find(const char *name) {
 
 static sd_status add_attention(sd_network *network, const char *block, int unit, int heads) {
     const sd_attention_spec attention = {
-        .heads = heads, .norm = "norm1", .qkv = "attn.qkv", .projection = "attn.proj", .epsilon = EPSILON};
+        .heads = heads, .norm = "norm1", .qkv = {"attn.qkv"}, .projection = "attn.proj", .epsilon = EPSILON};
     SD_TRY(sd_build_residual_begin(network, &(sd_residual_spec){.name = block, .unit = unit}));
     SD_TRY(sd_build_attention_branch(network, &attention));
     return sd_build_residual_end(network);
@@ -71,4 +71,4 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
     return sd_build_token_head(network, spec->dropout, EPSILON);
 }
 
-const sd_model_family sd_vit_family = {matches, build};
+const sd_model_family sd_vit_family = {.matches = matches, .build = build};

@@ -36,11 +36,41 @@ static inline sd_epilogue sd_branch_gradient_epilogue(const sd_branch *branch) {
     return branch->kind->gradient_epilogue ? branch->kind->gradient_epilogue(branch) : (sd_epilogue){0};
 }
 
-/* For constructors of branches: add a layer norm or a linear layer (timm's initial values) over the tokens of the
- * branch's input, named <block>.<name>. */
-sd_status sd_branch_add_norm(sd_network *network, sd_branch *branch, sd_layernorm *layer, const char *name,
-                             float epsilon);
-sd_status sd_branch_add_linear(sd_network *network, sd_branch *branch, sd_linear *layer, const char *name, int in,
-                               int out);
+/* ---- the ends of a transformer's branch: layers over the tokens of its input, named <block>.<name> ---- */
+
+/* linear(norm(x)), or linear(x). */
+typedef struct sd_branch_first {
+    bool has_norm;
+    sd_layernorm norm;
+    sd_linear linear;
+} sd_branch_first;
+
+/* norm: NULL for none; names: of the linear layer's n parts, `out` outputs each. */
+sd_status sd_branch_first_init(sd_network *network, sd_branch *branch, sd_branch_first *layer, const char *norm,
+                               float epsilon, int n, const char *const *names, int out);
+/* y: [images, tokens, n out] */
+void sd_branch_first_forward(sd_branch_first *layer, const sd_context *context, size_t rows, const float *x, float *y);
+/* dy: may be overwritten; dnormed: [images, tokens, in], overwritten; the others as in sd_branch_kind.backward. */
+void sd_branch_first_backward(sd_branch_first *layer, const sd_context *context, size_t rows, const float *x, float *dy,
+                              const sd_map *dy_map, float *dnormed, const float *shortcut, float *dx,
+                              const sd_epilogue *epilogue);
+sd_status sd_branch_first_describe(const sd_branch_first *layer, sd_graph *graph, int *value);
+
+/* dropout(linear(x)). */
+typedef struct sd_branch_last {
+    sd_linear linear;
+    sd_dropout_layer dropout;
+    sd_shape out;
+} sd_branch_last;
+
+sd_status sd_branch_last_init(sd_network *network, sd_branch *branch, sd_branch_last *layer, const char *name, int in,
+                              double dropout);
+/* y = shortcut + scale dropout(linear(x_map(x))); shortcut NULL: zeros. */
+void sd_branch_last_forward(sd_branch_last *layer, const sd_context *context, size_t rows, const float *x,
+                            const sd_map *x_map, const float *shortcut, float scale, float *y);
+/* x, dx: before x_map. */
+void sd_branch_last_backward(sd_branch_last *layer, const sd_context *context, size_t rows, const float *x,
+                             const sd_map *x_map, const float *dy, float scale, float *dx);
+sd_status sd_branch_last_describe(const sd_branch_last *layer, sd_graph *graph, int *value);
 
 #endif

@@ -203,7 +203,26 @@ sd_status sd_network_add_tensor(sd_network *network, sd_tensor tensor, const cha
     return SD_OK;
 }
 
+sd_status sd_network_join(sd_tensor *tensor, sd_tensor *next) {
+    if (tensor->elems % ALIGNMENT_ELEMS)
+        return sd_fail(SD_ERR_INTERNAL,
+                       "%s: no tensor can follow its %zu values without a gap: they are no multiple of %d",
+                       tensor->name, tensor->elems, ALIGNMENT_ELEMS);
+    tensor->next = next;
+    next->is_next = true;
+    return SD_OK;
+}
+
 /* ---- the end ---- */
+
+/* At the end of what is placed of its segment, and behind it the tensors joined to it. */
+static void place(sd_network *network, sd_tensor *tensor) {
+    for (; tensor; tensor = tensor->next) {
+        sd_segment *segment = &network->segments[tensor->segment];
+        tensor->offset_elems = segment->offset_elems + segment->elems;
+        segment->elems += aligned_elems(tensor->elems);
+    }
+}
 
 /* Puts the segments into the order in which backward finishes them, the reverse of how they were built, and lays the
  * buffer out in that order. */
@@ -221,13 +240,11 @@ static void order_segments(sd_network *network) {
         network->segments[s].elems = 0; /* recounted while its tensors get offsets */
     }
     network->buffer_elems = offset;
-    for (int i = 0; i < network->n_tensors; i++) {
-        sd_tensor *tensor = network->tensors[i];
-        tensor->segment = n - 1 - tensor->segment;
-        sd_segment *segment = &network->segments[tensor->segment];
-        tensor->offset_elems = segment->offset_elems + segment->elems;
-        segment->elems += aligned_elems(tensor->elems);
-    }
+    for (int i = 0; i < network->n_tensors; i++)
+        network->tensors[i]->segment = n - 1 - network->tensors[i]->segment;
+    for (int i = 0; i < network->n_tensors; i++)
+        if (!network->tensors[i]->is_next)
+            place(network, network->tensors[i]);
 }
 
 sd_status sd_network_finish(sd_network *network) {
@@ -243,5 +260,7 @@ sd_status sd_network_finish(sd_network *network) {
         SD_TRY(sd_arena_reserve(&network->arena, &network->gradient[i], network->gradient_elems));
     for (int i = 0; network->spec.gathers && i < SD_GATHERED_BUFFERS; i++)
         SD_TRY(sd_arena_reserve(&network->arena, &network->gathered[i], network->gathered_elems));
+    if (network->spec.gathers)
+        SD_TRY(own(network, (size_t)network->spec.max_images * sizeof(int32_t), &network->gathered_lengths));
     return sd_arena_commit(&network->arena);
 }

@@ -10,13 +10,15 @@ enum { SD_WORK_BUFFERS = 2, SD_GATHERED_BUFFERS = 3 };
 /* Buffers have the largest size that a constructor requested (sd_network_want_*()). */
 typedef struct sd_context {
     const sd_pass *pass;
-    const sd_input *input; /* read by the first node */
+    const sd_input *input; /* read by the first node; lengths: of the images of pass, read by attention */
     const sd_kernels *k;
     const float *values;                  /* of all tensors, at their offset_elems */
     float *gradients;                     /* likewise */
     sd_scratch scratch;                   /* for kernels */
     float *work[SD_WORK_BUFFERS];         /* for gradients within a branch, stem or head */
     float *gathered[SD_GATHERED_BUFFERS]; /* for a residual's images that keep its branch: x; y or dy; dx */
+    int32_t *gathered_lengths;            /* of these images */
+    const uint32_t *places;               /* of these images in the whole pass; NULL: in order (sd_dropout) */
     sd_segment_done done;                 /* backward: called by sd_segment_complete() */
     void *done_context;
     int n_segments;

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ViT's head: classifier(norm(first token)). */
-#include <string.h>
-
 #include "layer.h"
 #include "network.h"
 
@@ -16,9 +14,8 @@ typedef struct token_head {
 
 static void forward(sd_node *node, const sd_context *context) {
     token_head *head = (token_head *)node;
-    const size_t images = (size_t)context->pass->images, c = (size_t)node->in.c, elems = sd_shape_elems(node->in);
-    for (size_t n = 0; n < images; n++)
-        memcpy(head->tokens + n * c, node->x + n * elems, c * sizeof(float));
+    const size_t images = (size_t)context->pass->images;
+    sd_first_tokens(context, node->in, node->x, head->tokens);
     const sd_map normalise = sd_layernorm_forward(&head->norm, context, images, head->tokens);
     context->k->map(images, node->in.c, head->tokens, &normalise, head->classifier.features);
     sd_classifier_forward(&head->classifier, context, node->y);
@@ -27,14 +24,12 @@ static void forward(sd_node *node, const sd_context *context) {
 
 static void backward(sd_node *node, const sd_context *context, float *dlogits, float *dx, const sd_epilogue *epilogue) {
     token_head *head = (token_head *)node;
-    const size_t images = (size_t)context->pass->images, c = (size_t)node->in.c, elems = sd_shape_elems(node->in);
+    const size_t images = (size_t)context->pass->images;
     float *dfeatures = context->work[0], *dtokens = context->work[1];
     sd_classifier_backward(&head->classifier, context, dlogits, dfeatures);
     sd_layernorm_backward(&head->norm, context, images, head->tokens, dfeatures, NULL, dtokens);
     if (dx) {
-        memset(dx, 0, images * elems * sizeof(float));
-        for (size_t n = 0; n < images; n++)
-            memcpy(dx + n * elems, dtokens + n * c, c * sizeof(float));
+        sd_first_tokens_backward(context, node->in, dtokens, dx);
         context->k->apply_epilogue(sd_rows(context, node->in), node->in.c, dx, epilogue, context->scratch);
     }
     sd_segment_complete(context, node->segment);

@@ -42,12 +42,16 @@ sd_status sd_conv_bn_describe(const sd_conv_bn *layer, sd_graph *graph, int *val
 
 typedef struct sd_linear {
     int in, out;
-    sd_tensor *weight, *bias;
+    sd_tensor *weight, *bias; /* of the first outputs, if it has been widened */
 } sd_linear;
 
 /* init_deviation > 0: normal weights, zero bias (timm); 0: both uniform in +-1/sqrt(in) (PyTorch's default). */
 sd_status sd_linear_init(sd_network *network, sd_linear *layer, const char *name, int in, int out,
                          float init_deviation);
+/* Appends outputs that have a weight and a bias of their own, <name>.weight and .bias, in the table of tensors; in
+ * memory they lie behind those of the layer, whose passes compute all outputs at once. SD_ERR_INTERNAL if they cannot
+ * (sd_network_join()). */
+sd_status sd_linear_widen(sd_network *network, sd_linear *layer, const char *name, int out, float init_deviation);
 /* The map y -> shortcut + scale y; shortcut NULL: scale y. */
 static inline sd_map sd_map_add(const float *shortcut, float scale) {
     return (sd_map){.kind = shortcut ? SD_MAP_ADD : SD_MAP_SCALE, .other = shortcut, .scale = scale};
@@ -77,6 +81,19 @@ sd_map sd_layernorm_map(const sd_layernorm *layer, const sd_context *context);
 void sd_layernorm_backward(sd_layernorm *layer, const sd_context *context, size_t rows, const float *x, const float *dy,
                            const float *add, float *dx);
 sd_status sd_layernorm_describe(const sd_layernorm *layer, sd_graph *graph, int *value);
+
+/* Dropout of every element (Srivastava et al. 2014): kept ones are scaled by 1/(1-p). A decision is a function of seed,
+ * step, layer, and the place of image and element in the global batch (sd_dropout). Evaluation drops nothing. */
+typedef struct sd_dropout_layer {
+    double rate;
+    uint32_t site;
+} sd_dropout_layer;
+
+void sd_dropout_init(sd_network *network, sd_dropout_layer *layer, double rate);
+/* The decisions of the pass; rate 0: it drops nothing. */
+sd_dropout sd_dropout_of(const sd_dropout_layer *layer, const sd_context *context);
+/* A map SD_MAP_SCALE or SD_MAP_ADD with dropout of v; shape: of one image. */
+sd_map sd_dropout_map(const sd_dropout *dropout, sd_shape shape, sd_map map);
 
 /* The end of a head: dropout, then a linear layer to the classes. Dropout is timm's drop_rate: kept features are scaled
  * by 1/(1-p). It is drawn from the counter-based RNG by the place in the global batch, so it does not depend on the

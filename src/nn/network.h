@@ -26,10 +26,12 @@ struct sd_network {
     int n_norms, norms_capacity;
     int last_node; /* of a backward pass: the lowest with a segment that is not frozen */
     double flops;
+    uint32_t n_dropouts; /* places of the network where elements are dropped (sd_dropout_layer) */
     sd_arena arena;
     /* Maxima over layers; all but scratch_elems for max_images images. */
     size_t scratch_elems, work_elems, gradient_elems, gathered_elems;
     float *scratch, *work[SD_WORK_BUFFERS], *gradient[2], *gathered[SD_GATHERED_BUFFERS];
+    int32_t *gathered_lengths;
 
     /* During construction: */
     void **owned; /* memory of nodes and branches */
@@ -76,6 +78,9 @@ sd_status sd_network_add_branch(sd_network *network, const sd_branch_kind *kind,
  * SD_ERR_INTERNAL if the name is too long or taken. */
 sd_status sd_network_add_tensor(sd_network *network, sd_tensor tensor, const char *name, const char *suffix,
                                 sd_tensor **added);
+/* Lays `next`, of the same segment, directly behind `tensor`, which has a whole number of 64-byte lines.
+ * SD_ERR_INTERNAL if it has not. */
+sd_status sd_network_join(sd_tensor *tensor, sd_tensor *next);
 /* unit: see sd_segment. Segments are numbered in order of opening. */
 sd_status sd_network_open_segment(sd_network *network, int unit, int *segment);
 /* Reserves an activation: [max_images, elems_per_image]. */
@@ -88,6 +93,11 @@ void sd_network_want_gathered(sd_network *network, size_t elems_per_image);
 /* some[i] = all[places[i]]; all[places[i]] = some[i]. elems: per image. */
 void sd_gather(int images, const uint32_t *places, size_t elems, const float *all, float *some);
 void sd_scatter(int images, const uint32_t *places, size_t elems, const float *some, float *all);
+void sd_gather_lengths(int images, const uint32_t *places, const int32_t *all, int32_t *some);
+/* Copies the first token of each image of the pass, [images, in] -> [images, c]; and its gradient back, the other
+ * tokens' being 0. */
+void sd_first_tokens(const sd_context *context, sd_shape in, const float *x, float *tokens);
+void sd_first_tokens_backward(const sd_context *context, sd_shape in, const float *dtokens, float *dx);
 /* to[i] = from[i], then max(., 0) if relu, for all images i of the pass that are not in places. to may be from. */
 void sd_fill_rest(const sd_context *context, int images, const uint32_t *places, sd_shape shape, const float *from,
                   bool relu, float *to);

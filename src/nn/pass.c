@@ -15,6 +15,7 @@ static sd_context context_of(const sd_network *network, const sd_pass *pass, con
                           .scratch = {.memory = network->scratch, .threads = network->threads},
                           .n_segments = network->n_segments};
     memcpy(context.work, network->work, sizeof context.work);
+    context.gathered_lengths = network->gathered_lengths;
     memcpy(context.gathered, network->gathered, sizeof context.gathered);
     return context;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* y = act(shortcut(x) + scale * F(x)); y = act(shortcut(x)) when F is dropped.
+/* y = act(shortcut(x) + scale * F(x)); y = act(shortcut(x)) when F is dropped. Post-norm: y = norm(x + scale * F(x)); y
+ * = x when F is dropped, for the norm is as much a part of what is dropped.
  *
  * With an identity shortcut a dropped residual costs nothing: y = x by address. This holds with act = ReLU, too: x is
  * then the output of a ReLU (or a max pool of one), so ReLU(x) = x, and where x = 0 that ReLU's mask stops the
@@ -17,6 +18,9 @@ typedef struct residual {
     bool relu;
     sd_branch *branch;
     sd_shortcut shortcut;
+    bool has_norm;
+    sd_layernorm norm;
+    float *sum; /* before the norm: [images, out] */
 } residual;
 
 /* The images of a pass that keep the branch, and the branch's own pass over them. */
@@ -26,6 +30,7 @@ typedef struct branch_pass {
     const uint32_t *places; /* unless all */
     float scale;
     sd_pass pass;
+    sd_input input; /* unless all: their lengths */
 } branch_pass;
 
 static branch_pass branch_pass_of(const residual *r, const sd_context *context) {
@@ -46,15 +51,33 @@ static branch_pass branch_pass_of(const residual *r, const sd_context *context) 
     return b;
 }
 
-static sd_context branch_context(const sd_context *context, const branch_pass *b) {
+static sd_context branch_context(const sd_context *context, branch_pass *b) {
     sd_context inner = *context;
     inner.pass = &b->pass;
+    if (b->all)
+        return inner;
+    inner.input = &b->input;
+    inner.places = b->places;
+    if (context->input->lengths) {
+        sd_gather_lengths(b->images, b->places, context->input->lengths, context->gathered_lengths);
+        b->input.lengths = context->gathered_lengths;
+    }
     return inner;
 }
 
 /* ---- forward ---- */
 
-static void forward_some(residual *r, const sd_context *context, const branch_pass *b, const float *shortcut) {
+static void forward_branch(residual *r, const sd_context *inner, const float *x, const float *shortcut, float scale,
+                           float *y) {
+    const sd_shape out = r->node.out;
+    r->branch->kind->forward(r->branch, inner, x, shortcut, scale, r->relu, r->has_norm ? r->sum : y);
+    if (r->has_norm) {
+        const sd_map normalise = sd_layernorm_forward(&r->norm, inner, sd_rows(inner, out), r->sum);
+        inner->k->map(sd_rows(inner, out), out.c, r->sum, &normalise, y);
+    }
+}
+
+static void forward_some(residual *r, const sd_context *context, branch_pass *b, const float *shortcut) {
     const sd_context inner = branch_context(context, b);
     const size_t in = sd_shape_elems(r->node.in), out = sd_shape_elems(r->node.out);
     float *some_x = context->gathered[0], *some_y = context->gathered[1];
@@ -64,21 +87,21 @@ static void forward_some(residual *r, const sd_context *context, const branch_pa
         sd_gather(b->images, b->places, out, shortcut, some_y);
         some_shortcut = some_y;
     }
-    r->branch->kind->forward(r->branch, &inner, some_x, some_shortcut, b->scale, r->relu, some_y);
+    forward_branch(r, &inner, some_x, some_shortcut, b->scale, some_y);
     sd_scatter(b->images, b->places, out, some_y, r->node.y);
     sd_fill_rest(context, b->images, b->places, r->node.out, shortcut, r->relu, r->node.y);
 }
 
 static void forward(sd_node *node, const sd_context *context) {
     residual *r = (residual *)node;
-    const branch_pass b = branch_pass_of(r, context);
+    branch_pass b = branch_pass_of(r, context);
     const float *shortcut = sd_shortcut_forward(&r->shortcut, context, node->x, b.images == 0 && r->relu, node->y);
     node->output = node->y;
     if (b.images == 0) {
         node->output = shortcut;
     } else if (b.all) {
         const sd_context inner = branch_context(context, &b);
-        r->branch->kind->forward(r->branch, &inner, node->x, shortcut, b.scale, r->relu, node->y);
+        forward_branch(r, &inner, node->x, shortcut, b.scale, node->y);
     } else {
         forward_some(r, context, &b, shortcut);
     }
@@ -102,7 +125,20 @@ static sd_epilogue gradient_epilogue(const sd_node *node, const sd_context *cont
     return epilogue;
 }
 
-static void backward_some(residual *r, const sd_context *context, const branch_pass *b, const float *dy, float *dx,
+/* The memory of the output, which nobody reads any more, takes the gradient of the sum before the norm; that is the
+ * gradient through the shortcut as well. */
+static void backward_branch(residual *r, const sd_context *inner, const float *x, const float *dy, float scale,
+                            const float *shortcut, float *dx, const sd_epilogue *epilogue) {
+    if (r->has_norm) {
+        float *dsum = r->node.y;
+        sd_layernorm_backward(&r->norm, inner, sd_rows(inner, r->node.out), r->sum, dy, NULL, dsum);
+        dy = dsum;
+        shortcut = dsum;
+    }
+    r->branch->kind->backward(r->branch, inner, x, dy, scale, shortcut, dx, epilogue);
+}
+
+static void backward_some(residual *r, const sd_context *context, branch_pass *b, const float *dy, float *dx,
                           const sd_epilogue *epilogue) {
     const sd_context inner = branch_context(context, b);
     const sd_epilogue nothing = {0}, of_dy = sd_branch_gradient_epilogue(r->branch);
@@ -114,7 +150,7 @@ static void backward_some(residual *r, const sd_context *context, const branch_p
     sd_gather(b->images, b->places, sd_shape_elems(out), dy, some_dy);
     context->k->apply_epilogue(sd_rows(&inner, out), out.c, some_dy, &of_dy, context->scratch);
     if (!dx) {
-        r->branch->kind->backward(r->branch, &inner, some_x, some_dy, b->scale, NULL, NULL, &nothing);
+        backward_branch(r, &inner, some_x, some_dy, b->scale, NULL, NULL, &nothing);
         return;
     }
     if (r->shortcut.kind == SD_SHORTCUT_IDENTITY) {
@@ -123,7 +159,7 @@ static void backward_some(residual *r, const sd_context *context, const branch_p
     } else {
         sd_gather(b->images, b->places, in_elems, dx, some_dx);
     }
-    r->branch->kind->backward(r->branch, &inner, some_x, some_dy, b->scale, through_shortcut, some_dx, &nothing);
+    backward_branch(r, &inner, some_x, some_dy, b->scale, through_shortcut, some_dx, &nothing);
     sd_scatter(b->images, b->places, in_elems, some_dx, dx);
     context->k->apply_epilogue(sd_rows(context, in), in.c, dx, epilogue, context->scratch);
 }
@@ -131,7 +167,7 @@ static void backward_some(residual *r, const sd_context *context, const branch_p
 static void backward(sd_node *node, const sd_context *context, float *dy, float *dx, const sd_epilogue *epilogue) {
     residual *r = (residual *)node;
     const sd_shape in = node->in, out = node->out;
-    const branch_pass b = branch_pass_of(r, context);
+    branch_pass b = branch_pass_of(r, context);
     if (b.all && r->shortcut.kind == SD_SHORTCUT_PROJECTION) { /* the epilogue of dy took the branch's sums */
         const sd_epilogue of_dy = sd_shortcut_gradient_epilogue(&r->shortcut);
         context->k->apply_epilogue(sd_rows(context, out), out.c, dy, &of_dy, context->scratch);
@@ -142,7 +178,7 @@ static void backward(sd_node *node, const sd_context *context, float *dy, float 
             context->k->apply_epilogue(sd_rows(context, in), in.c, dx, epilogue, context->scratch);
     } else if (b.all) {
         const sd_context inner = branch_context(context, &b);
-        r->branch->kind->backward(r->branch, &inner, node->x, dy, b.scale, through_shortcut, dx, epilogue);
+        backward_branch(r, &inner, node->x, dy, b.scale, through_shortcut, dx, epilogue);
     } else {
         backward_some(r, context, &b, dy, dx, epilogue);
     }
@@ -164,6 +200,8 @@ static sd_status describe(const sd_node *node, const sd_drop_plan *plan, sd_grap
     if (kept) {
         SD_TRY(describe_branch(r, decided ? plan->scale[r->unit] : 1, graph, &branch));
         SD_TRY(sd_graph_add(graph, (sd_op){.kind = SD_OP_ADD, .other = branch}, value));
+        if (r->has_norm)
+            SD_TRY(sd_layernorm_describe(&r->norm, graph, value));
     }
     return r->relu ? sd_graph_add(graph, (sd_op){.kind = SD_OP_RELU}, value) : SD_OK;
 }
@@ -185,6 +223,25 @@ sd_status sd_build_residual_begin(sd_network *network, const sd_residual_spec *s
     r->relu = spec->relu;
     r->shortcut = (sd_shortcut){.kind = spec->shortcut, .in = r->node.in, .stride = spec->stride};
     return sd_network_open_branch(network, spec->name, spec->relu);
+}
+
+sd_status sd_build_post_norm(sd_network *network, const char *name, float epsilon) {
+    residual *r = (residual *)sd_network_last_node(network, &kind);
+    const sd_branch *branch = network->branch;
+    char full[SD_NAME_BYTES];
+    if (!r || !branch || r->has_norm)
+        return sd_fail(SD_ERR_INTERNAL, "sd_build_post_norm: it is called once, behind the branch of a residual");
+    if (r->relu || r->shortcut.kind != SD_SHORTCUT_IDENTITY || branch->kind->gradient_epilogue)
+        return sd_fail(SD_ERR_INTERNAL,
+                       "%s: a norm of the sum needs an identity shortcut, no ReLU, and a branch without batch norm",
+                       network->open_name);
+    r->has_norm = true;
+    if (r->unit >= 0)
+        network->units[r->unit].post_norm = true;
+    SD_TRY(sd_name_format(full, "%s.%s", network->open_name, name));
+    SD_TRY(sd_layernorm_init(network, &r->norm, full, (size_t)branch->out.h * (size_t)branch->out.w, branch->out.c,
+                             epsilon));
+    return sd_network_reserve(network, &r->sum, sd_shape_elems(branch->out));
 }
 
 sd_status sd_build_residual_end(sd_network *network) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The C code against PyTorch: logits, loss, every gradient, batch-norm statistics and ten-step loss curves (README.md
- * here). A tensor passes if |ours - ref|_2 <= max(1e-4, 4 x the error of PyTorch's own float32) x |ref|_2. */
+/* The C code against PyTorch (torchvision, timm, Hugging Face): logits, loss, every gradient, batch-norm statistics and
+ * ten-step loss curves (README.md here). A tensor passes if |ours - ref|_2 <= max(1e-4, 4 x the error of PyTorch's own
+ * float32) x |ref|_2. */
 #include <check.h>
 #include <hdf5.h>
 #include <math.h>
@@ -18,7 +19,8 @@ typedef struct golden {
     const char *scale;
     uint32_t seed;
     int batch, image_size, classes, units;
-    uint32_t first_batch; /* number of the images of step 0 */
+    int sequence, vocabulary; /* of texts; of images 0 */
+    uint32_t first_batch;     /* number of the images of step 0 */
     double smoothing;
     unsigned char *plans; /* [STEPS][units] */
     sd_drop_spec drop;
@@ -26,6 +28,7 @@ typedef struct golden {
     sd_network *network;
     sd_config *config;
     float *images, *dlogits, *losses;
+    int32_t *tokens, *lengths, *second;
     int32_t *labels, *ranks;
 } golden;
 
@@ -121,14 +124,40 @@ static void reset_weights(golden *g) {
         sd_network_set_kept_steps(g->network, i, 0);
 }
 
-/* Images and labels of a step. */
+static int32_t drawn(const golden *g, const char *name, size_t i, uint32_t batch, int bound) {
+    return (int32_t)(word(g, name, (uint32_t)i, batch).word[0] % (uint32_t)bound);
+}
+
+/* Text 0 fills the sequence, text 1 has two tokens, the others any number; odd texts are pairs. */
+static void make_texts(golden *g, uint32_t b) {
+    for (int n = 0; n < g->batch && g->sequence; n++) {
+        const int t = g->sequence;
+        const int32_t length = n == 0 ? t : n == 1 ? 2 : 2 + drawn(g, "lengths", (size_t)n, b, t - 1);
+        g->lengths[n] = length;
+        g->second[n] = n % 2 ? 1 + drawn(g, "second", (size_t)n, b, length - 1) : length;
+        for (int i = n * t; i < (n + 1) * t; i++)
+            g->tokens[i] = i - n * t < length ? drawn(g, "tokens", (size_t)i, b, g->vocabulary) : 0;
+    }
+}
+
+/* Images or texts, and labels, of a step. */
 static void make_batch(golden *g, int step) {
     const uint32_t b = g->first_batch + (uint32_t)step;
+    make_texts(g, b);
     const size_t elems = (size_t)g->batch * (size_t)g->image_size * (size_t)g->image_size * 3;
     for (size_t i = 0; i < elems; i++)
         g->images[i] = (float)(sqrt(3.0) * (2 * sd_random_uniform(word(g, "images", (uint32_t)i, b).word[0]) - 1));
     for (int n = 0; n < g->batch; n++)
-        g->labels[n] = (int32_t)(word(g, "labels", (uint32_t)n, b).word[0] % (uint32_t)g->classes);
+        g->labels[n] = drawn(g, "labels", (size_t)n, b, g->classes);
+}
+
+/* Of the batch, from an image on. */
+static sd_input input_from(const golden *g, int first) {
+    const size_t image = (size_t)g->image_size * (size_t)g->image_size * 3, n = (size_t)first;
+    if (!g->sequence)
+        return (sd_input){.pixels = g->images + n * image};
+    return (sd_input){
+        .tokens = g->tokens + n * (size_t)g->sequence, .lengths = g->lengths + n, .second = g->second + n};
 }
 
 /* ---- comparing ---- */
@@ -236,11 +265,12 @@ static double train_pass(golden *g, int step, const float **logits) {
     make_batch(g, step);
     set_plan(g, step);
     const sd_pass pass = {.images = g->batch, .training = true, .plan = &g->plan, .batch_share = 1};
-    *logits = sd_network_forward(g->network, &pass, &(sd_input){.pixels = g->images});
+    const sd_input input = input_from(g, 0);
+    *logits = sd_network_forward(g->network, &pass, &input);
     double loss = mean_loss(g, *logits, g->smoothing);
     sd_kernels_at(0)->cross_entropy_backward((size_t)g->batch, g->classes, *logits, &(sd_targets){.labels = g->labels},
                                              (float)g->smoothing, 1.0f / (float)g->batch, g->dlogits);
-    sd_network_backward(g->network, &pass, &(sd_input){.pixels = g->images}, g->dlogits, ignore_segment, NULL);
+    sd_network_backward(g->network, &pass, &input, g->dlogits, ignore_segment, NULL);
     sd_network_update_statistics(g->network, &g->plan);
     return loss;
 }
@@ -250,16 +280,17 @@ static void check_evaluation(golden *g) {
     make_batch(g, 0);
     sd_drop_plan_evaluation(&g->drop, &g->plan);
     const sd_pass pass = {.images = g->batch, .plan = &g->plan};
-    const float *logits = sd_network_forward(g->network, &pass, &(sd_input){.pixels = g->images});
+    const sd_input input = input_from(g, 0);
+    const float *logits = sd_network_forward(g->network, &pass, &input);
     expect_golden_floats(g, "eval_logits", logits, false);
     expect_golden_number(g, "eval_loss", mean_loss(g, logits, g->smoothing));
 }
 
-static void check_step(golden *g) {
+static void check_step(golden *g, int step) {
     const float *logits;
     reset_weights(g);
     memset(sd_network_gradients(g->network), 0, sd_network_buffer_elems(g->network) * sizeof(float));
-    double loss = train_pass(g, 0, &logits);
+    double loss = train_pass(g, step, &logits);
     expect_golden_floats(g, "logits", logits, false);
     expect_golden_number(g, "loss", loss);
     expect_gradients(g, "grad", true);
@@ -341,10 +372,17 @@ static golden open_golden(const char *name, sd_model_spec spec, const sd_kernels
     g.classes = (int)read_attribute(g.file, "classes");
     g.units = (int)read_attribute(g.file, "units");
     g.smoothing = read_attribute(g.file, "label_smoothing");
+    if (!g.image_size) {
+        g.sequence = (int)read_attribute(g.file, "sequence");
+        g.vocabulary = (int)read_attribute(g.file, "vocabulary");
+    }
     read_values(g.file, "rates", H5T_NATIVE_DOUBLE, sizeof(double), &g.drop.rate);
     g.drop.units = g.units;
     const size_t batch = (size_t)g.batch, pixels = (size_t)g.image_size * (size_t)g.image_size;
     g.images = malloc(batch * pixels * 3 * sizeof(float));
+    g.tokens = malloc(batch * (size_t)g.sequence * sizeof(int32_t));
+    g.lengths = malloc(batch * sizeof(int32_t));
+    g.second = malloc(batch * sizeof(int32_t));
     g.dlogits = malloc(batch * (size_t)g.classes * sizeof(float));
     g.losses = malloc(batch * sizeof(float));
     g.labels = malloc(batch * sizeof(int32_t));
@@ -352,12 +390,14 @@ static golden open_golden(const char *name, sd_model_spec spec, const sd_kernels
     g.config = malloc(sizeof *g.config);
     sd_config_init(g.config);
     spec.image_size = g.image_size;
+    spec.sequence = g.sequence;
+    spec.vocabulary = g.vocabulary;
     spec.classes = g.classes;
     ck_assert_msg(sd_model_create(&spec, kernels, max_images ? max_images : g.batch, &g.network) == SD_OK, "%s",
                   sd_error_message());
     ck_assert_int_eq(sd_network_n_units(g.network), g.units);
     const sd_drop_schedule schedule = spec.unit == SD_UNIT_BLOCK ? SD_DROP_CONSTANT : SD_DROP_LINEAR;
-    for (int i = 0; i < g.units; i++) {
+    for (int i = 0; i < g.units && g.image_size; i++) { /* of texts they are 0 */
         int depth = sd_network_unit(g.network, i)->depth, blocks = sd_network_blocks(g.network);
         ck_assert_double_eq_tol(sd_drop_rate(schedule, 0.5, depth, blocks), g.drop.rate[i], 1e-15);
     }
@@ -371,6 +411,9 @@ static void close_golden(golden *g) {
     free(g->plans);
     free(g->drop.rate);
     free(g->images);
+    free(g->tokens);
+    free(g->lengths);
+    free(g->second);
     free(g->dlogits);
     free(g->losses);
     free(g->labels);
@@ -421,6 +464,22 @@ static void check_layerdrop(const sd_kernels *kernels, extent compared) {
     close_golden(&g);
 }
 
+/* The steps' plans drop no layer, one, and all; the norms behind the sums are dropped with their layers. */
+static void check_bert(const sd_kernels *kernels, extent compared) {
+    static const char *const groups[] = {"none/step0", "none/step1", "none/step2"};
+    golden g = open_golden("bert_L2_H128", (sd_model_spec){.name = "bert_L2_H128", .unit = SD_UNIT_BLOCK}, kernels, 0);
+    read_plans(&g);
+    for (int step = 0; step < 3; step++) {
+        g.scale = groups[step];
+        check_step(&g, step);
+    }
+    g.scale = "none";
+    check_evaluation(&g);
+    if (compared == WITH_CURVES)
+        check_curve(&g, "curve_adamw", "adamw", "decay_and_momentum");
+    close_golden(&g);
+}
+
 /* ---- decisions of ranks and samples ---- */
 
 /* The plan of the batch, and the part of it that a rank's images see, from masks [units][batch]. */
@@ -456,7 +515,7 @@ static void check_scope(const char *name, const char *model, int ranks, const sd
                                 .stem = !strcmp(model, "resnet50") ? SD_STEM_IMAGENET : SD_STEM_AUTO,
                                 .gathers = true};
     golden g = open_golden(name, spec, kernels, each);
-    g.scale = "training";
+    g.scale = g.sequence ? "none" : "training";
     unsigned char *masks;
     ck_assert_uint_eq(read_values(g.file, "masks", H5T_NATIVE_UCHAR, 1, &masks), (size_t)(g.units * g.batch));
     sd_drop_part part;
@@ -464,7 +523,7 @@ static void check_scope(const char *name, const char *model, int ranks, const sd
     reset_weights(&g);
     make_batch(&g, 0);
 
-    const size_t elems = sd_network_buffer_elems(g.network), image = (size_t)g.image_size * (size_t)g.image_size * 3;
+    const size_t elems = sd_network_buffer_elems(g.network);
     float *gradients = sd_network_gradients(g.network), *sum = calloc(elems, sizeof *sum),
           *logits = malloc((size_t)(g.batch * g.classes) * sizeof *logits);
     double loss = 0;
@@ -477,7 +536,7 @@ static void check_scope(const char *name, const char *model, int ranks, const sd
                               .part = &part,
                               .batch_share = (float)each / (float)g.batch};
         memset(gradients, 0, elems * sizeof *gradients); /* a branch that none of these images keeps is not written */
-        const sd_input input = {.pixels = g.images + (size_t)first * image};
+        const sd_input input = input_from(&g, first);
         const float *mine = sd_network_forward(g.network, &pass, &input);
         memcpy(logits + first * g.classes, mine, (size_t)(each * g.classes) * sizeof *logits);
         kernels->cross_entropy_forward((size_t)each, g.classes, mine, &(sd_targets){.labels = g.labels + first},
@@ -516,10 +575,14 @@ END_TEST
 START_TEST(vit_tiny_equals_pytorch) { check_model("vit_tiny", 4, best_kernels(), WITH_CURVES); }
 END_TEST
 
+START_TEST(bert_equals_pytorch) { check_bert(best_kernels(), WITH_CURVES); }
+END_TEST
+
 START_TEST(layerdrop_equals_pytorch) { check_layerdrop(best_kernels(), WITH_CURVES); }
 END_TEST
 
 START_TEST(every_instruction_set_equals_pytorch) {
+    check_bert(sd_kernels_at(_i), WITHOUT_CURVES);
     check_model("resnet20", 0, sd_kernels_at(_i), WITHOUT_CURVES);
     check_model("vit_tiny", 4, sd_kernels_at(_i), WITHOUT_CURVES);
     check_layerdrop(sd_kernels_at(_i), WITHOUT_CURVES);
@@ -539,6 +602,7 @@ START_TEST(decisions_of_samples_equal_pytorch) {
     check_scope("sample_resnet20", "resnet20", 0, sd_kernels_at(_i));
     check_scope("sample_resnet20_4px", "resnet20", 0, sd_kernels_at(_i));
     check_scope("sample_vit_tiny", "vit_tiny", 0, sd_kernels_at(_i));
+    check_scope("sample_bert_L2_H128", "bert_L2_H128", 0, sd_kernels_at(_i));
 }
 END_TEST
 
@@ -546,6 +610,7 @@ END_TEST
 START_TEST(decisions_of_samples_on_other_ranks_equal_pytorch) {
     check_scope("sample_vit_tiny", "vit_tiny", 2, sd_kernels_at(_i));
     check_scope("sample_vit_tiny", "vit_tiny", 4, sd_kernels_at(_i));
+    check_scope("sample_bert_L2_H128", "bert_L2_H128", 2, sd_kernels_at(_i));
 }
 END_TEST
 
@@ -570,6 +635,7 @@ int main(void) {
     TCase *cases = tcase_create("pytorch");
     tcase_add_test(cases, resnet20_equals_pytorch);
     tcase_add_test(cases, vit_tiny_equals_pytorch);
+    tcase_add_test(cases, bert_equals_pytorch);
     tcase_add_test(cases, layerdrop_equals_pytorch);
     tcase_add_test(cases, resnet50_equals_pytorch);
     tcase_add_loop_test(cases, every_instruction_set_equals_pytorch, 0, n_isa);

@@ -32,6 +32,10 @@ static sd_network *new_network(sd_model_spec spec, uint32_t seed) {
     return network;
 }
 
+static sd_model_spec bert(void) {
+    return (sd_model_spec){.name = "bert_L2_H32", .sequence = 8, .vocabulary = 11, .classes = 4};
+}
+
 /* A network's state with room for more weights, and names that can be changed. Free by free_state(). */
 static sd_weights state_of(sd_network *network) {
     sd_weights weights;
@@ -136,6 +140,8 @@ START_TEST(a_state_is_adopted_to_the_bit) {
     expect_adopted(resnet(10), "", true);
     expect_adopted((sd_model_spec){.name = "resnet50", .image_size = 16, .classes = 3}, "", true);
     expect_adopted(vit(16, 10), "", true);
+    expect_adopted(bert(), "", true);
+    expect_adopted(bert(), "module.", true);
 }
 END_TEST
 
@@ -270,6 +276,101 @@ START_TEST(a_classifier_must_agree_with_itself_and_have_the_features) {
     free_state(&weights);
     sd_network_destroy(&from);
     sd_network_destroy(&to);
+}
+END_TEST
+
+/* ---- Hugging Face's BertModel ---- */
+
+/* The names of the model without a head. */
+static void remove_base(sd_weights *weights) {
+    for (int i = 0; i < weights->n; i++) {
+        const char *name = weights->weight[i].name;
+        const size_t n = !strncmp(name, "bert.", 5) ? 5 : 0;
+        weights->weight[i].name = strdup(name + n);
+        free((char *)(uintptr_t)name);
+    }
+    sort(weights);
+}
+
+static void add_position_ids(sd_weights *weights, const char *name, const int64_t *ids, size_t n) {
+    weights->weight[weights->n++] = (sd_weight){
+        .name = strdup(name), .dtype = SD_DTYPE_I64, .dims = 2, .shape = {1, n}, .elems = n, .integers = ids};
+    sort(weights);
+}
+
+/* "bert." may be missing, position_ids may be there, and a classifier that is missing keeps its values. */
+START_TEST(a_bert_without_a_head_is_adopted) {
+    static const int64_t ids[512] = {0, 1};
+    char text[SD_ADOPTION_BYTES];
+    for (int head = 0; head < 2; head++) {
+        sd_network *from = new_network(bert(), 1), *to = new_network(bert(), 2), *fresh = new_network(bert(), 2);
+        sd_weights weights = state_of(from);
+        sd_adoption report;
+        if (!head) {
+            remove_weight(&weights, "classifier.weight");
+            remove_weight(&weights, "classifier.bias");
+        }
+        remove_base(&weights);
+        add_position_ids(&weights, "embeddings.position_ids", ids, 512);
+        put_in_front(&weights, head ? "module." : "");
+        expect_ok(sd_model_adopt(to, &weights, "f.st", &report));
+        for (int i = 0; i < sd_network_n_tensors(to); i++) {
+            const char *name = sd_network_tensor(to, i)->name;
+            expect_same_tensor(strstr(name, "classifier") && !head ? fresh : from, to, name);
+        }
+        ck_assert_int_eq(report.adopted, report.tensors - (head ? 0 : 2));
+        ck_assert_int_eq(report.no_classifier, !head);
+        expect((strstr(sd_adoption_text(&report, text), "the file has none") != NULL) == !head, "%s", text);
+        free_state(&weights);
+        sd_network_destroy(&from);
+        sd_network_destroy(&to);
+        sd_network_destroy(&fresh);
+    }
+}
+END_TEST
+
+START_TEST(half_a_classifier_is_refused) {
+    sd_network *from = new_network(bert(), 1), *to = new_network(bert(), 2);
+    sd_weights weights = state_of(from);
+    remove_weight(&weights, "classifier.bias");
+    expect_not_adopted(to, &weights, "missing: classifier.bias", NULL);
+    rename_weight(&weights, "classifier.weight", "head.weight");
+    expect_not_adopted(to, &weights, "unexpected: head.weight", NULL);
+    free_state(&weights);
+    sd_network_destroy(&from);
+    sd_network_destroy(&to);
+}
+END_TEST
+
+/* A file of more positions gives the first; one of less leaves the rest as it is. */
+START_TEST(positions_of_texts_that_both_have_are_adopted) {
+    static const char name[] = "bert.embeddings.position_embeddings.weight";
+    static const size_t rows[] = {100, 512, 1024};
+    static const char *const words[] = {"it has 100 position embeddings, the others of 512 keep", "41 of 41",
+                                        "of its 1024 position embeddings the first 512"};
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        sd_network *from = new_network(bert(), 1), *to = new_network(bert(), 2), *fresh = new_network(bert(), 2);
+        sd_weights weights = state_of(from);
+        sd_weight *weight = find(&weights, name);
+        const sd_tensor *t = find_tensor(to, name);
+        float *table = normal_floats(rows[i] * 32, 7, 0, 1);
+        sd_adoption report;
+        char text[SD_ADOPTION_BYTES];
+        weight->shape[0] = rows[i];
+        weight->elems = rows[i] * 32;
+        weight->values = table;
+        expect_ok(sd_model_adopt(to, &weights, "f.st", &report));
+        const size_t both = (rows[i] < 512 ? rows[i] : 512) * 32;
+        expect_same_bits("rows of the file", value_of(to, t), table, both * sizeof *table);
+        expect_same_bits("other rows", value_of(to, t) + both, value_of(fresh, t) + both,
+                         (t->elems - both) * sizeof *table);
+        expect_words(sd_adoption_text(&report, text), (const char *const[]){words[i], NULL});
+        free(table);
+        free_state(&weights);
+        sd_network_destroy(&from);
+        sd_network_destroy(&to);
+        sd_network_destroy(&fresh);
+    }
 }
 END_TEST
 
@@ -426,6 +527,9 @@ int main(void) {
     tcase_add_test(cases, values_that_are_not_finite_are_refused);
     tcase_add_test(cases, a_classifier_of_other_classes_keeps_its_values);
     tcase_add_test(cases, a_classifier_must_agree_with_itself_and_have_the_features);
+    tcase_add_test(cases, a_bert_without_a_head_is_adopted);
+    tcase_add_test(cases, half_a_classifier_is_refused);
+    tcase_add_test(cases, positions_of_texts_that_both_have_are_adopted);
     tcase_add_test(cases, position_embeddings_are_resized_as_timm_does);
     tcase_add_test(cases, what_is_no_square_grid_is_refused);
     tcase_add_test(cases, another_patch_size_is_refused_with_both_shapes);

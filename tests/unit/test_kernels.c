@@ -544,6 +544,29 @@ START_TEST(layernorm_backward_adds_to_another_gradient) {
 }
 END_TEST
 
+/* BERT's epsilon is 1e-12: a row without deviation is multiplied by 1e6, and stays finite, as does its gradient. */
+START_TEST(layernorm_of_a_constant_is_beta) {
+    begin(_i);
+    norm_case n = new_norm_case(3, 64, false);
+    for (size_t i = 0; i < 3 * 64; i++) {
+        n.x[i] = (float)(i / 64);
+        n.weight[i] = i < 64 ? n.weight[i] : 0;
+    }
+    const sd_map normalise = {
+        .kind = SD_MAP_NORMALISE, .mean = n.mean, .rstd = n.variance, .gamma = n.gamma, .beta = n.beta};
+    k->layernorm_statistics(n.rows, n.c, n.x, 1e-12f, n.mean, n.variance);
+    k->map(n.rows, n.c, n.x, &normalise, n.y);
+    k->layernorm_backward(n.rows, n.c, n.x, n.weight, n.gamma, n.mean, n.variance, NULL, n.dx, n.dgamma, n.dbeta,
+                          n.scratch);
+    for (size_t i = 0; i < 3 * 64; i++) {
+        expect_number("rstd", n.variance[i / 64], 1e6, 1);
+        ck_assert(n.y[i] == n.beta[i % 64]);
+        ck_assert(i < 64 ? isfinite(n.dx[i]) : n.dx[i] == 0);
+    }
+    free_norm_case(&n);
+}
+END_TEST
+
 START_TEST(layernorm_survives_a_mean_far_from_zero) {
     begin(_i);
     norm_case n = new_norm_case(5, 300, false);
@@ -726,13 +749,98 @@ START_TEST(instruction_sets_agree_on_pointwise_kernels) {
 }
 END_TEST
 
+/* ---- dropout ---- */
+
+/* drop(v) / v, word by word. */
+static double dropped(const sd_dropout *dropout, size_t image, size_t row, size_t column) {
+    const uint64_t place = dropout->first_image + (dropout->places ? dropout->places[image] : image);
+    const uint64_t item = place << 32 | row << 16 | (column / 64 * 16 + column % 16);
+    const sd_random random =
+        sd_random_at(dropout->seed, SD_STREAM_HIDDEN_DROPOUT, item, (uint64_t)dropout->site << 32 | dropout->step);
+    return sd_random_uniform(random.word[column / 16 % 4]) < dropout->rate ? 0 : 1 / (1 - (double)dropout->rate);
+}
+
+static const uint32_t some_places[] = {7, 0, 100000, 3000000000u, 8};
+static const sd_dropout some_dropout = {.rate = 0.3f,
+                                        .seed = 4000000001u,
+                                        .step = 3000000007u,
+                                        .site = 5,
+                                        .first_image = 1000000000u,
+                                        .places = some_places};
+
+/* At the borders of the 64 columns that are decided together, and at the last row and column there may be. */
+START_TEST(dropout_is_decided_by_the_words_of_philox) {
+    begin(_i);
+    const struct {
+        size_t images, rows, c;
+        float rate;
+    } cases[] = {{5, 3, 1, 0.5f},      {4, 2, 15, 0.1f},     {3, 7, 63, 0.5f},
+                 {2, 9, 64, 0.9f},     {1, 3, 65, 0x1p-24f}, {5, 4, 130, 0.1f},
+                 {1, 1, 262144, 0.5f}, {1, 65536, 5, 0.5f},  {2, 3, 200, 1 - 0x1p-24f}};
+    for (size_t s = 0; s < sizeof cases / sizeof cases[0]; s++) {
+        const size_t c = cases[s].c, rows = cases[s].images * cases[s].rows;
+        float *x = normal_floats(rows * c, 1, 3, 1), *y = new_floats(rows * c + 1);
+        sd_dropout dropout = some_dropout;
+        dropout.rate = cases[s].rate;
+        y[rows * c] = 5;
+        for (int placed = 0; placed < 2; placed++) {
+            dropout.places = placed ? some_places : NULL;
+            k->map(rows, (int)c, x,
+                   &(sd_map){.kind = SD_MAP_SCALE, .scale = 1, .dropout = &dropout, .image_rows = (int)cases[s].rows},
+                   y);
+            for (size_t i = 0; i < rows * c; i++) {
+                const size_t row = i / c;
+                const double exact = x[i] * dropped(&dropout, row / cases[s].rows, row % cases[s].rows, i % c);
+                expect_number("value", y[i], exact, 3e-7 * fabs(exact));
+            }
+        }
+        ck_assert(y[rows * c] == 5);
+        free(x);
+        free(y);
+    }
+}
+END_TEST
+
+/* Each of these changes what is dropped; the rest is the same. 5 deviations of a binomial distribution. */
+START_TEST(dropout_drops_its_rate_anew_at_each_step_site_place_and_seed) {
+    begin(_i);
+    enum { IMAGES = 2, ROWS = 50, C = 128, N = IMAGES * ROWS * C };
+    sd_dropout forms[] = {some_dropout, some_dropout, some_dropout, some_dropout, some_dropout};
+    forms[1].step++;
+    forms[2].site++;
+    forms[3].first_image += 1000;
+    forms[4].seed++;
+    enum { FORMS = sizeof forms / sizeof forms[0] };
+    float *x = new_floats(N), *y[FORMS];
+    for (int i = 0; i < N; i++)
+        x[i] = 1;
+    for (int f = 0; f < FORMS; f++) {
+        int n_dropped = 0, both = 0;
+        y[f] = new_floats(N);
+        k->map(IMAGES * ROWS, C, x,
+               &(sd_map){.kind = SD_MAP_SCALE, .scale = 1, .dropout = &forms[f], .image_rows = ROWS}, y[f]);
+        for (int i = 0; i < N; i++) {
+            n_dropped += y[f][i] == 0;
+            both += y[f][i] == 0 && y[0][i] == 0;
+        }
+        expect_number("dropped", n_dropped, 0.3 * N, 5 * sqrt(0.3 * 0.7 * N));
+        if (f > 0)
+            expect_number("dropped in both", both, 0.09 * N, 5 * sqrt(0.09 * 0.91 * N));
+    }
+    for (int f = 0; f < FORMS; f++)
+        free(y[f]);
+    free(x);
+}
+END_TEST
+
 /* ---- linear ---- */
 
-/* A map of every kind, and none, for a matrix [rows, c]. */
-enum { N_MAPS = 6 };
+/* A map of every kind, the first two with dropout, and none, for a matrix [rows, c]. */
+enum { KINDS = SD_MAP_TANH_BACKWARD + 1, N_MAPS = KINDS + 3, IMAGE_ROWS = 13 };
 
 typedef struct map_case {
     sd_map map;
+    sd_dropout dropout;
     const sd_map *pointer; /* to it, or NULL */
     float *other, *mean, *rstd, *gamma, *beta;
 } map_case;
@@ -743,7 +851,17 @@ static void init_map(map_case *m, int kind, size_t rows, size_t c, uint32_t stre
     m->rstd = normal_floats(rows, stream + 2, 1, 0.1);
     m->gamma = normal_floats(c, stream + 3, 1, 0.3);
     m->beta = normal_floats(c, stream + 4, 0, 0.3);
-    m->map = (sd_map){(sd_map_kind)kind, 0.7f, m->other, m->mean, m->rstd, m->gamma, m->beta};
+    m->dropout = some_dropout;
+    m->dropout.places = NULL;
+    m->map = (sd_map){.kind = (sd_map_kind)(kind % KINDS),
+                      .scale = 0.7f,
+                      .other = m->other,
+                      .mean = m->mean,
+                      .rstd = m->rstd,
+                      .gamma = m->gamma,
+                      .beta = m->beta,
+                      .dropout = kind < KINDS ? NULL : &m->dropout,
+                      .image_rows = IMAGE_ROWS};
     m->pointer = kind == N_MAPS - 1 ? NULL : &m->map;
 }
 
@@ -757,6 +875,8 @@ static double mapped(const map_case *m, size_t c, size_t r, size_t j, double v) 
     const double other = m->other[r * c + j];
     if (!m->pointer)
         return v;
+    if (m->map.dropout)
+        v *= dropped(m->map.dropout, r / IMAGE_ROWS, r % IMAGE_ROWS, j);
     switch (m->map.kind) {
     case SD_MAP_SCALE:
         return m->map.scale * v;
@@ -766,6 +886,10 @@ static double mapped(const map_case *m, size_t c, size_t r, size_t j, double v) 
         return (v - m->mean[r]) * m->rstd[r] * m->gamma[j] + m->beta[j];
     case SD_MAP_GELU:
         return v * 0.5 * erfc(-v / sqrt(2.0));
+    case SD_MAP_TANH:
+        return tanh(v);
+    case SD_MAP_TANH_BACKWARD:
+        return v * (1 - other * other);
     default:
         return v * (0.5 * erfc(-other / sqrt(2.0)) + other * exp(-0.5 * other * other) / sqrt(2 * M_PI));
     }
@@ -907,7 +1031,9 @@ END_TEST
 
 typedef struct attention_case {
     int images, tokens, heads, dim; /* dim: of a head */
-    size_t n_qkv, n_p, n_y, n_scratch;
+    const int32_t *lengths;
+    sd_dropout dropout;
+    size_t n_qkv, n_y, n_scratch;
     float *qkv, *y, *weight, *dqkv;
     sd_scratch scratch;
 } attention_case;
@@ -931,7 +1057,6 @@ static attention_case new_attention(int images, int tokens, int heads, int dim, 
     attention_case a = {.images = images, .tokens = tokens, .heads = heads, .dim = dim};
     a.n_y = (size_t)images * (size_t)tokens * (size_t)heads * (size_t)dim;
     a.n_qkv = 3 * a.n_y;
-    a.n_p = (size_t)images * (size_t)heads * (size_t)tokens * (size_t)tokens;
     a.qkv = normal_floats(a.n_qkv, 1, 0, deviation);
     a.weight = normal_floats(a.n_y, 2, 0, 1);
     a.n_scratch = sd_attention_scratch_elems(tokens, dim, scratch_threads);
@@ -948,14 +1073,20 @@ static void free_attention(attention_case *a) {
         free(all[i]);
 }
 
+static sd_attention attention_of(const attention_case *a) {
+    return (sd_attention){a->images, a->tokens, a->heads, a->dim, a->lengths, a->dropout};
+}
+
 static double attention_loss(void *context) {
     attention_case *a = context;
-    k->attention_forward(a->images, a->tokens, a->heads, a->dim, a->qkv, a->y, a->scratch);
+    const sd_attention attention = attention_of(a);
+    k->attention_forward(&attention, a->qkv, a->y, a->scratch);
     return dot(a->y, a->weight, a->n_y);
 }
 
 static void attention_backward(attention_case *a) {
-    k->attention_backward(a->images, a->tokens, a->heads, a->dim, a->qkv, a->weight, a->dqkv, a->scratch);
+    const sd_attention attention = attention_of(a);
+    k->attention_backward(&attention, a->qkv, a->weight, a->dqkv, a->scratch);
 }
 
 /* The place of element d of query (0), key (1) or value (2) of a token: [images, tokens, 3, heads, dim]. */
@@ -967,71 +1098,147 @@ static size_t y_at(const attention_case *a, int image, int token, int head, int 
     return (size_t)(((image * a->tokens + token) * a->heads + head) * a->dim + d);
 }
 
-/* P = softmax(q k^T / sqrt(dim)), y = P v; dv = P^T dy; dS = P (dy v^T - sum(P dy v^T)); dq = dS k / sqrt(dim); dk =
- * dS^T q / sqrt(dim). */
-static void define_attention(const attention_case *a, double *p, double *y, double *dqkv) {
+/* P = softmax(q k^T / sqrt(dim)), D = drop(P), y = D v; dv = D^T dy; dP = drop(dy v^T); dS = P (dP - sum(P dP)); dq =
+ * dS k / sqrt(dim); dk = dS^T q / sqrt(dim), for the tokens before the image's length. */
+static void define_attention(const attention_case *a, double *y, double *dqkv) {
     const double scale = 1 / sqrt(a->dim);
-    const size_t t = (size_t)a->tokens;
-    double *dp = new_doubles(t);
+    double *row = new_doubles((size_t)a->tokens), *dp = new_doubles((size_t)a->tokens);
     for (int n = 0; n < a->images; n++)
         for (int h = 0; h < a->heads; h++)
-            for (int i = 0; i < a->tokens; i++) {
-                double *row = p + (((size_t)n * (size_t)a->heads + (size_t)h) * t + (size_t)i) * t, most = -INFINITY,
-                       sum = 0, mean = 0;
-                for (int j = 0; j < a->tokens; j++) {
+            for (int i = 0, length = a->lengths ? a->lengths[n] : a->tokens; i < length; i++) {
+                double most = -INFINITY, sum = 0, mean = 0;
+                for (int j = 0; j < length; j++) {
                     row[j] = 0;
                     for (int d = 0; d < a->dim; d++)
                         row[j] += scale * a->qkv[qkv_at(a, n, i, 0, h, d)] * a->qkv[qkv_at(a, n, j, 1, h, d)];
                     most = fmax(most, row[j]);
                 }
-                for (int j = 0; j < a->tokens; j++)
+                for (int j = 0; j < length; j++)
                     sum += row[j] = exp(row[j] - most);
-                for (int j = 0; j < a->tokens; j++) {
+                for (int j = 0; j < length; j++) {
+                    const double factor =
+                        dropped(&a->dropout, (size_t)n, (size_t)(h << 10 | i / 16), (size_t)(j << 4 | i % 16));
                     row[j] /= sum;
                     dp[j] = 0;
                     for (int d = 0; d < a->dim; d++) {
                         const double v = a->qkv[qkv_at(a, n, j, 2, h, d)], dy = a->weight[y_at(a, n, i, h, d)];
-                        y[y_at(a, n, i, h, d)] += row[j] * v;
-                        dqkv[qkv_at(a, n, j, 2, h, d)] += row[j] * dy;
-                        dp[j] += dy * v;
+                        y[y_at(a, n, i, h, d)] += factor * row[j] * v;
+                        dqkv[qkv_at(a, n, j, 2, h, d)] += factor * row[j] * dy;
+                        dp[j] += factor * dy * v;
                     }
                     mean += row[j] * dp[j];
                 }
-                for (int j = 0; j < a->tokens; j++)
+                for (int j = 0; j < length; j++)
                     for (int d = 0; d < a->dim; d++) {
                         const double ds = scale * row[j] * (dp[j] - mean);
                         dqkv[qkv_at(a, n, i, 0, h, d)] += ds * a->qkv[qkv_at(a, n, j, 1, h, d)];
                         dqkv[qkv_at(a, n, j, 1, h, d)] += ds * a->qkv[qkv_at(a, n, i, 0, h, d)];
                     }
             }
+    free(row);
     free(dp);
+}
+
+static const int attention_shapes[][4] = {{2, 5, 3, 7},   {1, 17, 3, 64}, {3, 1, 1, 8},    {2, 65, 2, 16},
+                                          {1, 65, 2, 64}, {2, 32, 2, 40}, {2, 30, 1, 65},  {1, 197, 1, 33},
+                                          {1, 23, 2, 48}, {1, 12, 1, 1},  {1, 512, 1, 32}, {4, 128, 2, 64}};
+enum { N_ATTENTION_SHAPES = sizeof attention_shapes / sizeof attention_shapes[0], MOST_IMAGES = 5 };
+
+static attention_case new_attention_at(size_t shape) {
+    const int *s = attention_shapes[shape];
+    return new_attention(s[0], s[1], s[2], s[3], 1);
+}
+
+static void expect_attention(attention_case *a) {
+    double *y = new_doubles(a->n_y), *dqkv = new_doubles(a->n_qkv);
+    attention_loss(a);
+    attention_backward(a);
+    define_attention(a, y, dqkv);
+    expect_close("y", a->y, y, a->n_y, 1e-5);
+    expect_close("dqkv", a->dqkv, dqkv, a->n_qkv, 1e-5);
+    expect_nothing_behind(a->y, a->n_y);
+    expect_nothing_behind(a->dqkv, a->n_qkv);
+    free(y);
+    free(dqkv);
 }
 
 START_TEST(attention_equals_its_formulas) {
     begin(_i);
-    static const int shapes[][4] = {{2, 5, 3, 7},   {1, 17, 3, 64}, {3, 1, 1, 8},    {2, 65, 2, 16}, {1, 65, 2, 64},
-                                    {2, 32, 2, 40}, {2, 30, 1, 65}, {1, 197, 1, 33}, {1, 23, 2, 48}, {1, 12, 1, 1}};
-    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
-        attention_case a = new_attention(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3], 1);
-        double *p = new_doubles(a.n_p), *y = new_doubles(a.n_y), *dqkv = new_doubles(a.n_qkv);
-        attention_loss(&a);
-        attention_backward(&a);
-        define_attention(&a, p, y, dqkv);
-        expect_close("y", a.y, y, a.n_y, 1e-5);
-        expect_close("dqkv", a.dqkv, dqkv, a.n_qkv, 1e-5);
-        expect_nothing_behind(a.y, a.n_y);
-        expect_nothing_behind(a.dqkv, a.n_qkv);
-        free(p);
-        free(y);
-        free(dqkv);
+    for (size_t s = 0; s < N_ATTENTION_SHAPES; s++) {
+        attention_case a = new_attention_at(s);
+        expect_attention(&a);
         free_attention(&a);
     }
+}
+END_TEST
+
+START_TEST(attention_with_dropout_equals_its_formulas) {
+    begin(_i);
+    for (size_t s = 0; s < N_ATTENTION_SHAPES; s++) {
+        attention_case a = new_attention_at(s);
+        a.dropout = some_dropout;
+        expect_attention(&a);
+        free_attention(&a);
+    }
+}
+END_TEST
+
+/* What is behind the lengths is not a number before, and zero afterwards. */
+START_TEST(attention_sees_no_token_behind_the_length) {
+    begin(_i);
+    for (size_t s = 0; s < 2 * N_ATTENTION_SHAPES; s++) {
+        attention_case a = new_attention_at(s / 2);
+        int32_t lengths[MOST_IMAGES];
+        for (int n = 0; n < a.images; n++) {
+            lengths[n] = n == 0 ? (a.tokens + 1) / 2 : n == 1 ? 1 : n == 2 ? a.tokens : a.tokens - 1;
+            for (int t = lengths[n]; t < a.tokens; t++)
+                for (int d = 0; d < a.heads * a.dim; d++)
+                    a.qkv[qkv_at(&a, n, t, 0, 0, d)] = a.qkv[qkv_at(&a, n, t, 1, 0, d)] =
+                        a.qkv[qkv_at(&a, n, t, 2, 0, d)] = a.weight[y_at(&a, n, t, 0, d)] = NAN;
+        }
+        a.lengths = lengths;
+        if (s % 2)
+            a.dropout = some_dropout;
+        expect_attention(&a);
+        for (int n = 0; n < a.images; n++)
+            for (int t = lengths[n]; t < a.tokens; t++)
+                for (int d = 0; d < a.heads * a.dim; d++)
+                    ck_assert(a.y[y_at(&a, n, t, 0, d)] == 0 && a.dqkv[qkv_at(&a, n, t, 0, 0, d)] == 0 &&
+                              a.dqkv[qkv_at(&a, n, t, 1, 0, d)] == 0 && a.dqkv[qkv_at(&a, n, t, 2, 0, d)] == 0);
+        free_attention(&a);
+    }
+}
+END_TEST
+
+/* A text's values do not depend on how much padding there is behind it, to the bit. */
+START_TEST(attention_of_a_padded_text_has_the_bits_of_the_text_alone) {
+    begin(_i);
+    attention_case alone = new_attention(1, 37, 2, 32, 1), padded = new_attention(1, 90, 2, 32, 1);
+    const int32_t length = 37;
+    alone.dropout = padded.dropout = some_dropout;
+    padded.lengths = &length;
+    memcpy(padded.qkv, alone.qkv, alone.n_qkv * sizeof(float));
+    memcpy(padded.weight, alone.weight, alone.n_y * sizeof(float));
+    attention_loss(&alone);
+    attention_loss(&padded);
+    attention_backward(&alone);
+    attention_backward(&padded);
+    expect_same_bits("y", padded.y, alone.y, alone.n_y * sizeof(float));
+    expect_same_bits("dqkv", padded.dqkv, alone.dqkv, alone.n_qkv * sizeof(float));
+    free_attention(&alone);
+    free_attention(&padded);
 }
 END_TEST
 
 START_TEST(attention_backward_equals_finite_differences) {
     begin(_i);
     attention_case a = new_attention(2, 4, 2, 5, 1);
+    attention_loss(&a);
+    attention_backward(&a);
+    expect_gradient("qkv", attention_loss, &a, a.qkv, a.dqkv, a.n_qkv, 1e-2, 1e-3);
+    const int32_t lengths[] = {3, 4};
+    a.lengths = lengths;
+    a.dropout = some_dropout;
     attention_loss(&a);
     attention_backward(&a);
     expect_gradient("qkv", attention_loss, &a, a.qkv, a.dqkv, a.n_qkv, 1e-2, 1e-3);
@@ -1502,6 +1709,9 @@ static size_t run_all(float *out) {
     TAKE(b.y, n);
     k->map(rows, (int)c, b.weight, &(sd_map){.kind = SD_MAP_GELU_BACKWARD, .other = b.x}, b.y);
     TAKE(b.y, n);
+    const sd_map drop = {.kind = SD_MAP_SCALE, .scale = 1, .dropout = &some_dropout, .image_rows = 1000};
+    k->map(rows, (int)c, b.x, &drop, b.y);
+    TAKE(b.y, n);
     const size_t n_scratch = sd_linear_scratch_elems((int)c, 300, scratch_threads);
     const sd_scratch scratch = new_guarded(n_scratch);
     const sd_map gelu = {.kind = SD_MAP_GELU}, add = {.kind = SD_MAP_ADD, .scale = 0.5f, .other = b.x};
@@ -1519,6 +1729,12 @@ static size_t run_all(float *out) {
     free(dw);
     free(dbias);
     attention_case a = new_attention(3, 50, 3, 16, 1);
+    attention_loss(&a);
+    attention_backward(&a);
+    TAKE(a.y, a.n_y);
+    TAKE(a.dqkv, a.n_qkv);
+    a.lengths = (const int32_t[]){50, 3, 20};
+    a.dropout = some_dropout;
     attention_loss(&a);
     attention_backward(&a);
     TAKE(a.y, a.n_y);
@@ -1548,7 +1764,7 @@ static size_t run_all(float *out) {
 
 START_TEST(bits_do_not_depend_on_threads) {
     begin(_i);
-    const size_t room = 12 * 3001 * 70 + 4 * 3001 * 300;
+    const size_t room = 13 * 3001 * 70 + 4 * 3001 * 300;
     float *one = new_floats(room), *many = new_floats(room);
     const size_t n = run_all(one);
     ck_assert_uint_lt(n, room);
@@ -1584,17 +1800,23 @@ int main(void) {
     tcase_add_loop_test(cases, layernorm_equals_its_formulas, 0, n_isa);
     tcase_add_loop_test(cases, layernorm_backward_equals_finite_differences, 0, n_isa);
     tcase_add_loop_test(cases, layernorm_backward_adds_to_another_gradient, 0, n_isa);
+    tcase_add_loop_test(cases, layernorm_of_a_constant_is_beta, 0, n_isa);
     tcase_add_loop_test(cases, layernorm_survives_a_mean_far_from_zero, 0, n_isa);
     tcase_add_loop_test(cases, pointwise_kernels_equal_their_formulas, 0, n_isa);
     tcase_add_loop_test(cases, relu_is_zero_at_zero_and_keeps_what_is_not_a_number, 0, n_isa);
     tcase_add_loop_test(cases, pointwise_kernels_work_in_place, 0, n_isa);
     tcase_add_loop_test(cases, gelu_backward_equals_finite_differences, 0, n_isa);
     tcase_add_loop_test(cases, instruction_sets_agree_on_pointwise_kernels, 1, n_isa);
+    tcase_add_loop_test(cases, dropout_is_decided_by_the_words_of_philox, 0, n_isa);
+    tcase_add_loop_test(cases, dropout_drops_its_rate_anew_at_each_step_site_place_and_seed, 0, n_isa);
     tcase_add_loop_test(cases, linear_equals_its_formulas, 0, n_isa);
     tcase_add_loop_test(cases, linear_maps_what_it_reads_and_writes, 0, n_isa);
     tcase_add_loop_test(cases, linear_hides_no_value_that_is_not_a_number, 0, n_isa);
     tcase_add_loop_test(cases, linear_backward_equals_finite_differences, 0, n_isa);
     tcase_add_loop_test(cases, attention_equals_its_formulas, 0, n_isa);
+    tcase_add_loop_test(cases, attention_with_dropout_equals_its_formulas, 0, n_isa);
+    tcase_add_loop_test(cases, attention_sees_no_token_behind_the_length, 0, n_isa);
+    tcase_add_loop_test(cases, attention_of_a_padded_text_has_the_bits_of_the_text_alone, 0, n_isa);
     tcase_add_loop_test(cases, attention_backward_equals_finite_differences, 0, n_isa);
     tcase_add_loop_test(cases, attention_with_huge_scores_picks_one_token, 0, n_isa);
     tcase_add_loop_test(cases, attention_weights_are_the_softmax_of_scores, 0, n_isa);

@@ -239,7 +239,7 @@ static sd_network *new_transformer_of(int classes, double dropout) {
     sd_network *network;
     const sd_network_spec spec = {.max_images = 4, .classes = classes, .gathers = true};
     const sd_attention_spec attention = {
-        .heads = 3, .norm = "norm1", .qkv = "attn.qkv", .projection = "attn.proj", .epsilon = 1e-6f};
+        .heads = 3, .norm = "norm1", .qkv = {"attn.qkv"}, .projection = "attn.proj", .epsilon = 1e-6f};
     const sd_mlp_spec mlp = {.hidden = 20, .norm = "norm2", .fc1 = "mlp.fc1", .fc2 = "mlp.fc2", .epsilon = 1e-6f};
     expect_ok(sd_network_create(best_kernels(), &spec, &network));
     expect_ok(sd_build_patch_stem(network, (sd_shape){6, 6, 3}, 12, 3));
@@ -1519,7 +1519,7 @@ static sd_status a_relu_after_a_transformers_branch(sd_network *network) {
 static sd_status heads_that_do_not_divide(sd_network *network) {
     SD_TRY(begin_residual(network, SD_SHORTCUT_IDENTITY, false, -1));
     return sd_build_attention_branch(network,
-                                     &(sd_attention_spec){.heads = 3, .norm = "n", .qkv = "q", .projection = "p"});
+                                     &(sd_attention_spec){.heads = 3, .norm = "n", .qkv = {"q"}, .projection = "p"});
 }
 
 static const struct {
@@ -1645,7 +1645,7 @@ static sd_status add_mlp(sd_network *network, const char *name) {
 /* A transformer block. */
 static sd_status add_transformer_block(sd_network *network, const char *name) {
     const sd_attention_spec attention = {
-        .heads = 2, .norm = "norm1", .qkv = "attn.qkv", .projection = "attn.proj", .epsilon = 1e-6f};
+        .heads = 2, .norm = "norm1", .qkv = {"attn.qkv"}, .projection = "attn.proj", .epsilon = 1e-6f};
     SD_TRY(sd_build_patch_stem(network, (sd_shape){8, 8, 3}, 16, 4));
     SD_TRY(sd_build_residual_begin(network, &(sd_residual_spec){.name = name, .unit = -1}));
     SD_TRY(sd_build_attention_branch(network, &attention));
