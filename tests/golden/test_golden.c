@@ -428,7 +428,7 @@ static void check_convention(golden *g, sd_drop_scale scale, extent compared) {
     check_evaluation(g);
     if (compared == EVALUATION_WITH_AUTO)
         return;
-    check_step(g);
+    check_step(g, 0);
     if (compared == WITHOUT_CURVES)
         return;
     check_curve(g, "curve_sgd", "sgd", "decay_and_momentum");
