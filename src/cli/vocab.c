@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "sdtrain/arena.h"
+#include "sdtrain/data.h"
 #include "sdtrain/vocabulary.h"
 #include "tools.h"
 
@@ -14,6 +15,7 @@ typedef struct options {
     const char **files; /* [n_files]; the caller frees it */
     int n_files, size, alphabet;
     bool cased;
+    const char *text_columns; /* NULL: not given */
 } options;
 
 static sd_status parse_options(int n, char **words, options *o) {
@@ -22,6 +24,12 @@ static sd_status parse_options(int n, char **words, options *o) {
         const bool is_size = !strcmp(word, "--size"), is_alphabet = !strcmp(word, "--alphabet");
         if (is_size || is_alphabet) {
             SD_TRY(sd_tool_number(word, value, MOST_PIECES, is_size ? &o->size : &o->alphabet));
+            i++;
+        } else if (!strcmp(word, "--text-columns")) {
+            if (!value || !*value)
+                return sd_fail(SD_ERR_USAGE, "%s needs one or two columns (--help shows how)", word);
+            SD_TRY(sd_text_columns_check(word, value, 2));
+            o->text_columns = value;
             i++;
         } else if (!strcmp(word, "--cased")) {
             o->cased = true;
@@ -37,17 +45,17 @@ static sd_status parse_options(int n, char **words, options *o) {
 }
 
 static sd_status print_vocabulary(sd_vocabulary *vocabulary, const options *o) {
-    uint64_t lines = 0, more;
-    char *text;
+    uint64_t texts = 0, more;
+    char *made;
     int n;
     for (int i = 0; i < o->n_files; i++) {
-        SD_TRY(sd_vocabulary_add_file(vocabulary, o->files[i], &more));
-        lines += more;
+        SD_TRY(sd_vocabulary_add_file(vocabulary, o->files[i], o->text_columns, &more));
+        texts += more;
     }
-    SD_TRY(sd_vocabulary_make(vocabulary, o->size, o->alphabet, &text, &n));
-    fputs(text, stdout);
-    free(text);
-    sd_log_info("%llu lines, %llu words, %d of them different: %d word pieces", (unsigned long long)lines,
+    SD_TRY(sd_vocabulary_make(vocabulary, o->size, o->alphabet, &made, &n));
+    fputs(made, stdout);
+    free(made);
+    sd_log_info("%llu texts, %llu words, %d of them different: %d word pieces", (unsigned long long)texts,
                 (unsigned long long)sd_vocabulary_words(vocabulary), sd_vocabulary_different_words(vocabulary), n);
     if (n < o->size)
         sd_log_warn("there are %d word pieces, not %d: no two occur together twice any more", n, o->size);
