@@ -9,6 +9,7 @@
  *     /data/mean, /data/std                 normalisation of the training images
  *     /data/images, /data/hash              [2] of training and validation; of all of the data set
  *     /data/samples, /data/classes          [2] image size, classes; the names of classes, a line each
+ *     /data/texts, /data/vocab              [2] sequence, vocabulary; its pieces, a line each: of texts
  *     /config                               the resolved configuration, INI text
  *     attributes of /                       format_version, seed, ranks, threads, isa, scale
  *
@@ -64,6 +65,8 @@ typedef struct sd_checkpoint_info {
     uint64_t data_hash;                       /* sd_dataset_hash(); 0: an older file */
     int image_size, classes;                  /* sd_sample_spec; 0 and 0: an older file */
     char *class_names;                        /* a line each; NULL: they have none, or an older file */
+    int sequence, vocabulary;                 /* likewise; of images 0 */
+    char *vocab;                              /* of texts: content of vocab.txt; NULL: images */
     uint32_t seed;
     int ranks, threads;
     char isa[16];
@@ -72,7 +75,7 @@ typedef struct sd_checkpoint_info {
     double *timing; /* [ranks][n_phases] */
 } sd_checkpoint_info;
 
-/* Frees config, class_names and timing, and zeroes info; a zeroed info is valid. */
+/* Frees config, class_names, vocab and timing, and zeroes info; a zeroed info is valid. */
 void sd_checkpoint_info_free(sd_checkpoint_info *info);
 
 /* The input of a save, owned by the caller. */

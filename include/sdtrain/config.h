@@ -52,6 +52,9 @@ typedef struct sd_config {
         double crop_pct;
         char path[SD_CONFIG_TEXT], normalise[SD_CONFIG_TEXT];
         int64_t image_size, train_samples, val_samples, validation, workers; /* validation: 0: the test set */
+        char vocab[SD_CONFIG_TEXT], text_columns[SD_CONFIG_TEXT], label_column[SD_CONFIG_TEXT];
+        bool lower_case;
+        int64_t sequence;
     } data;
     struct {
         char name[SD_CONFIG_TEXT], init[SD_CONFIG_TEXT], init_digest[SD_CONFIG_TEXT];

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Images: data sets, their order, augmentation, and the threads that prepare batches ahead.
+/* Images and texts: data sets, their order, augmentation, and the threads that prepare batches ahead.
  *
  *     source -> read, decode -> transform(seed, epoch, sample) -> normalise -> batch of input and targets
+ *     source -> table of ids (made once, at the start)                      -> batch of input and targets
+ *
+ * What a data set holds is called images here, texts too.
  *
  * Local. Order and augmentation are pure functions of (seed, epoch, sample): they depend neither on the number of ranks
  * or worker threads nor on resuming. */
@@ -30,7 +33,8 @@ enum { SD_CHANNELS = 3 };
     X(SD_DATASET_CIFAR10, "cifar10")                                                                                   \
     X(SD_DATASET_CIFAR100, "cifar100")                                                                                 \
     X(SD_DATASET_FOLDER, "folder") /* JPEG and PNG files, in folders that are classes */                               \
-    X(SD_DATASET_HDF5, "hdf5")     /* one file of sd_pack() */
+    X(SD_DATASET_HDF5, "hdf5")     /* one file of sd_pack() */                                                         \
+    X(SD_DATASET_TEXT, "text")     /* .tsv or .csv tables of texts and labels */
 typedef enum sd_dataset_kind { SD_DATASET_LIST(SD_CHOICE_ENUMERATOR) } sd_dataset_kind;
 SD_CHOICE_WORD_OF(sd_dataset_kind, SD_DATASET_LIST)
 
@@ -74,7 +78,13 @@ typedef struct sd_data_spec {
     double crop_pct;       /* of the shorter side that augment = none crops; 0: 0.875 above 64 pixels, else 1 */
     const char *normalise; /* as of sd_normalise_check(); NULL: auto */
     sd_bad_image on_bad_image;
-    const sd_found *found; /* of sd_data_find(); outlives the data set */
+    /* Of texts: */
+    const char *vocab; /* path of a vocab.txt; "" or NULL: the one in the folder */
+    bool lower_case;
+    int64_t sequence;         /* ids that a network reads of a text, at most; longer ones are cut */
+    const char *text_columns; /* one or two names, or numbers from 1, with a comma between; "" or NULL: found by name */
+    const char *label_column; /* likewise, one */
+    const sd_found *found;    /* of sd_data_find(); outlives the data set */
 } sd_data_spec;
 
 /* Whether a text says how pixels are normalised:
@@ -87,6 +97,10 @@ typedef struct sd_data_spec {
  *
  * SD_ERR_CONFIG; the message begins with "data.normalise: ". */
 sd_status sd_normalise_check(const char *text);
+
+/* Whether a text names columns of a table (data.text_columns, data.label_column): "", or up to `most`, 1 or 2, names,
+ * or numbers from 1, with a comma between. key: for the message. SD_ERR_CONFIG. */
+sd_status sd_text_columns_check(const char *key, const char *text, int most);
 
 /* Finds on the disk what must be known before a data set is described or opened. *found is NULL if there is nothing to
  * find. Where ranks share a disk one of them finds, and the others get the bytes: a folder is listed once, and all
@@ -127,7 +141,9 @@ typedef struct sd_sample_spec {
     int sequence, vocabulary; /* of texts: tokens of a sample, with padding; different tokens; of images 0 */
 } sd_sample_spec;
 
-/* Elements of one sample as the input of a network. */
+static inline bool sd_samples_are_texts(sd_sample_spec samples) { return samples.sequence > 0; }
+
+/* Elements of one sample as the input of a network, four bytes each: values of pixels, or ids. */
 size_t sd_sample_elems(sd_sample_spec samples);
 
 typedef struct sd_dataset sd_dataset;
@@ -155,6 +171,16 @@ size_t sd_dataset_bytes(const sd_dataset *dataset); /* of images held in memory 
 uint64_t sd_dataset_hash(const sd_dataset *dataset);
 /* What differs if two hashes differ, for messages. */
 const char *sd_dataset_hashed(const sd_dataset *dataset);
+/* Of texts: the vocabulary, the content of vocab.txt, whose length is *bytes, and whether it is of lower case. NULL:
+ * the data set has none. */
+const char *sd_dataset_vocabulary(const sd_dataset *dataset, size_t *bytes, bool *lower_case);
+/* How long the training texts in use are, in ids. */
+typedef struct sd_text_lengths {
+    double mean;
+    int longest;
+    double full; /* share of those that fill the sequence: most of them were cut */
+} sd_text_lengths;
+sd_text_lengths sd_dataset_text_lengths(const sd_dataset *dataset);
 /* The name of a class; "" if the data set has none. */
 const char *sd_dataset_class(const sd_dataset *dataset, int label);
 
@@ -181,8 +207,8 @@ typedef struct sd_workspace {
 } sd_workspace;
 void sd_workspace_free(sd_workspace *work);
 
-/* Reads one image at its own size. Threads may read concurrently. SD_ERR_MEMORY; SD_ERR_NOINPUT, SD_ERR_IO, SD_ERR_DATA
- * from sources that read or decode files here. */
+/* Reads one image at its own size; not of texts, nor is the next. Threads may read concurrently. SD_ERR_MEMORY;
+ * SD_ERR_NOINPUT, SD_ERR_IO, SD_ERR_DATA from sources that read or decode files here. */
 sd_status sd_dataset_read(const sd_dataset *dataset, sd_split split, uint32_t index, sd_sample *sample);
 
 /* Prepares one image for a network: reads it, transforms it by the draws of (seed, epoch, sample), and normalises it.

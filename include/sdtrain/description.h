@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "sdtrain/data.h"
 #include "sdtrain/drop.h"
 #include "sdtrain/nn.h"
 #include "sdtrain/status.h"
@@ -32,7 +33,9 @@ typedef struct sd_description {
     const sd_drop_spec *drop;
     const char *isa, *folder;
     const char *start; /* the state that training would begin with */
-    int ranks, threads, image_size;
+    int ranks, threads;
+    sd_sample_spec samples;
+    sd_text_lengths lengths; /* of texts */
     uint64_t train_images, validation_images, steps_per_epoch, total_steps;
     uint64_t rank_images, shard_images; /* images of the largest rank share of a batch; of a shard */
     /* Memory of a rank: parameters, gradients, optimizer state; activations; images; the program itself; the checkpoint

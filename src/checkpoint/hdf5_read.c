@@ -8,7 +8,14 @@
 #include "sdtrain/arena.h"
 #include "seal.h"
 
-enum { MAX_CONFIG_BYTES = 1 << 20, MAX_CLASSES_BYTES = 1 << 26, MAX_IMAGE_SIZE = 1 << 16, MAX_CLASSES = 1 << 24 };
+enum {
+    MAX_CONFIG_BYTES = 1 << 20,
+    MAX_CLASSES_BYTES = 1 << 26,
+    MAX_VOCABULARY_BYTES = 1 << 26,
+    MAX_IMAGE_SIZE = 1 << 16,
+    MAX_SEQUENCE = 1 << 16,
+    MAX_CLASSES = 1 << 24
+};
 
 static bool holds_numbers(hid_t dataset) {
     hid_t type = H5Dget_type(dataset);
@@ -93,7 +100,7 @@ static sd_status read_text(const sd_checkpoint_file *from, const char *path, siz
 /* Reads the data set's numbers, which older files lack. */
 static sd_status read_data(const sd_checkpoint_file *from, sd_checkpoint_info *info) {
     const int two = 2;
-    uint64_t images[2] = {0}, samples[2] = {0};
+    uint64_t images[2] = {0}, samples[2] = {0}, texts[2] = {0};
     info->data_hash = 0;
     if (H5Lexists(from->file, "/data/hash", H5P_DEFAULT) > 0) {
         SD_TRY(sd_hdf5_read_array(from, "/data/images", H5T_NATIVE_UINT64, 1, &two, images));
@@ -107,6 +114,15 @@ static sd_status read_data(const sd_checkpoint_file *from, sd_checkpoint_info *i
     }
     if (H5Lexists(from->file, "/data/classes", H5P_DEFAULT) > 0)
         SD_TRY(read_text(from, "/data/classes", MAX_CLASSES_BYTES, &info->class_names));
+    if (H5Lexists(from->file, "/data/vocab", H5P_DEFAULT) > 0) {
+        SD_TRY(sd_hdf5_read_array(from, "/data/texts", H5T_NATIVE_UINT64, 1, &two, texts));
+        SD_TRY(read_text(from, "/data/vocab", MAX_VOCABULARY_BYTES, &info->vocab));
+        if (texts[0] > MAX_SEQUENCE || texts[1] > MAX_VOCABULARY_BYTES)
+            return sd_fail(SD_ERR_DATA, "%s: /data/texts: texts of %llu ids of %llu cannot be", from->path,
+                           (unsigned long long)texts[0], (unsigned long long)texts[1]);
+    }
+    info->sequence = (int)texts[0];
+    info->vocabulary = (int)texts[1];
     info->image_size = (int)samples[0];
     info->classes = (int)samples[1];
     info->train_images = images[0];
@@ -225,6 +241,7 @@ void sd_checkpoint_close(sd_checkpoint_file **place) {
 void sd_checkpoint_info_free(sd_checkpoint_info *info) {
     free(info->config);
     free(info->class_names);
+    free(info->vocab);
     free(info->timing);
     *info = (sd_checkpoint_info){0};
 }

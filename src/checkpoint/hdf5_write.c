@@ -135,7 +135,8 @@ static bool write_info(hid_t file, const sd_checkpoint_info *info) {
     const int version = SD_FORMAT_VERSION, two = 2, three = 3;
     const int timing_shape[2] = {info->ranks, info->n_phases};
     const uint64_t images[2] = {info->train_images, info->validation_images},
-                   samples[2] = {(uint64_t)info->image_size, (uint64_t)info->classes};
+                   samples[2] = {(uint64_t)info->image_size, (uint64_t)info->classes},
+                   texts[2] = {(uint64_t)info->sequence, (uint64_t)info->vocabulary};
     bool good = true;
 #define WRITE_MEMBER(type, member, initial, role)                                                                      \
     good = good &&                                                                                                     \
@@ -148,6 +149,8 @@ static bool write_info(hid_t file, const sd_checkpoint_info *info) {
            write_array(file, "/data/images", H5T_NATIVE_UINT64, 1, &two, images) &&
            write_array(file, "/data/hash", H5T_NATIVE_UINT64, 0, NULL, &info->data_hash) &&
            write_array(file, "/data/samples", H5T_NATIVE_UINT64, 1, &two, samples) &&
+           (!info->vocab || (write_array(file, "/data/texts", H5T_NATIVE_UINT64, 1, &two, texts) &&
+                             write_text(file, "/data/vocab", info->vocab))) &&
            (!info->class_names || write_text(file, "/data/classes", info->class_names)) &&
            write_text(file, "/config", info->config) &&
            write_attribute(file, "format_version", H5T_NATIVE_INT, &version) &&

@@ -14,6 +14,8 @@ static sd_sample_spec samples_of(const sd_loaded *l) {
     if (l->info.classes == 0)
         return sd_dataset_describe(&data);
     return (sd_sample_spec){.image_size = data.image_size > 0 ? (int)data.image_size : l->info.image_size,
+                            .sequence = l->info.sequence,
+                            .vocabulary = l->info.vocabulary,
                             .classes = data.classes > 0 ? (int)data.classes : l->info.classes};
 }
 

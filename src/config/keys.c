@@ -44,8 +44,16 @@ const key sd_keys[] = {
 
     CHOICE(
         data, dataset, "synthetic", SD_DATASET_LIST, NULL, true,
-        "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files; folder: JPEG and PNG files, train/CLASS/ and val/CLASS/, or CLASS/; hdf5: a file that sdtrain pack made of any of these"),
+        "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files; folder: JPEG and PNG files, train/CLASS/ and val/CLASS/, or CLASS/; hdf5: a file that sdtrain pack made of any of these; text: tables of texts, train and validation, valid, val, dev or test, .tsv or .csv"),
     PATH(data, path, "", false, "folder of the dataset's files, or its parent; hdf5: the file"),
+    PATH(data, vocab, "", false, "text: the vocabulary of word pieces, a vocab.txt as BERT's; empty: the one in path"),
+    SWITCH(data, lower_case, "true", true, "text: letters are lowered and lose their accents (uncased vocabularies)"),
+    WHOLE(data, sequence, "128", 8, 512, true, "text: word pieces that a network reads of a text; longer ones are cut"),
+    TEXT(data, text_columns, "", true,
+         "text: name of the column of texts, or of two for pairs, or numbers from 1 of a table without names; empty: "
+         "sentence or text, or sentence1, sentence2"),
+    TEXT(data, label_column, "", true,
+         "text: name or number of the column of labels; empty: label, labels, class or category"),
     WHOLE(
         data, image_size, "0", 0, 4096, true,
         "height and width of images in pixels, resized if they are others; 0: the dataset's own (synthetic: 32, folder and encoded hdf5: 224)"),

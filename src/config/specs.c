@@ -18,7 +18,12 @@ sd_data_spec sd_config_data(const sd_config *config) {
                           .interpolation = config->data.interpolation,
                           .crop_pct = config->data.crop_pct,
                           .normalise = config->data.normalise,
-                          .on_bad_image = config->data.on_bad_image};
+                          .on_bad_image = config->data.on_bad_image,
+                          .vocab = config->data.vocab,
+                          .lower_case = config->data.lower_case,
+                          .sequence = config->data.sequence,
+                          .text_columns = config->data.text_columns,
+                          .label_column = config->data.label_column};
 }
 
 sd_model_spec sd_config_model(const sd_config *config, sd_sample_spec samples) {

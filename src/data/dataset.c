@@ -103,6 +103,8 @@ static sd_status set_normalisation(const sd_data_spec *spec, sd_dataset *dataset
 
 /* What source's images become: spec's size, else the source's own, else that of ImageNet's networks. */
 static sd_sample_spec samples_of(const sd_data_spec *spec, sd_sample_spec own) {
+    if (own.sequence > 0)
+        return own;
     if (spec->image_size > 0)
         own.image_size = (int)spec->image_size;
     else if (own.image_size == 0)
@@ -112,9 +114,11 @@ static sd_sample_spec samples_of(const sd_data_spec *spec, sd_sample_spec own) {
 
 static sd_status fill_in(const sd_data_spec *spec, sd_dataset *dataset) {
     dataset->samples = samples_of(spec, dataset->source->samples);
+    SD_TRY(split(dataset, spec));
+    if (sd_samples_are_texts(dataset->samples))
+        return SD_OK;
     dataset->geometry = sd_geometry_of(spec, dataset->samples.image_size);
     dataset->on_bad_image = spec->on_bad_image;
-    SD_TRY(split(dataset, spec));
     return set_normalisation(spec, dataset);
 }
 
@@ -174,6 +178,11 @@ uint64_t sd_dataset_hash(const sd_dataset *dataset) { return dataset->source->ha
 const char *sd_dataset_hashed(const sd_dataset *dataset) {
     return dataset->source->hashed ? dataset->source->hashed : "pixels or labels";
 }
+const char *sd_dataset_vocabulary(const sd_dataset *dataset, size_t *bytes, bool *lower_case) {
+    *bytes = dataset->source->vocabulary_bytes;
+    *lower_case = dataset->source->lower_case;
+    return dataset->source->vocabulary;
+}
 const char *sd_dataset_class(const sd_dataset *dataset, int label) {
     const sd_source *source = dataset->source;
     return source->class_name ? source->class_name(source, label) : "";
@@ -190,7 +199,7 @@ void sd_dataset_set_normalisation(sd_dataset *dataset, const float *mean, const 
     sd_normalisation_set(&dataset->normalisation, mean, deviation);
 }
 
-/* ---- one image ---- */
+/* ---- one image, or text ---- */
 
 /* The index in the source of an image of a split. */
 static uint32_t source_index(const sd_dataset *dataset, sd_split split, uint32_t index) {
@@ -199,10 +208,30 @@ static uint32_t source_index(const sd_dataset *dataset, sd_split split, uint32_t
     return dataset->held_out ? dataset->held_out[index] : index;
 }
 
-sd_status sd_dataset_read(const sd_dataset *dataset, sd_split split, uint32_t index, sd_sample *sample) {
-    const bool test = split == SD_SPLIT_VALIDATION && !dataset->held_out;
-    return dataset->source->read(dataset->source, test, source_index(dataset, split, index), sample);
+static bool is_test(const sd_dataset *dataset, sd_split split) {
+    return split == SD_SPLIT_VALIDATION && !dataset->held_out;
 }
+
+sd_status sd_dataset_read(const sd_dataset *dataset, sd_split split, uint32_t index, sd_sample *sample) {
+    return dataset->source->read(dataset->source, is_test(dataset, split), source_index(dataset, split, index), sample);
+}
+
+sd_text sd_dataset_text(const sd_dataset *dataset, sd_split split, uint32_t index) {
+    return dataset->source->text(dataset->source, is_test(dataset, split), source_index(dataset, split, index));
+}
+
+sd_text_lengths sd_dataset_text_lengths(const sd_dataset *dataset) {
+    sd_text_lengths lengths = {0};
+    for (uint32_t i = 0; i < dataset->n_train; i++) {
+        const int length = sd_dataset_text(dataset, SD_SPLIT_TRAIN, i).length;
+        lengths.mean += (double)length / dataset->n_train;
+        lengths.full += (double)(length == dataset->samples.sequence) / dataset->n_train;
+        lengths.longest = length > lengths.longest ? length : lengths.longest;
+    }
+    return lengths;
+}
+
+int32_t sd_dataset_padding(const sd_dataset *dataset) { return dataset->source->padding; }
 
 sd_status sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t index, sd_augment augment,
                              uint32_t seed, uint64_t epoch, sd_workspace *work, float *x) {

@@ -9,6 +9,10 @@
  * *dataset is NULL. SD_ERR_CONFIG, SD_ERR_MEMORY, and errors of the source's read. */
 sd_status sd_dataset_of(const sd_data_spec *spec, sd_source *source, sd_dataset **dataset);
 
+/* Of texts: one of a split, and the id that is written behind it. */
+sd_text sd_dataset_text(const sd_dataset *dataset, sd_split split, uint32_t index);
+int32_t sd_dataset_padding(const sd_dataset *dataset);
+
 /* data.on_bad_image. */
 sd_bad_image sd_dataset_on_bad_image(const sd_dataset *dataset);
 

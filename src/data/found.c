@@ -6,6 +6,7 @@
 #include "listing.h"
 #include "packed.h"
 #include "source.h"
+#include "texts.h"
 
 sd_status sd_data_find(const sd_data_spec *spec, sd_found **found) {
     const sd_source_kind *kind = sd_source_kind_of(spec);
@@ -23,6 +24,8 @@ sd_status sd_found_of_bytes(void *bytes, size_t n_bytes, sd_found **found) {
     *found = NULL;
     if (n_bytes >= sizeof **found && ((const sd_found *)bytes)->format == SD_FOUND_PACKED)
         return sd_packed_found_of_bytes(bytes, n_bytes, found);
+    if (n_bytes >= sizeof **found && ((const sd_found *)bytes)->format == SD_FOUND_TEXTS)
+        return sd_texts_of_bytes(bytes, n_bytes, found);
     SD_TRY(sd_listing_unpack(bytes, n_bytes, &listing));
     *found = (sd_found *)listing;
     return SD_OK;

@@ -143,7 +143,7 @@ sd_status sd_loader_next(sd_loader *loader, sd_batch *batch) {
     const sd_slot *slot = wait_for_next(loader);
     *batch = (sd_batch){.images = slot->images,
                         .left_out = slot->left_out,
-                        .input.pixels = slot->pixels,
+                        .input = slot->input,
                         .targets.labels = slot->labels,
                         .bad = (const sd_outcome *const *)slot->bad};
     if (loader->outcome.status == SD_OK && slot->outcome.status != SD_OK)

@@ -7,6 +7,8 @@
 #include "transform.h"
 
 size_t sd_sample_elems(sd_sample_spec samples) {
+    if (sd_samples_are_texts(samples))
+        return (size_t)samples.sequence;
     return (size_t)samples.image_size * (size_t)samples.image_size * SD_CHANNELS;
 }
 

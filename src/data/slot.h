@@ -8,7 +8,11 @@
 
 typedef struct sd_slot {
     int images, left_out, max_images;
-    float *pixels;      /* [max_images, size, size, SD_CHANNELS] */
+    sd_input input;     /* views of what follows */
+    float *pixels;      /* [max_images, size, size, SD_CHANNELS]; NULL: of texts */
+    int32_t *tokens;    /* [max_images, sequence]; NULL: of images */
+    int32_t *lengths;   /* [max_images] */
+    int32_t *seconds;   /* [max_images] */
     int32_t *labels;    /* [max_images] */
     sd_outcome **bad;   /* [max_images]: of images that keeps_bad keeps, else NULL; the slot's memory */
     sd_outcome outcome; /* of the first image, in batch order, that could not be prepared */
@@ -22,5 +26,10 @@ void sd_slot_free(sd_slot *slot);
  * in `bad`. From the first image on that fails, images are zeros with label 0. */
 void sd_slot_fill(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass *pass, uint64_t b, sd_workspace *work,
                   sd_bad_images *bad);
+
+/* What sd_slot_fill() does with an empty slot. */
+void sd_slot_fill_images(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass *pass, sd_range range,
+                         sd_workspace *work, sd_bad_images *bad);
+void sd_slot_fill_texts(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass *pass, sd_range range);
 
 #endif

@@ -6,9 +6,17 @@
 #include "image.h"
 #include "sdtrain/data.h"
 
+/* The ids of a text, without padding; the source's memory. */
+typedef struct sd_text {
+    const int32_t *ids; /* [length] */
+    int32_t length;
+    int32_t second; /* where a pair's second text begins; length: there is none */
+    int32_t label;
+} sd_text;
+
 typedef struct sd_source sd_source;
 struct sd_source {
-    sd_sample_spec samples; /* image_size: of its own images; 0: they differ */
+    sd_sample_spec samples; /* image_size: of its own images; 0: they differ, or it has texts */
     uint32_t n_train, n_test;
     size_t bytes;                  /* held in memory */
     uint64_t hash;                 /* of every image and label; of procedural images: of their parameters */
@@ -17,14 +25,22 @@ struct sd_source {
      * in size. May decode, and fail with file and reason. Threads read concurrently, each into its own sample; the
      * source is constant. */
     sd_status (*read)(const sd_source *source, bool test, uint32_t index, sd_sample *sample);
+    /* Of texts, in place of read: a view of what a network reads of text index. */
+    sd_text (*text)(const sd_source *source, bool test, uint32_t index);
+    const char *vocabulary; /* of texts: content of vocab.txt */
+    size_t vocabulary_bytes;
+    bool lower_case;
+    int32_t padding; /* of texts: the id behind them */
     void (*close)(sd_source *source);
     const char *hashed; /* what differs where hashes differ; NULL: pixels or labels */
     const char *(*class_name)(const sd_source *source, int label); /* NULL: classes have no names */
 };
 
-/* How every object that is found begins. The numbers spell LISTING1 and PACKED-1 where the low byte comes first. */
+/* How every object that is found begins. The numbers spell LISTING1, PACKED-1 and TEXTS--1 where the low byte comes
+ * first. */
 #define SD_FOUND_LISTING UINT64_C(0x31474e495453494c)
 #define SD_FOUND_PACKED UINT64_C(0x312d44454b434150)
+#define SD_FOUND_TEXTS UINT64_C(0x312d2d5354584554)
 struct sd_found {
     uint64_t format;
     uint64_t bytes; /* of all of it */
@@ -46,7 +62,7 @@ typedef struct sd_source_kind {
 } sd_source_kind;
 
 extern const sd_source_kind sd_synthetic_source, sd_cifar10_source, sd_cifar100_source, sd_folder_source,
-    sd_packed_source;
+    sd_packed_source, sd_text_source;
 
 /* The kind that data.dataset names. */
 const sd_source_kind *sd_source_kind_of(const sd_data_spec *spec);

@@ -64,6 +64,29 @@ static sd_status print_scopes(FILE *to, const sd_description *d, uint64_t images
     return SD_OK;
 }
 
+static void print_model(FILE *to, const sd_description *d) {
+    const double forward = sd_network_flops(d->network);
+    fprintf(to, "model      %s, %d classes, ", d->model, sd_network_classes(d->network));
+    if (sd_samples_are_texts(d->samples))
+        fprintf(to, "%d of %d word pieces", d->samples.sequence, d->samples.vocabulary);
+    else
+        fprintf(to, "%d x %d pixels", d->samples.image_size, d->samples.image_size);
+    fprintf(to, ": %zu parameters, %.4g MFLOP forward %s\n", sd_network_parameters(d->network), forward * 1e-6,
+            sd_samples_are_texts(d->samples) ? "a text" : "an image");
+}
+
+static void print_data(FILE *to, const sd_description *d) {
+    const bool texts = sd_samples_are_texts(d->samples);
+    fprintf(to, "data       %llu training and %llu validation %s\n", (unsigned long long)d->train_images,
+            (unsigned long long)d->validation_images, texts ? "texts" : "images");
+    if (texts)
+        fprintf(to,
+                "texts      %.1f word pieces on average, %d at most; %.1f %% fill the sequence; %.1f %% of a batch is "
+                "padding\n",
+                d->lengths.mean, d->lengths.longest, 100 * d->lengths.full,
+                100 * (1 - d->lengths.mean / d->samples.sequence));
+}
+
 sd_status sd_description_print(FILE *to, const sd_description *d) {
     const uint64_t images = d->batch_size < d->train_images ? d->batch_size : d->train_images;
     const sd_savings savings = sd_savings_expected(d->network, d->drop, images);
@@ -71,14 +94,11 @@ sd_status sd_description_print(FILE *to, const sd_description *d) {
     const double skipped = d->skip_dropped ? savings.bytes : savings.frozen;
     const size_t parameters = sd_network_parameters(d->network), trained = sd_network_trained(d->network);
     const double full_bytes = (double)d->wire_value_bytes * (double)sd_network_parameters(d->network);
-    fprintf(to, "model      %s, %d classes, %d x %d pixels: %zu parameters, %.4g MFLOP forward an image\n", d->model,
-            sd_network_classes(d->network), d->image_size, d->image_size, sd_network_parameters(d->network),
-            forward * 1e-6);
+    print_model(to, d);
     if (trained < parameters)
         fprintf(to, "trained    %zu of the %zu parameters; the others are frozen (model.freeze)\n", trained,
                 parameters);
-    fprintf(to, "data       %llu training and %llu validation images\n", (unsigned long long)d->train_images,
-            (unsigned long long)d->validation_images);
+    print_data(to, d);
     fprintf(to, "training   %llu epochs of %llu steps, %llu steps in all; %llu images a step, at most %llu a rank\n",
             (unsigned long long)d->epochs, (unsigned long long)d->steps_per_epoch, (unsigned long long)d->total_steps,
             (unsigned long long)d->batch_size, (unsigned long long)d->rank_images);

@@ -124,6 +124,18 @@ sd_status sd_pipeline_class_names(const sd_pipeline *pipeline, char **names) {
     return SD_OK;
 }
 
+sd_status sd_pipeline_vocab(const sd_pipeline *pipeline, char **vocab) {
+    size_t bytes;
+    bool lower_case;
+    const char *text = sd_dataset_vocabulary(pipeline->dataset, &bytes, &lower_case);
+    *vocab = NULL;
+    if (!text)
+        return SD_OK;
+    SD_TRY(sd_alloc(vocab, bytes + 1, 1));
+    memcpy(*vocab, text, bytes);
+    return SD_OK;
+}
+
 sd_range sd_pipeline_shard(const sd_pipeline *pipeline, uint64_t images, int shard) {
     return sd_range_share(images, pipeline->first_shard + shard, pipeline->shards);
 }

@@ -41,6 +41,9 @@ uint64_t sd_pipeline_hash(const sd_pipeline *pipeline);
 /* The names of all classes, a line each; NULL if they have none. Caller frees. SD_ERR_MEMORY. */
 sd_status sd_pipeline_class_names(const sd_pipeline *pipeline, char **names);
 
+/* The vocabulary of texts, a piece a line; NULL: of images. Caller frees. SD_ERR_MEMORY. */
+sd_status sd_pipeline_vocab(const sd_pipeline *pipeline, char **vocab);
+
 /* The images of a batch, of so many over all ranks, that are one of this rank's shards. */
 sd_range sd_pipeline_shard(const sd_pipeline *pipeline, uint64_t images, int shard);
 

@@ -186,6 +186,7 @@ static sd_status spread(sd_comm *comm, sd_status status, sd_resume *resume) {
         told.file = NULL;
         told.info.config = NULL;
         told.info.class_names = NULL;
+        told.info.vocab = NULL;
         told.info.timing = NULL;
         *resume = told;
     }

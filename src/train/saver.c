@@ -22,6 +22,7 @@ sd_status sd_saver_open(sd_run *run) {
         return SD_OK;
     SD_TRY(sd_alloc(&saver->info.timing, ranks * SD_PHASES, sizeof *saver->info.timing));
     SD_TRY(sd_pipeline_class_names(&run->pipeline, &saver->info.class_names));
+    SD_TRY(sd_pipeline_vocab(&run->pipeline, &saver->info.vocab));
     return sd_snapshot_create(trainer->network, trainer->optimizer, sd_reducer_error(trainer->reducer) ? (int)ranks : 0,
                               &saver->snapshot);
 }
@@ -102,13 +103,13 @@ static sd_status end_write(sd_run *run, bool last_chance) {
     return SD_OK;
 }
 
-/* All but timing, which is gathered into it, and the names of classes, which stay. */
+/* All but timing, which is gathered into it, and the names of classes and the vocabulary, which stay. */
 static sd_status describe(const sd_run *run, sd_checkpoint_info *info) {
     const sd_session *session = &run->session;
     const sd_dataset *dataset = run->pipeline.dataset;
     const sd_sample_spec samples = sd_dataset_samples(dataset);
     double *const timing = info->timing;
-    char *const class_names = info->class_names;
+    char *const class_names = info->class_names, *const vocab = info->vocab;
     free(info->config);
     *info = (sd_checkpoint_info){.progress = run->progress,
                                  .train_images = sd_dataset_images(dataset, SD_SPLIT_TRAIN),
@@ -117,6 +118,9 @@ static sd_status describe(const sd_run *run, sd_checkpoint_info *info) {
                                  .image_size = samples.image_size,
                                  .classes = samples.classes,
                                  .class_names = class_names,
+                                 .sequence = samples.sequence,
+                                 .vocabulary = samples.vocabulary,
+                                 .vocab = vocab,
                                  .seed = run->trainer.drop.seed,
                                  .ranks = sd_comm_size(session->comm),
                                  .threads = session->threads,

@@ -386,7 +386,7 @@ START_TEST(a_check_tells_rates_and_savings) {
                         .folder = "runs/here",
                         .ranks = 3,
                         .threads = 2,
-                        .image_size = 32,
+                        .samples.image_size = 32,
                         .train_images = 50000,
                         .validation_images = 10000,
                         .steps_per_epoch = 390,
