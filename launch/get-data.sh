@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Downloads a data set from its authors' page, checks it, and unpacks it.
+# Downloads a data set from its authors' page, checks it, and unpacks it; or makes one of what the machine knows.
 #
 #   launch/get-data.sh DATASET [DEST]        DEST: where its folder goes, default data/ of the repository
+#   launch/get-data.sh debian [DEST] [--sections N]
 #
 #   DATASET            download   images                                         folder in DEST
 #   cifar10            170 MB     60,000 of 32 x 32 pixels, 10 classes           cifar-10-batches-bin
@@ -12,11 +13,18 @@
 #   imagenette2       1557 MB     the same in the size they have in ImageNet     imagenette2
 #   tiny-imagenet      248 MB     110,000 of 64 x 64 pixels, 200 classes         tiny-imagenet-200
 #
-# The last four are JPEG files in folders, for `dataset = folder`: FOLDER/train/CLASS/ and FOLDER/val/CLASS/.
+#   debian            none       texts: what packages are, with their section     debian-N-sections
+#
+# The four before the last are JPEG files in folders, for `dataset = folder`: FOLDER/train/CLASS/ and FOLDER/val/CLASS/.
 # tiny-imagenet comes with one folder for all of val; here its images are sorted into classes as val_annotations.txt
 # says, and test/, whose labels are not published, is left out.
 #
-# Needs curl or wget; tiny-imagenet also unzip or python3. Does nothing if the data set is there. What is under
+# debian is for `dataset = text`: train.tsv and test.tsv with columns sentence and label, of the short descriptions in
+# the machine's own package lists (apt-cache), each text once, of the N sections with most texts (default 20). A tenth
+# of the source packages, chosen by a hash of their names, is the test set: packages built of one source, which are
+# described alike, are on the same side. Lines are in the order of the hash, so that the first ones are a fair sample.
+#
+# Needs curl or wget; tiny-imagenet also unzip or python3; debian apt-cache and awk instead. Does nothing if the data set is there. What is under
 # its final name is complete: the archive's MD5 is checked before it is unpacked, and the folder is renamed last.
 # A mirror: SD_DATA_URL (the address before the archive's name) and SD_DATA_MD5 replace the official ones.
 # Exit codes: 0 the data set is there; 64 usage; 65 not the expected data; 69 cannot be had now; 74 disk trouble;
@@ -32,6 +40,19 @@ fail() {
 }
 
 have() { command -v "$1" >/dev/null 2>&1; }
+
+# --sections N, which stands anywhere
+arguments=() sections=''
+while (($# > 0)); do
+    if [[ $1 == --sections ]]; then
+        sections=${2:-none}
+        shift $(($# > 1 ? 2 : 1))
+    else
+        arguments+=("$1")
+        shift
+    fi
+done
+set -- "${arguments[@]}"
 
 # What there must be: files, or a number of class folders in train/ and in val/. MD5: CIFAR's are its authors', those of
 # Imagenette torchvision's (datasets/imagenette.py), that of tiny-imagenet Avalanche's (datasets/tiny_imagenet/).
@@ -59,20 +80,26 @@ tiny-imagenet)
     base=http://cs231n.stanford.edu archive=tiny-imagenet-200.zip md5=90528d7ca1a48142e341f4ef8d21d0de
     folder=tiny-imagenet-200 classes=200
     ;;
+debian)
+    sections=${sections:-20}
+    [[ $sections =~ ^([2-9]|[1-9][0-9]{1,2})$ ]] ||
+        fail 64 "--sections $sections: a number of classes from 2 to 999 is expected"
+    folder=debian-$sections-sections files=(train.tsv test.tsv)
+    ;;
 esac
-if [[ -z $folder ]] || (($# > 2)); then
-    fail 64 "usage: ${BASH_SOURCE[0]} cifar10|cifar100|imagenette2[-160|-320]|tiny-imagenet [DEST]"
+if [[ -z $folder || (-n $sections && $1 != debian) ]] || (($# > 2)); then
+    fail 64 "usage: ${BASH_SOURCE[0]} cifar10|cifar100|imagenette2[-160|-320]|tiny-imagenet [DEST]" \
+        "or: ${BASH_SOURCE[0]} debian [DEST] [--sections N]"
 fi
 dataset=$1 word=$1
 ((classes == 0)) || word=folder # of the configuration
+[[ $dataset != debian ]] || word=text
 if (($# < 2)); then
     self=$(realpath -- "${BASH_SOURCE[0]}")
     cd "${self%/*/*}"
 fi
 dest=${2:-data}
 [[ $dest != -* ]] || dest=./$dest # no option
-url=${SD_DATA_URL:-$base}/$archive
-md5=${SD_DATA_MD5:-$md5}
 
 # Runs a command that takes long. A signal ends it: bash runs no trap before a foreground command is over.
 run() {
@@ -174,12 +201,103 @@ sort_into_classes() {
     rm -rf "$1/test"
 }
 
+# Downloads, checks and unpacks the data set into folder $1.
+get_archive() {
+    local found url=${SD_DATA_URL:-$base}/$archive
+    md5=${SD_DATA_MD5:-$md5}
+    echo "get-data: downloading $url"
+    download "$1/$archive"
+    found=$(md5sum <"$1/$archive") || fail 74 "cannot read $1/$archive"
+    found=${found%% *}
+    [[ $found == "$md5" ]] ||
+        fail 65 "$url is not the expected file: MD5 $found instead of $md5" "it has been removed; nothing was unpacked"
+    echo "get-data: MD5 is right, unpacking"
+    unpack "$1/$archive" "$1"
+    [[ $dataset != tiny-imagenet ]] || sort_into_classes "$1/$folder"
+    check_folder "$1/$folder" "the archive is not laid out as the official one"
+}
+
+# Reads what apt-cache dumpavail prints, writes a line a package: a hash of its source's name, its name, its section
+# without contrib/ and the like, its short description; tabs between.
+describe_packages() {
+    LC_ALL=C awk '
+        BEGIN { for (i = 33; i < 127; i++) code[sprintf("%c", i)] = i }
+        # Polynomial in double arithmetic that is exact: below 2^32 x 2^20.
+        function hash(name,    h, i) {
+            h = 1
+            for (i = 1; i <= length(name) + 3; i++)
+                h = (h * 1000003 + code[substr(name, i, 1)]) % 4294967291
+            return sprintf("%010.0f", h)
+        }
+        function finish() {
+            if (name != "" && section != "" && text != "")
+                print hash(source != "" ? source : name) "\t" name "\t" section "\t" text
+            name = source = section = text = ""
+        }
+        /^Package: / { name = $2 }
+        /^Source: / { source = $2 }
+        /^Section: / { section = $2; sub(/.*\//, "", section) }
+        /^Description(-en)?: / && text == "" {
+            text = $0
+            sub(/^[^:]*:[ \t\r]*/, "", text)
+            gsub(/[ \t\r]+/, " ", text)
+            sub(/ $/, "", text)
+        }
+        /^$/ { finish() }
+        END { finish() }'
+}
+
+# Writes train.tsv and test.tsv in folder $1 of such lines in file $2, those of the sections with most training texts.
+write_tables() {
+    LC_ALL=C awk -F '\t' -v n="$sections" -v folder="$1" '
+        function is_test() { return $1 % 10 == 0 }
+        function choose(    i, section, best) {
+            for (i = 0; i < n; i++) {
+                best = ""
+                for (section in texts)
+                    if (!(section in chosen) && (best == "" || texts[section] > texts[best] ||
+                        (texts[section] == texts[best] && section < best)))
+                        best = section
+                if (best == "") { print i; exit 1 }
+                chosen[best]
+            }
+            print "sentence\tlabel" >train
+            print "sentence\tlabel" >test
+        }
+        BEGIN { train = folder "/train.tsv"; test = folder "/test.tsv" }
+        NR == FNR { if (!is_test()) texts[$3]++; next }
+        FNR == 1 { choose() }
+        $3 in chosen { print $4 "\t" $3 >(is_test() ? test : train) }' "$2" "$2"
+}
+
+# Makes the data set debian in folder $1.
+make_debian() {
+    local none="run apt-get update, which gets the lists of packages" there
+    echo "get-data: reading the lists of packages"
+    run apt-cache dumpavail >"$1/lists" || fail 69 "apt-cache dumpavail has failed"
+    describe_packages <"$1/lists" | LC_ALL=C sort | LC_ALL=C awk -F '\t' '!name[$2]++ && !text[$4]++' >"$1/texts" ||
+        fail 74 "cannot write to $dest: is the disk full?"
+    [[ -s $1/texts ]] || fail 69 "apt-cache knows no package" "$none"
+    mkdir "$1/$folder"
+    there=$(write_tables "$1/$folder" "$1/texts") || {
+        [[ -n $there ]] || fail 74 "cannot write to $dest: is the disk full?"
+        fail 69 "apt-cache knows packages of $there sections, not $sections" "$none, or choose fewer (--sections)"
+    }
+    check_folder "$1/$folder" "$none"
+}
+
 if [[ -e $dest/$folder || -L $dest/$folder ]]; then
     check_folder "$dest/$folder" "it is not what this script makes: move it away and start again"
     echo "get-data: already there"
 else
-    have md5sum || fail 69 "md5sum is not there"
-    choose_unpacker
+    if [[ $dataset == debian ]]; then
+        for tool in apt-cache awk sort; do
+            have "$tool" || fail 69 "$tool is not there; the data set debian is made on Debian and its descendants"
+        done
+    else
+        have md5sum || fail 69 "md5sum is not there"
+        choose_unpacker
+    fi
     unset TAR_OPTIONS UNZIP UNZIPOPT
     mkdir -p "$dest" || fail 74 "cannot make the folder $dest"
     temporary=$(mktemp -d "$dest/.get-data.XXXXXX") || fail 74 "cannot write to $dest"
@@ -188,16 +306,11 @@ else
     trap 'exit 130' INT
     trap 'exit 143' TERM
 
-    echo "get-data: downloading $url"
-    download "$temporary/$archive"
-    found=$(md5sum <"$temporary/$archive") || fail 74 "cannot read $temporary/$archive"
-    found=${found%% *}
-    [[ $found == "$md5" ]] ||
-        fail 65 "$url is not the expected file: MD5 $found instead of $md5" "it has been removed; nothing was unpacked"
-    echo "get-data: MD5 is right, unpacking"
-    unpack "$temporary/$archive" "$temporary"
-    [[ $dataset != tiny-imagenet ]] || sort_into_classes "$temporary/$folder"
-    check_folder "$temporary/$folder" "the archive is not laid out as the official one"
+    if [[ $dataset == debian ]]; then
+        make_debian "$temporary"
+    else
+        get_archive "$temporary"
+    fi
     mv -T "$temporary/$folder" "$dest/$folder" || fail 74 "cannot make $dest/$folder"
 fi
 
@@ -206,4 +319,9 @@ get-data: $dataset is in $dest/$folder; use it in a config with
     [data]
     dataset = $word
     path = $dest/$folder
+TEXT
+[[ $word != text ]] || cat <<TEXT
+    vocab = $dest/$folder/vocab.txt
+and make the vocabulary with
+    sdtrain vocab $dest/$folder/train.tsv --size 8000 >$dest/$folder/vocab.txt
 TEXT

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # get-data.sh against a local HTTP server: a good download, a second call, and everything that can be wrong. The
-# archives are laid out as the official ones, with all their classes and a few bytes an image.
+# archives are laid out as the official ones, with all their classes and a few bytes an image. The texts of debian come
+# from an apt-cache of its own.
 #
 #   get_data_test.sh SRC        SRC: the repository
 set -euo pipefail
@@ -307,6 +308,83 @@ interrupted() {
 for signal in HUP:129 INT:130 TERM:143; do
     interrupted "${signal%:*}" "${signal#*:}" env "SD_DATA_URL=$host/stuck" "$get_data" tiny-imagenet refused
 done
+
+# ---- texts of packages ----
+
+# An apt-cache that knows what is in the file `lists`, and its tools alone.
+tools apt awk sort env
+cat >apt/apt-cache <<'TEXT'
+#!/usr/bin/env bash
+[[ $* == dumpavail && -e lists ]] || exit 100
+exec cat lists
+TEXT
+chmod +x apt/apt-cache
+debian=(env "PATH=$tmp/apt" "$BASH" "$get_data" debian)
+
+# package SOURCE NAME SECTION TEXT
+package() {
+    printf 'Package: %s\n%sVersion: 1\nDescription: %s\n of many lines\nDescription-md5: 0\nTag: role::program,\n a::b\n' \
+        "$2" "$([[ $1 == "$2" ]] || echo "Source: $1 (1)"$'\n')" "$4"
+    printf 'Section: %s\nPriority: optional\n\n' "$3"
+}
+# 100 sources: those of libs are of two packages, 40 are of games, 10 of news.
+{
+    for ((i = 0; i < 50; i++)); do
+        package "lib$i" "lib$i" libs "\"library\" number $i"
+        package "lib$i" "lib$i-dev" contrib/libs "headers of number $i"
+    done
+    for ((i = 0; i < 40; i++)); do
+        package "game$i" "game$i" non-free/games $'a  game\twith '"naïve player $i "
+    done
+    for ((i = 0; i < 10; i++)); do
+        package "news$i" "news$i" news "news reader $i"
+    done
+    package twin twin news 'news reader 3'    # a text that is there
+    package lib0 lib0 libs 'an older version' # a package that is there
+    printf 'Package: bare\nDescription: of no section\n\n'
+    printf 'Package: mute\nSection: libs\n\n'
+} >lists
+
+expect 0 'path = texts/debian-2-sections' "${debian[@]}" texts --sections 2
+grep -qF 'dataset = text' log || failed "no dataset: $(cat log)"
+expect_only debian-2-sections texts
+cd texts/debian-2-sections
+[[ $(head -qn 1 train.tsv test.tsv | sort -u) == $'sentence\tlabel' ]] || failed 'no header'
+[[ $(cut -f 2 train.tsv test.tsv | sort | uniq -c | awk '{ print $1, $2 }') == $'40 games\n2 label\n100 libs' ]] ||
+    failed "other texts than expected: $(cat train.tsv test.tsv)"
+! grep -vP '^[^\t]+\t[a-z]+$' train.tsv test.tsv || failed 'lines that are no text and label'
+grep -qF $'"library" number 7\tlibs' train.tsv test.tsv || failed 'a quote is not as it was'
+grep -qF $'a game with naïve player 7\tgames' train.tsv test.tsv || failed 'space is not folded'
+(($(wc -l <test.tsv) > 5 && $(wc -l <test.tsv) < 30)) || failed "$(wc -l <test.tsv) lines of 142 are test texts"
+numbers() { sed -n "s/^$2 number \([0-9]*\)\t.*/\1/p" "$1" | sort; }
+[[ -n $(numbers test.tsv '"library"') ]] || failed 'there is no library in the test set'
+cmp <(numbers test.tsv '"library"') <(numbers test.tsv 'headers of') || failed 'a source is on both sides'
+cd "$tmp"
+expect 0 'already there' "${debian[@]}" texts --sections 2
+
+# The same whatever the order of the lists; the third section has every text once.
+awk -v RS= -v ORS='\n\n' '{ packages[NR] = $0 } END { for (i = NR; i > 0; i--) print packages[i] }' lists >reversed
+mv reversed lists
+expect 0 'path = again/debian-2-sections' "${debian[@]}" --sections 2 again
+diff -r texts/debian-2-sections again/debian-2-sections || failed 'the order of the lists matters'
+expect 0 'path = again/debian-3-sections' "${debian[@]}" again --sections 3
+(($(cat again/debian-3-sections/*.tsv | grep -c 'news$') == 10)) || failed 'not 10 texts of news'
+
+expect 69 'packages of 3 sections, not 20' "${debian[@]}" few
+expect_empty few
+: >lists
+expect 69 'knows no package' "${debian[@]}" few
+rm lists
+expect 69 'dumpavail has failed' "${debian[@]}" few
+expect_empty few
+rm apt/apt-cache
+expect 69 'apt-cache is not there' "${debian[@]}" few
+for wrong in 1 0 -3 x 1000 ''; do
+    expect 64 'from 2 to 999' "${debian[@]}" few --sections "$wrong"
+done
+expect 64 'from 2 to 999' "${debian[@]}" few --sections
+expect 64 'usage:' "$get_data" cifar10 few --sections 2
+expect_empty few
 
 # An unzip that has unpacked a part, and goes on without end.
 tools slow curl touch sleep
