@@ -181,6 +181,8 @@ typedef struct sd_text_lengths {
     double full; /* share of those that fill the sequence: most of them were cut */
 } sd_text_lengths;
 sd_text_lengths sd_dataset_text_lengths(const sd_dataset *dataset);
+/* Of texts: is_touched[id] = 1 for every id of one text of a split. is_touched: [vocabulary]. */
+void sd_dataset_touch(const sd_dataset *dataset, sd_split split, uint32_t index, unsigned char *is_touched);
 /* The name of a class; "" if the data set has none. */
 const char *sd_dataset_class(const sd_dataset *dataset, int label);
 

@@ -73,6 +73,39 @@ class BertTest(harness.RunTest):
             self.train("parts", ranks, {**settings, "train.max_steps": stop}, TINY_BERT)
         self.assert_same_results("whole", "parts")
 
+    def test_embeddings_that_no_text_of_a_step_has_are_not_sent_and_the_bits_are_those_of_sending_all(self):
+        unused = 300
+        self.write("large.txt", "\n".join(VOCABULARY + ["unused%d" % i for i in range(unused)]) + "\n")
+        settings = {**REPRODUCIBLE, "data.vocab": "large.txt", "stochastic_depth.rate": 0}
+        for ranks in (1, 2, 4):
+            self.train("some%d" % ranks, ranks, settings, TINY_BERT)
+            self.train("all%d" % ranks, ranks, {**settings, "communication.skip_dropped": "false"}, TINY_BERT)
+            self.assert_same_state(self.latest("some%d" % ranks), self.latest("all%d" % ranks))
+            self.assert_same_state(self.latest("some%d" % ranks), self.latest("some1"))
+        for name, ranks in (("some4", 4), ("all4", 4)):
+            for row in self.rows(name, "steps.csv"):
+                spared = int(row["bytes_full"]) - int(row["bytes_reduced"])
+                self.assertEqual(spared % (4 * 32), 0)
+                if name == "all4":
+                    self.assertEqual(spared, 0)
+                else:
+                    self.assertGreaterEqual(spared, 4 * 32 * unused)
+
+    def test_the_rows_that_are_sent_are_those_of_the_words_in_the_batch(self):
+        with open(self.path("texts", "train.tsv"), encoding="utf-8") as file:
+            texts = [line.split("\t")[0].split() for line in file.read().splitlines()[1:41]]
+        words = {word for text in texts for word in text[:10]} | {"[CLS]", "[SEP]"}  # 12 ids a text
+        self.write("large.txt", "\n".join(VOCABULARY + ["unused%d" % i for i in range(50)]) + "\n")
+        for wire in ("fp32", "bf16"):
+            self.train(wire, 2, {"data.vocab": "large.txt", "train.batch_size": 40, "stochastic_depth.rate": 0,
+                                 "communication.wire": wire}, TINY_BERT)
+            value_bytes = {"fp32": 4, "bf16": 2}[wire]
+            dense = self.summary(wire)["parameters"] - 32 * (len(VOCABULARY) + 50)
+            checked = self.mpirun(2, self.path(wire + ".ini"), "--check")
+            self.assertIn("%d of %d are in a step's texts" % (len(words), len(VOCABULARY) + 50), checked.out)
+            for row in self.rows(wire, "steps.csv"):
+                self.assertEqual(int(row["bytes_reduced"]), value_bytes * (dense + 32 * len(words)))
+
     def test_it_learns_the_order_of_words(self):
         self.train("run", 2, {"data.train_samples": 1500, "data.val_samples": 200, "train.epochs": 5, "train.batch_size": 20,
                               "stochastic_depth.rate": 0.1, "log.decisions": "false",
