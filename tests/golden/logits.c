@@ -41,7 +41,7 @@ static sd_status run(sd_loaded *l, const char *checkpoint) {
     drop.units = sd_network_n_units(l->network);
     SD_TRY_CLEANUP(sd_rates_of(l, &drop.rate));
     SD_TRY_CLEANUP(sd_drop_plan_create(drop.units, &plan));
-    sd_drop_plan_evaluation(&drop, &plan);
+    sd_drop_plan_evaluation(&drop, NULL, &plan);
     SD_TRY_CLEANUP(forward_all(l, &plan));
 cleanup:
     sd_drop_plan_free(&plan);
