@@ -44,7 +44,7 @@ const key sd_keys[] = {
 
     CHOICE(
         data, dataset, "synthetic", SD_DATASET_LIST, NULL, true,
-        "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files; folder: JPEG and PNG files, train/CLASS/ and val/CLASS/, or CLASS/; hdf5: a file that sdtrain pack made of any of these; text: tables of texts, train and validation, valid, val, dev or test, .tsv or .csv"),
+        "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files; folder: JPEG and PNG files, train/CLASS/ and val/CLASS/, or CLASS/; hdf5: a file that sdtrain pack made of any of these; text: tables of texts, train and validation, valid, val, dev or test, .tsv or .csv; synthetic_text: procedural expressions of logic, no files"),
     PATH(data, path, "", false, "folder of the dataset's files, or its parent; hdf5: the file"),
     PATH(data, vocab, "", false, "text: the vocabulary of word pieces, a vocab.txt as BERT's; empty: the one in path"),
     SWITCH(data, lower_case, "true", true, "text: letters are lowered and lose their accents (uncased vocabularies)"),
