@@ -54,16 +54,16 @@ typedef struct sd_drop_spec {
     sd_drop_scale scale;
     int ranks; /* used with SD_DROP_SCOPE_RANK only */
     int units;
-    double *rate; /* [units], in [0, 1]: the probability that a training step drops the unit */
-    int min_kept; /* plans that keep fewer units are drawn again; only with SD_DROP_SCOPE_GLOBAL; 0: none is */
-    /* [units], what a draw is compared with; NULL: rate. With min_kept rate is what sd_drop_condition() makes of it. */
-    double *threshold;
+    double *rate;      /* [units], in [0, 1]: the probability that a training step drops the unit */
+    int min_kept;      /* plans that keep fewer units are drawn again; only with SD_DROP_SCOPE_GLOBAL; 0: none is */
+    double *threshold; /* [units], what draws are compared with; NULL: rate. With min_kept, rate is its condition's */
 } sd_drop_spec;
 
-/* The drop rates of plans that keep at least min_kept units, where unit i of any plan is dropped with probability
- * threshold[i] for itself: rate[i] = P(i is dropped | at least min_kept are kept), exactly. threshold, rate: [units],
- * different memory. Returns the probability that a plan keeps so many; below SD_DROP_RAREST drawing again would take
- * too long, and rate is not written. */
+/* The drop rates of plans that keep at least min_kept (up to SD_DROP_MOST_KEPT) units, where a draw drops unit i with
+ * probability threshold[i], independently: rate[i] = P(i is dropped | at least min_kept are kept), to rounding; equal
+ * to threshold[i] where min_kept = 0. threshold, rate: [units], different memory. Returns the probability that a draw
+ * keeps so many; below SD_DROP_RAREST drawing until one does would take too long, and rate is not written. */
+#define SD_DROP_MOST_KEPT 1024
 #define SD_DROP_RAREST 1e-3
 double sd_drop_condition(int units, int min_kept, const double *threshold, double *rate);
 

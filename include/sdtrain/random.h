@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 typedef enum sd_stream {
-    SD_STREAM_DROP = 1,        /* item: decision unit (from 0);        time: step (from 1)           */
+    SD_STREAM_DROP = 1,        /* item: attempt << 32 | unit (from 0); time: step (from 1)           */
     SD_STREAM_INIT = 2,        /* item: element;                       time: tensor (place in table) */
     SD_STREAM_ORDER = 3,       /* item: place in the shuffle;          time: epoch (from 1)          */
     SD_STREAM_AUGMENT = 4,     /* item: draw / 4 << 32 | sample, word draw % 4; time: epoch (from 1) */

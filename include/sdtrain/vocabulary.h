@@ -30,6 +30,14 @@ void sd_vocabulary_free(sd_vocabulary **vocabulary);
 /* Counts the words of a text of UTF-8. Memory grows with the number of different words. SD_ERR_MEMORY. */
 sd_status sd_vocabulary_add(sd_vocabulary *vocabulary, const char *text, size_t bytes);
 
+/* Counts those of a file: a .tsv or .csv table as data.dataset = text has them, or a text a line. text_columns: as
+ * data.text_columns; NULL: found by name; if given, every file is a table. *texts: of the file, a pair counts as one.
+ *
+ * SD_ERR_NOINPUT; SD_ERR_DATA with file and line: no UTF-8, no table; SD_ERR_CONFIG: the columns are not found;
+ * SD_ERR_MEMORY. */
+sd_status sd_vocabulary_add_file(sd_vocabulary *vocabulary, const char *path, const char *text_columns,
+                                 uint64_t *texts);
+
 uint64_t sd_vocabulary_words(const sd_vocabulary *vocabulary);      /* counted */
 int sd_vocabulary_different_words(const sd_vocabulary *vocabulary); /* of these */
 

@@ -232,8 +232,8 @@ static void put_embedding(writer *w, const sd_op *op, const char *x, const char 
     const label tokens = put_step(w, y, "tokens", "Slice", INPUTS(shape.text, one.text, two.text), NO_ATTRIBUTES);
     const label of_positions =
         put_step(w, y, "of_positions", "Slice", INPUTS(positions, zero.text, tokens.text, zero.text), NO_ATTRIBUTES);
-    const label of_words = put_step(w, y, "of_words", "Gather", INPUTS(words, x), NO_ATTRIBUTES);
-    const label of_types = put_step(w, y, "of_types", "Gather", INPUTS(types, TYPES), NO_ATTRIBUTES);
+    const label of_words = put_step(w, y, "of_words", "Gather", INPUTS(words, x), ATTRIBUTES(of_int("axis", 0)));
+    const label of_types = put_step(w, y, "of_types", "Gather", INPUTS(types, TYPES), ATTRIBUTES(of_int("axis", 0)));
     const label sum = put_step(w, y, "sum", "Add", INPUTS(of_words.text, of_positions.text), NO_ATTRIBUTES);
     put_node(w, "Add", INPUTS(sum.text, of_types.text), y, NO_ATTRIBUTES);
     put_mask(w);

@@ -40,6 +40,8 @@ static sd_status add_drop(cJSON *root, const sd_loaded *l) {
         sd_config_value(&l->config, key, value, sizeof value);
         if (!strcmp(sd_drop_keys[i], "rate"))
             add_number(drop, "rate", l->config.stochastic_depth.rate);
+        else if (!strcmp(sd_drop_keys[i], "min_kept"))
+            add_number(drop, "min_kept", (double)l->config.stochastic_depth.min_kept);
         else
             cJSON_AddStringToObject(drop, sd_drop_keys[i], value);
     }

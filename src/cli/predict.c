@@ -46,16 +46,6 @@ typedef struct prediction {
 
 /* ---- the command line ---- */
 
-static sd_status parse_number(const char *option, const char *text, int most, int *number) {
-    char *end = NULL;
-    errno = 0;
-    const long value = text ? strtol(text, &end, 10) : 0;
-    if (!text || end == text || *end || errno != 0 || value < 1 || value > most)
-        return sd_fail(SD_ERR_USAGE, "%s needs a number from 1 to %d (--help shows how)", option, most);
-    *number = (int)value;
-    return SD_OK;
-}
-
 static sd_status parse_format(sd_prediction_format format, options *o) {
     if (o->format != SD_PREDICTION_PLAIN && o->format != format)
         return sd_fail(SD_ERR_USAGE, "--csv and --json exclude each other");
@@ -84,9 +74,9 @@ static sd_status parse_options(int n, char **words, options *o) {
         else if (!strcmp(word, "--json"))
             SD_TRY(parse_format(SD_PREDICTION_JSON, o));
         else if (!strcmp(word, "--top"))
-            SD_TRY(parse_number(word, value, 1 << 20, &o->top));
+            SD_TRY(sd_tool_number(word, value, 1 << 20, &o->top));
         else if (!strcmp(word, "--threads"))
-            SD_TRY(parse_number(word, value, SD_MAX_THREADS, &o->threads));
+            SD_TRY(sd_tool_number(word, value, SD_MAX_THREADS, &o->threads));
         else
             return sd_fail(SD_ERR_USAGE, "predict has no option %s (--help lists all)", word);
         i += !options_end && (!strcmp(word, "--top") || !strcmp(word, "--threads"));

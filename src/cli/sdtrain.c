@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sdtrain: tools for checkpoints and packed sets, and predictions. Needs no mpirun. */
+/* sdtrain: tools for checkpoints, packed sets and vocabularies, and predictions. Needs no mpirun. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tools.h"
@@ -10,7 +11,8 @@ static const struct tool {
     const char *name;
     sd_tool *run;
 } tools[] = {{"verify", sd_tool_verify}, {"inspect", sd_tool_inspect}, {"diff", sd_tool_diff},
-             {"export", sd_tool_export}, {"pack", sd_tool_pack},       {"predict", sd_tool_predict}};
+             {"export", sd_tool_export}, {"pack", sd_tool_pack},       {"predict", sd_tool_predict},
+             {"vocab", sd_tool_vocab}};
 enum { N_TOOLS = sizeof tools / sizeof tools[0] };
 
 static const char help[] =
@@ -21,8 +23,9 @@ static const char help[] =
     "       sdtrain export FILE --onnx OUT.onnx\n"
     "       sdtrain pack SOURCE OUT.h5 [--decoded] [--skip-bad]\n"
     "       sdtrain predict CHECKPOINT INPUT... [--top K] [--csv | --json] [--threads N]\n"
+    "       sdtrain vocab TEXTS... --size N [--text-columns NAMES] [--cased] [--alphabet K]\n"
     "       sdtrain --help | --version\n\n"
-    "Tools for the checkpoints and the packed data sets of sdtrain-mpi.\n\n"
+    "Tools for the checkpoints, packed data sets and vocabularies of sdtrain-mpi.\n\n"
     "  verify     loads each FILE as a resume would. Checks its seal (length, XXH3-128), that it holds the whole network and\n"
     "             optimizer of its configuration, that all numbers are finite, and that its progress is consistent;\n"
     "             prints one line per file. Of a packed set: header, labels, offsets, and the digest of every byte\n"
@@ -53,10 +56,26 @@ static const char help[] =
     "    --csv      path,rank,class,label,probability: a row for each of the K classes\n"
     "    --json     an array of {\"path\", \"predictions\": [{\"label\", \"class\", \"probability\"}]} or {\"path\", \"error\"}\n"
     "    --threads N  that decode, and that compute (default: the processors there are)\n"
-    "    --         behind it, words that begin with - are paths too\n\n"
+    "    --         behind it, words that begin with - are paths too\n"
+    "  vocab      prints a vocab.txt of N word pieces, made of the words of TEXTS: .tsv and .csv tables, else files of a text\n"
+    "             a line; as Hugging Face's BertWordPieceTokenizer makes it: pieces that occur together most often, and twice at\n"
+    "             least, are one\n"
+    "    --text-columns NAMES  of tables, as data.text_columns; then all TEXTS are tables\n"
+    "    --cased      tells letters by case and accents, for data.lower_case = false\n"
+    "    --alphabet K  takes the K most frequent characters only (default 1000)\n\n"
     "exit codes: 0 good, equal; 1 different (diff); 64 usage; 65 damaged; 66 missing or unreadable; 70 internal; 74 output;\n"
     "            75 stopped by a signal (pack: nothing is left)\n"
     "            verify, predict: 65 if any file is damaged, else 66 if any is missing\n";
+
+sd_status sd_tool_number(const char *option, const char *text, int most, int *number) {
+    char *end = NULL;
+    errno = 0;
+    const long value = text ? strtol(text, &end, 10) : 0;
+    if (!text || end == text || *end || errno != 0 || value < 1 || value > most)
+        return sd_fail(SD_ERR_USAGE, "%s needs a number from 1 to %d (--help shows how)", option, most);
+    *number = (int)value;
+    return SD_OK;
+}
 
 static sd_status run(int argc, char **argv, int *exit_code) {
     const char *name = argc > 1 ? argv[1] : "";
@@ -71,9 +90,10 @@ static sd_status run(int argc, char **argv, int *exit_code) {
     for (int i = 0; i < N_TOOLS; i++)
         if (!strcmp(name, tools[i].name))
             return tools[i].run(argc - 2, argv + 2, exit_code);
-    return name[0] ? sd_fail(SD_ERR_USAGE, "unknown tool %s (--help lists all)", name)
-                   : sd_fail(SD_ERR_USAGE,
-                             "a tool is expected: verify, inspect, diff, export, pack, predict (--help shows how)");
+    return name[0]
+               ? sd_fail(SD_ERR_USAGE, "unknown tool %s (--help lists all)", name)
+               : sd_fail(SD_ERR_USAGE,
+                         "a tool is expected: verify, inspect, diff, export, pack, predict, vocab (--help shows how)");
 }
 
 int main(int argc, char **argv) {

@@ -9,7 +9,7 @@
 #include "sdtrain/arena.h"
 #include "sdtrain/models.h"
 
-const char *const sd_drop_keys[] = {"rate", "schedule", "scope", "scale", "unit", "dropped_update"};
+const char *const sd_drop_keys[] = {"rate", "schedule", "scope", "scale", "min_kept", "unit", "dropped_update"};
 const int sd_n_drop_keys = sizeof sd_drop_keys / sizeof sd_drop_keys[0];
 
 sd_status sd_moments_of(const sd_loaded *l, const sd_entry *entry, sd_moments *m) {

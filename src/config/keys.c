@@ -115,7 +115,7 @@ const key sd_keys[] = {
         stochastic_depth, scale, "inference", SD_DROP_SCALE_LIST, NULL, true,
         "inference: branches times 1-p at evaluation (Huang et al.); training: kept ones times 1/(1-p) (timm); none: "
         "neither (LayerDrop)"),
-    WHOLE(stochastic_depth, min_kept, "0", 0, 1024, true,
+    WHOLE(stochastic_depth, min_kept, "0", 0, SD_DROP_MOST_KEPT, true,
           "draw plans that keep fewer decision units again; rates are then those of the plans that are left"),
     CHOICE(stochastic_depth, unit, "branch", SD_UNIT_LIST, NULL, true,
            "branch: attention and MLP of a transformer block have separate decisions; block: a common one"),

@@ -83,9 +83,9 @@ static sd_status conditioned_rates(const sd_config *config, int units, const dou
     if (enough < SD_DROP_RAREST)
         return sd_config_fail(
             config, "stochastic_depth.min_kept",
-            "with these rates only one plan in %.3g keeps %d of %d decision units, and one in %.0f is "
-            "the least that is drawn for; lower the rates, or min_kept",
-            1 / enough, min_kept, units, 1 / SD_DROP_RAREST);
+            "at these rates a plan keeps %d of %d decision units with probability %.3g; as plans are drawn until one "
+            "does, %g is the least; lower the rates, or min_kept",
+            min_kept, units, enough, SD_DROP_RAREST);
     return SD_OK;
 }
 

@@ -96,7 +96,8 @@ static sd_status find_part(const char *path, const sd_table_row *first, const ch
                    (unsigned long long)first->line, number, key, first->columns);
 }
 
-static sd_status find_usual_texts(const char *path, const sd_table_row *first, sd_text_columns *columns) {
+static sd_status find_usual_texts(const char *key, const char *path, const sd_table_row *first,
+                                  sd_text_columns *columns) {
     static const char *const usual[] = {"sentence", "text"};
     char names[NAMES_BYTES];
     columns->header = true;
@@ -109,11 +110,10 @@ static sd_status find_usual_texts(const char *path, const sd_table_row *first, s
     columns->text[1] = column_called(first, "sentence2", 9);
     if (columns->text[0] >= 0 && columns->text[1] >= 0)
         return SD_OK;
-    return sd_fail(
-        SD_ERR_CONFIG,
-        "data.text_columns: the first row of %s names no column sentence or text, nor sentence1 and sentence2; "
-        "say the names, or the numbers from 1 of a table without names; the row has %s",
-        path, names_in(first, names));
+    return sd_fail(SD_ERR_CONFIG,
+                   "%s: the first row of %s names no column sentence or text, nor sentence1 and sentence2; "
+                   "say the names, or the numbers from 1 of a table without names; the row has %s",
+                   key, path, names_in(first, names));
 }
 
 static sd_status find_usual_label(const char *path, const sd_table_row *first, sd_text_columns *columns) {
@@ -128,16 +128,20 @@ static sd_status find_usual_label(const char *path, const sd_table_row *first, s
                    path, names_in(first, names));
 }
 
+sd_status sd_text_columns_find_texts(const char *key, const char *names, const char *path, const sd_table_row *first,
+                                     sd_text_columns *columns) {
+    sd_cell part[2] = {{0}};
+    *columns = (sd_text_columns){.n = names ? split(names, 2, part) : 0};
+    for (int i = 0; i < columns->n; i++)
+        SD_TRY(find_part(path, first, key, &part[i], &columns->text[i], &columns->header));
+    return columns->n == 0 ? find_usual_texts(key, path, first, columns) : SD_OK;
+}
+
 sd_status sd_text_columns_find(const sd_data_spec *spec, const char *path, const sd_table_row *first,
                                sd_text_columns *columns) {
-    sd_cell part[2] = {{0}};
-    bool by_name = true;
-    *columns = (sd_text_columns){.n = spec->text_columns ? split(spec->text_columns, 2, part) : 0};
-    for (int i = 0; i < columns->n; i++)
-        SD_TRY(find_part(path, first, "data.text_columns", &part[i], &columns->text[i], &by_name));
-    columns->header = by_name;
-    if (columns->n == 0)
-        SD_TRY(find_usual_texts(path, first, columns));
+    sd_cell part[1];
+    bool by_name;
+    SD_TRY(sd_text_columns_find_texts("data.text_columns", spec->text_columns, path, first, columns));
     if (!spec->label_column || !spec->label_column[0])
         return find_usual_label(path, first, columns);
     split(spec->label_column, 1, part);

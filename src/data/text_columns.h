@@ -12,6 +12,11 @@ typedef struct sd_text_columns {
     bool header; /* the first row has names of columns */
 } sd_text_columns;
 
+/* Finds the texts, and whether there is a header. names: as spec's text_columns, or NULL; key: what the user calls it.
+ * Errors of sd_text_columns_find(). */
+sd_status sd_text_columns_find_texts(const char *key, const char *names, const char *path, const sd_table_row *first,
+                                     sd_text_columns *columns);
+
 /* By spec's text_columns and label_column: names, which the first row must have, or numbers from 1, and then the first
  * row is a text. Without text_columns the first row must have "sentence" or "text", or the pair "sentence1" and
  * "sentence2"; without label_column "label", "labels", "class" or "category". SD_ERR_DATA names file and line;

@@ -50,51 +50,57 @@ int sd_vocabulary_different_words(const sd_vocabulary *vocabulary) { return voca
 /* ---- characters ---- */
 
 typedef struct character {
-    uint64_t count;
     uint32_t code;
+    uint64_t count;
     bool kept, continues;   /* continues: it does so with a word somewhere */
     uint32_t whole, behind; /* the pieces that it is: at the begin of a word, behind it */
 } character;
 
 typedef struct maker {
     const sd_lexicon *words;
-    character *character; /* [CHARACTERS], by code point */
-    sd_lexicon pieces;    /* a key's number is the piece */
+    int32_t *index; /* [CHARACTERS] by code: 1 + the character's place; 0: it is in no word */
+    int n, capacity;
+    character *character;
+    sd_lexicon pieces; /* a key's number is the piece */
     sd_merges merges;
     uint32_t *memory; /* of the words' pieces */
 } maker;
 
-static int by_count(const void *a, const void *b) {
-    const character *x = *(character *const *)a, *y = *(character *const *)b;
-    if (x->count != y->count)
-        return x->count > y->count ? -1 : 1;
-    return x->code < y->code ? -1 : 1;
+static int by_code(const void *a, const void *b) {
+    const character *x = a, *y = b;
+    return (x->code > y->code) - (x->code < y->code);
 }
 
-static void count_characters(maker *m) {
+static int by_count(const void *a, const void *b) {
+    const character *x = a, *y = b;
+    return x->count != y->count ? (x->count < y->count) - (x->count > y->count) : by_code(a, b);
+}
+
+static sd_status count_characters(maker *m) {
     for (int w = 0; w < m->words->n; w++) {
         const uint32_t *chars = sd_lexicon_numbers(m->words, w);
         for (int i = 0; i < m->words->key[w].n; i++) {
-            character *c = &m->character[chars[i]];
-            c->code = chars[i];
-            c->count += m->words->key[w].count;
-            c->continues = c->continues || i > 0;
+            int32_t *index = &m->index[chars[i]];
+            if (*index == 0) {
+                SD_TRY(sd_grow(&m->character, m->n, &m->capacity, sizeof *m->character));
+                m->character[m->n++] = (character){.code = chars[i]};
+                *index = m->n;
+            }
+            m->character[*index - 1].count += m->words->key[w].count;
+            m->character[*index - 1].continues |= i > 0;
         }
     }
+    return SD_OK;
 }
 
-static sd_status choose_alphabet(maker *m, int most) {
-    character **seen;
-    int n = 0;
-    SD_TRY(sd_alloc(&seen, CHARACTERS, sizeof *seen));
-    for (int code = 0; code < CHARACTERS; code++)
-        if (m->character[code].count > 0)
-            seen[n++] = &m->character[code];
-    qsort(seen, (size_t)n, sizeof *seen, by_count);
-    for (int i = 0; i < n && i < most; i++)
-        seen[i]->kept = true;
-    free(seen);
-    return SD_OK;
+/* Characters end up in the order of their codes. */
+static void choose_alphabet(maker *m, int most) {
+    qsort(m->character, (size_t)m->n, sizeof *m->character, by_count);
+    for (int i = 0; i < m->n && i < most; i++)
+        m->character[i].kept = true;
+    qsort(m->character, (size_t)m->n, sizeof *m->character, by_code);
+    for (int i = 0; i < m->n; i++)
+        m->index[m->character[i].code] = i + 1;
 }
 
 static sd_status add_piece(maker *m, const uint32_t *numbers, int n, uint32_t *piece) {
@@ -111,10 +117,10 @@ static sd_status add_first_pieces(maker *m) {
         const int n = sd_piece_read(sd_special_names[i], strlen(sd_special_names[i]), numbers);
         SD_TRY(add_piece(m, numbers, n, &special));
     }
-    for (character *c = m->character; c < m->character + CHARACTERS; c++)
+    for (character *c = m->character; c < m->character + m->n; c++)
         if (c->kept)
             SD_TRY(add_piece(m, &c->code, 1, &c->whole));
-    for (character *c = m->character; c < m->character + CHARACTERS; c++)
+    for (character *c = m->character; c < m->character + m->n; c++)
         if (c->kept && c->continues)
             SD_TRY(add_piece(m, (uint32_t[]){SD_PIECE_CONTINUES, c->code}, 2, &c->behind));
     return SD_OK;
@@ -132,7 +138,7 @@ static sd_status add_words(maker *m) {
         uint32_t *pieces = m->memory + key->begin;
         int n = 0;
         for (int i = 0; i < key->n; i++) {
-            const character *c = &m->character[m->words->numbers[key->begin + (size_t)i]];
+            const character *c = &m->character[m->index[m->words->numbers[key->begin + (size_t)i]] - 1];
             if (c->kept)
                 pieces[n++] = i == 0 ? c->whole : c->behind;
         }
@@ -178,9 +184,9 @@ static sd_status write_pieces(const sd_lexicon *pieces, char **text) {
 static sd_status make(maker *m, int size, int alphabet, char **text) {
     if (m->words->n == 0)
         return sd_fail(SD_ERR_DATA, "there are no words to make a vocabulary of");
-    SD_TRY(sd_alloc(&m->character, CHARACTERS, sizeof *m->character));
-    count_characters(m);
-    SD_TRY(choose_alphabet(m, alphabet));
+    SD_TRY(sd_alloc(&m->index, CHARACTERS, sizeof *m->index));
+    SD_TRY(count_characters(m));
+    choose_alphabet(m, alphabet);
     SD_TRY(add_first_pieces(m));
     if (m->pieces.n > size)
         return sd_fail(SD_ERR_CONFIG,
@@ -197,6 +203,7 @@ sd_status sd_vocabulary_make(const sd_vocabulary *vocabulary, int size, int alph
     *text = NULL;
     const sd_status status = make(&m, size, alphabet, text);
     *n = m.pieces.n;
+    free(m.index);
     free(m.character);
     free(m.memory);
     sd_lexicon_free(&m.pieces);

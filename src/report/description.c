@@ -40,17 +40,18 @@ static double mebibytes(size_t bytes) { return (double)bytes / (1 << 20); }
 
 enum { DRAWN_STEPS = 200, MOST_DRAWS = 1 << 28 };
 
-/* Prints the savings of each scope, for this run's ranks and batch. */
+/* Prints the savings of each scope that is possible, for this run's ranks and batch. */
 static sd_status print_scopes(FILE *to, const sd_description *d, uint64_t images) {
     const uint64_t draws = images * (uint64_t)d->drop->units, affordable = MOST_DRAWS / (draws ? draws : 1);
     const int steps = affordable < 1 ? 1 : affordable < DRAWN_STEPS ? (int)affordable : DRAWN_STEPS;
+    const int last = d->drop->min_kept > 0 ? SD_DROP_SCOPE_GLOBAL : SD_DROP_SCOPE_SAMPLE;
     fprintf(to, "\nskipped with each stochastic_depth.scope, of %llu images on %d rank%s; expected",
             (unsigned long long)images, d->ranks, d->ranks == 1 ? "" : "s");
     if (d->ranks > 1)
         fprintf(to, " (slowest rank of a step: mean of %d drawn step%s)", steps, steps == 1 ? "" : "s");
     fprintf(to, ":\n");
     fprintf(to, "scope   branches  FLOPs, mean rank  FLOPs, slowest rank  gradient bytes\n");
-    for (int scope = SD_DROP_SCOPE_GLOBAL; scope <= SD_DROP_SCOPE_SAMPLE; scope++) {
+    for (int scope = SD_DROP_SCOPE_GLOBAL; scope <= last; scope++) {
         sd_drop_spec drop = *d->drop;
         double slowest;
         drop.scope = (sd_drop_scope)scope;
@@ -121,8 +122,11 @@ sd_status sd_description_print(FILE *to, const sd_description *d) {
                 unit->parameters, unit->flops * 1e-6);
     }
     fprintf(to, "\nexpected of a step, of the whole network:\n");
-    fprintf(to, "  branches skipped        %6.2f %%   (%.2f of %d kept)\n", 100 * savings.branches,
+    fprintf(to, "  branches skipped        %6.2f %%   (%.2f of %d kept", 100 * savings.branches,
             d->drop->units * (1 - savings.branches), d->drop->units);
+    if (d->drop->min_kept > 0)
+        fprintf(to, ", never fewer than %d", d->drop->min_kept);
+    fprintf(to, ")\n");
     fprintf(to, "  FLOPs skipped           %6.2f %%   (forward %.4g of %.4g MFLOP an image)\n", 100 * savings.flops,
             forward * (1 - savings.flops) * 1e-6, forward * 1e-6);
     if (d->skip_dropped || savings.frozen > 0)

@@ -60,7 +60,7 @@ static sd_status open_newest(const char *checkpoints, sd_resume *resume) {
 }
 
 static bool is_laid_out_over_epochs(const sd_config *config) {
-    return config->lr.schedule == SD_LR_COSINE || config->lr.schedule == SD_LR_ONECYCLE;
+    return config->lr.schedule != SD_LR_STEP && config->lr.schedule != SD_LR_CONSTANT;
 }
 
 /* Whether a run that was begun with other epochs may make this many: its learning rates so far must be those of such
@@ -72,8 +72,8 @@ static bool may_have_epochs(const sd_config *config, const sd_progress *progress
 
 static const char *why_no_other_epochs(const sd_config *config) {
     return is_laid_out_over_epochs(config)
-               ? " (lr.schedule = cosine and onecycle are laid out over train.epochs; constant "
-                 "and step can be given more)"
+               ? " (lr.schedule = cosine, linear and onecycle are laid out over train.epochs; "
+                 "constant and step can be given more)"
                : " (more are done already)";
 }
 

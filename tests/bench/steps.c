@@ -74,24 +74,17 @@ static sd_status build_network(trial *t) {
 
 static sd_status build_specs(trial *t) {
     const sd_config *config = t->config;
-    const int units = sd_network_n_units(t->network), blocks = sd_network_blocks(t->network);
-    const bool is_list = config->stochastic_depth.schedule == SD_DROP_LIST;
-    if (is_list && config->stochastic_depth.rates.n != blocks)
-        return sd_config_fail(config, "stochastic_depth.rates", "%d rates are given, but %s has %d blocks",
-                              config->stochastic_depth.rates.n, config->model.name, blocks);
+    const int units = sd_network_n_units(t->network);
     t->drop = t->no_drop = (sd_drop_spec){.seed = (uint32_t)config->run.seed,
                                           .scope = config->stochastic_depth.scope,
                                           .scale = config->stochastic_depth.scale,
                                           .ranks = 1,
                                           .units = units};
     SD_TRY(sd_alloc(&t->drop.rate, (size_t)units, sizeof *t->drop.rate));
+    SD_TRY(sd_alloc(&t->drop.threshold, (size_t)units, sizeof *t->drop.threshold));
     SD_TRY(sd_alloc(&t->no_drop.rate, (size_t)units, sizeof *t->no_drop.rate));
-    for (int i = 0; i < units; i++) {
-        const int depth = sd_network_unit(t->network, i)->depth;
-        t->drop.rate[i] =
-            is_list ? config->stochastic_depth.rates.value[depth - 1]
-                    : sd_drop_rate(config->stochastic_depth.schedule, config->stochastic_depth.rate, depth, blocks);
-    }
+    SD_TRY(sd_config_drop_rates(config, t->network, t->drop.rate, t->drop.threshold));
+    t->drop.min_kept = (int)config->stochastic_depth.min_kept;
     SD_TRY(sd_drop_part_create(units, t->images, &t->part));
     return sd_drop_plan_create(units, &t->plan);
 }
@@ -125,6 +118,7 @@ static void trial_close(trial *t) {
     sd_drop_plan_free(&t->plan);
     sd_drop_part_free(&t->part);
     free(t->drop.rate);
+    free(t->drop.threshold);
     free(t->no_drop.rate);
     free(t->x);
     free(t->labels);

@@ -17,7 +17,7 @@ import timm
 import torch
 import torch.nn.functional as F
 import torchvision
-from reference_models import branches_of, build, residual_blocks, set_linear_rates
+from reference_models import branches_of, build, residual_blocks, set_constant_rates, set_linear_rates
 from torch import Tensor, nn
 
 SEED = 20161009
@@ -31,7 +31,7 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Spec:
-    """One golden file."""
+    """One golden file. With layers, whole blocks are dropped at one rate, and nothing is scaled (LayerDrop)."""
 
     name: str
     batch: int
@@ -42,6 +42,17 @@ class Spec:
     lr_sgd: float = 0.01
     lr_adamw: float = 1e-3
     classes: int = 10
+    layers: bool = False
+
+    @property
+    def scales(self) -> tuple[str, ...]:
+        return ("none",) if self.layers else ("inference", "training")
+
+    def model(self) -> nn.Module:
+        return build(self.name.removeprefix("layerdrop_"), self.classes, self.image_size, layers=self.layers)
+
+    def set_rates(self, model: nn.Module, scale: str) -> None:
+        (set_constant_rates if self.layers else set_linear_rates)(model, RATE, scale)
 
 
 SPECS = (
@@ -50,6 +61,7 @@ SPECS = (
     Spec("resnet50", batch=8, image_size=64, label_smoothing=0.0, freeze_curves=False,
          lr_sgd=1e-6, lr_adamw=3e-6),  # fmt: skip
     Spec("vit_tiny", batch=4, image_size=32, label_smoothing=0.1, freeze_curves=True),
+    Spec("layerdrop_vit_tiny", batch=4, image_size=32, label_smoothing=0.1, freeze_curves=True, layers=True),
 )
 
 
@@ -150,8 +162,8 @@ def batch_of(spec: Spec, batch: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(labels)
 
 
-def draw_plans(model: nn.Module, rates: np.ndarray) -> np.ndarray:
-    """kept[step][unit]; each plan drops 2 to L/2 units, and plan 0 a block that changes the shape."""
+def draw_plans(spec: Spec, model: nn.Module, rates: np.ndarray) -> np.ndarray:
+    """kept[step][unit]; each plan drops 2 to L/2 units, and plan 0 a block that changes the shape; with layers, one plan drops all."""
     blocks = residual_blocks(model)
     shape_changes = [getattr(block, "downsample", None) is not None for block in blocks]
     generator = np.random.default_rng(SEED)
@@ -163,6 +175,8 @@ def draw_plans(model: nn.Module, rates: np.ndarray) -> np.ndarray:
             enough = enough and bool(np.any(~kept & shape_changes))
         if enough:
             plans.append(kept)
+    if spec.layers:
+        plans[STEPS // 2][:] = False
     return np.array(plans, dtype=np.uint8)
 
 
@@ -205,8 +219,8 @@ class Run:
                  state: dict[str, Tensor], batches: list[tuple[Tensor, Tensor]]) -> None:  # fmt: skip
         self.spec, self.plans, self.state = spec, plans, state
         self.batches = [(images.to(dtype), labels) for images, labels in batches]
-        self.model = build(spec.name, spec.classes, spec.image_size).to(dtype)
-        set_linear_rates(self.model, RATE, scale)
+        self.model = spec.model().to(dtype)
+        spec.set_rates(self.model, scale)
 
     def restart(self, training: bool) -> None:
         self.model.load_state_dict(self.state)
@@ -342,10 +356,10 @@ def write_convention(group: h5py.Group, exact: Run, approximate: Run) -> None:
 
 
 def write_golden(spec: Spec, path: Path) -> None:
-    model = build(spec.name, spec.classes, spec.image_size)
-    set_linear_rates(model, RATE, "inference")
+    model = spec.model()
+    spec.set_rates(model, spec.scales[0])
     rates = np.array([branch.rate for branch in branches_of(model)])
-    plans = draw_plans(model, rates)
+    plans = draw_plans(spec, model, rates)
     state = initial_state(model)
     first = first_batch(spec, plans, state)
     batches = [batch_of(spec, first + step) for step in range(STEPS)]
@@ -359,7 +373,7 @@ def write_golden(spec: Spec, path: Path) -> None:
         )  # fmt: skip
         write(file, "plans", plans)
         write(file, "rates", rates)
-        for scale in ("inference", "training"):
+        for scale in spec.scales:
             exact, approximate = (
                 Run(spec, scale, dtype, plans, state, batches)
                 for dtype in (torch.float64, torch.float32)
@@ -372,7 +386,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent,
                         help="folder of the files (default: beside this script)")  # fmt: skip
     parser.add_argument("models", nargs="*", metavar="MODEL",
-                        help="resnet20, resnet50, vit_tiny (default: all)")  # fmt: skip
+                        help="resnet20, resnet50, vit_tiny, layerdrop_vit_tiny (default: all)")  # fmt: skip
     arguments = parser.parse_args()
     unknown = set(arguments.models) - {spec.name for spec in SPECS}
     if unknown:

@@ -115,6 +115,19 @@ class DropViTBlock(Block):
         return mlp.add(x, x, lambda x: self.mlp(self.norm2(x)), self.training)
 
 
+class DropViTLayer(Block):
+    """timm's transformer block, dropped as a whole and never scaled, as a layer in fairseq's LayerDropModuleList."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.branches = (Branch(),)
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        if self.training and not self.branches[0].kept:
+            return x
+        return super().forward(x, attn_mask=attn_mask, is_causal=is_causal)
+
+
 class OptionAShortcut(nn.Module):
     """CIFAR shortcut of He et al. 2016: subsample by 2, append zero channels. No parameters."""
 
@@ -170,12 +183,12 @@ def torchvision_resnet(depth: int, classes: int, cifar_stem: bool) -> ResNet:
 
 
 def build(name: str, classes: int, image_size: int, patch_size: int = 4,
-          cifar_stem: bool = False) -> nn.Module:  # fmt: skip
-    """A network by the project's model name: resnet<depth> or vit_tiny|small|base."""
+          cifar_stem: bool = False, layers: bool = False) -> nn.Module:  # fmt: skip
+    """A network by the project's model name: resnet<depth> or vit_tiny|small|base; layers: a ViT's blocks are dropped whole."""
     if re.fullmatch(r"vit_(tiny|small|base)", name):
         return timm.create_model(
             f"{name}_patch16_224", img_size=image_size, patch_size=patch_size,
-            num_classes=classes, block_fn=DropViTBlock,
+            num_classes=classes, block_fn=DropViTLayer if layers else DropViTBlock,
         )  # fmt: skip
     match = re.fullmatch(r"resnet(\d+)", name)
     depth = int(match[1]) if match else 0
@@ -203,3 +216,9 @@ def set_linear_rates(model: nn.Module, rate: float, scale: str) -> None:
         for branch in block.branches:
             branch.rate = place / len(blocks) * rate
             branch.scale = scale
+
+
+def set_constant_rates(model: nn.Module, rate: float, scale: str) -> None:
+    """p_l = rate, and the convention."""
+    for branch in branches_of(model):
+        branch.rate, branch.scale = rate, scale

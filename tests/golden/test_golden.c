@@ -396,9 +396,10 @@ static golden open_golden(const char *name, sd_model_spec spec, const sd_kernels
     ck_assert_msg(sd_model_create(&spec, kernels, max_images ? max_images : g.batch, &g.network) == SD_OK, "%s",
                   sd_error_message());
     ck_assert_int_eq(sd_network_n_units(g.network), g.units);
-    for (int i = 0; i < g.units && g.image_size; i++) { /* the rates are l/L of the last; of texts 0 */
+    const sd_drop_schedule schedule = spec.unit == SD_UNIT_BLOCK ? SD_DROP_CONSTANT : SD_DROP_LINEAR;
+    for (int i = 0; i < g.units && g.image_size; i++) { /* of texts they are 0 */
         int depth = sd_network_unit(g.network, i)->depth, blocks = sd_network_blocks(g.network);
-        ck_assert_double_eq_tol(sd_drop_rate(SD_DROP_LINEAR, 0.5, depth, blocks), g.drop.rate[i], 1e-15);
+        ck_assert_double_eq_tol(sd_drop_rate(schedule, 0.5, depth, blocks), g.drop.rate[i], 1e-15);
     }
     ck_assert_int_eq(sd_drop_plan_create(g.units, &g.plan), SD_OK);
     return g;
@@ -421,6 +422,25 @@ static void close_golden(golden *g) {
     H5Fclose(g->file);
 }
 
+static void check_convention(golden *g, sd_drop_scale scale, extent compared) {
+    g->scale = sd_drop_scale_word(scale);
+    g->drop.scale = scale;
+    check_evaluation(g);
+    if (compared == EVALUATION_WITH_AUTO)
+        return;
+    check_step(g, 0);
+    if (compared == WITHOUT_CURVES)
+        return;
+    check_curve(g, "curve_sgd", "sgd", "decay_and_momentum");
+    check_curve(g, "curve_adamw", "adamw", "decay_and_momentum");
+    check_curve(g, "curve_sgd_freeze", "sgd", "freeze");
+    check_curve(g, "curve_adamw_freeze", "adamw", "freeze");
+}
+
+static void read_plans(golden *g) {
+    ck_assert_uint_eq(read_values(g->file, "plans", H5T_NATIVE_UCHAR, 1, &g->plans), (size_t)(STEPS * g->units));
+}
+
 static void check_model(const char *model, int patch_size, const sd_kernels *kernels, extent compared) {
     /* The goldens' ResNet-50 has the ImageNet stem at 64 pixels. */
     const sd_model_spec spec = {.name = model,
@@ -429,21 +449,18 @@ static void check_model(const char *model, int patch_size, const sd_kernels *ker
                                     compared == EVALUATION_WITH_AUTO ? SD_CONVOLUTION_AUTO : SD_CONVOLUTION_DIRECT,
                                 .stem = !strcmp(model, "resnet50") ? SD_STEM_IMAGENET : SD_STEM_AUTO};
     golden g = open_golden(model, spec, kernels, 0);
-    ck_assert_uint_eq(read_values(g.file, "plans", H5T_NATIVE_UCHAR, 1, &g.plans), (size_t)(STEPS * g.units));
-    for (int convention = 0; convention < 2; convention++) {
-        g.scale = convention == SD_DROP_SCALE_INFERENCE ? "inference" : "training";
-        g.drop.scale = (sd_drop_scale)convention;
-        check_evaluation(&g);
-        if (compared == EVALUATION_WITH_AUTO)
-            continue;
-        check_step(&g, 0);
-        if (compared == WITHOUT_CURVES)
-            continue;
-        check_curve(&g, "curve_sgd", "sgd", "decay_and_momentum");
-        check_curve(&g, "curve_adamw", "adamw", "decay_and_momentum");
-        check_curve(&g, "curve_sgd_freeze", "sgd", "freeze");
-        check_curve(&g, "curve_adamw_freeze", "adamw", "freeze");
-    }
+    read_plans(&g);
+    check_convention(&g, SD_DROP_SCALE_INFERENCE, compared);
+    check_convention(&g, SD_DROP_SCALE_TRAINING, compared);
+    close_golden(&g);
+}
+
+/* Whole blocks of a ViT are dropped, in one step all of them, and nothing is scaled. */
+static void check_layerdrop(const sd_kernels *kernels, extent compared) {
+    const sd_model_spec spec = {.name = "vit_tiny", .patch_size = 4, .unit = SD_UNIT_BLOCK};
+    golden g = open_golden("layerdrop_vit_tiny", spec, kernels, 0);
+    read_plans(&g);
+    check_convention(&g, SD_DROP_SCALE_NONE, compared);
     close_golden(&g);
 }
 
@@ -451,7 +468,7 @@ static void check_model(const char *model, int patch_size, const sd_kernels *ker
 static void check_bert(const sd_kernels *kernels, extent compared) {
     static const char *const groups[] = {"none/step0", "none/step1", "none/step2"};
     golden g = open_golden("bert_L2_H128", (sd_model_spec){.name = "bert_L2_H128", .unit = SD_UNIT_BLOCK}, kernels, 0);
-    ck_assert_uint_eq(read_values(g.file, "plans", H5T_NATIVE_UCHAR, 1, &g.plans), (size_t)(STEPS * g.units));
+    read_plans(&g);
     for (int step = 0; step < 3; step++) {
         g.scale = groups[step];
         check_step(&g, step);
@@ -561,10 +578,14 @@ END_TEST
 START_TEST(bert_equals_pytorch) { check_bert(best_kernels(), WITH_CURVES); }
 END_TEST
 
+START_TEST(layerdrop_equals_pytorch) { check_layerdrop(best_kernels(), WITH_CURVES); }
+END_TEST
+
 START_TEST(every_instruction_set_equals_pytorch) {
     check_bert(sd_kernels_at(_i), WITHOUT_CURVES);
     check_model("resnet20", 0, sd_kernels_at(_i), WITHOUT_CURVES);
     check_model("vit_tiny", 4, sd_kernels_at(_i), WITHOUT_CURVES);
+    check_layerdrop(sd_kernels_at(_i), WITHOUT_CURVES);
 }
 END_TEST
 
@@ -615,6 +636,7 @@ int main(void) {
     tcase_add_test(cases, resnet20_equals_pytorch);
     tcase_add_test(cases, vit_tiny_equals_pytorch);
     tcase_add_test(cases, bert_equals_pytorch);
+    tcase_add_test(cases, layerdrop_equals_pytorch);
     tcase_add_test(cases, resnet50_equals_pytorch);
     tcase_add_loop_test(cases, every_instruction_set_equals_pytorch, 0, n_isa);
     tcase_add_loop_test(cases, transformed_convolutions_equal_pytorch, 1, n_isa);

@@ -158,7 +158,7 @@ static const char golden_vocabulary[] =
     "##$\012"
     "##\357\275\201\012";
 
-/* A text, its bytes, how often it is repeated; how many ids, and the first 400. */
+/* A text, its bytes, how often it is repeated; cased and in lower case: how many ids, and the first 400. */
 static const struct text_golden {
     const char *text; size_t bytes; int times; size_t n[2]; const char *ids[2];
 } text_goldens[] = {
@@ -923,8 +923,9 @@ static const struct sample_golden {
     },
 };
 
-/* Characters; CRC-32 of the words of each between two "a", each with a newline, and one behind them. */
-static const uint32_t character_digest[2] = {0xba657515, 0xd45a6c1a}; /* cased, lower case */
+/* CRC-32, cased and in lower case, of the words of each character between two "a", each with a newline,
+ * and one behind them; and which characters. */
+static const uint32_t character_digest[2] = {0xba657515, 0xd45a6c1a};
 static const uint32_t character_ranges[][2] = {
     {0x1, 0x377}, {0x37a, 0x37f}, {0x384, 0x38a}, {0x38c, 0x38c}, {0x38e, 0x3a1},
     {0x3a3, 0x52f}, {0x531, 0x556}, {0x559, 0x58a}, {0x58d, 0x58f}, {0x591, 0x5c7},

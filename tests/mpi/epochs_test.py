@@ -81,7 +81,7 @@ class EpochsTest(RunTest):
                 self.assert_same_run("whole-" + name, name)
 
     def test_a_schedule_that_is_laid_out_over_the_epochs_refuses_others(self):
-        for schedule in ("cosine", "onecycle"):
+        for schedule in ("cosine", "linear", "onecycle"):
             with self.subTest(schedule):
                 self.train(schedule, 1, {"lr.schedule": schedule})
                 result = self.train(schedule, 1, {"lr.schedule": schedule, "train.epochs": 3}, code=BAD_CONFIG)

@@ -7,6 +7,7 @@ The tools are named by the environment: SD_SDTRAIN.
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 
@@ -44,7 +45,9 @@ class ExportTest(RunTest):
             self.train("run")
             self.train("trained", settings={"stochastic_depth.scale": "training", "train.max_steps": 2})
             self.train("vit", settings={"optimizer.name": "adamw"}, base=TINY_VIT)
-            for name in ("run", "trained", "vit"):
+            self.train("layers", settings={"stochastic_depth.scale": "none", "stochastic_depth.unit": "block",
+                                           "train.max_steps": 2}, base=TINY_VIT)
+            for name in ("run", "trained", "vit", "layers"):
                 with open(self.latest(name), "rb") as file:
                     self.made[name] = file.read()
         for name, content in self.made.items():
@@ -116,15 +119,30 @@ class ExportTest(RunTest):
         changed = self.assert_folded("vit", ends, lambda end: 1 - 0.5 * (int(end.group(1)) + 1) / 12)
         self.assertEqual(changed, 48)
 
+    def test_folded_by_the_rates_of_plans_that_keep_enough(self):
+        self.train("some", settings={"stochastic_depth.min_kept": 7, "train.max_steps": 1})
+        shutil.copy(self.latest("some"), self.path("some.h5"))
+        rates = self.column("some", "schedule.csv", "drop_rate", float)
+        self.assertLess(rates[8], 0.45)  # a draw drops it at 0.5
+        changed = self.assert_folded("some", r"layer(\d)\.(\d)\.bn2\.(weight|bias)$",
+                                     lambda end: 1 - rates[3 * int(end.group(1)) - 3 + int(end.group(2))])
+        self.assertEqual(changed, 18)
+        _, metadata = read_safetensors(self.path("fold.safetensors"))
+        self.assert_close([float(rate) for rate in metadata["rates"].split(",")], rates, 1e-14)
+
     def test_nothing_is_folded_where_branches_have_their_strength(self):
-        self.export("trained.h5", "plain.safetensors")
-        done = self.export("trained.h5", "fold.safetensors", "--fold")
-        self.assertRegex(done.stdout, r"^trained\.h5: .*scale = training.* nothing is folded\nfold\.safetensors: 116 tensors, \d+ parameters\n$")
-        contents = []
-        for name in ("plain", "fold"):
-            with open(self.path(name + ".safetensors"), "rb") as file:
-                contents.append(file.read())
-        self.assertEqual(*contents)
+        for name, scale, tensors in (("trained", "training", 116), ("layers", "none", 152)):
+            self.export(name + ".h5", "plain.safetensors")
+            done = self.export(name + ".h5", "fold.safetensors", "--fold")
+            self.assertRegex(done.stdout, r"^%s\.h5: .*scale = %s.* nothing is folded\nfold\.safetensors: %d tensors, \d+ parameters\n$" %
+                             (name, scale, tensors))
+            contents = []
+            for file_name in ("plain", "fold"):
+                with open(self.path(file_name + ".safetensors"), "rb") as file:
+                    contents.append(file.read())
+            self.assertEqual(*contents)
+            _, metadata = read_safetensors(self.path("fold.safetensors"))
+            self.assertEqual((metadata["scale"], metadata.get("folded")), (scale, None))
 
     def test_folded_weights_give_the_scores_of_an_evaluation(self):
         # No batch norm: one step that moves no parameter leaves the function as it is.
@@ -153,7 +171,7 @@ class ExportTest(RunTest):
     def test_onnx_branches_have_the_factors_of_an_evaluation(self):
         # A scalar initializer: its name (field 8) and its bytes (field 9, of length 4).
         factor = re.compile(rb"\x42.scale_\d+\.factor\x4a\x04(.{4})", re.DOTALL)
-        for name, expected in (("run", [1 - 0.5 * block / 9 for block in range(1, 10)]), ("trained", []),
+        for name, expected in (("run", [1 - 0.5 * block / 9 for block in range(1, 10)]), ("trained", []), ("layers", []),
                                ("vit", [1 - 0.5 * (unit // 2 + 1) / 12 for unit in range(24)])):
             with self.subTest(name):
                 factors = [struct.unpack("<f", value)[0] for value in factor.findall(self.onnx(name))]

@@ -184,6 +184,11 @@ class LearningRateTest(RunTest):
         self.check({"lr.schedule": "cosine", "lr.minimum": 0.01},
                    [0.01 + 0.07 * (1 + math.cos(math.pi * t / 15)) / 2 for t in range(15)])
 
+    def test_linear_after_warmup(self):
+        # transformers' get_linear_schedule_with_warmup(5, 15) from its fifth step, the end of its warm-up.
+        self.check({"lr.schedule": "linear", "lr.warmup_epochs": 1, "lr.minimum": 0.01},
+                   [0.08 * (t + 1) / 5 for t in range(5)] + [0.01 + 0.07 * (15 - t) / 10 for t in range(5, 15)])
+
     def test_constant(self):
         self.check({"lr.schedule": "constant"}, [0.08] * 15)
 

@@ -35,10 +35,14 @@ class LayerDropTest(RunTest):
     def test_layers_that_are_all_dropped_cost_nothing_and_stem_and_head_are_trained(self):
         for ranks in (1, 2):
             name = "none%d" % ranks
-            self.train(name, ranks, layerdrop(1, **{"log.every_steps": 1}), TINY_VIT)
+            self.train(name, ranks, layerdrop(1, **{"stochastic_depth.dropped_update": "freeze", "checkpoint.every_steps": 1,
+                                                    "checkpoint.keep": 9}), TINY_VIT)
             self.assertEqual(set(self.kept(name)), {0})
-            losses = self.column(name, "steps.csv", "loss", float)
-            self.assertEqual(len(set(losses)), len(losses))
+            first, last = self.run_path(name, "checkpoints", "step-00000001.h5"), self.latest(name)
+            for tensor in ("cls_token", "pos_embed", "norm.weight", "head.weight"):  # patches reach the head by attention alone
+                self.assertNotEqual(self.values(first, "/model/" + tensor), self.values(last, "/model/" + tensor), tensor)
+            for tensor in ("blocks.0.attn.qkv.weight", "blocks.11.norm2.bias"):
+                self.assertEqual(self.values(first, "/model/" + tensor), self.values(last, "/model/" + tensor), tensor)
             layers = sum(self.column(name, "schedule.csv", "parameters", int))
             rest = self.summary(name)["parameters"] - layers
             reduced = set(self.column(name, "steps.csv", "bytes_reduced", int))
@@ -54,6 +58,10 @@ class LayerDropTest(RunTest):
         mean = sum(k * n for k, n in ways.items()) / sum(ways.values())
         for rate in self.column("some", "schedule.csv", "drop_rate", float):
             self.assertAlmostEqual(rate, 1 - mean / LAYERS, delta=1e-12)
+        told = self.mpirun(2, "some.ini", "--check").out
+        self.assertIn("%.2f %%   (%.2f of 12 kept, never fewer than 8)" % (100 * (1 - mean / LAYERS), mean), told)
+        self.assertRegex(told, r"(?m)^global +%.2f %%" % (100 * (1 - mean / LAYERS)))
+        self.assertNotRegex(told, r"(?m)^(rank|sample) +\d")
         changed = self.train("some", 2, {**settings, "stochastic_depth.min_kept": 7}, TINY_VIT, code=BAD_CONFIG)
         self.assert_error(changed, "stochastic_depth.min_kept")
 

@@ -147,7 +147,7 @@ class ToolsTest(RunTest):
     def test_inspect_shows_what_is_there(self):
         text = self.sdtrain("inspect", "run.h5", "--rates", "--tensors", "--config").stdout
         for part in ("run.h5, %d bytes" % len(self.made["run"]), "resnet20: 269722 parameters, 9 branches, 10 classes",
-                     "rate 0.5, schedule linear, scope global, scale inference", "seed 7", "2 ranks x 1 thread",
+                     "rate 0.5, schedule linear, scope global, scale inference, min_kept 0, unit branch", "seed 7", "2 ranks x 1 thread",
                      "step %d: 2 epochs and 0 batches; 80 images" % STEPS, "[16, 3, 3, 3]", "batch_size = 8"):
             self.assertIn(part, text)
         self.assertRegex(text, r"(?m)^9 +layer3\.2 +9 +0\.500000$")
@@ -175,6 +175,7 @@ class ToolsTest(RunTest):
         run = json.loads(self.sdtrain("inspect", "run.h5", "--json").stdout)
         self.assertEqual((run["seed"], run["ranks"], run["threads"], run["format_version"]), (7, 2, 1, 1))
         self.assertEqual(run["model"], {"name": "resnet20", "parameters": 269722, "classes": 10, "image_size": 32})
+        self.assertEqual([run["stochastic_depth"][key] for key in ("rate", "scale", "min_kept")], [0.5, "inference", 0])
         self.assertEqual([unit["drop_rate"] for unit in run["stochastic_depth"]["rates"]],
                          [0.5 * depth / 9 for depth in range(1, 10)])
         values = self.values(self.path("run.h5"), "/model/fc.bias")

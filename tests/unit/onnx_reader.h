@@ -9,13 +9,13 @@
 
 #include "../support.h"
 
-enum { ONNX_NAME = 160, ONNX_DIMS = 5, ONNX_INPUTS = 5, ONNX_ATTRIBUTES = 3, ONNX_METADATA = 8 };
+enum { ONNX_NAME = 160, ONNX_DIMS = 5, ONNX_INPUTS = 5, ONNX_ATTRIBUTES = 3, ONNX_METADATA = 8, ONNX_MODEL_INPUTS = 3 };
 
 typedef struct onnx_tensor {
     char name[ONNX_NAME];
     bool integer;
     int dims;
-    int64_t shape[ONNX_DIMS]; /* of an input or output: -1 is N */
+    int64_t shape[ONNX_DIMS]; /* of an input or output: -1 is any */
     size_t elems;
     double *value;
 } onnx_tensor;
@@ -39,7 +39,8 @@ typedef struct onnx_model {
     int n_metadata, nodes, values, initializers;
     onnx_node *node;
     onnx_tensor *value; /* [values]: the initializers, then what run_onnx() computes */
-    onnx_tensor input, output;
+    int inputs;
+    onnx_tensor input[ONNX_MODEL_INPUTS], output;
 } onnx_model;
 
 /* ---- Protocol Buffers ---- */
@@ -201,7 +202,9 @@ static inline void read_value_info(onnx_bytes from, onnx_tensor *t) {
         }
         expect(f.number == 2, "a value has field %d", f.number);
         onnx_bytes type = only_field(f.inside, 1).inside;
-        expect(next_field(&type, &f) && f.number == 1 && f.integer == 1, "%s is no float", t->name);
+        expect(next_field(&type, &f) && f.number == 1 && (f.integer == 1 || f.integer == 7),
+               "%s is no float, and no int64", t->name);
+        t->integer = f.integer == 7;
         onnx_bytes shape = only_field(type, 2).inside;
         while (next_field(&shape, &dim)) {
             onnx_bytes size = dim.inside;
@@ -224,7 +227,8 @@ static inline void read_graph(onnx_bytes from, onnx_model *m) {
             m->value = grow_array(m->value, m->values, sizeof *m->value);
             read_tensor(f.inside, &m->value[m->values++]);
         } else if (f.number == 11) {
-            read_value_info(f.inside, &m->input);
+            expect(m->inputs < ONNX_MODEL_INPUTS, "the model has more inputs");
+            read_value_info(f.inside, &m->input[m->inputs++]);
         } else if (f.number == 12) {
             read_value_info(f.inside, &m->output);
         } else {
@@ -321,7 +325,7 @@ static inline onnx_tensor run_elementwise(char operation, const onnx_tensor *a, 
     onnx_tensor y = new_value(dims, shape);
     for (size_t i = 0; i < y.elems; i++) {
         const double p = a->value[broadcast_index(a, &y, i)], q = b->value[broadcast_index(b, &y, i)];
-        y.value[i] = operation == '+' ? p + q : operation == '*' ? p * q : p / q;
+        y.value[i] = operation == '+' ? p + q : operation == '-' ? p - q : operation == '*' ? p * q : p / q;
     }
     return y;
 }
@@ -489,33 +493,77 @@ static inline onnx_tensor run_pad(const onnx_tensor *x, const onnx_tensor *pads)
     return run_place(x, begin, step, shape);
 }
 
-/* in: x, begins, ends, axes, steps. */
-static inline onnx_tensor run_slice(const onnx_tensor *const *in) {
+/* in: x, begins, ends, axes (else all), steps (else 1). Begins other than 0 only with steps of 1. */
+static inline onnx_tensor run_slice(const onnx_tensor *const *in, int inputs) {
     int64_t begin[ONNX_DIMS] = {0}, step[ONNX_DIMS] = {1, 1, 1, 1, 1}, shape[ONNX_DIMS] = {0};
     memcpy(shape, in[0]->shape, sizeof shape);
-    for (size_t i = 0; i < in[3]->elems; i++) {
-        const int d = (int)in[3]->value[i];
-        expect(in[1]->value[i] == 0 && in[2]->value[i] >= (double)shape[d], "only whole axes are sliced here");
-        step[d] = (int64_t)in[4]->value[i];
-        shape[d] = (shape[d] + step[d] - 1) / step[d];
+    for (size_t i = 0; i < in[1]->elems; i++) {
+        const int d = inputs > 3 ? (int)in[3]->value[i] : (int)i;
+        const int64_t first = (int64_t)in[1]->value[i], whole = shape[d];
+        const int64_t end = in[2]->value[i] < (double)whole ? (int64_t)in[2]->value[i] : whole;
+        step[d] = inputs > 4 ? (int64_t)in[4]->value[i] : 1;
+        expect(first >= 0 && first <= end && (first == 0 || step[d] == 1), "a slice that is not expected");
+        begin[d] = -first;
+        shape[d] = (end - first + step[d] - 1) / step[d];
     }
     return run_place(in[0], begin, step, shape);
 }
 
-/* index: a scalar. */
 static inline onnx_tensor run_gather(const onnx_node *node, const onnx_tensor *x, const onnx_tensor *index) {
     const int axis = (int)attribute_of(node, "axis")->integer[0];
     int64_t shape[ONNX_DIMS] = {0};
     size_t inner = 1;
-    expect(index->dims == 0 && index->integer, "%s: its index is no scalar", node->name);
-    for (int d = 0, to = 0; d < x->dims; d++) {
+    int to = 0;
+    expect(index->integer, "%s: its indices are no integers", node->name);
+    for (int d = 0; d < x->dims; d++) {
+        for (int of_index = 0; d == axis && of_index < index->dims; of_index++)
+            shape[to++] = index->shape[of_index];
         if (d != axis)
             shape[to++] = x->shape[d];
         inner *= d > axis ? (size_t)x->shape[d] : 1;
     }
-    onnx_tensor y = new_value(x->dims - 1, shape);
+    onnx_tensor y = new_value(to, shape);
+    for (size_t i = 0; i < y.elems; i++) {
+        const size_t row = i / inner, outer = row / index->elems;
+        const double place = index->value[row % index->elems];
+        expect(place >= 0 && place < (double)x->shape[axis], "%s: index %g", node->name, place);
+        y.value[i] = x->value[(outer * (size_t)x->shape[axis] + (size_t)place) * inner + i % inner];
+    }
+    return y;
+}
+
+static inline onnx_tensor run_shape(const onnx_tensor *x) {
+    onnx_tensor y = new_value(1, (const int64_t[]){x->dims});
+    for (int d = 0; d < x->dims; d++)
+        y.value[d] = (double)x->shape[d];
+    return y;
+}
+
+/* axes: places of dimensions of 1 in the result, ascending. */
+static inline onnx_tensor run_unsqueeze(const onnx_tensor *x, const onnx_tensor *axes) {
+    onnx_tensor y = *x;
+    size_t next = 0;
+    int from = 0;
+    y.dims = x->dims + (int)axes->elems;
+    for (int d = 0; d < y.dims; d++) {
+        const bool is_new = next < axes->elems && (int)axes->value[next] == d;
+        y.shape[d] = is_new ? 1 : x->shape[from++];
+        next += is_new;
+    }
+    return y;
+}
+
+/* Along the last axis. */
+static inline onnx_tensor run_concat(const onnx_node *node, const onnx_tensor *a, const onnx_tensor *b) {
+    const size_t of_a = (size_t)a->shape[a->dims - 1], of_b = (size_t)b->shape[b->dims - 1], c = of_a + of_b;
+    int64_t shape[ONNX_DIMS] = {0};
+    memcpy(shape, a->shape, sizeof shape);
+    shape[a->dims - 1] = (int64_t)c;
+    onnx_tensor y = new_value(a->dims, shape);
+    expect(attribute_of(node, "axis")->integer[0] == -1 && y.elems == a->elems + b->elems, "%s: axis or shapes",
+           node->name);
     for (size_t i = 0; i < y.elems; i++)
-        y.value[i] = x->value[(i / inner * (size_t)x->shape[axis] + (size_t)index->value[0]) * inner + i % inner];
+        y.value[i] = i % c < of_a ? a->value[i / c * of_a + i % c] : b->value[i / c * of_b + i % c - of_a];
     return y;
 }
 
@@ -538,7 +586,9 @@ static inline onnx_tensor run_flatten(const onnx_node *node, const onnx_tensor *
 static inline onnx_tensor run_each(const char *type, const onnx_tensor *x) {
     onnx_tensor y = new_value(x->dims, x->shape);
     for (size_t i = 0; i < y.elems; i++)
-        y.value[i] = !strcmp(type, "Relu") ? fmax(x->value[i], 0) : erf(x->value[i]);
+        y.value[i] = !strcmp(type, "Relu")  ? fmax(x->value[i], 0)
+                     : !strcmp(type, "Erf") ? erf(x->value[i])
+                                            : tanh(x->value[i]);
     return y;
 }
 
@@ -555,10 +605,12 @@ static inline onnx_tensor run_node(const onnx_model *m, const onnx_node *node) {
         return run_batchnorm(node, in);
     if (!strcmp(type, "LayerNormalization"))
         return run_layernorm(node, in);
-    if (!strcmp(type, "Relu") || !strcmp(type, "Erf"))
+    if (!strcmp(type, "Relu") || !strcmp(type, "Erf") || !strcmp(type, "Tanh"))
         return run_each(type, in[0]);
     if (!strcmp(type, "Add"))
         return run_elementwise('+', in[0], in[1]);
+    if (!strcmp(type, "Sub"))
+        return run_elementwise('-', in[0], in[1]);
     if (!strcmp(type, "Mul"))
         return run_elementwise('*', in[0], in[1]);
     if (!strcmp(type, "Div"))
@@ -574,9 +626,19 @@ static inline onnx_tensor run_node(const onnx_model *m, const onnx_node *node) {
     if (!strcmp(type, "Pad"))
         return run_pad(in[0], in[1]);
     if (!strcmp(type, "Slice"))
-        return run_slice(in);
+        return run_slice(in, node->inputs);
     if (!strcmp(type, "Gather"))
         return run_gather(node, in[0], in[1]);
+    if (!strcmp(type, "Shape"))
+        return run_shape(in[0]);
+    if (!strcmp(type, "Unsqueeze"))
+        return run_unsqueeze(in[0], in[1]);
+    if (!strcmp(type, "Concat"))
+        return run_concat(node, in[0], in[1]);
+    if (!strcmp(type, "Cast")) {
+        expect(attribute_of(node, "to")->integer[0] == 1, "%s: to what is no float", node->name);
+        return *in[0];
+    }
     if (!strcmp(type, "GlobalAveragePool"))
         return run_mean(in[0]);
     if (!strcmp(type, "Flatten"))
@@ -585,24 +647,46 @@ static inline onnx_tensor run_node(const onnx_model *m, const onnx_node *node) {
     return (onnx_tensor){.dims = 0};
 }
 
-/* pixels: [N, H, W, C], as ours. Returns the output. */
-static inline const onnx_tensor *run_onnx(onnx_model *m, int images, const float *pixels) {
-    const int64_t c = m->input.shape[1], h = m->input.shape[2], w = m->input.shape[3];
-    onnx_tensor x = new_value(4, (const int64_t[]){images, c, h, w});
-    for (size_t i = 0; i < x.elems; i++) {
-        const size_t plane = (size_t)(h * w), image = i / (plane * (size_t)c), channel = i / plane % (size_t)c;
-        x.value[i] = (double)pixels[(image * plane + i % plane) * (size_t)c + channel];
-    }
+/* x: [inputs], in the model's order, which get their names. Returns the output. */
+static inline const onnx_tensor *run_onnx(onnx_model *m, onnx_tensor *x) {
     m->values = m->initializers;
-    m->value = realloc(m->value, (size_t)(m->values + m->nodes + 1) * sizeof *m->value);
-    memcpy(x.name, m->input.name, sizeof x.name);
-    m->value[m->values++] = x;
+    m->value = realloc(m->value, (size_t)(m->values + m->nodes + m->inputs) * sizeof *m->value);
+    for (int i = 0; i < m->inputs; i++) {
+        memcpy(x[i].name, m->input[i].name, sizeof x[i].name);
+        x[i].integer = m->input[i].integer;
+        m->value[m->values++] = x[i];
+    }
     for (int i = 0; i < m->nodes; i++) {
         onnx_tensor y = run_node(m, &m->node[i]);
         memcpy(y.name, m->node[i].output, sizeof y.name);
         m->value[m->values++] = y;
     }
     return onnx_value(m, m->output.name);
+}
+
+/* pixels: [N, H, W, C], as ours. */
+static inline const onnx_tensor *run_onnx_images(onnx_model *m, int images, const float *pixels) {
+    const int64_t c = m->input[0].shape[1], h = m->input[0].shape[2], w = m->input[0].shape[3];
+    onnx_tensor x = new_value(4, (const int64_t[]){images, c, h, w});
+    for (size_t i = 0; i < x.elems; i++) {
+        const size_t plane = (size_t)(h * w), image = i / (plane * (size_t)c), channel = i / plane % (size_t)c;
+        x.value[i] = (double)pixels[(image * plane + i % plane) * (size_t)c + channel];
+    }
+    return run_onnx(m, &x);
+}
+
+/* input: ours, rows of `sequence` tokens, of which the first `tokens` are given to the model. */
+static inline const onnx_tensor *run_onnx_texts(onnx_model *m, int texts, int sequence, int tokens,
+                                                const sd_input *input) {
+    const int64_t shape[] = {texts, tokens};
+    onnx_tensor x[] = {new_value(2, shape), new_value(2, shape), new_value(2, shape)};
+    for (int i = 0; i < texts * tokens; i++) {
+        const int n = i / tokens, t = i % tokens;
+        x[0].value[i] = input->tokens[n * sequence + t];
+        x[1].value[i] = t < input->lengths[n];
+        x[2].value[i] = t >= input->second[n] && t < input->lengths[n];
+    }
+    return run_onnx(m, x);
 }
 
 #endif

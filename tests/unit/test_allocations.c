@@ -345,6 +345,35 @@ START_TEST(weights_without_memory_are_refused) {
 }
 END_TEST
 
+/* More words and pieces than tables begin with. */
+static sd_status try_vocabulary(void *context) {
+    const char *text = context;
+    sd_vocabulary *vocabulary = NULL;
+    sd_tokenizer *tokenizer = NULL;
+    char *made = NULL;
+    int n;
+    sd_status status = sd_vocabulary_create(true, &vocabulary);
+    if (status == SD_OK)
+        status = sd_vocabulary_add(vocabulary, text, strlen(text));
+    if (status == SD_OK)
+        status = sd_vocabulary_make(vocabulary, 1000, 1000, &made, &n);
+    if (status == SD_OK)
+        status = sd_tokenizer_create(made, strlen(made), "made", true, &tokenizer);
+    expect((status == SD_OK) == (tokenizer != NULL), "a tokenizer at status %d", (int)status);
+    sd_tokenizer_free(&tokenizer);
+    sd_vocabulary_free(&vocabulary);
+    free(made);
+    return status;
+}
+
+START_TEST(a_vocabulary_without_memory_is_refused) {
+    char text[8192] = "";
+    for (int i = 0; i < 1000; i++)
+        snprintf(text + 7 * (size_t)i, 8, "w%05d ", i * 7919 % 100000);
+    expect_memory_errors("vocabulary", try_vocabulary, text);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("allocations");
     tcase_add_loop_test(cases, a_training_step_allocates_nothing, 0, N_STEP_ROWS);
@@ -354,5 +383,6 @@ int main(void) {
     tcase_add_test(cases, a_loss_without_memory_is_refused);
     tcase_add_test(cases, a_checkpoint_without_memory_is_refused);
     tcase_add_test(cases, weights_without_memory_are_refused);
+    tcase_add_test(cases, a_vocabulary_without_memory_is_refused);
     return run_suite("allocations", cases);
 }

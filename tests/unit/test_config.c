@@ -203,7 +203,7 @@ START_TEST(the_documented_keys_are_there) {
         "model.name model.classes model.stem model.patch_size model.dropout model.freeze model.zero_init_residual "
         "stochastic_depth.rate stochastic_depth.survival_prob stochastic_depth.schedule "
         "stochastic_depth.rates stochastic_depth.scope stochastic_depth.rank_divisor "
-        "stochastic_depth.scale stochastic_depth.unit "
+        "stochastic_depth.scale stochastic_depth.min_kept stochastic_depth.unit "
         "stochastic_depth.dropped_update optimizer.name optimizer.momentum optimizer.nesterov "
         "optimizer.weight_decay optimizer.decay optimizer.layer_decay optimizer.beta1 optimizer.beta2 optimizer.epsilon "
         "optimizer.clip_norm lr.schedule lr.base lr.warmup_epochs lr.milestones lr.gamma lr.minimum "

@@ -475,14 +475,16 @@ START_TEST(rates_of_plans_that_keep_enough_are_those_of_all_such_plans) {
     enum { UNITS = 9 };
     static const double laws[][UNITS] = {{0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5},
                                          {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9},
-                                         {0, 0.3, 1, 0.3, 0, 0.9, 0.01, 1, 0.5}};
-    for (int law = 0; law < 3; law++)
+                                         {0, 0.3, 1, 0.3, 0, 0.9, 0.01, 1, 0.5},
+                                         {1e-12, 1e-9, 1e-6, 1e-3, 0.5, 0.999, 1 - 1e-9, 0, 1}};
+    for (int law = 0; law < 4; law++)
         for (int min_kept = 0; min_kept <= UNITS; min_kept++) {
             double rate[UNITS], expected[UNITS];
             const double enough = condition_by_enumeration(UNITS, min_kept, laws[law], expected);
-            expect_number("probability", sd_drop_condition(UNITS, min_kept, laws[law], rate), enough, 1e-14);
+            expect_number("probability", sd_drop_condition(UNITS, min_kept, laws[law], rate), enough, 1e-14 * enough);
             for (int i = 0; i < UNITS && enough >= SD_DROP_RAREST; i++) {
-                expect_number("rate", rate[i], expected[i], 1e-12);
+                expect_number("rate", rate[i], expected[i], 1e-14 * expected[i]);
+                ck_assert(rate[i] >= 0 && rate[i] <= 1);
                 if (min_kept == 0 || laws[law][i] == 0)
                     ck_assert(rate[i] == laws[law][i]);
             }
