@@ -67,8 +67,10 @@ const key sd_keys[] = {
     CHOICE(
         data, on_bad_image, "stop", SD_BAD_IMAGE_LIST, NULL, true,
         "an image that cannot be decoded ends the run, or is replaced by the next one (not scored), and listed in bad_images.txt"),
-    WHOLE(data, train_samples, "0", 0, SAMPLES, true, "use the first N training images; 0: all (synthetic: 2000)"),
-    WHOLE(data, val_samples, "0", 0, SAMPLES, true, "use the first N validation images; 0: all (synthetic: 1000)"),
+    WHOLE(data, train_samples, "0", 0, SAMPLES, true,
+          "use the first N training images; 0: all (synthetic: 2000, synthetic_text: 20000)"),
+    WHOLE(data, val_samples, "0", 0, SAMPLES, true,
+          "use the first N validation images; 0: all (synthetic: 1000, synthetic_text: 2000)"),
     {"data", "validation", KEY_WHOLE, AT(data, validation), "test", 1, SAMPLES, "test", NULL, true,
      "validation images: the test set, or N training images held out, drawn by the seed"},
     CHOICE(
@@ -79,7 +81,8 @@ const key sd_keys[] = {
     WHOLE(data, workers, "1", 1, 64, false, "threads a rank that prepare batches ahead"),
 
     TEXT(model, name, "resnet20", true, SD_MODEL_NAMES),
-    WHOLE(model, classes, "0", 0, 100000, true, "number of classes; 0: the dataset's (synthetic: 10)"),
+    WHOLE(model, classes, "0", 0, 100000, true,
+          "number of classes; 0: the dataset's (synthetic: 10, synthetic_text: 2)"),
     CHOICE(
         model, stem, "auto", SD_STEM_LIST, NULL, true,
         "resnet18 to 152: cifar = 3x3 without pooling, imagenet = 7x7 stride 2 and max pooling; auto: cifar up to 64 pixels"),
