@@ -6,7 +6,7 @@
  *     /optimizer/kept_steps                 [segments] int64, in the order of the network's buffer
  *     /communication/error/<rank>/<parameter name>   what rounding to bf16 has kept back (communication.wire)
  *     /progress/<member>                    sd_progress; /progress/timing [ranks, phases]: seconds of this epoch
- *     /data/mean, /data/std                 normalisation of the training images; not of texts
+ *     /data/mean, /data/std                 normalisation of the training images
  *     /data/images, /data/hash              [2] of training and validation; of all of the data set
  *     /data/samples, /data/classes          [2] image size, classes; the names of classes, a line each
  *     /data/texts, /data/vocab              [2] sequence, vocabulary; its pieces, a line each: of texts

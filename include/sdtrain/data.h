@@ -91,7 +91,8 @@ typedef struct sd_data_spec {
 /* Whether a text says how pixels are normalised:
  *
  *     auto          dataset; for folders imagenet
- *     dataset       mean and standard deviation of the training images; of synthetic ones by definition
+ *     dataset       mean and standard deviation of the training images in use (a packed set has them if these are all
+ *                   of its own; else each is read once); of synthetic ones by definition
  *     imagenet      0.485 0.456 0.406 and 0.229 0.224 0.225 (torchvision)
  *     half          0.5 and 0.5, the range -1..1 (timm's ViTs of AugReg)
  *     m,m,m,s,s,s   means and standard deviations
@@ -182,11 +183,13 @@ typedef struct sd_text_lengths {
     double full; /* share of those that fill the sequence: most of them were cut */
 } sd_text_lengths;
 sd_text_lengths sd_dataset_text_lengths(const sd_dataset *dataset);
+/* Of texts: is_touched[id] = 1 for every id of one text of a split. is_touched: [vocabulary]. */
+void sd_dataset_touch(const sd_dataset *dataset, sd_split split, uint32_t index, unsigned char *is_touched);
 /* The name of a class; "" if the data set has none. */
 const char *sd_dataset_class(const sd_dataset *dataset, int label);
 
-/* Per-channel mean and standard deviation of the training images, pixels in 0..1: [SD_CHANNELS] each. Synthetic images:
- * 0.5 and 0.25 by definition. An evaluation sets those of the checkpoint. */
+/* Per-channel mean and standard deviation that pixels in 0..1 are normalised with: [SD_CHANNELS] each. Synthetic
+ * images: 0.5 and 0.25 by definition. An evaluation sets those of the checkpoint. */
 const float *sd_dataset_mean(const sd_dataset *dataset);
 const float *sd_dataset_deviation(const sd_dataset *dataset);
 void sd_dataset_set_normalisation(sd_dataset *dataset, const float *mean, const float *deviation);
@@ -216,6 +219,10 @@ sd_status sd_dataset_read(const sd_dataset *dataset, sd_split split, uint32_t in
  * x: [size, size, 3] f32; the label is work->image.label. SD_ERR_DATA also if the image cannot be made to fit. */
 sd_status sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t index, sd_augment augment,
                              uint32_t seed, uint64_t epoch, sd_workspace *work, float *x);
+/* Prepares a range of images with SD_AUGMENT_NONE, by OpenMP's threads. x: [count, size, size, 3] f32, unchanged where
+ * an image fails; outcomes: [count]. */
+void sd_dataset_prepare_range(const sd_dataset *dataset, sd_split split, sd_range range, float *x,
+                              sd_outcome *outcomes);
 
 /* The steps of a training epoch. */
 typedef struct sd_epoch_plan {
@@ -242,8 +249,7 @@ typedef struct sd_loader_pass {
     const uint32_t *order; /* indices in the split; NULL: 0, 1, 2, ... Valid until end */
     const sd_range *ranges;
     uint64_t n_batches;
-    bool scoring;   /* with on_bad_image = skip: a bad image is left out; else the next one of the split replaces it */
-    bool keeps_bad; /* whatever on_bad_image says, an image that cannot be read is zeros, and sd_batch.bad has it */
+    bool scoring; /* with on_bad_image = skip: a bad image is left out; else the next one of the split replaces it */
 } sd_loader_pass;
 
 typedef struct sd_batch {
@@ -251,7 +257,6 @@ typedef struct sd_batch {
     int left_out; /* bad images of its range, which are not among these */
     sd_input input;
     sd_targets targets;
-    const sd_outcome *const *bad; /* [images]: why an image could not be read; NULL: it is good. keeps_bad only */
 } sd_batch;
 
 /* `workers` threads prepare up to workers + 1 batches of at most max_images ahead. The dataset must outlive the loader.
@@ -265,7 +270,7 @@ void sd_loader_destroy(sd_loader **loader);
  * next fails with the error of the first image, in batch order, that cannot be prepared (sd_dataset_prepare()); all
  * later batches of the pass fail with the same status and message. *batch is valid nevertheless and has its planned
  * number of images; those from the failed one on are zeros with label 0, so that a rank can finish a collective step
- * before ranks agree on the error. With keeps_bad only SD_ERR_MEMORY is such an error. */
+ * before ranks agree on the error. */
 void sd_loader_begin(sd_loader *loader, const sd_loader_pass *pass);
 sd_status sd_loader_next(sd_loader *loader, sd_batch *batch);
 void sd_loader_end(sd_loader *loader);

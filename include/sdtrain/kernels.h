@@ -251,6 +251,10 @@ const sd_kernels *sd_kernels_at(int index);
 void sd_kernels_set_threads(int threads);
 /* That number, or OpenMP's default (OMP_NUM_THREADS, else the processors of this process). */
 int sd_kernels_threads(void);
+/* For programs that share processors with others: from now on threads that wait for each other go to sleep almost at
+ * once, where by default GCC's OpenMP spins for milliseconds and takes that time from whoever is waited for. Call it
+ * once, after sd_kernels_set_threads(). Costs a thread or more that sleeps until the program ends. */
+void sd_kernels_share_processors(void);
 
 #ifdef __cplusplus
 }

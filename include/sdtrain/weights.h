@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sdtrain/status.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -77,6 +79,26 @@ const char *sd_weights_metadata(const sd_weights *weights, const char *key);
 
 /* Frees the memory, and makes it zeros. */
 void sd_weights_free(sd_weights *weights);
+
+/* ---- for those who fill weights in ---- */
+
+/* The memory of weights, one block:
+ *     numbers, each tensor's aligned to 8 bytes | weights | metadata | texts         */
+typedef struct sd_weights_block {
+    size_t number_bytes, n, n_metadata, text_bytes; /* that there must be room for; the texts with their zeros */
+    unsigned char *numbers;                         /* what is left of each */
+    char *texts;
+} sd_weights_block;
+
+/* The bytes of a tensor's numbers in the block. */
+size_t sd_weights_number_bytes(size_t elems, size_t elem_bytes);
+/* Takes the memory, from zeros: counts stay 0, the tables have room for n and n_metadata. SD_ERR_MEMORY. */
+sd_status sd_weights_take(sd_weights *weights, sd_weights_block *block);
+/* The next numbers, to be filled in; a copy of a text. */
+void *sd_weights_take_numbers(sd_weights_block *block, size_t number_bytes);
+const char *sd_weights_take_text(sd_weights_block *block, const char *text);
+/* Sorts by name, as find expects it. */
+void sd_weights_sort(sd_weights *weights);
 
 /* "F32", and 32. */
 const char *sd_dtype_name(sd_dtype dtype);

@@ -98,17 +98,6 @@ static sd_status read_text(const sd_checkpoint_file *from, const char *path, siz
 }
 
 /* Reads the data set's numbers, which older files lack. */
-static sd_status read_normalisation(const sd_checkpoint_file *from, sd_checkpoint_info *info) {
-    const int three = 3;
-    SD_TRY(sd_hdf5_read_array(from, "/data/mean", H5T_NATIVE_FLOAT, 1, &three, info->mean));
-    SD_TRY(sd_hdf5_read_array(from, "/data/std", H5T_NATIVE_FLOAT, 1, &three, info->deviation));
-    for (int c = 0; c < three; c++)
-        if (!isfinite(info->mean[c]) || !isfinite(info->deviation[c]) || !(info->deviation[c] > 0))
-            return sd_fail(SD_ERR_DATA, "%s: /data/mean %g and /data/std %g of channel %d cannot be", from->path,
-                           info->mean[c], info->deviation[c], c);
-    return SD_OK;
-}
-
 static sd_status read_data(const sd_checkpoint_file *from, sd_checkpoint_info *info) {
     const int two = 2;
     uint64_t images[2] = {0}, samples[2] = {0}, texts[2] = {0};
@@ -171,8 +160,18 @@ static sd_status read_timing(const sd_checkpoint_file *from, sd_checkpoint_info 
                             : sd_hdf5_read_array(from, "/progress/timing", H5T_NATIVE_DOUBLE, 2, shape, info->timing);
 }
 
+/* Of images; texts have none. */
+static sd_status check_normalisation(const sd_checkpoint_file *from, const sd_checkpoint_info *info) {
+    for (int c = 0; c < 3 && info->sequence == 0; c++)
+        if (!isfinite(info->mean[c]) || !isfinite(info->deviation[c]) || !(info->deviation[c] > 0))
+            return sd_fail(SD_ERR_DATA, "%s: /data/mean %g and /data/std %g of channel %d cannot be", from->path,
+                           info->mean[c], info->deviation[c], c);
+    return SD_OK;
+}
+
 static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint_info *info) {
     int version = 0;
+    const int three = 3;
     SD_TRY(read_attribute(from, "format_version", H5T_NATIVE_INT, &version));
     if (version != SD_FORMAT_VERSION)
         return sd_fail(SD_ERR_DATA, "%s: was written by another version (format %d, this version reads %d)", from->path,
@@ -183,9 +182,10 @@ static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint_info *in
     SD_TRY(read_attribute(from, "threads", H5T_NATIVE_INT, &info->threads));
     SD_TRY(read_text_attribute(from, "isa", info->isa, sizeof info->isa));
     SD_TRY(read_text_attribute(from, "scale", info->scale, sizeof info->scale));
+    SD_TRY(sd_hdf5_read_array(from, "/data/mean", H5T_NATIVE_FLOAT, 1, &three, info->mean));
+    SD_TRY(sd_hdf5_read_array(from, "/data/std", H5T_NATIVE_FLOAT, 1, &three, info->deviation));
     SD_TRY(read_data(from, info));
-    if (!info->vocab)
-        SD_TRY(read_normalisation(from, info));
+    SD_TRY(check_normalisation(from, info));
     SD_TRY(read_progress(from, &info->progress));
     if (info->ranks < 1 || info->ranks > 1 << 20)
         return sd_fail(SD_ERR_DATA, "%s: %d ranks cannot be", from->path, info->ranks);

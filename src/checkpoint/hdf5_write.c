@@ -144,13 +144,13 @@ static bool write_info(hid_t file, const sd_checkpoint_info *info) {
     SD_PROGRESS_LIST(WRITE_MEMBER)
 #undef WRITE_MEMBER
     return good && write_array(file, "/progress/timing", H5T_NATIVE_DOUBLE, 2, timing_shape, info->timing) &&
+           write_array(file, "/data/mean", H5T_NATIVE_FLOAT, 1, &three, info->mean) &&
+           write_array(file, "/data/std", H5T_NATIVE_FLOAT, 1, &three, info->deviation) &&
            write_array(file, "/data/images", H5T_NATIVE_UINT64, 1, &two, images) &&
            write_array(file, "/data/hash", H5T_NATIVE_UINT64, 0, NULL, &info->data_hash) &&
            write_array(file, "/data/samples", H5T_NATIVE_UINT64, 1, &two, samples) &&
-           (info->vocab ? write_array(file, "/data/texts", H5T_NATIVE_UINT64, 1, &two, texts) &&
-                              write_text(file, "/data/vocab", info->vocab)
-                        : write_array(file, "/data/mean", H5T_NATIVE_FLOAT, 1, &three, info->mean) &&
-                              write_array(file, "/data/std", H5T_NATIVE_FLOAT, 1, &three, info->deviation)) &&
+           (!info->vocab || (write_array(file, "/data/texts", H5T_NATIVE_UINT64, 1, &two, texts) &&
+                             write_text(file, "/data/vocab", info->vocab))) &&
            (!info->class_names || write_text(file, "/data/classes", info->class_names)) &&
            write_text(file, "/config", info->config) &&
            write_attribute(file, "format_version", H5T_NATIVE_INT, &version) &&

@@ -32,98 +32,67 @@ static sd_status read_bytes(source *from, void *bytes, size_t n) {
     return SD_OK;
 }
 
-/* ---- memory ---- */
+/* ---- tensors ---- */
 
-/* One block for all that sd_weights leads to:
- *     integers | values | weights | metadata | texts         */
-typedef struct block {
-    int64_t *integers;
-    float *values;
-    char *texts;
-} block;
-
-static size_t text_bytes(const sd_header *header) {
-    size_t n = 0; /* cannot overflow: they stand in the header */
-    for (int i = 0; i < header->n; i++)
-        n += strlen(header->entry[i].weight.name) + 1;
-    for (int i = 0; i < header->n_metadata; i++)
-        n += strlen(header->metadata[i].key) + strlen(header->metadata[i].value) + 2;
-    return n;
+static size_t number_bytes(const sd_weight *weight) {
+    return sd_dtype_is_float(weight->dtype)     ? sd_weights_number_bytes(weight->elems, sizeof *weight->values)
+           : sd_dtype_is_integer(weight->dtype) ? sd_weights_number_bytes(weight->elems, sizeof *weight->integers)
+                                                : 0;
 }
 
-static sd_status take_memory(const sd_header *header, sd_weights *weights, block *b) {
-    size_t integers = 0, values = 0; /* no more than the file has bytes */
+static sd_status take_memory(const source *from, const sd_header *header, sd_weights *weights,
+                             sd_weights_block *block) {
+    *block = (sd_weights_block){.n = (size_t)header->n, .n_metadata = (size_t)header->n_metadata};
+    if (from->n_bytes > SIZE_MAX / 32) /* no more elements than bytes, each of 8 bytes at most */
+        return sd_fail(SD_ERR_MEMORY, "%s: out of memory: it has %zu bytes", from->path, from->n_bytes);
     for (int i = 0; i < header->n; i++) {
-        const sd_weight *weight = &header->entry[i].weight;
-        integers += sd_dtype_is_integer(weight->dtype) ? weight->elems : 0;
-        values += sd_dtype_is_float(weight->dtype) ? weight->elems : 0;
+        block->number_bytes += number_bytes(&header->entry[i].weight);
+        block->text_bytes += strlen(header->entry[i].weight.name) + 1;
     }
-    if (integers > SIZE_MAX / 32 || values > SIZE_MAX / 32)
-        return sd_fail(SD_ERR_MEMORY, "out of memory: the tensors have %zu numbers", integers + values);
-    values += values % 2; /* what follows is aligned to 8 bytes, as integers are */
-    const size_t number_bytes = integers * sizeof *b->integers + values * sizeof *b->values;
-    const size_t table_bytes =
-        (size_t)header->n * sizeof *weights->weight + (size_t)header->n_metadata * sizeof *weights->metadata;
-    SD_TRY(sd_alloc(&weights->memory, number_bytes + table_bytes + text_bytes(header), 1));
-    b->integers = weights->memory;
-    b->values = (float *)(b->integers + integers);
-    weights->weight = (sd_weight *)(void *)(b->values + values);
-    weights->metadata = (sd_weights_text *)(weights->weight + header->n);
-    b->texts = (char *)(weights->metadata + header->n_metadata);
-    return SD_OK;
+    for (int i = 0; i < header->n_metadata; i++)
+        block->text_bytes += strlen(header->metadata[i].key) + strlen(header->metadata[i].value) + 2;
+    return sd_weights_take(weights, block);
 }
 
-static const char *copy_text(block *b, const char *text) {
-    const size_t bytes = strlen(text) + 1;
-    char *copy = memcpy(b->texts, text, bytes);
-    b->texts += bytes;
-    return copy;
-}
-
-/* ---- values ---- */
-
-/* The next tensor's bytes, converted to the front of what is left of the block. */
-static sd_status read_tensor(source *from, size_t n_bytes, sd_weight *weight, block *b) {
+/* The next tensor's bytes, converted to the next numbers of the block. */
+static sd_status read_tensor(source *from, size_t n_bytes, sd_weight *weight, sd_weights_block *block) {
     const size_t elem_bytes = sd_dtype_bits(weight->dtype) / 8;
-    const bool is_float = sd_dtype_is_float(weight->dtype), is_integer = sd_dtype_is_integer(weight->dtype);
-    weight->values = is_float ? b->values : NULL;
-    weight->integers = is_integer ? b->integers : NULL;
+    void *numbers = sd_weights_take_numbers(block, number_bytes(weight));
+    float *value = sd_dtype_is_float(weight->dtype) ? numbers : NULL;
+    int64_t *integer = sd_dtype_is_integer(weight->dtype) ? numbers : NULL;
+    weight->values = value;
+    weight->integers = integer;
     while (n_bytes > 0) {
         const size_t n = n_bytes < CHUNK_BYTES ? n_bytes : CHUNK_BYTES;
         SD_TRY(read_bytes(from, from->chunk, n));
         n_bytes -= n;
-        if (is_float) {
-            sd_elements_to_floats(weight->dtype, from->chunk, n / elem_bytes, b->values);
-            b->values += n / elem_bytes;
-        } else if (is_integer) {
-            sd_elements_to_integers(weight->dtype, from->chunk, n / elem_bytes, b->integers);
-            b->integers += n / elem_bytes;
+        if (value) {
+            sd_elements_to_floats(weight->dtype, from->chunk, n / elem_bytes, value);
+            value += n / elem_bytes;
+        } else if (integer) {
+            sd_elements_to_integers(weight->dtype, from->chunk, n / elem_bytes, integer);
+            integer += n / elem_bytes;
         }
     }
     return SD_OK;
 }
 
-static int by_name(const void *a, const void *b) {
-    return strcmp(((const sd_weight *)a)->name, ((const sd_weight *)b)->name);
-}
-
 static sd_status fill(source *from, const sd_header *header, sd_weights *weights) {
-    block b = {0};
-    SD_TRY(take_memory(header, weights, &b));
-    for (int i = 0; i < header->n; i++) {
-        const sd_header_entry *entry = &header->entry[i];
-        weights->weight[i] = entry->weight;
-        weights->weight[i].name = copy_text(&b, entry->weight.name);
-        SD_TRY(read_tensor(from, entry->end - entry->begin, &weights->weight[i], &b));
+    sd_weights_block block;
+    SD_TRY(take_memory(from, header, weights, &block));
+    for (; weights->n < header->n; weights->n++) {
+        const sd_header_entry *entry = &header->entry[weights->n];
+        sd_weight *weight = &weights->weight[weights->n];
+        *weight = entry->weight;
+        weight->name = sd_weights_take_text(&block, entry->weight.name);
+        SD_TRY(read_tensor(from, entry->end - entry->begin, weight, &block));
     }
-    for (int i = 0; i < header->n_metadata; i++) {
-        weights->metadata[i].key = copy_text(&b, header->metadata[i].key);
-        weights->metadata[i].value = copy_text(&b, header->metadata[i].value);
+    for (; weights->n_metadata < header->n_metadata; weights->n_metadata++) {
+        const sd_weights_text *text = &header->metadata[weights->n_metadata];
+        weights->metadata[weights->n_metadata] = (sd_weights_text){.key = sd_weights_take_text(&block, text->key),
+                                                                   .value = sd_weights_take_text(&block, text->value)};
     }
-    weights->n = header->n;
-    weights->n_metadata = header->n_metadata;
-    if (weights->n > 1)
-        qsort(weights->weight, (size_t)weights->n, sizeof *weights->weight, by_name);
+    sd_weights_sort(weights);
     return SD_OK;
 }
 

@@ -7,7 +7,6 @@
 
 #include "digest.h"
 #include "hdf5.h"
-#include "sdtrain/arena.h"
 #include "sdtrain/file.h"
 #include "sdtrain/safetensors.h"
 #include "seal.h"
@@ -15,20 +14,12 @@
 static const char GROUP[] = "/model/";
 enum { GROUP_BYTES = sizeof GROUP - 1, MOST_FILES = 64 /* of memory for what a compressed file holds */ };
 
-/* One block for all that sd_weights leads to:
- *     counters and values, 8 bytes an element | weights | metadata | names         */
-typedef struct block {
-    unsigned char *numbers;
-    char *texts;
-} block;
-
 /* ---- what is in /model ---- */
 
 static bool is_weight(const sd_entry *entry) { return !strncmp(entry->path, GROUP, GROUP_BYTES); }
 
 static size_t number_bytes(const sd_entry *entry) {
-    const size_t bytes = entry->elems * (entry->kind == SD_ENTRY_F32 ? sizeof(float) : sizeof(int64_t));
-    return (bytes + 7) / 8 * 8;
+    return sd_weights_number_bytes(entry->elems, entry->kind == SD_ENTRY_F32 ? sizeof(float) : sizeof(int64_t));
 }
 
 static sd_status check(const sd_checkpoint_file *file, const sd_entry *entry) {
@@ -38,50 +29,36 @@ static sd_status check(const sd_checkpoint_file *file, const sd_entry *entry) {
                          entry->path);
 }
 
-static sd_status take_memory(const sd_checkpoint_file *file, const sd_entry *entries, int n, size_t text_bytes,
-                             sd_weights *weights, block *b) {
-    size_t numbers = 0, weighed = 0;
+/* Makes room in the block for the weights among the entries. */
+static sd_status count(const sd_checkpoint_file *file, const sd_entry *entries, int n, sd_weights_block *block) {
     for (int i = 0; i < n; i++) {
         if (!is_weight(&entries[i]))
             continue;
         SD_TRY(check(file, &entries[i]));
-        weighed++;
-        text_bytes += strlen(entries[i].path);
-        numbers += number_bytes(&entries[i]); /* each at most 8 times the file: sd_checkpoint_entries() */
-        if (numbers / MOST_FILES > file->n_bytes)
+        block->n++;
+        block->text_bytes += strlen(entries[i].path);
+        block->number_bytes += number_bytes(&entries[i]); /* each at most 8 times the file: sd_checkpoint_entries() */
+        if (block->number_bytes / MOST_FILES > file->n_bytes)
             return sd_fail(SD_ERR_DATA, "%s: its tensors have more than %zu bytes, in a file of %zu", file->path,
-                           numbers, file->n_bytes);
+                           block->number_bytes, file->n_bytes);
     }
-    SD_TRY(sd_alloc(&weights->memory,
-                    numbers + weighed * sizeof *weights->weight + sizeof *weights->metadata + text_bytes, 1));
-    b->numbers = weights->memory;
-    weights->weight = (sd_weight *)(void *)(b->numbers + numbers);
-    weights->metadata = (sd_weights_text *)(weights->weight + weighed);
-    b->texts = (char *)(weights->metadata + 1);
     return SD_OK;
 }
 
-static const char *copy_text(block *b, const char *text) {
-    const size_t bytes = strlen(text) + 1;
-    char *copy = memcpy(b->texts, text, bytes);
-    b->texts += bytes;
-    return copy;
-}
-
-static sd_status read_weight(const sd_checkpoint_file *file, const sd_entry *entry, sd_weight *weight, block *b) {
+static sd_status read_weight(const sd_checkpoint_file *file, const sd_entry *entry, sd_weight *weight,
+                             sd_weights_block *block) {
     const bool is_float = entry->kind == SD_ENTRY_F32;
-    void *values;
+    void *values, *numbers = sd_weights_take_numbers(block, number_bytes(entry));
     SD_TRY(sd_checkpoint_read(file, entry, &values));
-    memcpy(b->numbers, values, entry->elems * (is_float ? sizeof(float) : sizeof(int64_t)));
+    memcpy(numbers, values, entry->elems * (is_float ? sizeof(float) : sizeof(int64_t)));
     free(values);
-    *weight = (sd_weight){.name = copy_text(b, entry->path + GROUP_BYTES),
+    *weight = (sd_weight){.name = sd_weights_take_text(block, entry->path + GROUP_BYTES),
                           .dtype = is_float ? SD_DTYPE_F32 : SD_DTYPE_I64,
                           .dims = entry->dims,
                           .elems = entry->elems,
-                          .values = is_float ? (const float *)(void *)b->numbers : NULL,
-                          .integers = is_float ? NULL : (const int64_t *)(void *)b->numbers};
+                          .values = is_float ? numbers : NULL,
+                          .integers = is_float ? NULL : numbers};
     memcpy(weight->shape, entry->shape, sizeof entry->shape);
-    b->numbers += number_bytes(entry);
     return SD_OK;
 }
 
@@ -89,13 +66,14 @@ static sd_status read_weight(const sd_checkpoint_file *file, const sd_entry *ent
 static sd_status fill(const sd_checkpoint_file *file, const sd_checkpoint_info *info, const sd_entry *entries, int n,
                       sd_weights *weights) {
     static const char key[] = "scale";
-    block b = {0};
-    SD_TRY(take_memory(file, entries, n, sizeof key + sizeof info->scale, weights, &b));
+    sd_weights_block block = {.n_metadata = 1, .text_bytes = sizeof key + sizeof info->scale};
+    SD_TRY(count(file, entries, n, &block));
+    SD_TRY(sd_weights_take(weights, &block));
     for (int i = 0; i < n; i++)
         if (is_weight(&entries[i]))
-            SD_TRY(read_weight(file, &entries[i], &weights->weight[weights->n++], &b));
+            SD_TRY(read_weight(file, &entries[i], &weights->weight[weights->n++], &block));
     weights->metadata[weights->n_metadata++] =
-        (sd_weights_text){.key = copy_text(&b, key), .value = copy_text(&b, info->scale)};
+        (sd_weights_text){.key = sd_weights_take_text(&block, key), .value = sd_weights_take_text(&block, info->scale)};
     sd_digest_text(XXH3_128bits(file->bytes, file->n_bytes), weights->digest);
     return SD_OK;
 }

@@ -104,7 +104,7 @@ static sd_status describe(const sd_loaded *l, const double *rate, bool folded, m
     const sd_drop_scale scale = folded ? SD_DROP_SCALE_TRAINING : l->config.stochastic_depth.scale;
     say(m, "model", "%s", l->config.model.name);
     say(m, "classes", "%d", l->samples.classes);
-    if (info->vocab) {
+    if (sd_samples_are_texts(l->samples)) {
         say(m, "sequence", "%d", l->samples.sequence);
         say(m, "vocabulary", "%d", l->samples.vocabulary);
     } else {

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sdtrain predict: the classes of images, by a checkpoint, as an evaluation sees them: preprocessing, stochastic depth
- * and running statistics are those of the checkpoint. Threads decode the next batches while the network computes one.
- */
+ * and running statistics are those of the checkpoint.
+ *
+ * The same threads decode some batches of images and then compute them, in turn: both are bound by the processors, so
+ * threads of both kinds at once would only be in each other's way. */
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -17,7 +19,7 @@
 #include "survey.h"
 #include "tools.h"
 
-enum { MOST_IMAGES = 32 /* of a pass */, MOST_BYTES = 1 << 30 /* of activations and batches */, WIDEST_PATH = 60 };
+enum { MOST_IMAGES = 32 /* of a pass */, MOST_BYTES = 1 << 30 /* of activations and images */, WIDEST_PATH = 60 };
 
 typedef struct options {
     const char *checkpoint;
@@ -35,10 +37,11 @@ typedef struct prediction {
     sd_listing *files;
     uint64_t n_missed; /* inputs that could not be listed */
     sd_dataset *dataset;
-    sd_loader *loader;
-    sd_range *ranges;
-    uint64_t n_batches;
-    int max_images, top;
+    int max_images;       /* of a pass */
+    uint32_t at_once;     /* images that are decoded in one turn: as many passes as there are threads */
+    float *pixels;        /* [at_once, size, size, SD_CHANNELS] */
+    sd_outcome *outcomes; /* [at_once] */
+    int top;
     sd_prediction *predictions; /* [top] */
     sd_prediction_printer printer;
     bool has_bad, has_missing;
@@ -98,9 +101,9 @@ static int default_threads(void) {
 
 /* ---- opening ---- */
 
-/* The largest power of two up to MOST_IMAGES with which activations and the loader's batches fit MOST_BYTES. */
+/* The largest power of two up to MOST_IMAGES with which activations and a turn's images fit MOST_BYTES. */
 static sd_status choose_images(prediction *p) {
-    const size_t batches = (size_t)p->options->threads + 1,
+    const size_t batches = (size_t)p->options->threads,
                  image_bytes = sd_sample_elems(p->loaded.samples) * sizeof(float);
     for (p->max_images = MOST_IMAGES; p->max_images > 1; p->max_images /= 2) {
         size_t bytes;
@@ -129,6 +132,7 @@ static sd_status open_network(prediction *p) {
     SD_TRY(sd_loaded_open_file(p->options->checkpoint, l));
     SD_TRY(sd_class_names_init(l->path, l->info.class_names, l->samples.classes, &p->names));
     sd_kernels_set_threads(p->options->threads);
+    sd_kernels_share_processors();
     l->config.stochastic_depth.scope =
         SD_DROP_SCOPE_GLOBAL; /* an evaluation gathers no images, and needs no room for it */
     SD_TRY(choose_images(p));
@@ -153,26 +157,23 @@ static sd_status open_images(prediction *p) {
     const sd_data_spec spec = sd_config_data(&l->config);
     SD_TRY(sd_data_find_files(p->options->n_inputs, p->options->inputs, &p->n_missed, &p->files));
     SD_TRY(sd_dataset_open_files(&spec, l->samples, l->info.mean, l->info.deviation, p->files, &p->dataset));
-    const uint64_t images = sd_dataset_images(p->dataset, SD_SPLIT_VALIDATION), at_once = (uint64_t)p->max_images;
-    p->n_batches = (images + at_once - 1) / at_once;
-    SD_TRY(sd_alloc(&p->ranges, p->n_batches, sizeof *p->ranges));
-    for (uint64_t b = 0; b < p->n_batches; b++) {
-        const uint64_t first = b * at_once, rest = images - first;
-        p->ranges[b] = (sd_range){first, rest < at_once ? rest : at_once};
-    }
-    return sd_loader_create(p->dataset, p->max_images, p->options->threads, &p->loader);
+    const uint64_t images = sd_dataset_images(p->dataset, SD_SPLIT_VALIDATION),
+                   most = (uint64_t)p->max_images * (uint64_t)p->options->threads;
+    p->at_once = (uint32_t)(images < most ? images : most);
+    SD_TRY(sd_alloc_floats(&p->pixels, p->at_once * sd_sample_elems(l->samples)));
+    return sd_alloc(&p->outcomes, p->at_once, sizeof *p->outcomes);
 }
 
 static void close_all(prediction *p) {
-    sd_loader_destroy(&p->loader);
     sd_dataset_close(&p->dataset);
     sd_listing_free(&p->files);
     sd_drop_plan_free(&p->plan);
     sd_class_names_free(&p->names);
     sd_loaded_close(&p->loaded);
     free(p->drop.rate);
-    free(p->ranges);
     free(p->predictions);
+    free(p->outcomes);
+    free(p->pixels);
 }
 
 /* ---- predicting ---- */
@@ -184,11 +185,11 @@ static void tell_bad(prediction *p, const char *path, sd_status status, const ch
     sd_prediction_print_bad(&p->printer, path, sd_reason_of(message, path));
 }
 
-static void tell(prediction *p, uint32_t index, const float *logits, const sd_outcome *bad) {
+static void tell(prediction *p, uint32_t index, const float *logits, const sd_outcome *outcome) {
     char path[SD_LISTING_PATH_BYTES];
     sd_listing_path(p->files, true, index, path);
-    if (bad) {
-        tell_bad(p, path, bad->status, bad->message);
+    if (outcome->status != SD_OK) {
+        tell_bad(p, path, outcome->status, outcome->message);
     } else if (!sd_predictions_of(logits, p->names.n, p->top, p->predictions)) {
         (void)sd_fail(SD_ERR_DATA, "%s: the network's output for it is not finite", path);
         tell_bad(p, path, SD_ERR_DATA, sd_error_message());
@@ -204,33 +205,40 @@ static sd_status flush(void) {
     return sd_fail(SD_ERR_IO, "standard output cannot be written: %s", strerror(errno));
 }
 
-static sd_status predict_batch(prediction *p, uint64_t b) {
-    sd_batch batch;
-    SD_TRY(sd_loader_next(p->loader, &batch));
-    const sd_pass pass = {.images = batch.images, .plan = &p->plan};
-    const float *logits = sd_network_forward(p->loaded.network, &pass, &batch.input);
-    for (int i = 0; i < batch.images; i++)
-        tell(p, (uint32_t)p->ranges[b].first + (uint32_t)i, logits + (size_t)i * (size_t)p->names.n, batch.bad[i]);
+/* Images first + at, ..., first + at + n - 1, which lie at place `at` of a turn. */
+static sd_status predict_batch(prediction *p, uint32_t first, uint32_t at, uint32_t n) {
+    const sd_input input = {.pixels = p->pixels + at * sd_sample_elems(p->loaded.samples)};
+    const sd_pass pass = {.images = (int)n, .plan = &p->plan};
+    const float *logits = sd_network_forward(p->loaded.network, &pass, &input);
+    for (uint32_t i = 0; i < n; i++)
+        tell(p, first + at + i, logits + i * (size_t)p->names.n, &p->outcomes[at + i]);
     return flush();
 }
 
+/* Images first, ..., first + n - 1. A bad one is computed as well, from what lies there, but its reason is told. */
+static sd_status predict_turn(prediction *p, uint32_t first, uint32_t n) {
+    const uint32_t most = (uint32_t)p->max_images;
+    sd_dataset_prepare_range(p->dataset, SD_SPLIT_VALIDATION, (sd_range){first, n}, p->pixels, p->outcomes);
+    for (uint32_t i = 0; i < n; i++)
+        if (p->outcomes[i].status == SD_ERR_MEMORY)
+            return sd_outcome_report(&p->outcomes[i]);
+    for (uint32_t at = 0; at < n; at += most)
+        SD_TRY(predict_batch(p, first, at, n - at < most ? n - at : most));
+    return SD_OK;
+}
+
 static sd_status predict_all(prediction *p) {
-    sd_status status = SD_OK;
+    const uint32_t images = sd_dataset_images(p->dataset, SD_SPLIT_VALIDATION);
     p->printer = (sd_prediction_printer){.format = p->options->format, .names = &p->names};
     if (p->printer.format == SD_PREDICTION_PLAIN)
         p->printer.path_width = widest_path(p->files);
     sd_prediction_print_begin(&p->printer);
-    sd_loader_begin(p->loader, &(sd_loader_pass){.split = SD_SPLIT_VALIDATION,
-                                                 .augment = SD_AUGMENT_NONE,
-                                                 .ranges = p->ranges,
-                                                 .n_batches = p->n_batches,
-                                                 .keeps_bad = true});
-    for (uint64_t b = 0; b < p->n_batches && status == SD_OK; b++)
-        status = predict_batch(p, b);
-    sd_loader_end(p->loader);
-    if (status == SD_OK)
-        sd_prediction_print_end(&p->printer);
-    return status;
+    for (uint32_t first = 0, n; first < images; first += n) {
+        n = images - first < p->at_once ? images - first : p->at_once;
+        SD_TRY(predict_turn(p, first, n));
+    }
+    sd_prediction_print_end(&p->printer);
+    return SD_OK;
 }
 
 sd_status sd_tool_predict(int n, char **words, int *exit_code) {

@@ -14,7 +14,6 @@ typedef struct key {
     const char *initial;
     double low, high;    /* KEY_WHOLE, KEY_REAL and the values of KEY_LIST; both ends allowed */
     const char *choices; /* KEY_CHOICE: "first|second"; KEY_WHOLE: a word that stands for 0, or NULL */
-    const char *later;   /* choices planned for later versions, "a|b", or NULL */
     bool results;        /* changes results: a resume with another value is refused */
     const char *help;
 } key;

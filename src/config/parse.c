@@ -92,8 +92,6 @@ static sd_status set_key(sd_config *config, const char *section, const char *nam
                        *known_line, indented);
     if (k->type == KEY_LIST && !more)
         ((sd_list *)sd_key_value(k, config))->n = 0;
-    if (k->later && sd_choice_find(k->later, text) >= 0)
-        return sd_fail(SD_ERR_CONFIG, "%s%s.%s = %s is not in this version", place, section, name, text);
     if (!sd_key_read(k, config, text)) {
         sd_key_allowed(k, allowed, sizeof allowed);
         return sd_fail(SD_ERR_CONFIG, "%s%s.%s = %s is not allowed; allowed: %s%s", place, section, name, text, allowed,

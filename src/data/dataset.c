@@ -93,7 +93,7 @@ static sd_status set_normalisation(const sd_data_spec *spec, sd_dataset *dataset
     SD_TRY(sd_normalise_parse(spec->normalise, spec->kind == SD_DATASET_FOLDER, &measured, mean, deviation));
     if (!measured)
         sd_normalisation_set(&dataset->normalisation, mean, deviation);
-    else if (source->mean)
+    else if (source->mean && !(source->mean_is_of_all && dataset->n_train < source->n_train))
         sd_normalisation_set(&dataset->normalisation, source->mean, source->deviation);
     else
         SD_TRY(sd_normalisation_measure(&dataset->normalisation, source, dataset->train, dataset->n_train,
@@ -220,6 +220,12 @@ sd_text sd_dataset_text(const sd_dataset *dataset, sd_split split, uint32_t inde
     return dataset->source->text(dataset->source, is_test(dataset, split), source_index(dataset, split, index));
 }
 
+void sd_dataset_touch(const sd_dataset *dataset, sd_split split, uint32_t index, unsigned char *is_touched) {
+    const sd_text text = sd_dataset_text(dataset, split, index);
+    for (int32_t t = 0; t < text.length; t++)
+        is_touched[text.ids[t]] = 1;
+}
+
 sd_text_lengths sd_dataset_text_lengths(const sd_dataset *dataset) {
     sd_text_lengths lengths = {0};
     for (uint32_t i = 0; i < dataset->n_train; i++) {
@@ -241,4 +247,21 @@ sd_status sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t
     SD_TRY(sd_transform_of(augment)(work, &dataset->geometry, &draws));
     sd_normalise(&dataset->normalisation, &work->image, x);
     return SD_OK;
+}
+
+void sd_dataset_prepare_range(const sd_dataset *dataset, sd_split split, sd_range range, float *x,
+                              sd_outcome *outcomes) {
+    const size_t elems = sd_sample_elems(dataset->samples);
+#pragma omp parallel
+    {
+        sd_workspace work = {0};
+#pragma omp for schedule(dynamic, 1)
+        for (uint64_t i = 0; i < range.count; i++) {
+            const uint32_t index = (uint32_t)(range.first + i);
+            sd_outcome_keep(&outcomes[i],
+                            sd_dataset_prepare(dataset, split, index, SD_AUGMENT_NONE, 0, 0, &work, x + i * elems));
+            sd_error_clear();
+        }
+        sd_workspace_free(&work);
+    }
 }

@@ -141,11 +141,8 @@ static const sd_slot *wait_for_next(sd_loader *loader) {
 
 sd_status sd_loader_next(sd_loader *loader, sd_batch *batch) {
     const sd_slot *slot = wait_for_next(loader);
-    *batch = (sd_batch){.images = slot->images,
-                        .left_out = slot->left_out,
-                        .input = slot->input,
-                        .targets.labels = slot->labels,
-                        .bad = (const sd_outcome *const *)slot->bad};
+    *batch = (sd_batch){
+        .images = slot->images, .left_out = slot->left_out, .input = slot->input, .targets.labels = slot->labels};
     if (loader->outcome.status == SD_OK && slot->outcome.status != SD_OK)
         loader->outcome = slot->outcome;
     return sd_outcome_report(&loader->outcome);

@@ -51,27 +51,54 @@ void sd_moments_get(const sd_moments *m, float *mean, float *deviation) {
     }
 }
 
-sd_status sd_normalisation_measure(sd_normalisation *normalisation, const sd_source *source, const uint32_t *indices,
-                                   uint32_t n, sd_bad_image on_bad_image) {
-    sd_moments m = {0};
-    sd_sample image = {0};
-    sd_status status = SD_OK;
-    for (uint32_t i = 0; i < n && status == SD_OK; i++) {
-        status = source->read(source, false, indices[i], &image);
-        if (status == SD_OK) {
-            sd_moments_add(&m, &image);
-        } else if (status == SD_ERR_DATA && on_bad_image == SD_BAD_IMAGE_SKIP) {
-            sd_error_clear();
-            status = SD_OK;
+typedef struct measurement {
+    const sd_source *source;
+    const uint32_t *indices;
+    uint32_t first_failed; /* of indices; their number: none has */
+    sd_bad_image on_bad_image;
+    sd_moments moments;
+    sd_outcome outcome; /* of the first that failed, whichever thread came to it first */
+} measurement;
+
+static void measure_one(measurement *all, uint32_t i, sd_sample *image, sd_moments *mine) {
+    uint32_t first_failed;
+#pragma omp atomic read
+    first_failed = all->first_failed;
+    if (i > first_failed)
+        return;
+    const sd_status status = all->source->read(all->source, false, all->indices[i], image);
+    if (status == SD_OK) {
+        sd_moments_add(mine, image);
+    } else if (status != SD_ERR_DATA || all->on_bad_image != SD_BAD_IMAGE_SKIP) {
+#pragma omp critical(measurement)
+        if (i < all->first_failed) {
+#pragma omp atomic write
+            all->first_failed = i;
+            sd_outcome_keep(&all->outcome, status);
         }
     }
-    if (status == SD_OK && m.pixels == 0)
-        status = sd_fail(SD_ERR_DATA, "none of the %u training images can be decoded", n);
-    if (status == SD_OK) {
-        float mean[SD_CHANNELS], deviation[SD_CHANNELS];
-        sd_moments_get(&m, mean, deviation);
-        sd_normalisation_set(normalisation, mean, deviation);
+    sd_error_clear();
+}
+
+sd_status sd_normalisation_measure(sd_normalisation *normalisation, const sd_source *source, const uint32_t *indices,
+                                   uint32_t n, sd_bad_image on_bad_image) {
+    measurement all = {.source = source, .indices = indices, .first_failed = n, .on_bad_image = on_bad_image};
+    float mean[SD_CHANNELS], deviation[SD_CHANNELS];
+#pragma omp parallel
+    {
+        sd_moments mine = {0};
+        sd_sample image = {0};
+#pragma omp for schedule(dynamic, 16)
+        for (uint32_t i = 0; i < n; i++)
+            measure_one(&all, i, &image, &mine);
+#pragma omp critical(measurement)
+        sd_moments_merge(&all.moments, &mine);
+        sd_sample_free(&image);
     }
-    sd_sample_free(&image);
-    return status;
+    SD_TRY(sd_outcome_report(&all.outcome));
+    if (all.moments.pixels == 0)
+        return sd_fail(SD_ERR_DATA, "none of the %u training images can be decoded", n);
+    sd_moments_get(&all.moments, mean, deviation);
+    sd_normalisation_set(normalisation, mean, deviation);
+    return SD_OK;
 }

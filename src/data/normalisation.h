@@ -26,8 +26,8 @@ void sd_moments_merge(sd_moments *moments, const sd_moments *more);
  * pixels. */
 void sd_moments_get(const sd_moments *moments, float *mean, float *deviation);
 
-/* Measures n training images of a source, given by their indices. Reads all of them;
- * with skip leaves out those that cannot be decoded. */
+/* Measures n training images of a source, given by their indices. Reads all of them, with OpenMP's threads; with skip
+ * leaves out those that cannot be decoded, else fails with the first of them. */
 sd_status sd_normalisation_measure(sd_normalisation *normalisation, const sd_source *source, const uint32_t *indices,
                                    uint32_t n, sd_bad_image on_bad_image);
 

@@ -162,6 +162,7 @@ static sd_status open_packed(const sd_data_spec *spec, sd_source **source) {
                                .hash = hash_of(h),
                                .mean = h->mean,
                                .deviation = h->deviation,
+                               .mean_is_of_all = true,
                                .read = read_image,
                                .close = close_packed,
                                .class_name = class_name};

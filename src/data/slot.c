@@ -24,21 +24,11 @@ static sd_status init_images(sd_slot *slot, const sd_dataset *dataset) {
 
 sd_status sd_slot_init(sd_slot *slot, const sd_dataset *dataset, int max_images) {
     slot->max_images = max_images;
-    SD_TRY(sd_alloc(&slot->bad, (size_t)max_images, sizeof *slot->bad));
     SD_TRY(sd_alloc(&slot->labels, (size_t)max_images, sizeof *slot->labels));
     return sd_samples_are_texts(sd_dataset_samples(dataset)) ? init_texts(slot, dataset) : init_images(slot, dataset);
 }
 
-static void forget_bad(sd_slot *slot) {
-    for (int i = 0; slot->bad && i < slot->max_images; i++) {
-        free(slot->bad[i]);
-        slot->bad[i] = NULL;
-    }
-}
-
 void sd_slot_free(sd_slot *slot) {
-    forget_bad(slot);
-    free(slot->bad);
     free(slot->pixels);
     free(slot->tokens);
     free(slot->lengths);
@@ -51,7 +41,6 @@ void sd_slot_fill(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass
                   sd_bad_images *bad) {
     slot->images = slot->left_out = 0;
     slot->outcome.status = SD_OK;
-    forget_bad(slot);
     if (slot->tokens)
         sd_slot_fill_texts(slot, dataset, pass, pass->ranges[b]);
     else

@@ -14,7 +14,6 @@ typedef struct sd_slot {
     int32_t *lengths;   /* [max_images] */
     int32_t *seconds;   /* [max_images] */
     int32_t *labels;    /* [max_images] */
-    sd_outcome **bad;   /* [max_images]: of images that keeps_bad keeps, else NULL; the slot's memory */
     sd_outcome outcome; /* of the first image, in batch order, that could not be prepared */
 } sd_slot;
 

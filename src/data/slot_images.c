@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "dataset.h"
-#include "sdtrain/arena.h"
 #include "slot.h"
 
 enum { MAX_BAD_IN_A_ROW = 50 }; /* as timm: then it is not a damaged file that is wrong */
@@ -35,27 +34,10 @@ static sd_status prepare_good(const sd_dataset *dataset, const sd_loader_pass *p
     return sd_fail(SD_ERR_DATA, "data.on_bad_image = skip: %d images in a row cannot be decoded", MAX_BAD_IN_A_ROW);
 }
 
-/* One image as it is, for keeps_bad: zeros if it is bad, and *bad says why. */
-static sd_status prepare_or_tell(const sd_dataset *dataset, const sd_loader_pass *pass, uint32_t index,
-                                 sd_workspace *work, float *x, sd_outcome **bad) {
-    const sd_status status =
-        sd_dataset_prepare(dataset, pass->split, index, pass->augment, pass->seed, pass->epoch, work, x);
-    if (status == SD_OK || status == SD_ERR_MEMORY)
-        return status;
-    SD_TRY(sd_alloc(bad, 1, sizeof **bad));
-    sd_outcome_keep(*bad, status);
-    sd_error_clear();
-    memset(x, 0, sd_sample_elems(sd_dataset_samples(dataset)) * sizeof *x);
-    work->image.label = 0;
-    return SD_OK;
-}
-
 /* Image index of the split, as the slot's next one. */
 static sd_status prepare(sd_slot *slot, const sd_dataset *dataset, const sd_loader_pass *pass, uint32_t index,
                          sd_workspace *work, sd_bad_images *bad, bool *is_left_out) {
     float *x = slot->pixels + (size_t)slot->images * sd_sample_elems(sd_dataset_samples(dataset));
-    if (pass->keeps_bad)
-        return prepare_or_tell(dataset, pass, index, work, x, &slot->bad[slot->images]);
     if (sd_dataset_on_bad_image(dataset) == SD_BAD_IMAGE_SKIP)
         return prepare_good(dataset, pass, index, work, x, bad, is_left_out);
     return sd_dataset_prepare(dataset, pass->split, index, pass->augment, pass->seed, pass->epoch, work, x);

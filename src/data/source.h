@@ -20,7 +20,8 @@ struct sd_source {
     uint32_t n_train, n_test;
     size_t bytes;                  /* held in memory */
     uint64_t hash;                 /* of every image and label; of procedural images: of their parameters */
-    const float *mean, *deviation; /* NULL: measured on the training images */
+    const float *mean, *deviation; /* NULL: measured on the training images in use */
+    bool mean_is_of_all;           /* they are those of all n_train images; where fewer are in use: measured as well */
     /* Reads image index of the training or test part into the sample (sd_sample_resize() makes room). Images may differ
      * in size. May decode, and fail with file and reason. Threads read concurrently, each into its own sample; the
      * source is constant. */

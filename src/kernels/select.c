@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <cblas.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,12 +62,4 @@ const sd_kernels *sd_kernels_at(int index) {
         if (processor_has(row) && index-- == 0)
             return isa_rows[row].kernels;
     return NULL;
-}
-
-int sd_kernels_threads(void) { return omp_get_max_threads(); }
-
-void sd_kernels_set_threads(int threads) {
-    omp_set_num_threads(threads);
-    omp_set_max_active_levels(1);
-    openblas_set_num_threads(1);
 }

@@ -45,12 +45,15 @@ class InitTest(RunTest):
         self.assertGreater(len(shapes), 20)
         return shapes
 
-    def make_file(self, name, base=None, other=(), prefix="", settings=None):
-        """A file of random weights for a model of base; other: {name: shape} that differs. Returns {name: values}."""
+    def make_file(self, name, base=None, other=(), prefix="", settings=None, without=()):
+        """A file of random weights for a model of base; other: {name: shape} that differs; without: names that it lacks.
+        Returns {name: values}."""
         run = "of_" + name.partition(".")[0]
         self.train(run, 1, {**STILL, **(settings or {})}, base)
         values, tensors = {}, {}
         for tensor, shape in {**self.shapes(self.latest(run)), **dict(other)}.items():
+            if tensor in without:
+                continue
             if tensor.endswith("num_batches_tracked"):
                 tensors[prefix + tensor] = ("I64", [], struct.pack("<q", 77))
                 continue
@@ -104,6 +107,17 @@ class InitTest(RunTest):
         for name in ("fc.weight", "fc.bias"):
             self.assertEqual(*(self.values(self.latest(run), "/model/" + name) for run in ("run", "fresh")))
 
+    def test_backbones(self):
+        for kind, base, classifier in (("resnet", harness.TINY, "fc"), ("vit", TINY_VIT, "head")):
+            with self.subTest(kind):
+                names = ["%s.weight" % classifier, "%s.bias" % classifier]
+                values = self.make_file(kind + ".safetensors", base, without=names)
+                result = self.train(kind, 2, {**STILL, "model.init": kind + ".safetensors"}, base)
+                self.assertIn("; the classifier keeps its initial values: the file has none\n", result.err)
+                self.assert_parameters(kind, values)
+                for name in names:
+                    self.assertEqual(*(self.values(self.latest(run), "/model/" + name) for run in (kind, "of_" + kind)))
+
     def test_position_embeddings_of_another_size(self):
         values = self.make_file("w.safetensors", TINY_VIT, {"pos_embed": (1, 10, 192)})
         result = self.train("run", 2, {**STILL, "model.init": "w.safetensors"}, TINY_VIT)
@@ -124,6 +138,10 @@ class InitTest(RunTest):
         self.assert_begun_from("run", source)
         result = self.train("scaled", 1, {**STILL, "model.init": source, "stochastic_depth.scale": "training"})
         self.assertIn("scale = inference", result.warnings[0])
+        result = self.train("layers", 1, {**STILL, "model.init": source, "stochastic_depth.scale": "none"})
+        self.assertIn("scale = inference, and this run has none", result.warnings[0])
+        result = self.train("again", 1, {**STILL, "model.init": self.latest("layers"), "stochastic_depth.scale": "training"})
+        self.assertEqual(result.warnings, [])  # neither needs a factor at evaluation
 
     # ---- later starts ----
 

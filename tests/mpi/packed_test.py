@@ -80,6 +80,18 @@ class PackedTest(RunTest):
         self.train("packed", 2, {**own, "data.normalise": "auto"}, PACKED)
         self.assert_same_training("folder", "packed")
 
+    def test_parts_of_it_train_as_the_same_parts_of_the_folder(self):
+        write_images(self.path("images"), size=lambda i: (17 + i % 40, 23 + (7 * i) % 50))
+        self.pack()
+        self.train("whole", 1, None, PACKED)
+        for name, part in (("held_out", {"data.validation": 20}), ("first", {"data.train_samples": 36}),
+                           ("both", {"data.validation": 10, "data.train_samples": 30})):
+            with self.subTest(part=name):
+                self.train("folder_" + name, 2, part, FOLDER)
+                self.train("packed_" + name, 2, {**part, "data.normalise": "auto"}, PACKED)
+                self.assert_same_training("folder_" + name, "packed_" + name)
+                self.assertFalse(self.equal_state(self.latest("whole"), self.latest("packed_" + name), "/data/mean"))
+
     def test_a_resume_goes_on_and_refuses_another_set(self):
         write_images(self.path("images"))
         self.pack()

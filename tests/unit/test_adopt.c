@@ -55,12 +55,6 @@ static void free_state(sd_weights *weights) {
     sd_weights_free(weights);
 }
 
-static int by_name(const void *a, const void *b) {
-    return strcmp(((const sd_weight *)a)->name, ((const sd_weight *)b)->name);
-}
-
-static void sort(sd_weights *weights) { qsort(weights->weight, (size_t)weights->n, sizeof *weights->weight, by_name); }
-
 static sd_weight *find(const sd_weights *weights, const char *name) {
     for (int i = 0; i < weights->n; i++)
         if (!strcmp(weights->weight[i].name, name))
@@ -73,7 +67,7 @@ static void rename_weight(sd_weights *weights, const char *name, const char *oth
     sd_weight *weight = find(weights, name);
     free((char *)(uintptr_t)weight->name);
     weight->name = strdup(other);
-    sort(weights);
+    sd_weights_sort(weights);
 }
 
 static void remove_weight(sd_weights *weights, const char *name) {
@@ -89,7 +83,7 @@ static void put_in_front(sd_weights *weights, const char *prefix) {
         free((char *)(uintptr_t)weights->weight[i].name);
         weights->weight[i].name = strdup(name);
     }
-    sort(weights);
+    sd_weights_sort(weights);
 }
 
 static void expect_same_tensor(sd_network *a, sd_network *b, const char *name) {
@@ -191,7 +185,7 @@ START_TEST(what_does_not_fit_is_named_and_nothing_is_changed) {
     weights.weight[weights.n++].name = strdup("fc.num_batches_tracked"); /* of no batch norm */
     weights.weight[weights.n] = *find(&weights, "bn1.bias");
     weights.weight[weights.n++].name = strdup("odd\n\x1b[2J");
-    sort(&weights);
+    sd_weights_sort(&weights);
     expect_not_adopted(to, &weights, "unexpected: fc.num_batches_tracked, odd??[2J", NULL);
     free_state(&weights);
 
@@ -234,20 +228,26 @@ END_TEST
 
 /* ---- other classes ---- */
 
-static void expect_fresh_classifier(sd_model_spec a, sd_model_spec b, const char *classifier) {
+/* A network of b adopts all of one of a but the classifier, fc or head. */
+static void expect_fresh_classifier(sd_model_spec a, sd_model_spec b, bool backbone, const char *words) {
+    static const char *const classifier[] = {"fc.weight", "fc.bias", "head.weight", "head.bias"};
     sd_network *from = new_network(a, 1), *to = new_network(b, 2), *fresh = new_network(b, 2);
     sd_weights weights = state_of(from);
     sd_adoption report;
-    char name[SD_NAME_BYTES], text[SD_ADOPTION_BYTES];
+    char text[SD_ADOPTION_BYTES];
+    for (size_t i = 0; i < COUNT(classifier) && backbone; i++)
+        if (sd_weights_find(&weights, classifier[i]))
+            remove_weight(&weights, classifier[i]);
     expect_ok(sd_model_adopt(to, &weights, "f.st", &report));
     for (int i = 0; i < sd_network_n_tensors(to); i++) {
         const char *tensor = sd_network_tensor(to, i)->name;
-        expect_same_tensor(to, strncmp(tensor, classifier, strlen(classifier)) ? from : fresh, tensor);
+        bool is_fresh = false;
+        for (size_t c = 0; c < COUNT(classifier); c++)
+            is_fresh |= !strcmp(tensor, classifier[c]);
+        expect_same_tensor(to, is_fresh ? fresh : from, tensor);
     }
     ck_assert_int_eq(report.adopted, report.tensors - 2);
-    ck_assert_uint_eq(report.file_classes, (size_t)a.classes);
-    snprintf(name, sizeof name, "the file has %d classes, the network %d", a.classes, b.classes);
-    expect_words(sd_adoption_text(&report, text), (const char *const[]){name, NULL});
+    expect_words(sd_adoption_text(&report, text), (const char *const[]){words, NULL});
     free_state(&weights);
     sd_network_destroy(&from);
     sd_network_destroy(&to);
@@ -255,9 +255,30 @@ static void expect_fresh_classifier(sd_model_spec a, sd_model_spec b, const char
 }
 
 START_TEST(a_classifier_of_other_classes_keeps_its_values) {
-    expect_fresh_classifier(resnet(100), resnet(10), "fc.");
-    expect_fresh_classifier(resnet(2), resnet(10), "fc.");
-    expect_fresh_classifier(vit(8, 21), vit(8, 10), "head.");
+    expect_fresh_classifier(resnet(100), resnet(10), false, "the file has 100 classes, the network 10");
+    expect_fresh_classifier(resnet(2), resnet(10), false, "the file has 2 classes, the network 10");
+    expect_fresh_classifier(vit(8, 21), vit(8, 10), false, "the file has 21 classes, the network 10");
+}
+END_TEST
+
+START_TEST(a_backbone_is_adopted_and_the_classifier_keeps_its_values) {
+    const sd_model_spec resnet50 = {.name = "resnet50", .image_size = 16, .classes = 3};
+    expect_fresh_classifier(resnet(10), resnet(10), true, "the classifier keeps its initial values: the file has none");
+    expect_fresh_classifier(resnet50, resnet50, true, "the file has none");
+    expect_fresh_classifier(vit(8, 10), vit(8, 10), true, "the file has none");
+}
+END_TEST
+
+START_TEST(half_a_classifier_is_no_backbone) {
+    sd_network *from = new_network(resnet(10), 1), *to = new_network(resnet(10), 2);
+    sd_weights weights = state_of(from);
+    remove_weight(&weights, "fc.bias");
+    expect_not_adopted(to, &weights, "missing: fc.bias", NULL);
+    rename_weight(&weights, "fc.weight", "classifier.weight");
+    expect_not_adopted(to, &weights, "unexpected: classifier.weight", NULL);
+    free_state(&weights);
+    sd_network_destroy(&from);
+    sd_network_destroy(&to);
 }
 END_TEST
 
@@ -289,13 +310,13 @@ static void remove_base(sd_weights *weights) {
         weights->weight[i].name = strdup(name + n);
         free((char *)(uintptr_t)name);
     }
-    sort(weights);
+    sd_weights_sort(weights);
 }
 
 static void add_position_ids(sd_weights *weights, const char *name, const int64_t *ids, size_t n) {
     weights->weight[weights->n++] = (sd_weight){
         .name = strdup(name), .dtype = SD_DTYPE_I64, .dims = 2, .shape = {1, n}, .elems = n, .integers = ids};
-    sort(weights);
+    sd_weights_sort(weights);
 }
 
 /* "bert." may be missing, position_ids may be there, and a classifier that is missing keeps its values. */
@@ -526,6 +547,8 @@ int main(void) {
     tcase_add_test(cases, what_does_not_fit_is_named_and_nothing_is_changed);
     tcase_add_test(cases, values_that_are_not_finite_are_refused);
     tcase_add_test(cases, a_classifier_of_other_classes_keeps_its_values);
+    tcase_add_test(cases, a_backbone_is_adopted_and_the_classifier_keeps_its_values);
+    tcase_add_test(cases, half_a_classifier_is_no_backbone);
     tcase_add_test(cases, a_classifier_must_agree_with_itself_and_have_the_features);
     tcase_add_test(cases, a_bert_without_a_head_is_adopted);
     tcase_add_test(cases, half_a_classifier_is_refused);

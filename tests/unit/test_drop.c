@@ -494,6 +494,22 @@ START_TEST(rates_of_plans_that_keep_enough_are_those_of_all_such_plans) {
 }
 END_TEST
 
+/* Draws attempts 0, 1, ... by the counters that random.h documents. */
+static void expect_first_that_keeps(const sd_drop_spec *drop, uint64_t step, const sd_drop_plan *plan) {
+    for (uint64_t attempt = 0;; attempt++) {
+        unsigned char kept[16];
+        int sum = 0;
+        for (int i = 0; i < drop->units; i++) {
+            const double u = sd_random_at(drop->seed, 1, attempt << 32 | (uint64_t)i, step).word[0] * 0x1p-32;
+            sum += kept[i] = !(u < drop->threshold[i]);
+        }
+        if (sum < drop->min_kept)
+            continue;
+        ck_assert_mem_eq(plan->kept, kept, (size_t)drop->units);
+        return;
+    }
+}
+
 START_TEST(plans_that_keep_too_few_are_drawn_again_and_whole) {
     enum { STEPS = 20000, L = 12, MIN_KEPT = 6 };
     double threshold[L], rate[L];
@@ -513,6 +529,7 @@ START_TEST(plans_that_keep_too_few_are_drawn_again_and_whole) {
             ck_assert_mem_eq(plan.kept, first.kept, L);
         else
             redrawn++;
+        expect_first_that_keeps(&drop, step, &plan);
         for (int i = 0; i < L; i++) {
             dropped[i] += !plan.kept[i];
             ck_assert(plan.scale[i] == (float)(1 / (1 - rate[i])));

@@ -82,17 +82,26 @@ typedef struct opened {
     sd_dataset *dataset;
 } opened;
 
-static sd_status try_open(sd_dataset_kind kind, const char *path, opened *o) {
-    sd_data_spec spec = {.kind = kind, .path = path, .normalise = "dataset"};
+static sd_status try_open_part(sd_data_spec spec, opened *o) {
+    spec.normalise = "dataset";
     *o = (opened){0};
     SD_TRY(sd_data_find(&spec, &o->found));
     spec.found = o->found;
     return sd_dataset_open(&spec, &o->dataset);
 }
 
+static sd_status try_open(sd_dataset_kind kind, const char *path, opened *o) {
+    return try_open_part((sd_data_spec){.kind = kind, .path = path}, o);
+}
+
 static void close_set(opened *o) {
     sd_dataset_close(&o->dataset);
     sd_found_free(&o->found);
+}
+
+static void expect_equal_normalisation(const sd_dataset *a, const sd_dataset *b) {
+    expect_same_bits("mean", sd_dataset_mean(a), sd_dataset_mean(b), SD_CHANNELS * sizeof(float));
+    expect_same_bits("deviation", sd_dataset_deviation(a), sd_dataset_deviation(b), SD_CHANNELS * sizeof(float));
 }
 
 static void expect_equal_sets(sd_dataset_kind kind, int image_size) {
@@ -103,8 +112,7 @@ static void expect_equal_sets(sd_dataset_kind kind, int image_size) {
     expect_ok(try_open(SD_DATASET_HDF5, out, &b));
     ck_assert_int_eq(sd_dataset_samples(a.dataset).classes, sd_dataset_samples(b.dataset).classes);
     ck_assert_int_eq(sd_dataset_samples(b.dataset).image_size, image_size);
-    expect_same_bits("mean", sd_dataset_mean(a.dataset), sd_dataset_mean(b.dataset), 3 * sizeof(float));
-    expect_same_bits("deviation", sd_dataset_deviation(a.dataset), sd_dataset_deviation(b.dataset), 3 * sizeof(float));
+    expect_equal_normalisation(a.dataset, b.dataset);
     for (int c = 0; c < sd_dataset_samples(a.dataset).classes; c++)
         ck_assert_str_eq(sd_dataset_class(a.dataset, c), sd_dataset_class(b.dataset, c));
     for (int split = 0; split < 2; split++) {
@@ -170,6 +178,51 @@ START_TEST(decoded_images_of_one_size_come_back_as_they_were) {
     unlink(out);
     expect_refused(packed(true, false, &info), SD_ERR_DATA, "train/c/1x1.png", "train/a/1x7.jpg", "--decoded", NULL);
     expect_nothing_is_left();
+    end();
+}
+END_TEST
+
+START_TEST(a_part_of_a_set_is_normalised_as_that_part_of_its_source) {
+    static const sd_data_spec parts[] = {
+        {.validation = 2, .seed = SUPPORT_SEED}, {.train_samples = 2}, {.validation = 1, .train_samples = 1}};
+    sd_pack_info info;
+    char path[PATH_BYTES];
+    begin();
+    put_folder();
+    expect_ok(packed(false, false, &info));
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        sd_data_spec spec = parts[i];
+        opened all, a, b;
+        spec.kind = SD_DATASET_FOLDER;
+        spec.path = at("images", path);
+        expect_ok(try_open_part(spec, &a));
+        spec.kind = SD_DATASET_HDF5;
+        spec.path = out;
+        expect_ok(try_open_part(spec, &b));
+        expect_ok(try_open(SD_DATASET_HDF5, out, &all));
+        expect_equal_normalisation(a.dataset, b.dataset);
+        expect(sd_dataset_mean(all.dataset)[0] != sd_dataset_mean(b.dataset)[0], "part %zu: the mean is of all", i);
+        close_set(&all);
+        close_set(&a);
+        close_set(&b);
+    }
+    end();
+}
+END_TEST
+
+START_TEST(measuring_names_the_first_bad_image) {
+    char path[PATH_BYTES];
+    opened o;
+    begin();
+    put_folder();
+    put("images/train/b", "bad-filter.png");
+    put("images/train/c", "bad-few-rows.png", "bad-filter.png");
+    sd_kernels_set_threads(4);
+    for (int i = 0; i < 50; i++) {
+        expect_refused(try_open(SD_DATASET_FOLDER, at("images", path), &o), SD_ERR_DATA, "train/b/bad-filter.png",
+                       NULL);
+        close_set(&o);
+    }
     end();
 }
 END_TEST
@@ -627,6 +680,8 @@ int main(void) {
     tcase_add_test(cases, a_folder_comes_back_as_it_was);
     tcase_add_test(cases, cifar_comes_back_as_it_was);
     tcase_add_test(cases, decoded_images_of_one_size_come_back_as_they_were);
+    tcase_add_test(cases, a_part_of_a_set_is_normalised_as_that_part_of_its_source);
+    tcase_add_test(cases, measuring_names_the_first_bad_image);
     tcase_add_test(cases, the_same_images_give_the_same_file);
     tcase_add_test(cases, a_bad_image_is_named_or_left_out);
     tcase_add_test(cases, bad_images_are_left_out_of_decoded_ones);
