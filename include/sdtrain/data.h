@@ -32,9 +32,10 @@ enum { SD_CHANNELS = 3 };
     X(SD_DATASET_SYNTHETIC, "synthetic") /* procedural coloured shapes */                                              \
     X(SD_DATASET_CIFAR10, "cifar10")                                                                                   \
     X(SD_DATASET_CIFAR100, "cifar100")                                                                                 \
-    X(SD_DATASET_FOLDER, "folder") /* JPEG and PNG files, in folders that are classes */                               \
-    X(SD_DATASET_HDF5, "hdf5")     /* one file of sd_pack() */                                                         \
-    X(SD_DATASET_TEXT, "text")     /* .tsv or .csv tables of texts and labels */
+    X(SD_DATASET_FOLDER, "folder")                 /* JPEG and PNG files, in folders that are classes */               \
+    X(SD_DATASET_HDF5, "hdf5")                     /* one file of sd_pack() */                                         \
+    X(SD_DATASET_TEXT, "text")                     /* .tsv or .csv tables of texts and labels */                       \
+    X(SD_DATASET_SYNTHETIC_TEXT, "synthetic_text") /* procedural expressions of logic */
 typedef enum sd_dataset_kind { SD_DATASET_LIST(SD_CHOICE_ENUMERATOR) } sd_dataset_kind;
 SD_CHOICE_WORD_OF(sd_dataset_kind, SD_DATASET_LIST)
 
