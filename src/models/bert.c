@@ -110,7 +110,13 @@ static sd_status check(const sd_model_spec *spec, const bert *size) {
     return SD_OK;
 }
 
-static sd_status build(const sd_model_spec *spec, sd_network *network) {
+static sd_stages stages_of(const char *name) {
+    bert size = {0};
+    find(name, &size);
+    return (sd_stages){.n = 1, .blocks = {size.layers}};
+}
+
+static sd_status build(const sd_model_spec *spec, const sd_stages *stages, sd_network *network) {
     bert size = {0};
     find(spec->name, &size);
     SD_TRY(check(spec, &size));
@@ -122,9 +128,9 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
                                          .epsilon = EPSILON,
                                          .dropout = spec->hidden_dropout};
     SD_TRY(sd_build_embedding_stem(network, &embedding));
-    for (int depth = 1; depth <= (spec->layers > 0 ? spec->layers : size.layers); depth++)
+    for (int depth = 1; depth <= stages->blocks[0]; depth++)
         SD_TRY(add_layer(spec, &size, network, depth));
     return sd_build_pooler_head(network, "bert.pooler.dense", "classifier", spec->dropout);
 }
 
-const sd_model_family sd_bert_family = {.matches = matches, .build = build, .reads_texts = true};
+const sd_model_family sd_bert_family = {.matches = matches, .stages = stages_of, .build = build, .reads_texts = true};
