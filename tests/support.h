@@ -16,7 +16,7 @@
 
 #include "sdtrain/sdtrain.h"
 
-enum { SUPPORT_SEED = 20160730, SUPPORT_PATH_BYTES = 256 };
+enum { SUPPORT_SEED = 20160730, SUPPORT_PATH_BYTES = 256 /* of make_folder() */, PATH_BYTES = 1024 };
 
 /* Tests ask for more memory than there is; the sanitizer is to return NULL then, as malloc does. */
 const char *__asan_default_options(void);
@@ -67,6 +67,18 @@ static inline float *normal_floats(size_t n, uint32_t stream, double center, dou
     for (size_t i = 0; i < n; i++)
         x[i] = (float)(center + deviation * sd_random_normal(sd_random_at(SUPPORT_SEED, 1000 + stream, i, 0)));
     return x;
+}
+
+static inline float float_of(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline uint32_t bits_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
 }
 
 static inline double dot(const float *a, const float *b, size_t n) {
@@ -202,7 +214,10 @@ static inline const sd_tensor *find_tensor(const sd_network *network, const char
     return NULL;
 }
 
-/* A plan that keeps every unit, unscaled. */
+static inline bool ends_with(const char *text, const char *end) {
+    return strlen(text) >= strlen(end) && !strcmp(text + strlen(text) - strlen(end), end);
+}
+
 static inline float *value_of(sd_network *network, const sd_tensor *tensor) {
     return sd_network_values(network) + tensor->offset_elems;
 }
@@ -211,6 +226,13 @@ static inline float *gradient_of(sd_network *network, const sd_tensor *tensor) {
     return sd_network_gradients(network) + tensor->offset_elems;
 }
 
+/* For a backward pass whose gradients nobody waits for. */
+static inline void ignore_segment(void *context, int segment) {
+    (void)context;
+    (void)segment;
+}
+
+/* A plan that keeps every unit, unscaled. */
 static inline sd_drop_plan keep_all(int units) {
     sd_drop_plan plan;
     expect_ok(sd_drop_plan_create(units, &plan));
@@ -239,6 +261,23 @@ static inline int remove_entry(const char *path, const struct stat *info, int ty
 }
 
 static inline void remove_folder(const char *path) { nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS); }
+
+/* Returns path. */
+static inline const char *path_in(const char *folder, const char *name, char path[PATH_BYTES]) {
+    snprintf(path, PATH_BYTES, "%s/%s", folder, name);
+    return path;
+}
+
+/* Makes the folders in a path: all that a slash follows. */
+static inline void put_folders_of(const char *path) {
+    char part[PATH_BYTES];
+    snprintf(part, sizeof part, "%s", path);
+    for (char *slash = part; (slash = strchr(slash + 1, '/'));) {
+        *slash = '\0';
+        mkdir(part, 0777);
+        *slash = '/';
+    }
+}
 
 static inline void write_bytes(const char *path, const void *bytes, size_t n) {
     FILE *file = fopen(path, "wb");

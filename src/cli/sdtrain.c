@@ -12,61 +12,68 @@ static const struct tool {
     sd_tool *run;
 } tools[] = {{"verify", sd_tool_verify}, {"inspect", sd_tool_inspect}, {"diff", sd_tool_diff},
              {"export", sd_tool_export}, {"pack", sd_tool_pack},       {"predict", sd_tool_predict},
-             {"vocab", sd_tool_vocab}};
+             {"prune", sd_tool_prune},   {"vocab", sd_tool_vocab}};
 enum { N_TOOLS = sizeof tools / sizeof tools[0] };
 
 static const char help[] =
     "usage: sdtrain verify FILE...\n"
     "       sdtrain inspect FILE [--rates] [--tensors] [--config] [--json]\n"
     "       sdtrain diff A B [--all]\n"
-    "       sdtrain export FILE OUT.safetensors [--fold]\n"
-    "       sdtrain export FILE --onnx OUT.onnx\n"
+    "       sdtrain export FILE OUT.safetensors [--fold] [--keep RULE]\n"
+    "       sdtrain export FILE --onnx OUT.onnx [--keep RULE]\n"
+    "       sdtrain prune FILE --keep RULE OUT.h5\n"
     "       sdtrain pack SOURCE OUT.h5 [--decoded] [--skip-bad]\n"
     "       sdtrain predict CHECKPOINT INPUT... [--top K] [--csv | --json] [--threads N]\n"
     "       sdtrain vocab TEXTS... --size N [--text-columns NAMES] [--cased] [--alphabet K]\n"
     "       sdtrain --help | --version\n\n"
     "Tools for the checkpoints, packed data sets and vocabularies of sdtrain-mpi.\n\n"
-    "  verify     loads each FILE as a resume would. Checks its seal (length, XXH3-128), that it holds the whole network and\n"
-    "             optimizer of its configuration, that all numbers are finite, and that its progress is consistent;\n"
+    "  verify     loads each FILE as a resume would. Checks its seal (length, XXH3-128), that it holds the whole network\n"
+    "             and optimizer of its configuration, that all numbers are finite, and that its progress is consistent;\n"
     "             prints one line per file. Of a packed set: header, labels, offsets, and the digest of every byte\n"
     "  inspect    prints the content of FILE\n"
     "    --rates    the drop rate of each branch\n"
     "    --tensors  shape, range, mean and L2 norm of each tensor\n"
     "    --config   the configuration it was trained with\n"
     "    --json     all of it as one JSON object\n"
-    "  diff       compares the states in A and B bit for bit, and prints the first and the largest difference. Times, host and\n"
-    "             configuration are no part of a state\n"
+    "  diff       compares the states in A and B bit for bit, and prints the first and the largest difference. Times,\n"
+    "             host and configuration are no part of a state\n"
     "    --all      also lists differences of those\n"
-    "  export     writes the network in FILE as PyTorch's state_dict, with the names of torchvision, timm or Hugging Face: all of\n"
-    "             /model, and what it is as metadata (model, classes, image_size, mean, std, of texts sequence and vocabulary,\n"
-    "             step, scale, rates). Replaces OUT\n"
-    "    --fold     multiplies each branch's last weights by 1-p where the evaluation of FILE does (scale = inference), so\n"
-    "               that programs without stochastic depth give the same logits\n"
-    "    --onnx     writes FILE's evaluation for inference runtimes instead, as ONNX (opset 17): input [N, 3, H, W], any N,\n"
-    "               normalised by mean and std of the metadata, or of texts input_ids, attention_mask and token_type_ids\n"
-    "               [N, T], any N and T; output logits [N, classes]\n"
-    "  pack       makes one file of a data set, for data.dataset = hdf5 and data.path = OUT.h5. SOURCE: a folder of JPEG and PNG\n"
-    "             files as of dataset = folder, a folder of CIFAR's binary files, or an HDF5 file with uint8 images\n"
-    "             [N, H, W, 3] or [N, 3, H, W] and integer labels (train/images, train/labels, val/...; x_train, y_train, x_test, ...;\n"
-    "             or images, labels). Files of a folder are stored as they are, and each is decoded once to check it\n"
+    "  export     writes the network in FILE as PyTorch's state_dict, with the names of torchvision, timm or Hugging Face:\n"
+    "             all of /model, and what it is as metadata (model, classes, image_size, mean, std, of texts sequence and\n"
+    "             vocabulary, step, scale, rates). Replaces OUT\n"
+    "    --fold     multiplies each branch's last weights by 1-p where the evaluation of FILE does (scale = inference),\n"
+    "               so that programs without stochastic depth give the same logits\n"
+    "    --onnx     writes FILE's evaluation for inference runtimes instead, as ONNX (opset 17): input [N, 3, H, W],\n"
+    "               any N, normalised by mean and std of the metadata, or of texts input_ids, attention_mask and\n"
+    "               token_type_ids [N, T], any N and T; output logits [N, classes]\n"
+    "    --keep RULE  only these blocks, as prune has them\n"
+    "  prune      makes a checkpoint of some of FILE's blocks, of a ViT or BERT, renumbered from 0, with their optimizer\n"
+    "             state: it is evaluated, resumed and exported as any, and computes what sdtrain-mpi --evaluate FILE\n"
+    "             --keep RULE does. Its configuration has model.layers and the rates of the blocks that are left\n"
+    "    --keep RULE  0,2,4 (counted from 0), every_other:K, first:K, last:K, random:K (drawn by the run's seed)\n"
+    "  pack       makes one file of a data set, for data.dataset = hdf5 and data.path = OUT.h5. SOURCE: a folder of\n"
+    "             JPEG and PNG files as of dataset = folder, a folder of CIFAR's binary files, or an HDF5 file with\n"
+    "             uint8 images [N, H, W, 3] or [N, 3, H, W] and integer labels (train/images, train/labels, val/...;\n"
+    "             x_train, y_train, x_test, ...; or images, labels). Files of a folder are stored as they are, and each\n"
+    "             is decoded once to check it\n"
     "    --decoded  stores the pixels, of images of one size: a larger file, no decoding in training\n"
     "    --skip-bad leaves out files that cannot be decoded, and lists them; else the first one is an error\n"
-    "  predict    names the most probable classes of each image. INPUT: a JPEG or PNG file, or a folder, in which those at any\n"
-    "             depth are taken, in sorted order. Images are resized, cropped and normalised as the validation images of\n"
-    "             CHECKPOINT were. What is damaged or missing is named on standard error, and the others go on\n"
+    "  predict    names the most probable classes of each image. INPUT: a JPEG or PNG file, or a folder, in which those\n"
+    "             at any depth are taken, in sorted order. Images are resized, cropped and normalised as the validation\n"
+    "             images of CHECKPOINT were. What is damaged or missing is named on standard error, and the others go on\n"
     "    --top K    classes an image (default 5)\n"
     "    --csv      path,rank,class,label,probability: a row for each of the K classes\n"
     "    --json     an array of {\"path\", \"predictions\": [{\"label\", \"class\", \"probability\"}]} or {\"path\", \"error\"}\n"
     "    --threads N  that decode, and that compute (default: the processors there are)\n"
     "    --         behind it, words that begin with - are paths too\n"
-    "  vocab      prints a vocab.txt of N word pieces, made of the words of TEXTS: .tsv and .csv tables, else files of a text\n"
-    "             a line; as Hugging Face's BertWordPieceTokenizer makes it: pieces that occur together most often, and twice at\n"
-    "             least, are one\n"
+    "  vocab      prints a vocab.txt of N word pieces, made of the words of TEXTS: .tsv and .csv tables, else files of a\n"
+    "             text a line; as Hugging Face's BertWordPieceTokenizer makes it: pieces that occur together most often,\n"
+    "             and twice at least, are one\n"
     "    --text-columns NAMES  of tables, as data.text_columns; then all TEXTS are tables\n"
     "    --cased      tells letters by case and accents, for data.lower_case = false\n"
     "    --alphabet K  takes the K most frequent characters only (default 1000)\n\n"
-    "exit codes: 0 good, equal; 1 different (diff); 64 usage; 65 damaged; 66 missing or unreadable; 70 internal; 74 output;\n"
-    "            75 stopped by a signal (pack: nothing is left)\n"
+    "exit codes: 0 good, equal; 1 different (diff); 64 usage; 65 damaged; 66 missing or unreadable; 70 internal;\n"
+    "            74 output; 75 stopped by a signal (pack: nothing is left)\n"
     "            verify, predict: 65 if any file is damaged, else 66 if any is missing\n";
 
 sd_status sd_tool_number(const char *option, const char *text, int most, int *number) {
@@ -94,8 +101,9 @@ static sd_status run(int argc, char **argv, int *exit_code) {
             return tools[i].run(argc - 2, argv + 2, exit_code);
     return name[0]
                ? sd_fail(SD_ERR_USAGE, "unknown tool %s (--help lists all)", name)
-               : sd_fail(SD_ERR_USAGE,
-                         "a tool is expected: verify, inspect, diff, export, pack, predict, vocab (--help shows how)");
+               : sd_fail(
+                     SD_ERR_USAGE,
+                     "a tool is expected: verify, inspect, diff, export, pack, predict, prune, vocab (--help shows how)");
 }
 
 int main(int argc, char **argv) {

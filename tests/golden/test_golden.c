@@ -95,10 +95,6 @@ static sd_random word(const golden *g, const char *name, uint32_t c0, uint32_t c
     return sd_random_at(g->seed, stream_of(name), (uint64_t)c1 << 32 | c0, 0);
 }
 
-static bool ends_with(const char *text, const char *end) {
-    return strlen(text) >= strlen(end) && !strcmp(text + strlen(text) - strlen(end), end);
-}
-
 static void fill_tensor(const golden *g, const sd_tensor *t) {
     double center = 0, halfwidth = 0.1; /* biases and running means */
     if (!strcmp(t->name, "pos_embed") || !strcmp(t->name, "cls_token")) {
@@ -275,11 +271,6 @@ static double mean_loss(golden *g, const float *logits, double smoothing) {
     for (int n = 0; n < n_logits; n++)
         sum += g->losses[n];
     return sum / n_logits;
-}
-
-static void ignore_segment(void *context, int segment) {
-    (void)context;
-    (void)segment;
 }
 
 /* Forward and backward on batch and plan of a step; returns the loss before the update. */

@@ -36,11 +36,6 @@ char *__wrap_strdup(const char *text) { return granted() ? __real_strdup(text) :
 
 /* ---- a step ---- */
 
-static void ignore_segment(void *context, int segment) {
-    (void)context;
-    (void)segment;
-}
-
 static const struct step_row {
     const char *model, *optimizer, *scale;
     int threads;

@@ -82,11 +82,6 @@ static double mean_loss(void *context) {
     return sum / TEXTS;
 }
 
-static void ignore_segment(void *context, int segment) {
-    (void)context;
-    (void)segment;
-}
-
 static void train_pass(reader *r) {
     const sd_input input = texts_of(r);
     mean_loss(r);

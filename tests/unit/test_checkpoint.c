@@ -8,7 +8,7 @@
 #include "../../src/checkpoint/seal.h"
 #include "../support.h"
 
-enum { PHASES = 3, RANKS = 2, PATH_BYTES = 1024 };
+enum { PHASES = 3, RANKS = 2 };
 
 /* ---- a run to save ---- */
 
@@ -117,10 +117,6 @@ static void expect_whole(const char *path) {
     sd_checkpoint_info info;
     expect_ok(open_file(path, &file, &info));
     close_opened(&file, &info);
-}
-
-static void path_in(const char *folder, const char *name, char path[PATH_BYTES]) {
-    snprintf(path, PATH_BYTES, "%s/%s", folder, name);
 }
 
 static void clear_run(saved_run *run) {

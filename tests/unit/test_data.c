@@ -5,7 +5,7 @@
 #include "../../src/data/draws.h"
 #include "../support.h"
 
-enum { SIDE = 32, PLANE = SIDE * SIDE, IMAGE = 3 * PLANE, FOLDER_BYTES = SUPPORT_PATH_BYTES + 64, PATH_BYTES = 1024 };
+enum { SIDE = 32, PLANE = SIDE * SIDE, IMAGE = 3 * PLANE, FOLDER_BYTES = SUPPORT_PATH_BYTES + 64 };
 
 static sd_dataset *opened(const sd_config *config) {
     sd_dataset *dataset;

@@ -7,14 +7,13 @@
 #include "../../src/data/image.h"
 #include "../support.h"
 
-enum { PATH_BYTES = 512, NAME_BYTES = 64, RGB = 3, MOST_FILES = 100, THREADS = 4 };
+enum { NAME_BYTES = 64, RGB = 3, MOST_FILES = 100, THREADS = 4 };
 
 /* ---- files of golden/images ---- */
 
 static uint8_t *load(const char *name, size_t *n) {
     char path[PATH_BYTES];
-    snprintf(path, sizeof path, "%s/%s", SD_IMAGES_DIR, name);
-    return (uint8_t *)read_bytes(path, n);
+    return (uint8_t *)read_bytes(path_in(SD_IMAGES_DIR, name, path), n);
 }
 
 /* A copy of exactly n bytes, so that a sanitizer sees what reads beyond them. */

@@ -8,8 +8,6 @@
 #include "../../src/data/natural_order.h"
 #include "../support.h"
 
-enum { PATH_BYTES = 1024 };
-
 /* ---- trees ---- */
 
 static char root[SUPPORT_PATH_BYTES];
@@ -17,21 +15,11 @@ static char root[SUPPORT_PATH_BYTES];
 static void begin(void) { make_folder(root); }
 static void end(void) { remove_folder(root); }
 
-static const char *at(const char *name, char path[PATH_BYTES]) {
-    snprintf(path, PATH_BYTES, "%s/%s", root, name);
-    return path;
-}
+static const char *at(const char *name, char path[PATH_BYTES]) { return path_in(root, name, path); }
 
-/* Makes the folders of a path in root; those of "a/b/" both. */
 static void put_folders(const char *name) {
     char path[PATH_BYTES];
-    at(name, path);
-    for (char *c = path + strlen(root) + 1; *c; c++)
-        if (*c == '/') {
-            *c = '\0';
-            mkdir(path, 0777);
-            *c = '/';
-        }
+    put_folders_of(at(name, path));
 }
 
 static void put_bytes(const char *name, size_t bytes) {

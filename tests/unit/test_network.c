@@ -74,11 +74,6 @@ static double mean_loss(void *context) {
     return sum / t->pass.images;
 }
 
-static void ignore_segment(void *context, int segment) {
-    (void)context;
-    (void)segment;
-}
-
 /* Forward and backward; returns the loss. */
 static double train_pass(trainer *t, sd_segment_done done, void *context) {
     double loss = mean_loss(t);
@@ -1309,10 +1304,6 @@ static void expect_uniform(sd_network *network, const sd_tensor *t, double bound
 static void expect_constant(sd_network *network, const sd_tensor *t, float value) {
     for (size_t e = 0; e < t->elems; e++)
         expect(value_of(network, t)[e] == value, "%s: %g", t->name, value_of(network, t)[e]);
-}
-
-static bool ends_with(const char *text, const char *end) {
-    return strlen(text) >= strlen(end) && !strcmp(text + strlen(text) - strlen(end), end);
 }
 
 /* He et al. 2015 with fan out; PyTorch's default for the classifier. */

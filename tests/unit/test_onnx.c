@@ -4,7 +4,7 @@
  * golden/check_onnx.py asks ONNX's. */
 #include "onnx_reader.h"
 
-enum { PATH_BYTES = SUPPORT_PATH_BYTES + 16, IMAGES = 2 };
+enum { IMAGES = 2 };
 
 /* Of |logits|_2: float sums against the interpreter's in double, at most 8e-7 apart with any instruction set. */
 static const double TOLERANCE = 1e-5;

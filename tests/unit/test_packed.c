@@ -7,26 +7,17 @@
 #include "../../src/data/packed.h"
 #include "../support.h"
 
-enum { PATH_BYTES = 1024, SIDE = 32, RECORD = 1 + 3 * SIDE * SIDE, PER_FILE = 4, TEST = 3 };
+enum { SIDE = 32, RECORD = 1 + 3 * SIDE * SIDE, PER_FILE = 4, TEST = 3 };
 
 static char root[SUPPORT_PATH_BYTES], out[PATH_BYTES];
 
 static void begin(void) {
     make_folder(root);
-    snprintf(out, sizeof out, "%s/set.h5", root);
+    path_in(root, "set.h5", out);
 }
 static void end(void) { remove_folder(root); }
 
-static const char *at(const char *name, char path[PATH_BYTES]) {
-    snprintf(path, PATH_BYTES, "%s/%s", root, name);
-    return path;
-}
-
-static unsigned char *read_all(const char *path, size_t *n) {
-    char *bytes;
-    expect_ok(sd_file_get(path, SIZE_MAX - 1, &bytes, n));
-    return (unsigned char *)bytes;
-}
+static const char *at(const char *name, char path[PATH_BYTES]) { return path_in(root, name, path); }
 
 /* ---- sources ---- */
 
@@ -36,8 +27,7 @@ static void put_images(const char *class, const char *const *names) {
     size_t n, made;
     expect_ok(sd_file_make_folders(at(class, path), &made));
     for (int i = 0; names[i]; i++) {
-        snprintf(path, sizeof path, "%s/%s", SD_IMAGES_DIR, names[i]);
-        unsigned char *bytes = read_all(path, &n);
+        char *bytes = read_bytes(path_in(SD_IMAGES_DIR, names[i], path), &n);
         snprintf(from, sizeof from, "%s/%s", class, names[i]);
         write_bytes(at(from, path), bytes, n);
         free(bytes);
@@ -233,9 +223,9 @@ START_TEST(the_same_images_give_the_same_file) {
     begin();
     put_folder();
     expect_ok(packed(false, false, &info));
-    unsigned char *first = read_all(out, &n[0]);
+    char *first = read_bytes(out, &n[0]);
     expect_ok(packed(false, false, &info)); /* replaces it */
-    unsigned char *second = read_all(out, &n[1]);
+    char *second = read_bytes(out, &n[1]);
     ck_assert_uint_eq(n[0], n[1]);
     expect_same_bits("file", first, second, n[0]);
     free(first);
@@ -297,7 +287,7 @@ static unsigned char *packed_folder(size_t *n) {
     sd_pack_info info;
     put_folder();
     expect_ok(packed(false, false, &info));
-    return read_all(out, n);
+    return (unsigned char *)read_bytes(out, n);
 }
 
 START_TEST(every_byte_of_the_header_counts) {
@@ -339,7 +329,7 @@ START_TEST(files_of_another_length_are_refused) {
     for (size_t cut = 8; cut < n; cut += 1 + n / 97)
         expect_damaged(bytes, cut, "is cut");
     expect_damaged(bytes, n - 1, "is cut");
-    expect_damaged(bytes, n + 1, "has grown"); /* sd_file_get() has put a zero there */
+    expect_damaged(bytes, n + 1, "has grown"); /* read_bytes() has put a zero there */
     free(bytes);
     end();
 }

@@ -8,14 +8,9 @@
 
 /* A folder below root, with all above it. */
 static void put_folder(const char *root, const char *folder) {
-    char path[1024];
-    snprintf(path, sizeof path, "%s%s", root, folder);
-    for (char *slash = path + strlen(root) + 1; (slash = strchr(slash, '/')); slash++) {
-        *slash = '\0';
-        mkdir(path, 0777);
-        *slash = '/';
-    }
-    mkdir(path, 0777);
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%s%s/", root, folder);
+    put_folders_of(path);
 }
 
 static void put(const char *root, const char *folder, const char *name, const char *text) {

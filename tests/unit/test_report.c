@@ -4,12 +4,6 @@
 
 #include "../support.h"
 
-enum { PATH_BYTES = 1024 };
-
-static void path_in(const char *folder, const char *name, char path[PATH_BYTES]) {
-    snprintf(path, PATH_BYTES, "%s/%s", folder, name);
-}
-
 /* ---- CSV ---- */
 
 START_TEST(a_new_csv_has_its_header_and_then_rows) {

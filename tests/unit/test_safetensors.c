@@ -5,7 +5,7 @@
 
 #include "../support.h"
 
-enum { PATH_BYTES = SUPPORT_PATH_BYTES + 64, LENGTH_BYTES = 8 };
+enum { LENGTH_BYTES = 8 };
 static const char odd_name[] = "a \"quoted\\ name\n\x01\x7f/\xc3\xa9\xf0\x9f\x98\x80";
 
 /* A file in a folder of its own. */
@@ -16,7 +16,7 @@ typedef struct place {
 static place new_place(void) {
     place p;
     make_folder(p.folder);
-    snprintf(p.path, sizeof p.path, "%s/model.safetensors", p.folder);
+    path_in(p.folder, "model.safetensors", p.path);
     return p;
 }
 
@@ -34,12 +34,6 @@ static void write_file_said(const char *path, uint64_t said, const void *header,
 
 static void write_file(const char *path, const char *header, const void *data, size_t data_bytes) {
     write_file_said(path, strlen(header), header, strlen(header), data, data_bytes);
-}
-
-static uint32_t bits_of(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
 }
 
 static const sd_weight *find(const sd_weights *weights, const char *name) {

@@ -9,9 +9,8 @@ static const char VOCABULARY[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\nc\nd
 enum { PAD, UNK, CLS, SEP, MASK, A, B, C, D, MORE_D, WORDS };
 
 static void put_bytes(const char *name, const void *bytes, size_t n) {
-    char path[2 * SUPPORT_PATH_BYTES];
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    write_bytes(path, bytes, n);
+    char path[PATH_BYTES];
+    write_bytes(path_in(root, name, path), bytes, n);
 }
 
 static void put(const char *name, const char *text) { put_bytes(name, text, strlen(text)); }
@@ -55,13 +54,12 @@ typedef struct expected_cell {
 
 /* Rows end with a NULL text; the table with another. */
 static void expect_table(const char *name, const char *bytes, size_t n, const expected_cell *cells) {
-    char path[2 * SUPPORT_PATH_BYTES];
+    char path[PATH_BYTES];
     sd_table table;
     sd_table_row row;
     bool is_end;
     put_bytes(name, bytes, n);
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    expect_ok(sd_table_open(path, &table));
+    expect_ok(sd_table_open(path_in(root, name, path), &table));
     for (;; cells++) {
         expect_ok(sd_table_next(&table, &row, &is_end));
         ck_assert(is_end == !cells->text);
@@ -98,12 +96,11 @@ START_TEST(tables_are_cut_at_tabs_or_as_rfc_4180_says) {
 END_TEST
 
 static sd_status read_all(const char *name) {
-    char path[2 * SUPPORT_PATH_BYTES];
+    char path[PATH_BYTES];
     sd_table table;
     sd_table_row row;
     bool is_end = false;
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    sd_status status = sd_table_open(path, &table);
+    sd_status status = sd_table_open(path_in(root, name, path), &table);
     while (status == SD_OK && !is_end)
         status = sd_table_next(&table, &row, &is_end);
     sd_table_close(&table);

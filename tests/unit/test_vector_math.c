@@ -28,18 +28,6 @@ typedef struct samples {
     size_t n;
 } samples;
 
-static float float_of(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-static uint32_t bits_of(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
 static void add_both_signs(samples *s, float x) {
     s->x[s->n++] = x;
     s->x[s->n++] = -x;

@@ -8,12 +8,6 @@
 
 enum { WORDS = 1 << 16, ODD = 1003, SPECIALS = 6 };
 
-static float float_of(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 static bool same_bits(float a, float b) { return memcmp(&a, &b, sizeof a) == 0; }
 
 /* The nearest number of 8 significant bits (fewer below 2^-126), ties to even; infinite from 2^128 on. */
