@@ -135,6 +135,12 @@ static sd_status open_network(prediction *p) {
                        "%s: is of train.objective = %s, and has no classes to predict; a classifier can begin with it "
                        "(model.init)",
                        l->path, sd_objective_word(l->config.train.objective));
+    if (l->info.vocab)
+        return sd_fail(
+            SD_ERR_DATA,
+            "%s: is of texts, and this version predicts images; sdtrain export %s FOLDER/ makes what Hugging "
+            "Face's programs load",
+            l->path, l->path);
     SD_TRY(sd_class_names_init(l->path, l->info.class_names, l->samples.classes, &p->names));
     sd_kernels_set_threads(p->options->threads);
     sd_kernels_share_processors();

@@ -22,8 +22,8 @@ class DepthTest(RunTest):
         return NUMBERS.search(result.out).groups()
 
     def test_all_blocks_are_the_whole_network_and_fewer_are_less(self):
-        for base, name, blocks in ((TINY_VIT, "vit", 12), (TINY, "resnet", 7)):
-            for scale in ("inference", "training", "none"):
+        for base, name, blocks, scales in ((TINY_VIT, "vit", 12, ("inference", "none")), (TINY, "resnet", 7, ("inference",))):
+            for scale in scales:
                 self.train(name + scale, 1, {"stochastic_depth.scale": scale}, base)
                 whole = self.evaluate(name + scale)
                 self.assertIsNone(whole[4])
@@ -54,7 +54,7 @@ class DepthTest(RunTest):
     def test_a_pruned_network_is_the_masked_one_to_the_bit_and_goes_on(self):
         texts = {**TINY, "data.dataset": "synthetic_text", "data.sequence": 16, "model.name": "bert_L4_H32_A2",
                  "stochastic_depth.unit": "block", "stochastic_depth.schedule": "constant", "lr.base": 0.001}
-        cases = [("vit" + scale, TINY_VIT, scale, "every_other:6", 6) for scale in ("inference", "training", "none")]
+        cases = [("vit" + scale, TINY_VIT, scale, "every_other:6", 6) for scale in ("inference", "training")]
         for name, base, scale, rule, left in (*cases, ("bert", texts, "none", "0,2,3", 3)):
             settings = {"stochastic_depth.scale": scale, "optimizer.name": "adamw"}
             self.train(name, 1, settings, base)
