@@ -19,7 +19,17 @@ typedef struct sd_input {
     const int32_t *lengths; /* [images], 2..sequence: what lies behind is seen by nobody */
     const int32_t *second;  /* [images], where a pair's second text begins (its tokens have type 1); lengths[i] if
                              * there is none */
+    /* Masked tokens, which a masked language model predicts; NULL: none are. */
+    const int32_t *masked;      /* image * sequence + token, ascending */
+    const int32_t *masked_ends; /* [images]: how many there are up to the end of each image */
 } sd_input;
+
+/* What a network predicts of the first images, a row of logits each: one an image, or their masked tokens. */
+static inline int sd_input_predictions(const sd_input *input, int images) {
+    if (!input->masked)
+        return images;
+    return images > 0 ? input->masked_ends[images - 1] : 0;
+}
 
 /* Rows of a table of embeddings, ascending. */
 typedef struct sd_row_set {
@@ -27,12 +37,13 @@ typedef struct sd_row_set {
     const int32_t *row; /* [n] */
 } sd_row_set;
 
-/* Classes in 0..classes-1. others and weights are both set or both NULL; then labels alone count. Mixed pictures
+/* What the rows of logits are compared with: of each image its class, of each masked token its id before it was masked;
+ * in 0..classes-1. others and weights are both set or both NULL; then labels alone count. Mixed pictures
  * have two classes: loss = weight CE(label) + (1 - weight) CE(other). */
 typedef struct sd_targets {
-    const int32_t *labels; /* [images] */
-    const int32_t *others; /* [images] */
-    const float *weights;  /* [images], in 0..1 */
+    const int32_t *labels; /* [rows] */
+    const int32_t *others; /* [rows] */
+    const float *weights;  /* [rows], in 0..1 */
 } sd_targets;
 
 #ifdef __cplusplus

@@ -150,6 +150,16 @@ sd_status sd_build_token_head(sd_network *network, double dropout, float epsilon
 /* tanh(dense(first token)), dropout, classifier (BERT); dense, classifier: names of the layers. */
 sd_status sd_build_pooler_head(sd_network *network, const char *dense, const char *classifier, double dropout);
 
+/* norm(gelu(dense(token))) words^T + bias of each masked token, words being the table of the stem, which must be one of
+ * embeddings (BERT's masked language model): "<name>.bias", ".transform.dense", ".transform.LayerNorm". The network's
+ * classes are its vocabulary. */
+typedef struct sd_masked_head_spec {
+    const char *name;
+    int masked; /* tokens of a text, at most */
+    float epsilon;
+} sd_masked_head_spec;
+sd_status sd_build_masked_head(sd_network *network, const sd_masked_head_spec *spec);
+
 #ifdef __cplusplus
 }
 #endif

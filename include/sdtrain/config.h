@@ -80,6 +80,7 @@ typedef struct sd_config {
     struct {
         int64_t epochs, max_steps, batch_size;
         double label_smoothing;
+        sd_objective objective;
         sd_on_nonfinite on_nonfinite;
     } train;
     struct {

@@ -39,6 +39,18 @@ enum { SD_CHANNELS = 3 };
 typedef enum sd_dataset_kind { SD_DATASET_LIST(SD_CHOICE_ENUMERATOR) } sd_dataset_kind;
 SD_CHOICE_WORD_OF(sd_dataset_kind, SD_DATASET_LIST)
 
+/* What a network predicts. */
+#define SD_OBJECTIVE_LIST(X)                                                                                           \
+    X(SD_OBJECTIVE_CLASSIFY, "classify") /* the class of an image or text */                                           \
+    X(SD_OBJECTIVE_MLM, "mlm")           /* masked tokens of a text (Devlin et al. 2019); labels are not read */
+typedef enum sd_objective { SD_OBJECTIVE_LIST(SD_CHOICE_ENUMERATOR) } sd_objective;
+SD_CHOICE_WORD_OF(sd_objective, SD_OBJECTIVE_LIST)
+
+/* How many of n tokens are masked: 15 % of them, rounded, at least one. */
+static inline int sd_masked_of(int n) { return n > 3 ? (3 * n + 10) / 20 : n > 0; }
+/* At most, of a text with [CLS] and [SEP]. */
+static inline int sd_masked_most(int sequence) { return sd_masked_of(sequence - 2); }
+
 /* The transform of training images. */
 #define SD_AUGMENT_LIST(X)                                                                                             \
     X(SD_AUGMENT_NONE, "none")                                                                                         \
@@ -80,6 +92,7 @@ typedef struct sd_data_spec {
     const char *normalise; /* as of sd_normalise_check(); NULL: auto */
     sd_bad_image on_bad_image;
     /* Of texts: */
+    sd_objective objective;
     const char *vocab; /* path of a vocab.txt; "" or NULL: the one in the folder */
     bool lower_case;
     int64_t sequence;         /* ids that a network reads of a text, at most; longer ones are cut */
@@ -138,8 +151,8 @@ typedef enum sd_split { SD_SPLIT_TRAIN, SD_SPLIT_VALIDATION } sd_split;
 
 /* The samples of a data set, as far as a model depends on them. */
 typedef struct sd_sample_spec {
-    int image_size; /* height and width; SD_CHANNELS channels; of texts 0 */
-    int classes;
+    int image_size;           /* height and width; SD_CHANNELS channels; of texts 0 */
+    int classes;              /* different labels; of masked tokens the vocabulary */
     int sequence, vocabulary; /* of texts: tokens of a sample, with padding; different tokens; of images 0 */
 } sd_sample_spec;
 
@@ -167,6 +180,8 @@ sd_sample_spec sd_dataset_describe(const sd_data_spec *spec);
 
 sd_sample_spec sd_dataset_samples(const sd_dataset *dataset);
 uint32_t sd_dataset_images(const sd_dataset *dataset, sd_split split);
+/* Predictions of one image (sd_input_predictions()): 1, or the masked tokens of a text, as many in every epoch. */
+int sd_dataset_predictions(const sd_dataset *dataset, sd_split split, uint32_t index);
 size_t sd_dataset_bytes(const sd_dataset *dataset); /* of images held in memory */
 /* A hash of all images and labels of its files, used or not; equal for copies of a data set. Of a folder: of names,
  * lengths and order of its files. */

@@ -6,9 +6,10 @@
  *     resnet18, 34, 50, 101, 152             ImageNet ResNets as torchvision's (v1.5: a bottleneck strides in its 3x3
  *                                            convolution); these names win over 6n+2
  *     vit_tiny, vit_small, vit_base          as timm's vit_*_patch16_224, any patch size
- *     bert_L<layers>_H<width>[_A<heads>]     as Hugging Face's BertForSequenceClassification: 4 x width between the
- *                                            feed-forward layers, 512 positions, 2 types of tokens, exact GELU; heads:
- *                                            width / 64. Google's uncased_L-12_H-256_A-4 is bert_L12_H256. */
+ *     bert_L<layers>_H<width>[_A<heads>]     as Hugging Face's BertForSequenceClassification, or BertForMaskedLM: 4 x
+ *                                            width between the feed-forward layers, 512 positions, 2 types of tokens,
+ *                                            exact GELU; heads: width / 64. Google's uncased_L-12_H-256_A-4 is
+ *                                            bert_L12_H256. */
 #ifndef SDTRAIN_MODELS_H
 #define SDTRAIN_MODELS_H
 
@@ -64,8 +65,9 @@ typedef struct sd_model_spec {
     const char *name;
     int image_size;           /* height and width; 3 channels; of texts 0 */
     int sequence, vocabulary; /* tokens of a text, at most; different ones; of images 0 */
-    int classes;
-    sd_stages stages; /* n = 0: as the name says; SD_ERR_CONFIG if the model has others than n */
+    int classes;              /* of masked tokens: vocabulary */
+    sd_stages stages;         /* n = 0: as the name says; SD_ERR_CONFIG if the model has others than n */
+    sd_objective objective;
     sd_stem_choice stem;
     int patch_size;           /* ViT: divides image_size */
     double dropout;           /* before the classifier */
@@ -133,6 +135,8 @@ typedef struct sd_adoption {
     int classes;         /* of the network */
     size_t file_classes; /* of the file, if the classifier keeps its values for having others; else 0 */
     bool no_classifier;  /* the file has none: the network's keeps its values */
+    bool no_head;        /* nor the layers before it, or no head of masked tokens: likewise */
+    int passed_over;     /* tensors of the file that are of another head */
     size_t file_rows;    /* of the file's table of position embeddings, if it has others than ... */
     int rows;            /* ... the network; else 0 and 0 */
     int file_grid, grid; /* sides of the grid of position embeddings before and after resizing; 0: not resized */
@@ -146,6 +150,9 @@ typedef struct sd_adoption {
  *   load_pretrained() and Hugging Face's from_pretrained().
  * - Position embeddings of another square grid are resized as by timm's resample_abs_pos_embed(): bicubic, antialiased,
  *   the prefix token kept. Of those of texts the rows that both have are taken over, and the others keep their values.
+ * - A BERT's pooler, and its head of masked tokens, keep their values if the file has none. Tensors of heads that the
+ *   network has not, "cls.", "bert.pooler." and "classifier.", are passed over: a classifier begins with a masked
+ *   language model, or with Google's files.
  * - num_batches_tracked and position_ids are passed over.
  *
  * Everything else is refused, and then nothing is changed: SD_ERR_DATA with the file and up to three names each that
@@ -154,7 +161,7 @@ typedef struct sd_adoption {
 sd_status sd_model_adopt(sd_network *network, const sd_weights *weights, const char *file, sd_adoption *report);
 
 /* "150 of 152 tensors adopted; position embeddings resized from 14 x 14 to 6 x 6; ...". Returns text. */
-enum { SD_ADOPTION_BYTES = 384 };
+enum { SD_ADOPTION_BYTES = 512 };
 const char *sd_adoption_text(const sd_adoption *report, char text[SD_ADOPTION_BYTES]);
 
 #ifdef __cplusplus

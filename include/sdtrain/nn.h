@@ -50,6 +50,7 @@ typedef enum sd_tensor_layout {
 typedef enum sd_tensor_fit {
     SD_FIT_EXACT,   /* nothing */
     SD_FIT_CLASSES, /* another shape[0]: the classes of another task, whose values are of no use */
+    SD_FIT_HEAD,    /* nothing; but a file of another task may lack it */
     SD_FIT_ROWS,    /* another shape[0]: rows that both have are taken over */
     SD_FIT_GRID,    /* [1, 1 + g g, c], another g: rows behind the first are a square grid, which can be resampled */
 } sd_tensor_fit;
@@ -119,14 +120,14 @@ typedef struct sd_pass {
     uint64_t step, first_image;
 } sd_pass;
 
-/* input: pass->images images. Returns logits: [images, classes], memory of the network, valid until the next pass. In
- * training forward also writes the "gradients" of running statistics. */
+/* input: pass->images images. Returns logits: [images, classes], or [masked tokens, classes] (sd_input); memory of the
+ * network, valid until the next pass. In training forward also writes the "gradients" of running statistics. */
 const float *sd_network_forward(sd_network *network, const sd_pass *pass, const sd_input *input);
 
 /* Called when all gradients of a segment are complete, in the order of segments; for dropped segments, too. */
 typedef void (*sd_segment_done)(void *context, int segment);
 
-/* pass, input: of the last forward, in training; dlogits: [images, classes], may be overwritten. Writes the gradients
+/* pass, input: of the last forward, in training; dlogits: like logits, may be overwritten. Writes the gradients
  * of every kept segment. Gradients of dropped segments, and of branches that no image of the pass keeps, are neither
  * written nor read. The pass ends at the lowest node that has a segment which is not frozen: below it, done is called
  * and nothing is written. */
@@ -165,6 +166,7 @@ int sd_network_n_units(const sd_network *network);
 const sd_unit *sd_network_unit(const sd_network *network, int i);
 int sd_network_blocks(const sd_network *network);
 int sd_network_classes(const sd_network *network);
+int sd_network_predictions(const sd_network *network); /* of an image, at most: rows of logits */
 float *sd_network_values(sd_network *network);
 float *sd_network_gradients(sd_network *network);
 size_t sd_network_buffer_elems(const sd_network *network); /* of values and of gradients, each */

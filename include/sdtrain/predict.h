@@ -67,7 +67,7 @@ typedef struct sd_calibration_spec {
     sd_loss *loss;              /* for the network's classes */
     int min_images, max_images; /* of a pass, that is of a shard: 1 <= min <= max; batch norm needs the least */
     const sd_input *input;      /* max_images of them */
-    const int32_t *labels;      /* [max_images] */
+    const int32_t *labels;      /* [predictions of max_images] */
     double touched_rows;        /* of a table of embeddings by a step, on average; 0: all are sent */
     uint32_t seed;              /* of dropout */
     int threads;                /* that the kernels use: noted in the calibration, not set */

@@ -21,6 +21,7 @@ typedef enum sd_progress_role { SD_PROGRESS_STATE, SD_PROGRESS_FRACTION, SD_PROG
     X(uint64_t, epoch, 0, STATE)        /* epochs completed */                                                         \
     X(uint64_t, batch, 0, STATE)        /* batches done of the epoch under way */                                      \
     X(uint64_t, epoch_images, 0, STATE) /* partial sums of the epoch under way ... */                                  \
+    X(uint64_t, epoch_masked, 0, STATE) /* their masked tokens (train.objective = mlm) */                              \
     X(uint64_t, epoch_correct, 0, STATE)                                                                               \
     X(double, epoch_loss, 0, STATE)                                                                                    \
     X(double, epoch_kept, 0, STATE) /* mean number of branches computed per image, summed over steps */                \
@@ -55,6 +56,11 @@ typedef struct sd_progress {
     SD_PROGRESS_LIST(SD_PROGRESS_MEMBER)
 #undef SD_PROGRESS_MEMBER
 } sd_progress;
+
+/* What the epoch under way has predicted: its images, or their masked tokens. */
+static inline uint64_t sd_progress_predictions(const sd_progress *p) {
+    return p->epoch_masked > 0 ? p->epoch_masked : p->epoch_images;
+}
 
 /* Every member's initial value. */
 sd_progress sd_progress_initial(void);

@@ -31,6 +31,7 @@ typedef enum sd_stream {
     /* item and word: sd_dropout (kernels.h); time: site << 32 | step (from 1) */
     SD_STREAM_KEEP = 13, /* item: place in the shuffle;          time: 0                       */
     SD_STREAM_HIDDEN_DROPOUT = 11,
+    SD_STREAM_MASK = 12, /* item: draw / 4 << 32 | sample, word draw % 4; time: epoch (from 1; scoring: 0) */
 } sd_stream;
 
 typedef struct sd_random {

@@ -9,6 +9,7 @@
 
 #include "export.h"
 #include "sdtrain/arena.h"
+#include "sdtrain/file.h"
 #include "sdtrain/safetensors.h"
 #include "survey.h"
 #include "tools.h"
@@ -29,8 +30,8 @@ static sd_status parse_options(int n, char **words, options *o) {
             o->fold = true;
         else if (!strcmp(words[i], "--onnx"))
             o->onnx = true;
-        else if (!strcmp(words[i], "--keep") && i + 1 < n)
-            o->keep = words[++i];
+        else if (!strcmp(words[i], "--keep"))
+            SD_TRY(sd_tool_value(n, words, &i, &o->keep));
         else if (words[i][0] == '-')
             return sd_fail(SD_ERR_USAGE, "export has no option %s (--help lists all)", words[i]);
         else if (!o->file)
@@ -45,6 +46,8 @@ static sd_status parse_options(int n, char **words, options *o) {
     if (o->onnx && o->fold)
         return sd_fail(SD_ERR_USAGE,
                        "export: --fold is for safetensors; an ONNX file has the factors of an evaluation");
+    if (ends_with(o->out, "/") && !o->onnx)
+        return SD_OK;
     const char *ending = o->onnx ? ".onnx" : ".safetensors";
     if (!ends_with(o->out, ending)) /* so that no checkpoint is replaced by mistake */
         return sd_fail(SD_ERR_USAGE, "%s: is to be %s file, and does not end in %s", o->out,
@@ -144,6 +147,24 @@ cleanup:
     return status;
 }
 
+/* A folder for Hugging Face; the network last, so that a folder with it is whole. */
+static sd_status write_folder(sd_loaded *l, const options *o, const double *rate, bool folded) {
+    char path[4096];
+    options file = *o;
+    size_t made_from;
+    if (!l->info.vocab)
+        return sd_fail(
+            SD_ERR_CONFIG,
+            "%s: is of images; a folder, for Hugging Face's from_pretrained(), is made of a BERT; name a file "
+            "that ends in .safetensors",
+            o->file);
+    SD_TRY(sd_file_make_folders(o->out, &made_from));
+    SD_TRY(sd_export_folder(l, o->out));
+    snprintf(path, sizeof path, "%smodel.safetensors", o->out);
+    file.out = path;
+    return write_safetensors(l, &file, rate, folded);
+}
+
 static sd_status write_onnx(sd_loaded *l, const options *o, double *rate) {
     metadata m = {.n = 0};
     sd_status status;
@@ -167,7 +188,12 @@ static sd_status export(sd_loaded *l, void *context) {
     else if (o->fold)
         printf("%s: was trained with stochastic_depth.scale = %s: its branches need no factor, nothing is folded\n",
                o->file, sd_drop_scale_word(l->config.stochastic_depth.scale));
-    SD_TRY_CLEANUP(o->onnx ? write_onnx(l, o, rate) : write_safetensors(l, o, rate, folds));
+    if (o->onnx)
+        SD_TRY_CLEANUP(write_onnx(l, o, rate));
+    else if (ends_with(o->out, "/"))
+        SD_TRY_CLEANUP(write_folder(l, o, rate, folds));
+    else
+        SD_TRY_CLEANUP(write_safetensors(l, o, rate, folds));
 cleanup:
     free(rate);
     return status;

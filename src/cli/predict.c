@@ -130,6 +130,17 @@ static sd_status plan_evaluation(prediction *p) {
 static sd_status open_network(prediction *p) {
     sd_loaded *l = &p->loaded;
     SD_TRY(sd_loaded_open_file(p->options->checkpoint, l));
+    if (l->config.train.objective != SD_OBJECTIVE_CLASSIFY)
+        return sd_fail(SD_ERR_DATA,
+                       "%s: is of train.objective = %s, and has no classes to predict; a classifier can begin with it "
+                       "(model.init)",
+                       l->path, sd_objective_word(l->config.train.objective));
+    if (l->info.vocab)
+        return sd_fail(
+            SD_ERR_DATA,
+            "%s: is of texts, and this version predicts images; sdtrain export %s FOLDER/ makes what Hugging "
+            "Face's programs load",
+            l->path, l->path);
     SD_TRY(sd_class_names_init(l->path, l->info.class_names, l->samples.classes, &p->names));
     sd_kernels_set_threads(p->options->threads);
     sd_kernels_share_processors();

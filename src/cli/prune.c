@@ -19,13 +19,6 @@ typedef struct options {
     const char *file, *out, *keep, *config;
 } options;
 
-static sd_status parse_value(int n, char **words, int *i, const char **value) {
-    if (*i + 1 == n)
-        return sd_fail(SD_ERR_USAGE, "%s needs a value (--help shows how)", words[*i]);
-    *value = words[++*i];
-    return SD_OK;
-}
-
 static bool ends_as_checkpoint(const char *out) {
     const size_t bytes = strlen(out), most = sizeof ENDING - 1;
     return bytes > most && out[bytes - most - 1] != '/' && !strcmp(out + bytes - most, ENDING);
@@ -39,9 +32,9 @@ static bool is_same_file(const char *a, const char *b) {
 static sd_status parse_options(int n, char **words, options *o) {
     for (int i = 0; i < n; i++) {
         if (!strcmp(words[i], "--keep"))
-            SD_TRY(parse_value(n, words, &i, &o->keep));
+            SD_TRY(sd_tool_value(n, words, &i, &o->keep));
         else if (!strcmp(words[i], "--config"))
-            SD_TRY(parse_value(n, words, &i, &o->config));
+            SD_TRY(sd_tool_value(n, words, &i, &o->config));
         else if (words[i][0] == '-')
             return sd_fail(SD_ERR_USAGE, "prune has no option %s (--help lists all)", words[i]);
         else if (!o->file)

@@ -20,6 +20,7 @@ static const char help[] =
     "       sdtrain inspect FILE [--rates] [--tensors] [--config] [--json]\n"
     "       sdtrain diff A B [--all]\n"
     "       sdtrain export FILE OUT.safetensors [--fold] [--keep RULE]\n"
+    "       sdtrain export FILE FOLDER/ [--keep RULE]\n"
     "       sdtrain export FILE --onnx OUT.onnx [--keep RULE]\n"
     "       sdtrain prune FILE --keep RULE OUT.h5 [--config NEW.ini]\n"
     "       sdtrain pack SOURCE OUT.h5 [--decoded] [--skip-bad]\n"
@@ -41,6 +42,8 @@ static const char help[] =
     "  export     writes the network in FILE as PyTorch's state_dict, with the names of torchvision, timm or Hugging Face:\n"
     "             all of /model, and what it is as metadata (model, classes, image_size, mean, std, of texts sequence and\n"
     "             vocabulary, step, scale, rates). Replaces OUT\n"
+    "               Of a BERT into FOLDER/, with config.json, vocab.txt and tokenizer_config.json, which Hugging Face's\n"
+    "               from_pretrained() loads\n"
     "    --fold     multiplies each branch's last weights by 1-p where the evaluation of FILE does (scale = inference),\n"
     "               so that programs without stochastic depth give the same logits\n"
     "    --onnx     writes FILE's evaluation for inference runtimes instead, as ONNX (opset 17): input [N, 3, H, W],\n"
@@ -77,6 +80,13 @@ static const char help[] =
     "exit codes: 0 good, equal; 1 different (diff); 64 usage; 65 damaged; 66 missing or unreadable; 70 internal;\n"
     "            74 output; 75 stopped by a signal (pack: nothing is left)\n"
     "            verify, predict: 65 if any file is damaged, else 66 if any is missing\n";
+
+sd_status sd_tool_value(int n, char **words, int *i, const char **value) {
+    if (*i + 1 >= n)
+        return sd_fail(SD_ERR_USAGE, "%s needs a value (--help shows how)", words[*i]);
+    *value = words[++*i];
+    return SD_OK;
+}
 
 sd_status sd_tool_number(const char *option, const char *text, int most, int *number) {
     char *end = NULL;

@@ -143,6 +143,9 @@ static sd_status check_data(const sd_config *config) {
     SD_TRY(texts ? check_defaults(config, of_images, "images") : check_defaults(config, of_texts, "texts"));
     if (!tables)
         SD_TRY(check_defaults(config, of_tables, "tables of texts"));
+    if (config->train.objective == SD_OBJECTIVE_MLM && !texts)
+        return sd_config_fail(config, "train.objective", "mlm masks tokens of texts, and data.dataset = %s",
+                              sd_dataset_kind_word(config->data.dataset));
     SD_TRY(sd_config_locate(config, sd_text_columns_check("data.text_columns", config->data.text_columns, 2)));
     return sd_config_locate(config, sd_text_columns_check("data.label_column", config->data.label_column, 1));
 }

@@ -155,6 +155,9 @@ const key sd_keys[] = {
     WHOLE(train, epochs, "10", 1, 1e6, true, "passes over the training images"),
     WHOLE(train, max_steps, "0", 0, MANY, false, "stop after this many steps from the start of training; 0: never"),
     WHOLE(train, batch_size, "128", 1, SAMPLES, true, "images a step, over all ranks"),
+    CHOICE(train, objective, "classify", SD_OBJECTIVE_LIST, true,
+           "classify: the class of an image or text; mlm: masked tokens of texts, to pretrain a bert_* (labels are not "
+           "read)"),
     REAL(train, label_smoothing, "0", 0, 0.999, true, "label smoothing of the training loss"),
     CHOICE(train, on_nonfinite, "stop", SD_ON_NONFINITE_LIST, true,
            "if loss or gradient is not finite: stop the run, or skip the update"),

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "dataset.h"
+#include "mask.h"
 #include "normalisation.h"
 #include "sdtrain/arena.h"
 #include "sdtrain/random.h"
@@ -12,6 +13,7 @@ enum { DEFAULT_SIZE = 224 }; /* of images that differ in size */
 struct sd_dataset {
     sd_source *source;
     sd_sample_spec samples; /* as the network takes them */
+    sd_objective objective;
     sd_geometry geometry;
     sd_bad_image on_bad_image;
     uint32_t *train; /* indices of the training images in the source, ascending */
@@ -103,6 +105,8 @@ static sd_status set_normalisation(const sd_data_spec *spec, sd_dataset *dataset
 
 /* What source's images become: spec's size, else the source's own, else that of ImageNet's networks. */
 static sd_sample_spec samples_of(const sd_data_spec *spec, sd_sample_spec own) {
+    if (spec->objective == SD_OBJECTIVE_MLM)
+        own.classes = own.vocabulary;
     if (own.sequence > 0)
         return own;
     if (spec->image_size > 0)
@@ -114,6 +118,7 @@ static sd_sample_spec samples_of(const sd_data_spec *spec, sd_sample_spec own) {
 
 static sd_status fill_in(const sd_data_spec *spec, sd_dataset *dataset) {
     dataset->samples = samples_of(spec, dataset->source->samples);
+    dataset->objective = spec->objective;
     SD_TRY(split(dataset, spec));
     if (sd_samples_are_texts(dataset->samples))
         return SD_OK;
@@ -185,8 +190,9 @@ const char *sd_dataset_vocabulary(const sd_dataset *dataset, size_t *bytes, bool
 }
 const char *sd_dataset_class(const sd_dataset *dataset, int label) {
     const sd_source *source = dataset->source;
-    return source->class_name ? source->class_name(source, label) : "";
+    return source->class_name && dataset->objective == SD_OBJECTIVE_CLASSIFY ? source->class_name(source, label) : "";
 }
+sd_objective sd_dataset_objective(const sd_dataset *dataset) { return dataset->objective; }
 sd_bad_image sd_dataset_on_bad_image(const sd_dataset *dataset) { return dataset->on_bad_image; }
 const float *sd_dataset_mean(const sd_dataset *dataset) { return dataset->normalisation.mean; }
 const float *sd_dataset_deviation(const sd_dataset *dataset) { return dataset->normalisation.deviation; }
@@ -237,7 +243,24 @@ sd_text_lengths sd_dataset_text_lengths(const sd_dataset *dataset) {
     return lengths;
 }
 
-int32_t sd_dataset_padding(const sd_dataset *dataset) { return dataset->source->padding; }
+const sd_special_tokens *sd_dataset_special(const sd_dataset *dataset) { return &dataset->source->special; }
+
+int sd_dataset_predictions(const sd_dataset *dataset, sd_split split, uint32_t index) {
+    if (dataset->objective != SD_OBJECTIVE_MLM)
+        return 1;
+    const sd_text text = sd_dataset_text(dataset, split, index);
+    return sd_mask_count(&dataset->source->special, &text);
+}
+
+int sd_dataset_mask(const sd_dataset *dataset, const sd_loader_pass *pass, uint32_t index, int32_t *ids, int32_t place,
+                    int32_t *places, int32_t *labels) {
+    const sd_text text = sd_dataset_text(dataset, pass->split, index);
+    sd_draws draws = {.seed = pass->seed,
+                      .stream = SD_STREAM_MASK,
+                      .sample = source_index(dataset, pass->split, index),
+                      .epoch = pass->epoch};
+    return sd_mask(&dataset->source->special, dataset->samples.vocabulary, &text, &draws, ids, place, places, labels);
+}
 
 sd_status sd_dataset_prepare(const sd_dataset *dataset, sd_split split, uint32_t index, sd_augment augment,
                              uint32_t seed, uint64_t epoch, sd_workspace *work, float *x) {

@@ -13,7 +13,9 @@ typedef struct sd_slot {
     int32_t *tokens;    /* [max_images, sequence]; NULL: of images */
     int32_t *lengths;   /* [max_images] */
     int32_t *seconds;   /* [max_images] */
-    int32_t *labels;    /* [max_images] */
+    int32_t *masked;    /* [max_images * masked tokens of a text, at most]; NULL: none are masked */
+    int32_t *ends;      /* [max_images]: of the images' masked tokens */
+    int32_t *labels;    /* [max_images], or like masked */
     sd_outcome outcome; /* of the first image, in batch order, that could not be prepared */
 } sd_slot;
 

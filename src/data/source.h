@@ -5,6 +5,7 @@
 
 #include "image.h"
 #include "sdtrain/data.h"
+#include "sdtrain/tokenizer.h"
 
 /* The ids of a text, without padding; the source's memory. */
 typedef struct sd_text {
@@ -31,7 +32,7 @@ struct sd_source {
     const char *vocabulary; /* of texts: content of vocab.txt */
     size_t vocabulary_bytes;
     bool lower_case;
-    int32_t padding; /* of texts: the id behind them */
+    sd_special_tokens special; /* of texts */
     void (*close)(sd_source *source);
     const char *hashed; /* what differs where hashes differ; NULL: pixels or labels */
     const char *(*class_name)(const sd_source *source, int label); /* NULL: classes have no names */

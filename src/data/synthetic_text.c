@@ -171,7 +171,7 @@ static sd_status open_texts(const sd_data_spec *spec, sd_source **source) {
                             .vocabulary = WORDS,
                             .vocabulary_bytes = sizeof WORDS - 1,
                             .lower_case = spec->lower_case,
-                            .padding = PAD,
+                            .special = {PAD, UNK, CLS, SEP, MASK},
                             .close = close_texts,
                             .hashed = "data.sequence or model.classes",
                             .class_name = class_name};

@@ -48,7 +48,7 @@ static sd_status open_texts(const sd_data_spec *spec, sd_source **source) {
                                  .vocabulary = sd_texts_vocabulary(texts),
                                  .vocabulary_bytes = (size_t)texts->vocabulary_bytes,
                                  .lower_case = texts->lower_case,
-                                 .padding = texts->padding,
+                                 .special = texts->special,
                                  .close = close_texts,
                                  .hashed = "texts, labels or vocabulary",
                                  .class_name = class_name};

@@ -142,6 +142,8 @@ sd_status sd_text_columns_find(const sd_data_spec *spec, const char *path, const
     sd_cell part[1];
     bool by_name;
     SD_TRY(sd_text_columns_find_texts("data.text_columns", spec->text_columns, path, first, columns));
+    if (spec->objective == SD_OBJECTIVE_MLM)
+        return SD_OK;
     if (!spec->label_column || !spec->label_column[0])
         return find_usual_label(path, first, columns);
     split(spec->label_column, 1, part);

@@ -55,7 +55,7 @@ static bool texts_are_whole(const sd_texts *t) {
             return false;
         if (seconds_of(t)[i] < 1 || (uint64_t)seconds_of(t)[i] > end - begin)
             return false;
-        if (labels_of(t)[i] < 0 || labels_of(t)[i] >= t->classes)
+        if (labels_of(t)[i] < 0 || labels_of(t)[i] >= (t->classes > 0 ? t->classes : 1))
             return false;
         begin = end;
     }

@@ -14,7 +14,9 @@ typedef struct sd_texts {
     uint64_t ids;   /* of all texts */
     uint64_t name_bytes, vocabulary_bytes;
     uint32_t texts[2]; /* training, test */
-    int32_t classes, vocabulary, sequence, padding, lower_case;
+    int32_t classes;   /* 0: labels are not read, and are zeros */
+    int32_t vocabulary, sequence, lower_case;
+    sd_special_tokens special;
     uint32_t reserved;
     /* Behind it: ends u64 [texts] of each text among the ids, training texts first; ids, seconds, labels i32; names of
      * classes, each with a zero behind it; the vocabulary with a zero behind it. */

@@ -49,6 +49,9 @@ typedef struct reading {
     int32_t classes;
 } reading;
 
+/* Then labels are not read. */
+static bool is_masked(const reading *r) { return r->spec->objective == SD_OBJECTIVE_MLM; }
+
 static void reading_free(reading *r) {
     free(r->vocabulary);
     free(r->list);
@@ -115,12 +118,16 @@ static sd_status read_vocabulary(reading *r) {
             "data.vocab: there is none, and no vocab.txt in %s; sdtrain vocab makes one of the training texts",
             r->spec->path);
     SD_TRY(sd_file_get(r->vocabulary_path, MOST_VOCABULARY_BYTES, &r->vocabulary, &r->vocabulary_bytes));
-    return sd_tokenizer_create(r->vocabulary, r->vocabulary_bytes, r->vocabulary_path, r->spec->lower_case,
-                               &r->tokenizer);
+    SD_TRY(sd_tokenizer_create(r->vocabulary, r->vocabulary_bytes, r->vocabulary_path, r->spec->lower_case,
+                               &r->tokenizer));
+    if (is_masked(r) && sd_tokenizer_special(r->tokenizer)->mask < 0)
+        return sd_fail(SD_ERR_DATA, "%s:%d: the vocabulary ends without [MASK], which train.objective = mlm needs",
+                       r->vocabulary_path, sd_tokenizer_size(r->tokenizer));
+    return SD_OK;
 }
 
 static sd_status read_list(reading *r) {
-    if (!is_there(r, "classes", "txt", r->list_path))
+    if (is_masked(r) || !is_there(r, "classes", "txt", r->list_path))
         return SD_OK;
     SD_TRY(sd_file_get(r->list_path, MOST_LIST_BYTES, &r->list, &r->list_bytes));
     return sd_label_list_check(r->list_path, r->list, r->list_bytes);
@@ -140,6 +147,15 @@ static sd_status take_text(reading *r, const sd_table_row *row, const sd_text_co
 }
 
 /* labels, lines: one of each row. */
+static sd_status take_label(const sd_table *table, const sd_table_row *row, int column, store *labels, store *lines) {
+    const sd_cell *label = &row->cell[column];
+    if (label->bytes == 0)
+        return sd_fail(SD_ERR_DATA, "%s:%llu: the label, column %d, is empty", table->path,
+                       (unsigned long long)row->line, column + 1);
+    SD_TRY(append(labels, label, sizeof *label));
+    return append(lines, &row->line, sizeof row->line);
+}
+
 static sd_status read_rows(reading *r, sd_table *table, bool test, store *labels, store *lines) {
     sd_text_columns columns;
     sd_table_row row;
@@ -151,15 +167,11 @@ static sd_status read_rows(reading *r, sd_table *table, bool test, store *labels
     if (columns.header)
         SD_TRY(sd_table_next(table, &row, &end));
     for (; !end; r->texts[test]++) {
-        const sd_cell *label = &row.cell[columns.label];
-        if (label->bytes == 0)
-            return sd_fail(SD_ERR_DATA, "%s:%llu: the label, column %d, is empty", table->path,
-                           (unsigned long long)row.line, columns.label + 1);
         if (r->texts[test] == UINT32_MAX)
             return sd_fail(SD_ERR_DATA, "%s: more than %u texts", table->path, UINT32_MAX);
         SD_TRY(take_text(r, &row, &columns));
-        SD_TRY(append(labels, label, sizeof *label));
-        SD_TRY(append(lines, &row.line, sizeof row.line));
+        if (!is_masked(r))
+            SD_TRY(take_label(table, &row, columns.label, labels, lines));
         SD_TRY(sd_table_next(table, &row, &end));
     }
     if (r->texts[test] == 0)
@@ -179,6 +191,13 @@ static sd_status name_classes(reading *r) {
         SD_TRY(append(&r->names, r->names_of_labels.name[c], r->names_of_labels.name_bytes[c]));
         SD_TRY(append(&r->names, "", 1));
     }
+    return SD_OK;
+}
+
+static sd_status take_no_labels(reading *r, bool test) {
+    const int32_t none = 0;
+    for (uint32_t i = 0; i < r->texts[test]; i++)
+        SD_TRY(append(&r->labels, &none, sizeof none));
     return SD_OK;
 }
 
@@ -211,7 +230,7 @@ static sd_status read_table(reading *r, sd_table *table, bool test) {
     if (status == SD_OK)
         status = read_rows(r, table, test, &labels, &lines);
     if (status == SD_OK)
-        status = take_labels(r, test, &labels, &lines);
+        status = is_masked(r) ? take_no_labels(r, test) : take_labels(r, test, &labels, &lines);
     free(labels.bytes);
     free(lines.bytes);
     return status;
@@ -246,7 +265,7 @@ static sd_status join(const reading *r, sd_found **found) {
                         .classes = r->classes,
                         .vocabulary = sd_tokenizer_size(r->tokenizer),
                         .sequence = (int32_t)r->spec->sequence,
-                        .padding = sd_tokenizer_special(r->tokenizer)->pad,
+                        .special = *sd_tokenizer_special(r->tokenizer),
                         .lower_case = r->spec->lower_case};
     char *to = (char *)(texts + 1);
     for (int i = 0; i < PARTS; i++) {

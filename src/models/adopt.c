@@ -172,23 +172,36 @@ static bool fits_otherwise(const sd_weight *weight, const sd_tensor *tensor, sd_
         return true;
     }
     case SD_FIT_EXACT:
+    case SD_FIT_HEAD:
         break;
     }
     return false;
 }
 
-/* A classifier's tensor: all of them keep their values if one has other classes, or if the file has none of them. */
+/* A classifier's tensors all keep their values if one has other classes, or if the file has none of them; those of the
+ * rest of a head, if the file has no head. */
 static bool keeps_fresh(const sd_tensor *tensor, const sd_adoption *report) {
+    if (tensor->fit == SD_FIT_HEAD)
+        return report->no_head;
     return tensor->fit == SD_FIT_CLASSES && (report->file_classes > 0 || report->no_classifier);
 }
 
-static bool has_classifier(const source *from, const sd_network *network) {
-    bool has = false;
+/* How many tensors of this kind the network has, or of them the file; find() marks these. */
+static int count_fitting(const source *from, const sd_network *network, sd_tensor_fit fit) {
+    int n = 0;
     for (int i = 0; i < sd_network_n_tensors(network); i++) {
         const sd_tensor *tensor = sd_network_tensor(network, i);
-        has = has || (tensor->fit == SD_FIT_CLASSES && find(from, tensor->name));
+        n += tensor->fit == fit && (!from || find(from, tensor->name));
     }
-    return has;
+    return n;
+}
+
+/* A file with a classifier has the layers in front of it as well. */
+static void look_for_head(const source *from, const sd_network *network, sd_adoption *report) {
+    const bool has_classifier = count_fitting(from, network, SD_FIT_CLASSES) > 0,
+               has_head = has_classifier || count_fitting(from, network, SD_FIT_HEAD) > 0;
+    report->no_classifier = !has_classifier && count_fitting(NULL, network, SD_FIT_CLASSES) > 0;
+    report->no_head = !has_head && count_fitting(NULL, network, SD_FIT_HEAD) > 0;
 }
 
 /* The classes of a file whose classifier fits in all of its tensors but one must not pass as another task's. */
@@ -235,14 +248,33 @@ static sd_status check_finite(const source *from, const sd_tensor *tensor) {
     return sd_fail(SD_ERR_DATA, "%s: %s: value %zu is %g", from->file, tensor->name, i, (double)weight->values[i]);
 }
 
+/* Whether the network is a BERT, and this the name of a head's tensor that another of Hugging Face's BERTs has: heads
+ * of pretraining, the pooler, the classifier. */
+static bool is_of_other_head(const source *from, const sd_network *network, const char *name) {
+    static const char *const heads[] = {"cls.", "pooler.", "classifier."};
+    if (strncmp(sd_network_tensor(network, 0)->name, BASE, BASE_BYTES) != 0)
+        return false;
+    name += from->prefix_bytes;
+    if (!strncmp(name, BASE, BASE_BYTES))
+        name += BASE_BYTES;
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)
+        if (!strncmp(name, heads[i], strlen(heads[i])))
+            return true;
+    return false;
+}
+
 static sd_status look(const source *from, const sd_network *network, sd_adoption *report, complaints *all) {
     const int n = sd_network_n_tensors(network);
-    report->no_classifier = !has_classifier(from, network);
+    look_for_head(from, network, report);
     for (int i = 0; i < n; i++)
         look_at(from, sd_network_tensor(network, i), report, all);
     for (int i = 0; i < from->weights->n; i++) {
         char name[SD_PRINTABLE_BYTES];
-        if (!from->known[i] && !is_position_ids(&from->weights->weight[i]))
+        if (from->known[i] || is_position_ids(&from->weights->weight[i]))
+            continue;
+        if (is_of_other_head(from, network, from->weights->weight[i].name))
+            report->passed_over++;
+        else
             add_to(&all->unexpected, "%s", sd_printable(from->weights->weight[i].name, name));
     }
     if (all->missing.n + all->unexpected.n + all->unfit.n > 0)
@@ -357,9 +389,13 @@ const char *sd_adoption_text(const sd_adoption *report, char text[SD_ADOPTION_BY
                              ? "; of its %zu position embeddings the first %d"
                              : "; it has %zu position embeddings, the others of %d keep their initial values",
                          report->file_rows, report->rows);
-    if (report->no_classifier)
-        snprintf(text + used, SD_ADOPTION_BYTES - (size_t)used,
-                 "; the classifier keeps its initial values: the file has none");
+    if (report->no_head || report->no_classifier)
+        used +=
+            snprintf(text + used, SD_ADOPTION_BYTES - (size_t)used,
+                     "; the %s keeps its initial values: the file has none", report->no_head ? "head" : "classifier");
+    if (report->passed_over > 0)
+        used += snprintf(text + used, SD_ADOPTION_BYTES - (size_t)used, "; %d tensors of another head passed over",
+                         report->passed_over);
     if (report->file_classes > 0)
         snprintf(text + used, SD_ADOPTION_BYTES - (size_t)used,
                  "; the classifier keeps its initial values: the file has %zu classes, the network %d",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Devlin et al. 2019, "BERT: pre-training of deep bidirectional transformers for language understanding"; the sizes of
  * Turc et al. 2019, "Well-read students learn better". Names, order and initial values of the tensors as Hugging Face's
- * BertForSequenceClassification. */
+ * BertForSequenceClassification and BertForMaskedLM. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +107,9 @@ static sd_status check(const sd_model_spec *spec, const bert *size) {
     if (spec->sequence > POSITIONS)
         return sd_fail(SD_ERR_CONFIG, "data.sequence: %d is more than the %d positions of %s", spec->sequence,
                        POSITIONS, spec->name);
+    if (spec->objective == SD_OBJECTIVE_MLM && spec->dropout > 0)
+        return sd_fail(SD_ERR_CONFIG, "model.dropout: %g is of a classifier, and train.objective = mlm has none",
+                       spec->dropout);
     return SD_OK;
 }
 
@@ -114,6 +117,14 @@ static sd_stages stages_of(const char *name) {
     bert size = {0};
     find(name, &size);
     return (sd_stages){.n = 1, .blocks = {size.layers}};
+}
+
+static sd_status add_head(const sd_model_spec *spec, sd_network *network) {
+    const sd_masked_head_spec masked = {
+        .name = "cls.predictions", .masked = sd_masked_most(spec->sequence), .epsilon = EPSILON};
+    if (spec->objective == SD_OBJECTIVE_MLM)
+        return sd_build_masked_head(network, &masked);
+    return sd_build_pooler_head(network, "bert.pooler.dense", "classifier", spec->dropout);
 }
 
 static sd_status build(const sd_model_spec *spec, const sd_stages *stages, sd_network *network) {
@@ -130,7 +141,7 @@ static sd_status build(const sd_model_spec *spec, const sd_stages *stages, sd_ne
     SD_TRY(sd_build_embedding_stem(network, &embedding));
     for (int depth = 1; depth <= stages->blocks[0]; depth++)
         SD_TRY(add_layer(spec, &size, network, depth));
-    return sd_build_pooler_head(network, "bert.pooler.dense", "classifier", spec->dropout);
+    return add_head(spec, network);
 }
 
 const sd_model_family sd_bert_family = {.matches = matches, .stages = stages_of, .build = build, .reads_texts = true};

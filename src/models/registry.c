@@ -24,6 +24,9 @@ static sd_status check(const sd_model_spec *spec, const sd_model_family *family)
     if (!family->reads_texts && (spec->hidden_dropout > 0 || spec->attention_dropout > 0))
         return sd_fail(SD_ERR_CONFIG, "model.%s: %s has no such dropout; a bert_* has",
                        spec->hidden_dropout > 0 ? "hidden_dropout" : "attention_dropout", spec->name);
+    if (!family->reads_texts && spec->objective == SD_OBJECTIVE_MLM)
+        return sd_fail(SD_ERR_CONFIG, "train.objective: %s reads no texts, whose tokens mlm masks; a bert_* does",
+                       spec->name);
     return SD_OK;
 }
 

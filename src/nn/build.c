@@ -116,8 +116,8 @@ sd_status sd_network_end_node(sd_network *network, sd_node *node, sd_shape out) 
     return sd_network_reserve(network, &node->y, sd_shape_elems(out));
 }
 
-sd_status sd_network_end_head(sd_network *network, sd_node *node) {
-    node->out = (sd_shape){1, 1, network->spec.classes};
+sd_status sd_network_end_head(sd_network *network, sd_node *node, int rows) {
+    node->out = (sd_shape){rows, 1, network->spec.classes};
     network->is_open = false;
     network->has_head = true;
     return sd_network_reserve(network, &node->y, sd_shape_elems(node->out));

@@ -41,5 +41,5 @@ sd_status sd_build_pool_head(sd_network *network, double dropout) {
     SD_TRY(sd_network_add_node(network, &kind, sizeof *head, -1, &head));
     sd_network_want_work(network, (size_t)head->node.in.c);
     SD_TRY(sd_classifier_init(network, &head->classifier, "fc", head->node.in.c, dropout, 0));
-    return sd_network_end_head(network, &head->node);
+    return sd_network_end_head(network, &head->node, 1);
 }

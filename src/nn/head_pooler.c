@@ -59,7 +59,8 @@ sd_status sd_build_pooler_head(sd_network *network, const char *dense, const cha
     SD_TRY(sd_network_reserve(network, &head->tokens, (size_t)c));
     SD_TRY(sd_network_reserve(network, &head->pooled, (size_t)c));
     SD_TRY(sd_linear_init(network, &head->dense, dense, c, c, INIT_DEVIATION));
+    head->dense.weight->fit = head->dense.bias->fit = SD_FIT_HEAD;
     network->flops += 2.0 * c * c;
     SD_TRY(sd_classifier_init(network, &head->classifier, classifier, c, dropout, INIT_DEVIATION));
-    return sd_network_end_head(network, &head->node);
+    return sd_network_end_head(network, &head->node, 1);
 }

@@ -56,5 +56,5 @@ sd_status sd_build_token_head(sd_network *network, double dropout, float epsilon
     SD_TRY(sd_layernorm_init(network, &head->norm, "norm", 1, c, epsilon));
     network->open_layer = layer;
     SD_TRY(sd_classifier_init(network, &head->classifier, "head", c, dropout, INIT_DEVIATION));
-    return sd_network_end_head(network, &head->node);
+    return sd_network_end_head(network, &head->node, 1);
 }

@@ -95,6 +95,11 @@ sd_dropout sd_dropout_of(const sd_dropout_layer *layer, const sd_context *contex
 /* A map SD_MAP_SCALE or SD_MAP_ADD with dropout of v; shape: of one image. */
 sd_map sd_dropout_map(const sd_dropout *dropout, sd_shape shape, sd_map map);
 
+/* Gives the table of the stem of embeddings to a head whose backward pass, which comes first, writes its gradient; the
+ * stem then adds to it. As every row has a gradient, the table's segment is like others (sd_segment.row_elems 0).
+ * SD_ERR_INTERNAL if the network begins with another stem. */
+sd_status sd_embedding_tie(sd_network *network, sd_tensor **words);
+
 /* The end of a head: dropout, then a linear layer to the classes. Dropout is timm's drop_rate: kept features are scaled
  * by 1/(1-p). It is drawn from the counter-based RNG by the place in the global batch, so it does not depend on the
  * number of ranks. */

@@ -10,6 +10,7 @@ int sd_network_n_units(const sd_network *network) { return network->n_units; }
 const sd_unit *sd_network_unit(const sd_network *network, int i) { return &network->units[i]; }
 int sd_network_blocks(const sd_network *network) { return network->blocks; }
 int sd_network_classes(const sd_network *network) { return network->spec.classes; }
+int sd_network_predictions(const sd_network *network) { return network->nodes[network->n_nodes - 1]->out.h; }
 float *sd_network_values(sd_network *network) { return network->values; }
 float *sd_network_gradients(sd_network *network) { return network->gradients; }
 size_t sd_network_buffer_elems(const sd_network *network) { return network->buffer_elems; }

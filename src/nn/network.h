@@ -58,8 +58,8 @@ sd_status sd_network_add_node(sd_network *network, const sd_node_kind *kind, siz
 sd_status sd_network_add_stem(sd_network *network, const sd_node_kind *kind, size_t bytes, sd_shape image, void *place);
 /* Reserves the node's output and the gradient of the output. */
 sd_status sd_network_end_node(sd_network *network, sd_node *node, sd_shape out);
-/* Likewise for a head, whose output are logits. */
-sd_status sd_network_end_head(sd_network *network, sd_node *node);
+/* Likewise for a head, whose output are logits: at most so many rows of an image. */
+sd_status sd_network_end_head(sd_network *network, sd_node *node, int rows);
 /* The node under construction if it is of this kind, else NULL. */
 sd_node *sd_network_last_node(const sd_network *network, const sd_node_kind *kind);
 /* Between open and close exactly one branch is added. name: of the block. */

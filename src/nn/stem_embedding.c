@@ -17,6 +17,7 @@ typedef struct embedding_stem {
     sd_dropout_layer dropout;
     float *sum; /* before the norm: [images, sequence, c] */
     int rest;   /* segment of all but the words */
+    bool tied;  /* the head has written a gradient of the words */
 } embedding_stem;
 
 static sd_embedding embedding_of(const sd_node *node, const sd_context *context) {
@@ -58,7 +59,8 @@ static void backward(sd_node *node, const sd_context *context, float *dy, float 
     (void)epilogue;
     drop(stem, context, dy);
     sd_layernorm_backward(&stem->norm, context, sd_rows(context, node->out), stem->sum, dy, NULL, dsum);
-    memset(dwords, 0, stem->words->elems * sizeof(float));
+    if (!stem->tied)
+        memset(dwords, 0, stem->words->elems * sizeof(float));
     memset(dpositions + shown, 0, (positions - shown) * sizeof(float));
     context->k->embedding_backward(&embedding, dsum, dwords, dpositions, sd_gradient(context, stem->types));
     sd_segment_complete(context, stem->rest);
@@ -80,6 +82,16 @@ static sd_status describe(const sd_node *node, const sd_drop_plan *plan, sd_grap
 }
 
 static const sd_node_kind kind = {.forward = forward, .backward = backward, .describe = describe};
+
+sd_status sd_embedding_tie(sd_network *network, sd_tensor **words) {
+    embedding_stem *stem = (embedding_stem *)network->nodes[0];
+    if (stem->node.kind != &kind)
+        return sd_fail(SD_ERR_INTERNAL, "a head can be tied to a stem of embeddings alone");
+    stem->tied = true;
+    network->segments[stem->node.segment].row_elems = 0;
+    *words = stem->words;
+    return SD_OK;
+}
 
 static sd_status add_table(sd_network *network, const char *name, const char *table, int rows, int c,
                            sd_tensor **added) {

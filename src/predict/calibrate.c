@@ -84,8 +84,10 @@ static double pass(bench *b, int images, const sd_drop_plan *plan) {
         .images = images, .training = true, .plan = plan, .batch_share = 1, .seed = spec->seed, .step = ++b->step};
     memset(b->now, 0, (size_t)b->quantities * sizeof *b->now);
     const float *logits = sd_network_forward(spec->network, &what, spec->input);
-    sd_loss_forward(spec->loss, images, logits, &targets, &sums);
-    float *dlogits = sd_loss_backward(spec->loss, images, logits, &targets, (uint64_t)images);
+    const int predictions = sd_input_predictions(spec->input, images);
+    sd_loss_forward(spec->loss, predictions, logits, &targets, &sums);
+    float *dlogits =
+        sd_loss_backward(spec->loss, predictions, logits, &targets, (uint64_t)(predictions > 0 ? predictions : 1));
     charge(b, FORWARD);
     sd_network_backward(spec->network, &what, spec->input, dlogits, segment_done, b);
     b->clock = sd_clock_seconds();

@@ -89,22 +89,23 @@ static void take_scores(sd_progress *p, const sd_score *validation, const sd_sco
 sd_status sd_run_end_epoch(sd_run *run, bool *stopped) {
     sd_progress *p = &run->progress;
     const uint64_t steps = run->pipeline.epoch_plan.steps;
-    const double lr = sd_lr_of_batch(run->session.config, p, steps - 1, steps), images = (double)p->epoch_images;
+    const double lr = sd_lr_of_batch(run->session.config, p, steps - 1, steps),
+                 predictions = (double)sd_progress_predictions(p);
     sd_score validation, training;
     SD_TRY(score_epoch(run, &validation, &training, stopped));
     if (*stopped)
         return SD_OK;
     sd_watch("end of the epoch", p->step);
     p->epoch++;
-    p->train_loss = images > 0 ? p->epoch_loss / images : NAN; /* NAN: no step of it was finite */
-    p->train_accuracy = images > 0 ? (double)p->epoch_correct / images : NAN;
+    p->train_loss = predictions > 0 ? p->epoch_loss / predictions : NAN; /* NAN: no step of it was finite */
+    p->train_accuracy = predictions > 0 ? (double)p->epoch_correct / predictions : NAN;
     take_scores(p, &validation, &training);
     sd_status status = write_timing(run);
     if (status == SD_OK && sd_session_is_root(&run->session)) {
         status = sd_logs_epoch(&run->record.logs, p, lr);
         show_epoch(run, lr);
     }
-    p->batch = p->epoch_images = p->epoch_correct = p->epoch_decisions = 0;
+    p->batch = p->epoch_images = p->epoch_masked = p->epoch_correct = p->epoch_decisions = 0;
     p->epoch_loss = p->epoch_seconds = p->epoch_kept = 0;
     return sd_comm_agree(run->session.comm, status);
 }

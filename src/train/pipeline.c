@@ -73,7 +73,8 @@ static sd_status allocate(sd_pipeline *pipeline) {
     const uint64_t at_once = (uint64_t)pipeline->max_images, shards = (uint64_t)pipeline->shards_here;
     const uint64_t of_epoch = pipeline->epoch_plan.steps * shards,
                    of_scoring = train / at_once + validation / at_once + 1 + shards;
-    SD_TRY(sd_touched_open(&pipeline->touched, sd_dataset_samples(pipeline->dataset)));
+    if (pipeline->spec.objective == SD_OBJECTIVE_CLASSIFY)
+        SD_TRY(sd_touched_open(&pipeline->touched, sd_dataset_samples(pipeline->dataset)));
     SD_TRY(sd_alloc(&pipeline->order, train, sizeof *pipeline->order));
     return sd_alloc(&pipeline->ranges, of_epoch > of_scoring ? of_epoch : of_scoring, sizeof *pipeline->ranges);
 }
@@ -142,6 +143,16 @@ sd_range sd_pipeline_shard(const sd_pipeline *pipeline, uint64_t images, int sha
     return sd_range_share(images, pipeline->first_shard + shard, pipeline->shards);
 }
 
+uint64_t sd_pipeline_predictions(const sd_pipeline *pipeline, uint64_t batch) {
+    const sd_epoch_plan *plan = &pipeline->epoch_plan;
+    const uint32_t *image = pipeline->order + batch * plan->batch_size;
+    const uint64_t images = sd_epoch_plan_batch_images(plan, batch);
+    uint64_t predictions = 0;
+    for (uint64_t i = 0; i < images; i++)
+        predictions += (uint64_t)sd_dataset_predictions(pipeline->dataset, SD_SPLIT_TRAIN, image[i]);
+    return predictions > 0 ? predictions : 1;
+}
+
 void sd_pipeline_begin_epoch(sd_pipeline *pipeline, sd_augment augment, uint32_t seed, uint64_t epoch, uint64_t batch) {
     const sd_epoch_plan *plan = &pipeline->epoch_plan;
     uint64_t n = 0;
@@ -187,7 +198,9 @@ void sd_pipeline_begin_scoring(sd_pipeline *pipeline, sd_split split, uint64_t n
             pipeline->ranges[passes++] = (sd_range){share.first + done, rest < at_once ? rest : at_once};
         }
     }
-    sd_loader_begin(
-        pipeline->loader,
-        &(sd_loader_pass){.split = split, .ranges = pipeline->ranges, .n_batches = passes, .scoring = true});
+    sd_loader_begin(pipeline->loader, &(sd_loader_pass){.split = split,
+                                                        .seed = pipeline->spec.seed,
+                                                        .ranges = pipeline->ranges,
+                                                        .n_batches = passes,
+                                                        .scoring = true});
 }

@@ -49,16 +49,20 @@ sd_status sd_pipeline_vocab(const sd_pipeline *pipeline, char **vocab);
 /* The images of a batch, of so many over all ranks, that are one of this rank's shards. */
 sd_range sd_pipeline_shard(const sd_pipeline *pipeline, uint64_t images, int shard);
 
+/* Predictions of a batch (from 0) of the epoch under way, over all ranks: its images, or their masked tokens, whose
+ * number every rank knows, as it holds all texts; 1 if there are none. */
+uint64_t sd_pipeline_predictions(const sd_pipeline *pipeline, uint64_t batch);
+
 /* Begins to prepare this rank's shards of an epoch (from 1), from batch `batch` (from 0) on, in the epoch's order,
  * which the seed draws. A loader that has begun is ended before it begins again. */
 void sd_pipeline_begin_epoch(sd_pipeline *pipeline, sd_augment augment, uint32_t seed, uint64_t epoch, uint64_t batch);
 
 /* The rows of the table of embeddings that batch `batch` of the epoch under way touches, over all ranks; NULL: of
- * images. Valid until the next call. */
+ * images, and of masked tokens, whose decoder touches all rows. Valid until the next call. */
 const sd_row_set *sd_pipeline_rows(sd_pipeline *pipeline, uint64_t batch);
 
-/* How many rows a batch touches, on average over some batches of the first epoch; 0: of images. The epoch under way is
- * left. */
+/* How many rows a batch touches, on average over some batches of the first epoch; 0 where those are NULL. The epoch
+ * under way is left. */
 double sd_pipeline_mean_rows(sd_pipeline *pipeline, uint32_t seed);
 
 /* The same for the first n images of a split, in file order and without augmentation: this rank's shards one after

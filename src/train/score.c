@@ -4,22 +4,24 @@
 #include "epoch.h"
 #include "sdtrain/clock.h"
 
-enum { SUM_LOSS, SUM_TOP1, SUM_TOP5, SUM_IMAGES, SUM_UNREADABLE, SUMS };
+enum { SUM_LOSS, SUM_TOP1, SUM_TOP5, SUM_IMAGES, SUM_PREDICTIONS, SUM_UNREADABLE, SUMS };
 _Static_assert((int)SUMS <= (int)SD_MAX_SUMS, "raise SD_MAX_SUMS");
 
 /* Scores the loader's next batch, of the images that are left. */
-static sd_status score_batch(sd_run *run, sd_loss_sums *of_shard, uint64_t *left, uint64_t *scored) {
+static sd_status score_batch(sd_run *run, sd_loss_sums *of_shard, uint64_t *left, double *sums) {
     sd_trainer *trainer = &run->trainer;
     sd_batch batch;
     sd_watch("evaluation", run->progress.step);
     const sd_status status = sd_loader_next(run->pipeline.loader, &batch);
     *left -= (uint64_t)(batch.images + batch.left_out);
-    *scored += (uint64_t)batch.images;
+    sums[SUM_IMAGES] += batch.images;
+    const int predictions = sd_input_predictions(&batch.input, batch.images);
+    sums[SUM_PREDICTIONS] += predictions;
     if (status != SD_OK || batch.images == 0)
         return status;
     const sd_pass pass = {.images = batch.images, .plan = &trainer->evaluation_plan};
     const float *logits = sd_network_forward(trainer->network, &pass, &batch.input);
-    sd_loss_score(trainer->loss, batch.images, logits, &batch.targets, of_shard);
+    sd_loss_score(trainer->loss, predictions, logits, &batch.targets, of_shard);
     return SD_OK;
 }
 
@@ -42,21 +44,20 @@ static sd_status score_all(sd_run *run, uint64_t n, double *sums, bool *stopped,
     const uint64_t at_once = (uint64_t)pipeline->max_images, shards = (uint64_t)pipeline->shards;
     const uint64_t largest = (n + shards - 1) / shards, passes = (largest + at_once - 1) / at_once;
     for (int shard = 0; shard < pipeline->shards_here; shard++) {
-        uint64_t left = sd_pipeline_shard(pipeline, n, shard).count, scored = 0;
+        uint64_t left = sd_pipeline_shard(pipeline, n, shard).count;
+        double *to = sums + shard * SUMS;
         sd_loss_sums of_shard = {0};
         for (uint64_t pass = 0; pass < passes; pass++) {
             if (left > 0)
-                *read = score_batch(run, &of_shard, &left, &scored); /* once not OK, it stays so */
+                *read = score_batch(run, &of_shard, &left, to); /* once not OK, it stays so */
             if (stopped)
                 SD_TRY(ask(run, stopped));
             if (stopped && *stopped)
                 return SD_OK;
         }
-        double *to = sums + shard * SUMS;
         to[SUM_LOSS] = of_shard.loss;
         to[SUM_TOP1] = (double)of_shard.top1;
         to[SUM_TOP5] = (double)of_shard.top5;
-        to[SUM_IMAGES] = (double)scored;
         to[SUM_UNREADABLE] = *read != SD_OK;
     }
     return SD_OK;
@@ -76,9 +77,9 @@ sd_status sd_run_score(sd_run *run, sd_split split, uint64_t n, sd_score *score,
     SD_TRY(sd_comm_sum(comm, sums, shards, SUMS));
     if (sums[SUM_UNREADABLE] > 0)
         SD_TRY(sd_comm_agree(comm, read));
-    *score = (sd_score){.loss = sums[SUM_LOSS] / sums[SUM_IMAGES],
-                        .top1 = sums[SUM_TOP1] / sums[SUM_IMAGES],
-                        .top5 = sums[SUM_TOP5] / sums[SUM_IMAGES],
+    *score = (sd_score){.loss = sums[SUM_LOSS] / sums[SUM_PREDICTIONS],
+                        .top1 = sums[SUM_TOP1] / sums[SUM_PREDICTIONS],
+                        .top5 = sums[SUM_TOP5] / sums[SUM_PREDICTIONS],
                         .images = (uint64_t)sums[SUM_IMAGES]};
     run->record.timing.step_begin = sd_record_charge(&run->record, SD_PHASE_EVALUATION, begin);
     return SD_OK;

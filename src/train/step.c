@@ -38,9 +38,9 @@ static void segment_done(void *context, int segment) {
     sd_trace_segment(&run->record, run->trainer.network, segment);
 }
 
-/* Forward and backward pass of a shard of a batch of images. sums: [SUMS], of this shard. If its images cannot be
- * read, the passes take place all the same, as other ranks wait for their gradients. */
-static sd_status run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, double *sums) {
+/* Forward and backward pass of a shard of a batch of so many images and predictions. sums: [SUMS], of this shard. If
+ * its images cannot be read, the passes take place all the same, as other ranks wait for their gradients. */
+static sd_status run_shard(sd_run *run, int shard, uint64_t step, uint64_t images, uint64_t predictions, double *sums) {
     sd_trainer *trainer = &run->trainer;
     const sd_range share = sd_pipeline_shard(&run->pipeline, images, shard);
     double now = sd_clock_seconds();
@@ -63,10 +63,11 @@ static sd_status run_shard(sd_run *run, int shard, uint64_t step, uint64_t image
 
     const float *logits = sd_network_forward(trainer->network, &pass, &batch.input);
     sd_loss_sums of_shard = {0};
-    sd_loss_forward(trainer->loss, batch.images, logits, &batch.targets, &of_shard);
+    const int rows = sd_input_predictions(&batch.input, batch.images);
+    sd_loss_forward(trainer->loss, rows, logits, &batch.targets, &of_shard);
     sums[SUM_LOSS] = of_shard.loss;
     sums[SUM_CORRECT] = (double)of_shard.top1;
-    float *dlogits = sd_loss_backward(trainer->loss, batch.images, logits, &batch.targets, images);
+    float *dlogits = sd_loss_backward(trainer->loss, rows, logits, &batch.targets, predictions);
     now = sd_record_charge(&run->record, SD_PHASE_FORWARD, now);
     sd_watch("backward", step);
 
@@ -111,8 +112,8 @@ static uint64_t hash_of(const sd_trainer *trainer, uint64_t step, const sd_row_s
 }
 
 /* The sums over all shards come into sums[0..SUMS), the loss of this rank's into *loss_here. Collective. */
-static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double *sums, double *loss_here,
-                            sd_traffic *traffic) {
+static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, uint64_t predictions, double *sums,
+                            double *loss_here, sd_traffic *traffic) {
     sd_trainer *trainer = &run->trainer;
     const int shards = run->pipeline.shards_here;
     memset(sums, 0, (size_t)shards * SUMS * sizeof *sums);
@@ -121,7 +122,7 @@ static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double 
     sd_reducer_begin(trainer->reducer, &trainer->plan, rows, hash_of(trainer, step, rows));
     sd_status read = SD_OK;
     for (int shard = 0; shard < shards; shard++)
-        read = run_shard(run, shard, step, images, sums + shard * SUMS); /* once not OK, it stays so */
+        read = run_shard(run, shard, step, images, predictions, sums + shard * SUMS); /* once not OK, it stays so */
     *loss_here = 0;
     for (int shard = 0; shard < shards; shard++)
         *loss_here += sums[shard * SUMS + SUM_LOSS];
@@ -143,9 +144,13 @@ static void update(sd_trainer *trainer, sd_rank_divisor divisor, uint64_t images
 }
 
 /* The run's sums grow by those of a step that has changed the weights. */
-static void count(sd_progress *progress, const sd_drop_plan *plan, uint64_t images, const double *sums) {
+static void count(sd_run *run, uint64_t images, uint64_t predictions, const double *sums) {
+    const sd_drop_plan *plan = &run->trainer.plan;
+    sd_progress *progress = &run->progress;
     const double kept = mean_kept(plan, images);
     progress->epoch_images += images;
+    if (run->session.config->train.objective == SD_OBJECTIVE_MLM)
+        progress->epoch_masked += predictions;
     progress->epoch_correct += (uint64_t)sums[SUM_CORRECT];
     progress->epoch_loss += sums[SUM_LOSS];
     progress->epoch_kept += kept;
@@ -155,14 +160,14 @@ static void count(sd_progress *progress, const sd_drop_plan *plan, uint64_t imag
     progress->decisions += (uint64_t)plan->units;
 }
 
-static sd_status write_row(sd_run *run, uint64_t images, double lr, const double *sums, size_t bytes_reduced,
-                           double seconds) {
+static sd_status write_row(sd_run *run, uint64_t images, uint64_t predictions, double lr, const double *sums,
+                           size_t bytes_reduced, double seconds) {
     const sd_drop_plan *plan = &run->trainer.plan;
     const sd_step_row row = {.step = run->progress.step,
                              .epoch = run->progress.epoch + 1,
                              .lr = lr,
-                             .loss = sums[SUM_LOSS] / (double)images,
-                             .accuracy = sums[SUM_CORRECT] / (double)images,
+                             .loss = sums[SUM_LOSS] / (double)predictions,
+                             .accuracy = sums[SUM_CORRECT] / (double)predictions,
                              .branches = plan->units,
                              .kept = mean_kept(plan, images),
                              .bytes_reduced = bytes_reduced,
@@ -174,13 +179,13 @@ static sd_status write_row(sd_run *run, uint64_t images, double lr, const double
 
 static void show(sd_run *run) {
     const sd_progress *p = &run->progress;
-    const double seen = (double)p->epoch_images;
+    const double seen = (double)p->epoch_images, predictions = (double)sd_progress_predictions(p);
     char loss[32], accuracy[32];
     sd_console_progress(
         &run->record.console, "epoch %llu/%lld  step %llu/%llu  loss %s  accuracy %s  %.0f images/s",
         (unsigned long long)p->epoch + 1, (long long)run->session.config->train.epochs, (unsigned long long)p->step,
-        (unsigned long long)run->horizon.total_steps, sd_console_number(p->epoch_loss / seen, 4, "", loss),
-        sd_console_number(100 * (double)p->epoch_correct / seen, 1, " %", accuracy), seen / p->epoch_seconds);
+        (unsigned long long)run->horizon.total_steps, sd_console_number(p->epoch_loss / predictions, 4, "", loss),
+        sd_console_number(100 * (double)p->epoch_correct / predictions, 1, " %", accuracy), seen / p->epoch_seconds);
 }
 
 sd_status sd_run_step(sd_run *run, sd_request *request) {
@@ -191,6 +196,7 @@ sd_status sd_run_step(sd_run *run, sd_request *request) {
     sd_timing *timing = &run->record.timing;
     const uint64_t step = progress->step + 1;
     const uint64_t images = sd_epoch_plan_batch_images(&run->pipeline.epoch_plan, progress->batch);
+    const uint64_t predictions = sd_pipeline_predictions(&run->pipeline, progress->batch);
     double *sums = trainer->sums, loss_here;
     bool usable;
     sd_traffic traffic;
@@ -200,7 +206,7 @@ sd_status sd_run_step(sd_run *run, sd_request *request) {
     if (config->log.decisions)
         SD_TRY(sd_log_decisions(&run->session, trainer, &run->record.logs, step, images));
     SD_TRY(sd_trace_begin_step(&run->record, &run->session, step, run->horizon.first_step));
-    SD_TRY(run_shards(run, step, images, sums, &loss_here, &traffic));
+    SD_TRY(run_shards(run, step, images, predictions, sums, &loss_here, &traffic));
     const double lr = sums[SUM_LR];
 
     double now = sd_clock_seconds();
@@ -218,7 +224,7 @@ sd_status sd_run_step(sd_run *run, sd_request *request) {
     timing->step_begin = now;
     progress->batch++;
     if (usable)
-        count(progress, &trainer->plan, images, sums);
+        count(run, images, predictions, sums);
     else
         progress->skipped_steps++;
     progress->epoch_seconds += seconds;
@@ -236,7 +242,7 @@ sd_status sd_run_step(sd_run *run, sd_request *request) {
         sd_watch("log", step);
         SD_TRY(sd_comm_max(comm, &seconds, 1));
         if (sd_session_is_root(&run->session))
-            SD_TRY(write_row(run, images, lr, sums, traffic.parameter_bytes, seconds));
+            SD_TRY(write_row(run, images, predictions, lr, sums, traffic.parameter_bytes, seconds));
     }
     if (sd_session_is_root(&run->session))
         show(run);

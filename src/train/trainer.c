@@ -84,8 +84,8 @@ sd_status sd_trainer_open(sd_trainer *trainer, const sd_session *session, const 
     const sd_loss_spec loss = {.smoothing = (float)config->train.label_smoothing};
     *trainer = (sd_trainer){0};
     SD_TRY(build_network(trainer, session, pipeline));
-    SD_TRY(sd_loss_create(&loss, session->kernels, pipeline->max_images, sd_network_classes(trainer->network),
-                          &trainer->loss));
+    SD_TRY(sd_loss_create(&loss, session->kernels, pipeline->max_images * sd_network_predictions(trainer->network),
+                          sd_network_classes(trainer->network), &trainer->loss));
     SD_TRY(build_drop(trainer, session, pipeline));
     SD_TRY(sd_alloc(&trainer->sums, (size_t)pipeline->shards_here * SD_MAX_SUMS, sizeof *trainer->sums));
     SD_TRY(build_reducer(trainer, session, pipeline));

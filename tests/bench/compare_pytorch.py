@@ -7,7 +7,8 @@ usage: VENV/bin/python tests/bench/compare_pytorch.py SDTRAIN_MPI [--rounds 4] [
 
 Run it with the Python of a virtualenv that has tests/golden/requirements.txt; --compile needs a C++ compiler too. All sides: the
 same model, the same global batch, one thread a rank, SGD with momentum; PyTorch with DistributedDataParallel over gloo,
-channels_last for convolutions. With --compile the model under torch.compile is a third side: A B C A B C. Every round runs ours,
+channels_last for convolutions. Of texts: transformers' BertForSequenceClassification with torch's scaled dot-product attention, the
+same texts, padded alike, on all sides, AdamW, no dropout; with a drop rate whole layers are dropped. With --compile the model under torch.compile is a third side: A B C A B C. Every round runs ours,
 then PyTorch's; a figure is the median over rounds of ours / PyTorch's (lowest, highest). A round that does not count, in which
 torch.compile compiles, comes first, and steps that do not count before the timed ones of each round. With a drop rate all sides
 draw new decisions each round.
@@ -21,6 +22,7 @@ import argparse
 import csv
 import json
 import os
+import random
 import resource
 import socket
 import statistics
@@ -47,6 +49,7 @@ class Row:
     stem: str = "auto"
     rate: float = 0.0
     drop: str = "mask"
+    sequence: int = 0  # of texts; 0: images
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,22 @@ ROWS = {
     "resnet50-224": Row("resnet50", 224, 16),
     "vit_tiny-32": Row("vit_tiny", 32, 64, patch_size=4),
     "vit_tiny-224": Row("vit_tiny", 224, 16, patch_size=16),
+    "bert": Row("bert_L12_H256", 0, 32, sequence=128),
+    "bert-skip": Row("bert_L12_H256", 0, 32, sequence=128, rate=0.5, drop="skip"),
+    "bert-mask": Row("bert_L12_H256", 0, 32, sequence=128, rate=0.5, drop="mask"),
 }
+
+# ---- texts -----------------------------------------------------------------------------------------
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = 30522 - len(SPECIAL)
+
+
+def texts_of(row: Row) -> list[tuple[list[int], int]]:
+    """A global batch: numbers of words, from an eighth of the sequence to all of it, and a label."""
+    random_numbers = random.Random(1)
+    lengths = [random_numbers.randrange(row.sequence // 8, row.sequence - 1) for _ in range(row.batch)]
+    return [([random_numbers.randrange(WORDS) for _ in range(n)], i % 2) for i, n in enumerate(lengths)]
 
 
 # ---- PyTorch ---------------------------------------------------------------------------------------
@@ -79,6 +97,66 @@ def own_peak_bytes() -> int:
     """Of this process; not getrusage(), which after exec() remembers what ran before."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def train_texts(row: Row, ranks: int, rank: int) -> None:
+    """As train(), of texts. A layer that is dropped is its input; with "mask" all are computed."""
+    import torch
+    import torch.distributed as dist
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=ranks)
+    layers, width = (int(part[1:]) for part in row.model.split("_")[1:3])
+    model = BertForSequenceClassification(BertConfig(
+        vocab_size=WORDS + len(SPECIAL), hidden_size=width, num_hidden_layers=layers, num_attention_heads=width // 64,
+        intermediate_size=4 * width, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, attn_implementation="sdpa"))  # fmt: skip
+    model.train()
+    dropped: set[int] = set()
+    is_skipping = row.rate > 0 and row.drop == "skip"
+    for i, layer in enumerate(model.bert.encoder.layer):
+
+        def forward(x, *arguments, i=i, compute=layer.forward, **named):
+            return x if i in dropped else compute(x, *arguments, **named)
+
+        layer.forward = forward
+    ddp = torch.nn.parallel.DistributedDataParallel(model, find_unused_parameters=is_skipping)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    mine = texts_of(row)[rank * row.batch // ranks : (rank + 1) * row.batch // ranks]
+    ids = torch.zeros(len(mine), row.sequence, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, (words, _) in enumerate(mine):
+        numbers = [SPECIAL.index("[CLS]"), *(len(SPECIAL) + word for word in words), SPECIAL.index("[SEP]")]
+        ids[i, : len(numbers)] = torch.tensor(numbers)
+        mask[i, : len(numbers)] = 1
+    labels = torch.tensor([label for _, label in mine])
+    for line in sys.stdin:
+        steps, seed = map(int, line.split())
+        generator = torch.Generator().manual_seed(seed)
+        dist.barrier()
+        for step in range(WARM_UP_STEPS + steps):
+            if step == WARM_UP_STEPS:
+                begin = time.perf_counter()
+            drawn = torch.rand(layers, generator=generator)
+            dropped.clear()
+            dropped.update(i for i in range(layers) if is_skipping and drawn[i] < row.rate)
+            optimizer.zero_grad(set_to_none=True)
+            ddp(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
+            optimizer.step()
+        answer(rank, begin)
+
+
+def answer(rank: int, begin: float) -> None:
+    """Rank 0 prints the Sample of the steps since then."""
+    import torch
+    import torch.distributed as dist
+
+    dist.barrier()
+    seconds = time.perf_counter() - begin
+    peak_bytes = torch.tensor(own_peak_bytes())
+    dist.all_reduce(peak_bytes, dist.ReduceOp.MAX)
+    if rank == 0:
+        print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes.item()}), flush=True)
 
 
 def train(row: Row, ranks: int, rank: int, is_compiled: bool) -> None:
@@ -129,18 +207,18 @@ def train(row: Row, ranks: int, rank: int, is_compiled: bool) -> None:
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(forward(images), labels).backward()
             optimizer.step()
-        dist.barrier()
-        seconds = time.perf_counter() - begin
-        peak_bytes = torch.tensor(own_peak_bytes())
-        dist.all_reduce(peak_bytes, dist.ReduceOp.MAX)
-        if rank == 0:
-            print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes.item()}), flush=True)
+        answer(rank, begin)
 
 
 def worker(name: str, ranks: int, rank: int, is_compiled: bool) -> int:
     """train(), whose failure is one more answer; the whole of it goes to standard error."""
     try:
-        train(ROWS[name], ranks, rank, is_compiled)
+        if ROWS[name].sequence and is_compiled:
+            raise NotImplementedError("texts are compared with eager PyTorch only")
+        if ROWS[name].sequence:
+            train_texts(ROWS[name], ranks, rank)
+        else:
+            train(ROWS[name], ranks, rank, is_compiled)
     except Exception as error:
         traceback.print_exc()
         text = str(error).strip().splitlines()
@@ -201,24 +279,49 @@ class OurSide:
     def __init__(self, name: str, ranks: int, program: str) -> None:
         self.row, self.ranks, self.program = ROWS[name], ranks, program
 
-    def configuration(self, folder: str, steps: int, seed: int) -> str:
+    def samples(self, folder: str) -> str:
+        """What is trained on: sections of the configuration. Texts are written into the folder."""
         row = self.row
-        return f"""
-[run]
-output = {folder}
-name = bench
-seed = {seed}
-threads = 1
+        if not row.sequence:
+            return f"""
 [data]
 image_size = {row.image_size}
 train_samples = {row.batch * 4}
 val_samples = 16
 [model]
-name = {row.model}
 stem = {row.stem}
 patch_size = {row.patch_size}
 [stochastic_depth]
 rate = {row.rate}
+"""
+        table = "text\tlabel\n" + "".join(" ".join(f"w{word}x" for word in words) + f"\t{label}\n" for words, label in texts_of(row))
+        for name in ("train.tsv", "dev.tsv"):
+            Path(folder, name).write_text(table)
+        Path(folder, "vocab.txt").write_text("\n".join([*SPECIAL, *(f"w{word}x" for word in range(WORDS))]) + "\n")
+        return f"""
+[data]
+dataset = text
+path = {folder}
+sequence = {row.sequence}
+[stochastic_depth]
+rate = {row.rate}
+schedule = constant
+scale = none
+unit = block
+[optimizer]
+name = adamw
+"""
+
+    def configuration(self, folder: str, steps: int, seed: int) -> str:
+        row = self.row
+        return self.samples(folder) + f"""
+[run]
+output = {folder}
+name = bench
+seed = {seed}
+threads = 1
+[model]
+name = {row.model}
 [lr]
 schedule = constant
 base = 1e-4

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the golden files of BERT: Hugging Face's BertForSequenceClassification, with layers that can really be dropped.
+"""Writes the golden files of BERT: Hugging Face's BertForSequenceClassification and BertForMaskedLM, with layers that can
+really be dropped.
 
 Inputs and format are those of make_goldens.py; README.md describes what differs. Texts are padded to one length, most are
 shorter, and half of them are pairs.
@@ -18,7 +19,7 @@ from make_goldens import (
     to_numpy, write,
 )  # fmt: skip
 from torch import Tensor
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertLayer
 
 BATCH, SEQUENCE, VOCABULARY, CLASSES, LAYERS, WIDTH = 6, 24, 200, 3, 2, 128
@@ -47,13 +48,13 @@ class DropLayer(BertLayer):
         return x
 
 
-def build() -> BertForSequenceClassification:
+def build(kind: type[PreTrainedModel] = BertForSequenceClassification) -> PreTrainedModel:
     config = BertConfig(
         vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=WIDTH // 64,
         intermediate_size=4 * WIDTH, num_labels=CLASSES, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
         attn_implementation="eager",
     )  # fmt: skip
-    model = BertForSequenceClassification(config)
+    model = kind(config)
     for layer in model.bert.encoder.layer:
         layer.__class__ = DropLayer
     return model
@@ -85,6 +86,15 @@ def batch_of(batch: int) -> tuple[dict[str, Tensor], Tensor]:
     return {name: torch.from_numpy(value) for name, value in texts.items()}, torch.from_numpy(labels)
 
 
+def masked_batch_of(batch: int) -> tuple[dict[str, Tensor], Tensor]:
+    """Of each text every eighth token, counted from another place, is to be predicted: its label is drawn; -100 elsewhere."""
+    texts, _ = batch_of(batch)
+    text, place = np.arange(BATCH)[:, None], np.arange(SEQUENCE)
+    masked = ((text + place) % 8 == 0) & (texts["attention_mask"].numpy() == 1)
+    labels = drawn("masked", BATCH * SEQUENCE, batch, VOCABULARY).reshape(BATCH, SEQUENCE)
+    return texts, torch.from_numpy(np.where(masked, labels, -100))
+
+
 def draw_plans() -> np.ndarray:
     rest = np.random.default_rng(SEED).random((STEPS - len(PLANS), LAYERS)) >= 0.3
     return np.concatenate([np.array(PLANS), rest]).astype(np.uint8)
@@ -98,7 +108,8 @@ class Run:
         self.model, self.state = build().to(dtype), state
 
     def restart(self, training: bool) -> None:
-        self.model.load_state_dict(self.state)
+        missing, unexpected = self.model.load_state_dict(self.state, strict=False)
+        assert not unexpected and all(name.startswith("cls.predictions.decoder.") for name in missing)  # tied
         self.model.zero_grad(set_to_none=True)
         self.model.train(training)
 
@@ -146,6 +157,24 @@ class Run:
         return np.array(losses)
 
 
+class MaskedRun(Run):
+    """Logits are those of masked tokens; the decoder's matrix is the table of embeddings."""
+
+    def __init__(self, dtype: torch.dtype, state: dict[str, Tensor]) -> None:
+        self.model, self.state = build(BertForMaskedLM).to(dtype), state
+        decoder, predictions = self.model.cls.predictions.decoder, self.model.cls.predictions
+        assert decoder.weight is self.model.bert.embeddings.word_embeddings.weight and decoder.bias is predictions.bias
+
+    def forward(self, step: int, masks: np.ndarray) -> tuple[Tensor, Tensor]:
+        for layer, mask in zip(self.model.bert.encoder.layer, masks, strict=True):
+            layer.masks = tuple(torch.from_numpy(part.astype(bool)) for part in mask)
+        texts, labels = masked_batch_of(step)
+        logits = self.model(**texts).logits
+        plain = F.cross_entropy(logits.view(-1, VOCABULARY), labels.view(-1))
+        assert torch.equal(plain, self.model(**texts, labels=labels).loss)
+        return logits[labels != -100], F.cross_entropy(logits[labels != -100], labels[labels != -100], label_smoothing=SMOOTHING)
+
+
 def masks_of(plan) -> np.ndarray:
     return np.broadcast_to(np.array(plan).reshape(LAYERS, 1, 1), (LAYERS, 2, BATCH))
 
@@ -167,10 +196,10 @@ def write_results(group: h5py.Group, exact: Arrays, approximate: Arrays) -> None
     print(f"{group.name}: largest f32_error {max(relative_error(approximate[n], v) for n, v in exact.items()):.2g}")
 
 
-def write_head(file: h5py.File, units: int) -> None:
+def write_head(file: h5py.File, units: int, classes: int = CLASSES) -> None:
     file.attrs.update(
         seed=np.uint32(SEED), first_batch=np.int64(0), batch=np.int64(BATCH), image_size=np.int64(0),
-        sequence=np.int64(SEQUENCE), vocabulary=np.int64(VOCABULARY), classes=np.int64(CLASSES), units=np.int64(units),
+        sequence=np.int64(SEQUENCE), vocabulary=np.int64(VOCABULARY), classes=np.int64(classes), units=np.int64(units),
         label_smoothing=SMOOTHING, ranks=np.int64(1), torch=np.bytes_(torch.__version__),
         transformers=np.bytes_(transformers.__version__),
     )  # fmt: skip
@@ -202,6 +231,23 @@ def write_samples(path: Path, exact: Run, approximate: Run) -> None:
         write_results(file.create_group("none"), exact.step(0, by_layer), approximate.step(0, by_layer))
 
 
+def write_masked(path: Path) -> None:
+    state = initial_state(build(BertForMaskedLM))
+    for copy in ("weight", "bias"):
+        del state[f"cls.predictions.decoder.{copy}"]  # else it would overwrite what it is tied to
+    exact, approximate = (MaskedRun(dtype, state) for dtype in (torch.float64, torch.float32))
+    plans = draw_plans()
+    with h5py.File(path, "w", libver=("v110", "v110")) as file:
+        write_head(file, LAYERS, VOCABULARY)
+        write(file, "plans", plans)
+        group = file.create_group("none")
+        write_results(group, exact.evaluate(), approximate.evaluate())
+        for step in range(2):
+            group = file.create_group(f"none/step{step}")
+            masks = masks_of(plans[step])
+            write_results(group, exact.step(step, masks), approximate.step(step, masks))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent,
@@ -216,6 +262,9 @@ def main() -> None:
         path = arguments.output / f"{name}.h5"
         writer(path, exact, approximate)
         print(f"{path}: {path.stat().st_size} bytes")
+    path = arguments.output / "mlm_bert_L2_H128.h5"
+    write_masked(path)
+    print(f"{path}: {path.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

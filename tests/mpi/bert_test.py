@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Texts: a BERT with every kind of dropout and LayerDrop learns, on any number of ranks to the same bits, resumed or not."""
+import json
 import os
 import random
+import struct
+import subprocess
 
 import harness
 import reproducible_test
@@ -105,6 +108,38 @@ class BertTest(harness.RunTest):
             self.assertIn("%d of %d are in a step's texts" % (len(words), len(VOCABULARY) + 50), checked.out)
             for row in self.rows(wire, "steps.csv"):
                 self.assertEqual(int(row["bytes_reduced"]), value_bytes * (dense + 32 * len(words)))
+
+    def test_a_folder_for_hugging_face_describes_the_network(self):
+        self.train("run", 1, {"model.hidden_dropout": 0.2}, TINY_BERT)
+        program = os.path.join(os.path.dirname(harness.PROGRAM), "sdtrain")
+        for words, layers in ((), 2), (("--keep", "first:1"), 1):
+            self.tool(program, "export", self.latest("run"), "out/bert/", *words)
+            config = self.read_json("out/bert/config.json")
+            self.assertEqual({key: config[key] for key in (
+                "architectures", "model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+                "intermediate_size", "hidden_dropout_prob", "max_position_embeddings", "id2label", "label2id")}, {
+                    "architectures": ["BertForSequenceClassification"], "model_type": "bert",
+                    "vocab_size": len(VOCABULARY), "hidden_size": 32, "num_hidden_layers": layers,
+                    "num_attention_heads": 2, "intermediate_size": 128, "hidden_dropout_prob": 0.2,
+                    "max_position_embeddings": 512, "id2label": {"0": "0", "1": "1"}, "label2id": {"0": 0, "1": 1}})
+            tokenizer = self.read_json("out/bert/tokenizer_config.json")
+            self.assertEqual((tokenizer["do_lower_case"], tokenizer["model_max_length"]), (True, 12))
+            with open(self.path("vocab.txt"), "rb") as ours, open(self.path("out", "bert", "vocab.txt"), "rb") as theirs:
+                self.assertEqual(theirs.read(), ours.read())
+            with open(self.path("out", "bert", "model.safetensors"), "rb") as file:
+                tensors = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+            self.assertEqual(tensors["bert.embeddings.word_embeddings.weight"]["shape"], [len(VOCABULARY), 32])
+            self.assertEqual("bert.encoder.layer.1.output.dense.weight" in tensors, layers == 2)
+        self.train("images", 1)
+        result = subprocess.run([program, "export", self.latest("images"), "out/images/"], cwd=self.folder, capture_output=True,
+                                text=True, timeout=60, check=False)
+        self.assertEqual(result.returncode, BAD_CONFIG)
+        self.assertIn("of images", result.stderr)
+        self.assertFalse(os.path.exists(self.path("out", "images")))
+
+    def read_json(self, name):
+        with open(self.path(*name.split("/")), encoding="utf-8") as file:
+            return json.load(file)
 
     def test_it_learns_the_order_of_words(self):
         self.train("run", 2, {"data.train_samples": 1500, "data.val_samples": 200, "train.epochs": 5, "train.batch_size": 20,

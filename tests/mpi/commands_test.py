@@ -17,7 +17,7 @@ KEYS = {
     "stochastic_depth": "rate survival_prob schedule rates scope rank_divisor scale min_kept unit dropped_update",
     "optimizer": "name momentum nesterov weight_decay decay layer_decay beta1 beta2 epsilon clip_norm",
     "lr": "schedule base warmup_epochs milestones gamma minimum",
-    "train": "epochs max_steps batch_size label_smoothing on_nonfinite",
+    "train": "epochs max_steps batch_size objective label_smoothing on_nonfinite",
     "eval": "every_epochs train_samples",
     "checkpoint": "every_steps every_epochs every_seconds keep keep_every compression max_failures resume",
     "communication": "bucket_bytes skip_dropped reduction shards progress wire check_every",

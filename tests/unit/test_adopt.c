@@ -350,6 +350,48 @@ START_TEST(a_bert_without_a_head_is_adopted) {
 }
 END_TEST
 
+/* ---- Hugging Face's BertForMaskedLM ---- */
+
+static sd_model_spec masked_bert(void) {
+    sd_model_spec spec = bert();
+    spec.objective = SD_OBJECTIVE_MLM;
+    spec.classes = spec.vocabulary;
+    return spec;
+}
+
+/* What is not of the encoder keeps its values, and what the file has of its own head is passed over: from a masked
+ * language model to a classifier, and back. */
+START_TEST(an_encoder_is_adopted_under_another_head) {
+    const sd_model_spec specs[][2] = {{masked_bert(), bert()}, {bert(), masked_bert()}};
+    static const int heads[][2] = {{5, 4}, {4, 5}};
+    for (int i = 0; i < 2; i++) {
+        sd_network *from = new_network(specs[i][0], 1), *to = new_network(specs[i][1], 2),
+                   *fresh = new_network(specs[i][1], 2);
+        sd_weights weights;
+        sd_adoption report;
+        char text[SD_ADOPTION_BYTES];
+        expect_ok(sd_network_state(from, &weights));
+        expect_ok(sd_model_adopt(to, &weights, "file", &report));
+        ck_assert_int_eq(report.passed_over, heads[i][0]);
+        ck_assert_int_eq(report.tensors - report.adopted, heads[i][1]);
+        ck_assert(report.no_head && report.no_classifier == (i == 0));
+        ck_assert_ptr_nonnull(strstr(sd_adoption_text(&report, text), "the head keeps its initial values"));
+        for (int t = 0; t < report.tensors; t++) {
+            const sd_tensor *mine = sd_network_tensor(to, t);
+            const bool is_encoder = t < report.adopted;
+            const sd_network *expected = is_encoder ? from : fresh;
+            ck_assert_int_eq(!strncmp(mine->name, "bert.", 5) && !strstr(mine->name, "pooler"), is_encoder);
+            const sd_tensor *theirs = sd_network_tensor(expected, t);
+            ck_assert_mem_eq(value_of(to, mine), value_of((sd_network *)expected, theirs), mine->elems * sizeof(float));
+        }
+        sd_weights_free(&weights);
+        sd_network_destroy(&from);
+        sd_network_destroy(&to);
+        sd_network_destroy(&fresh);
+    }
+}
+END_TEST
+
 START_TEST(half_a_classifier_is_refused) {
     sd_network *from = new_network(bert(), 1), *to = new_network(bert(), 2);
     sd_weights weights = state_of(from);
@@ -551,6 +593,7 @@ int main(void) {
     tcase_add_test(cases, half_a_classifier_is_no_backbone);
     tcase_add_test(cases, a_classifier_must_agree_with_itself_and_have_the_features);
     tcase_add_test(cases, a_bert_without_a_head_is_adopted);
+    tcase_add_test(cases, an_encoder_is_adopted_under_another_head);
     tcase_add_test(cases, half_a_classifier_is_refused);
     tcase_add_test(cases, positions_of_texts_that_both_have_are_adopted);
     tcase_add_test(cases, position_embeddings_are_resized_as_timm_does);

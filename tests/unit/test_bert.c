@@ -318,6 +318,79 @@ START_TEST(gradients_of_parts_that_some_texts_keep_equal_finite_differences) {
 }
 END_TEST
 
+/* ---- masked tokens ---- */
+
+static sd_network *new_masked(int texts) {
+    sd_model_spec spec = spec_of("bert_L2_H32_A2", 0);
+    spec.objective = SD_OBJECTIVE_MLM;
+    spec.classes = VOCABULARY;
+    return new_model(spec, texts);
+}
+
+/* That of embeddings is written by the head and by the stem, and dense. */
+START_TEST(a_masked_language_model_has_one_table_of_words) {
+    static const char *const names[] = {
+        "cls.predictions.bias", "cls.predictions.transform.dense.weight", "cls.predictions.transform.dense.bias",
+        "cls.predictions.transform.LayerNorm.weight", "cls.predictions.transform.LayerNorm.bias"};
+    enum { NAMES = sizeof names / sizeof names[0] };
+    sd_network *network = new_masked(1);
+    const int n = sd_network_n_tensors(network), segments = sd_network_n_segments(network);
+    for (int i = 0; i < NAMES; i++)
+        ck_assert_str_eq(sd_network_tensor(network, n - NAMES + i)->name, names[i]);
+    ck_assert_str_eq(sd_network_tensor(network, n - NAMES - 1)->name, "bert.encoder.layer.1.output.LayerNorm.bias");
+    ck_assert_int_eq(sd_network_tensor(network, 0)->segment, segments - 1);
+    ck_assert_uint_eq(sd_network_segment(network, segments - 1)->row_elems, 0);
+    ck_assert_int_eq(sd_network_predictions(network), sd_masked_most(SEQUENCE));
+    sd_network_destroy(&network);
+}
+END_TEST
+
+/* Backward of a pass whose first texts have masked tokens, of the first `texts` of them; the gradients are copied. */
+static float *masked_gradients(sd_network *network, int texts, const int32_t *ends) {
+    static const int32_t tokens[3 * SEQUENCE] = {1, 2, 3, 4, 5, 0, 1, 2, 0, 0, 0, 0, 7, 8, 9, 1, 2, 3},
+                                    all[3] = {5, 2, 6}, masked[] = {1, 13};
+    const size_t elems = sd_network_buffer_elems(network);
+    sd_drop_plan plan = keep_all(sd_network_n_units(network));
+    const sd_pass pass = {.images = texts, .training = true, .plan = &plan, .batch_share = 1};
+    const sd_input input = {.tokens = tokens, .lengths = all, .second = all, .masked = masked, .masked_ends = ends};
+    float dlogits[2 * VOCABULARY];
+    for (int i = 0; i < 2 * VOCABULARY; i++)
+        dlogits[i] = (float)(i % 5 - 2) / 8;
+    for (size_t i = 0; i < elems; i++)
+        sd_network_gradients(network)[i] = NAN;
+    sd_network_forward(network, &pass, &input);
+    sd_network_backward(network, &pass, &input, dlogits, ignore_segment, NULL);
+    sd_drop_plan_free(&plan);
+    float *copy = new_floats(elems);
+    memcpy(copy, sd_network_gradients(network), elems * sizeof *copy);
+    return copy;
+}
+
+/* Predictions of the texts that are in the pass count, and no others; texts without one teach nothing. */
+START_TEST(texts_without_masked_tokens_have_gradients_of_zero) {
+    static const int32_t one[] = {1, 1, 2}, none[] = {0, 0, 0};
+    sd_network *network = new_masked(3);
+    scramble(network);
+    float *of_one = masked_gradients(network, 1, one), *of_two = masked_gradients(network, 2, one),
+          *of_three = masked_gradients(network, 3, one), *of_none = masked_gradients(network, 3, none);
+    bool differs = false;
+    for (int i = 0; i < sd_network_n_tensors(network); i++) {
+        const sd_tensor *t = sd_network_tensor(network, i);
+        expect_close_floats(t->name, of_two + t->offset_elems, of_one + t->offset_elems, t->elems, 1e-5);
+        for (size_t e = t->offset_elems; e < t->offset_elems + t->elems; e++) {
+            ck_assert(of_none[e] == 0 && isfinite(of_three[e]));
+            differs = differs || fabsf(of_three[e] - of_two[e]) > 1e-3f;
+        }
+    }
+    ck_assert(differs);
+    free(of_one);
+    free(of_two);
+    free(of_three);
+    free(of_none);
+    sd_network_destroy(&network);
+}
+END_TEST
+
 /* ---- what is not seen ---- */
 
 static float *copy_of(const float *values, size_t n) {
@@ -520,6 +593,8 @@ int main(void) {
     tcase_add_test(cases, values_begin_as_hugging_faces);
     tcase_add_test(cases, gradients_equal_finite_differences);
     tcase_add_test(cases, gradients_of_parts_that_some_texts_keep_equal_finite_differences);
+    tcase_add_test(cases, a_masked_language_model_has_one_table_of_words);
+    tcase_add_test(cases, texts_without_masked_tokens_have_gradients_of_zero);
     tcase_add_test(cases, padding_is_seen_by_nobody);
     tcase_add_test(cases, dropped_layers_are_passed_by_with_their_norms);
     tcase_add_test(cases, dropout_depends_on_the_place_in_the_global_batch);

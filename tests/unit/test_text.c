@@ -360,6 +360,139 @@ START_TEST(batches_hold_padded_ids_whatever_the_number_of_workers) {
 END_TEST
 
 /* The hash is that of what a network reads, and of how it came about. */
+/* ---- masks ---- */
+
+enum { MASKED_TEXTS = 600, MASKED_WORDS = 20, MASKED_SEQUENCE = MASKED_WORDS + 2, MASKED_EACH = 3 };
+
+/* A table without labels: texts of 20 words, those of the first unknown. */
+static void begin_masked(void) {
+    char *table = malloc(MASKED_TEXTS * 2 * (MASKED_WORDS + 1) + 16), *to = table + sprintf(table, "text\n");
+    for (int i = 0; i < MASKED_TEXTS; i++)
+        for (int w = 0; w < MASKED_WORDS; w++)
+            to += sprintf(to, "%c%c", i ? "abc"[(i + w * w) % 3] : '.', w + 1 < MASKED_WORDS ? ' ' : '\n');
+    begin(table, "text\na b c\n");
+    free(table);
+}
+
+/* All texts of a pass, a batch. */
+static sd_batch next_masked(sd_loader *loader, const sd_loader_pass *pass) {
+    sd_batch batch;
+    sd_loader_begin(loader, pass);
+    expect_ok(sd_loader_next(loader, &batch));
+    return batch;
+}
+
+/* What becomes of masked tokens, and that nothing else changes; the parts of 100 masked tokens. */
+static void count_masks(const sd_dataset *dataset, const sd_batch *batch, double *part) {
+    int masked = 0, replaced = 0, kept = 0, at = 0;
+    for (int n = 0; n < batch->images; n++) {
+        ck_assert_int_eq(batch->input.masked_ends[n] - at, MASKED_EACH);
+        ck_assert_int_eq(sd_dataset_predictions(dataset, SD_SPLIT_TRAIN, (uint32_t)n), MASKED_EACH);
+        for (int t = 0; t < MASKED_SEQUENCE; t++) {
+            const int place = n * MASKED_SEQUENCE + t;
+            const int32_t id = batch->input.tokens[place], was = (int32_t[]){A, B, C}[(n + (t - 1) * (t - 1)) % 3];
+            if (at < batch->input.masked_ends[n] && batch->input.masked[at] == place) {
+                ck_assert(t > 0 && t < MASKED_SEQUENCE - 1);
+                ck_assert_int_eq(batch->targets.labels[at++], n ? was : UNK);
+                masked += id == MASK;
+                kept += id == was;
+                replaced += id != MASK && id != was;
+            } else {
+                ck_assert_int_eq(id, t == 0 ? CLS : t == MASKED_SEQUENCE - 1 ? SEP : n ? was : UNK);
+            }
+        }
+        ck_assert_int_eq(at, batch->input.masked_ends[n]);
+    }
+    part[0] = 100.0 * masked / at;
+    part[1] = 100.0 * kept / at;
+    part[2] = 100.0 * replaced / at;
+}
+
+/* 80 % are [MASK], 10 % another piece, 10 % stay; of 10 pieces one is [MASK], and one the token itself. Limits: four
+ * standard deviations of 1800 draws. */
+START_TEST(fifteen_of_a_hundred_tokens_are_masked) {
+    static const double expected[] = {81, 11, 8}, deviation[] = {0.93, 0.74, 0.64};
+    const sd_range all = {0, MASKED_TEXTS};
+    double part[3];
+    begin_masked();
+    sd_data_spec spec = spec_of();
+    spec.objective = SD_OBJECTIVE_MLM;
+    spec.sequence = MASKED_SEQUENCE;
+    sd_found *found;
+    sd_loader *loader;
+    sd_dataset *dataset = opened(&spec, &found);
+    ck_assert_int_eq(sd_dataset_samples(dataset).classes, WORDS);
+    ck_assert_str_eq(sd_dataset_class(dataset, WORDS - 1), "");
+    expect_ok(sd_loader_create(dataset, MASKED_TEXTS, 1, &loader));
+    const sd_batch batch = next_masked(loader, &(sd_loader_pass){.seed = 3, .ranges = &all, .n_batches = 1});
+    ck_assert_int_eq(sd_input_predictions(&batch.input, batch.images), MASKED_TEXTS * MASKED_EACH);
+    count_masks(dataset, &batch, part);
+    for (int i = 0; i < 3; i++)
+        expect_number("part", part[i], expected[i], 4 * deviation[i]);
+    sd_loader_end(loader);
+    sd_loader_destroy(&loader);
+    closed(dataset, found);
+}
+END_TEST
+
+/* Masks are of (seed, epoch, text): neither batches, order nor workers change them. */
+START_TEST(masks_depend_on_seed_epoch_and_text_alone) {
+    enum { TEXTS = 8, ELEMS = TEXTS * MASKED_SEQUENCE };
+    static const struct {
+        uint32_t seed;
+        uint64_t epoch;
+        bool same;
+    } passes[] = {{3, 1, true}, {4, 1, false}, {3, 2, false}, {3, 0, false}};
+    const sd_range all = {0, TEXTS}, ranges[] = {{0, 3}, {3, 4}, {7, 1}};
+    const uint32_t order[TEXTS] = {5, 2, 7, 0, 1, 6, 3, 4};
+    int32_t tokens[ELEMS], others[ELEMS];
+    begin_masked();
+    sd_data_spec spec = spec_of();
+    spec.objective = SD_OBJECTIVE_MLM;
+    spec.sequence = MASKED_SEQUENCE;
+    sd_found *found;
+    sd_loader *loader;
+    sd_dataset *dataset = opened(&spec, &found);
+    expect_ok(sd_loader_create(dataset, TEXTS, 3, &loader));
+    sd_loader_pass pass = {.seed = 3, .epoch = 1, .ranges = ranges, .order = order, .n_batches = 3};
+    sd_loader_begin(loader, &pass);
+    for (int b = 0, at = 0; b < 3; b++) {
+        sd_batch batch;
+        expect_ok(sd_loader_next(loader, &batch));
+        for (int n = 0; n < batch.images; n++, at++)
+            memcpy(tokens + order[at] * MASKED_SEQUENCE, batch.input.tokens + n * MASKED_SEQUENCE,
+                   MASKED_SEQUENCE * sizeof *tokens);
+    }
+    sd_loader_end(loader);
+    for (size_t i = 0; i < sizeof passes / sizeof passes[0]; i++) {
+        pass = (sd_loader_pass){.seed = passes[i].seed, .epoch = passes[i].epoch, .ranges = &all, .n_batches = 1};
+        const sd_batch batch = next_masked(loader, &pass);
+        memcpy(others, batch.input.tokens, sizeof others);
+        ck_assert_int_eq(!memcmp(tokens, others, sizeof tokens), passes[i].same);
+        sd_loader_end(loader);
+    }
+    sd_loader_destroy(&loader);
+    closed(dataset, found);
+}
+END_TEST
+
+START_TEST(a_vocabulary_without_a_mask_is_refused) {
+    sd_data_spec spec = spec_of();
+    spec.objective = SD_OBJECTIVE_MLM;
+    begin("text\na\n", "text\na\n");
+    put("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n");
+    REFUSED(&spec, SD_ERR_DATA, "vocab.txt:5: ", "[MASK]");
+    end();
+}
+END_TEST
+
+START_TEST(how_many_tokens_are_masked_is_rounded) {
+    static const int tokens[] = {0, 1, 3, 9, 10, 16, 17, 100, 510}, masked[] = {0, 1, 1, 1, 2, 2, 3, 15, 77};
+    for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++)
+        ck_assert_int_eq(sd_masked_of(tokens[i]), masked[i]);
+}
+END_TEST
+
 START_TEST(other_texts_labels_or_vocabularies_have_another_hash) {
     static const struct {
         const char *train, *vocabulary;
@@ -446,6 +579,10 @@ int main(void) {
     tcase_add_test(cases, a_list_of_classes_that_is_none_is_refused_with_its_line);
     tcase_add_test(cases, files_that_are_missing_or_there_twice_are_named);
     tcase_add_test(cases, batches_hold_padded_ids_whatever_the_number_of_workers);
+    tcase_add_test(cases, fifteen_of_a_hundred_tokens_are_masked);
+    tcase_add_test(cases, masks_depend_on_seed_epoch_and_text_alone);
+    tcase_add_test(cases, a_vocabulary_without_a_mask_is_refused);
+    tcase_add_test(cases, how_many_tokens_are_masked_is_rounded);
     tcase_add_test(cases, other_texts_labels_or_vocabularies_have_another_hash);
     tcase_add_test(cases, texts_of_another_rank_are_checked);
     return run_suite("text", cases);
