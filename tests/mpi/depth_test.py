@@ -43,6 +43,19 @@ class DepthTest(RunTest):
             self.assertAlmostEqual(float(loss), float(row["loss"]), delta=2e-6)
             self.assertAlmostEqual(float(top1), float(row["top1"]), delta=1e-6)
 
+    def test_a_sweep_of_a_resnet_keeps_what_changes_shapes(self):
+        self.train("run", 1, {"train.max_steps": 1, "lr.base": 0})  # as it was drawn
+        self.mpirun(2, "run.ini", "--evaluate", self.latest("run"), "--sweep")
+        rows = self.rows("run", "sweep.csv")
+        self.assertEqual([int(row["depth"]) for row in rows], list(range(9, 2, -1)))
+        self.assertEqual(rows[0]["kept"], "0 1 2 3 4 5 6 7 8")
+        self.assertEqual([row["kept"] for row in rows[-2:]], ["0 3 4 6", "0 3 6"])
+        units = {int(unit["depth"]) - 1: unit for unit in self.rows("run", "schedule.csv")}
+        for row in rows:
+            left_out = [unit for block, unit in units.items() if str(block) not in row["kept"].split()]
+            for column in ("parameters", "flops"):
+                self.assertEqual(int(row[column]), int(rows[0][column]) - sum(int(unit[column]) for unit in left_out))
+
     def test_wrong_rules_are_refused_once(self):
         self.train("run", 1, None, TINY_VIT)
         for words, said in ((("--keep", "0,12"), "no block 12"), (("--keep", "some"), "every_other:K"),
