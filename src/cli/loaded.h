@@ -44,9 +44,8 @@ sd_status sd_loaded_activation_bytes(const sd_loaded *loaded, int max_images, si
 sd_status sd_loaded_use(const char *path, sd_status (*use)(sd_loaded *loaded, void *context), void *context);
 
 /* Makes what was loaded a network of the blocks that a rule keeps (sd_model_keep(); random: by the run's seed), with
- * its optimizer state, and a configuration that describes it: model.layers, the rates of what is left, and no
- * model.freeze if its patterns would mean others, of which a warning tells. file and entries stay as they are.
- * SD_ERR_USAGE: it is no rule, or nothing is left. */
+ * its optimizer state, and a configuration that describes it: model.layers, and the rates of what is left. file and
+ * entries stay as they are. SD_ERR_USAGE: it is no rule, or nothing is left. */
 sd_status sd_loaded_prune(sd_loaded *loaded, const char *rule);
 
 void sd_loaded_close(sd_loaded *loaded);

@@ -76,37 +76,6 @@ static sd_status build(const sd_loaded *l, const sd_config *config, const unsign
     return sd_model_copy_kept_steps(l->network, keep, *network);
 }
 
-/* *same: whether model.freeze, whose patterns may have numbers of blocks in them, freezes what it froze before. */
-static sd_status compare_frozen(const sd_loaded *l, const sd_config *config, const unsigned char *keep,
-                                const sd_network *network, bool *same) {
-    const int n = sd_network_n_tensors(l->network);
-    bool *before, *after;
-    int at = 0;
-    SD_TRY(sd_alloc(&before, 2 * (size_t)n, sizeof *before));
-    after = before + n;
-    *same =
-        sd_config_frozen(&l->config, l->network, before) == SD_OK && sd_config_frozen(config, network, after) == SD_OK;
-    for (int i = 0; *same && i < n; i++)
-        if (sd_model_keeps(l->network, keep, sd_network_tensor(l->network, i)->segment))
-            *same = before[i] == after[at++];
-    free(before);
-    sd_error_clear();
-    return SD_OK;
-}
-
-static sd_status check_freeze(const sd_loaded *l, sd_config *config, const unsigned char *keep,
-                              const sd_network *network) {
-    bool same;
-    SD_TRY(compare_frozen(l, config, keep, network, &same));
-    if (same)
-        return SD_OK;
-    sd_log_warn("%s: model.freeze = %s would freeze other parameters of what is left, whose blocks have other numbers: "
-                "its configuration has none",
-                l->path, config->model.freeze);
-    config->model.freeze[0] = '\0';
-    return SD_OK;
-}
-
 sd_status sd_loaded_prune(sd_loaded *l, const char *rule) {
     sd_network *network = NULL;
     sd_optimizer *optimizer = NULL;
@@ -119,7 +88,6 @@ sd_status sd_loaded_prune(sd_loaded *l, const char *rule) {
     SD_TRY_CLEANUP(sd_alloc(&config, 1, sizeof *config));
     SD_TRY_CLEANUP(describe(l, keep, config));
     SD_TRY_CLEANUP(build(l, config, keep, &network, &optimizer));
-    SD_TRY_CLEANUP(check_freeze(l, config, keep, network));
     l->whole = l->network;
     l->network = network;
     sd_optimizer_destroy(&l->optimizer);

@@ -56,6 +56,35 @@ static sd_status parse_options(int n, char **words, options *o) {
 
 /* ---- what is not in the network ---- */
 
+/* *same: whether model.freeze, whose patterns may have numbers of blocks in them, freezes what it froze before. */
+static sd_status compare_frozen(const sd_loaded *l, bool *same) {
+    const int n = sd_network_n_tensors(l->whole);
+    bool *before, *after;
+    int at = 0;
+    SD_TRY(sd_alloc(&before, 2 * (size_t)n, sizeof *before));
+    after = before + n;
+    *same = sd_config_frozen(&l->config, l->whole, before) == SD_OK &&
+            sd_config_frozen(&l->config, l->network, after) == SD_OK;
+    for (int i = 0; *same && i < n; i++)
+        if (sd_model_keeps(l->whole, l->keep, sd_network_tensor(l->whole, i)->segment))
+            *same = before[i] == after[at++];
+    free(before);
+    sd_error_clear();
+    return SD_OK;
+}
+
+static sd_status check_freeze(sd_loaded *l) {
+    bool same;
+    SD_TRY(compare_frozen(l, &same));
+    if (same)
+        return SD_OK;
+    sd_log_warn("%s: model.freeze = %s would freeze other parameters of what is left, whose blocks have other numbers: "
+                "the new configuration has none",
+                l->path, l->config.model.freeze);
+    l->config.model.freeze[0] = '\0';
+    return SD_OK;
+}
+
 /* Its own run: the new file's name, so that it does not go on in the folder of the run that it is made of. */
 static sd_status name_run(const char *out, sd_config *config) {
     char setting[SD_CONFIG_FILE];
@@ -162,6 +191,7 @@ static sd_status prune(sd_loaded *l, void *context) {
     const options *o = context;
     SD_TRY(sd_loaded_prune(l, o->keep));
     SD_TRY(name_run(o->out, &l->config));
+    SD_TRY(check_freeze(l));
     SD_TRY(save(l, o));
     return print_result(l, o);
 }

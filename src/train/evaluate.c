@@ -33,6 +33,7 @@ static sd_status adopt_depth(sd_comm *comm, const sd_resume *resume, sd_config *
  * checkpoint's. */
 static sd_status open_run(sd_comm *comm, sd_config *config, sd_resume *resume, sd_run *run) {
     config->log.trace[0] = '\0';          /* it writes nothing */
+    config->model.freeze[0] = '\0';       /* nor does it train */
     config->run.seed = resume->info.seed; /* which images are held out */
     SD_TRY(adopt_depth(comm, resume, config + 1, config));
     SD_TRY(sd_run_open(run, comm, config, NULL, NULL));

@@ -153,6 +153,7 @@ class PruneTest(RunTest):
             done = self.prune("run", rule)
             self.assertEqual("model.freeze" in done.stderr, not stays, done.stderr)
             self.assertEqual(self.config("small.ini")["model", "freeze"], "pos_embed, blocks.0.*" if stays else "")
+        self.mpirun(1, self.write_config("other", {"model.freeze": "blocks.9.*"}, TINY_VIT), "--evaluate", "small.h5")
 
     def test_another_configuration_does_not_go_on_from_it(self):
         self.train("run", 1, {"train.max_steps": 2}, TINY_VIT)
