@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Fuzzes what reads files, with libFuzzer and the sanitizers, each target for some seconds.
 #
-#   launch/fuzz.sh SECONDS [TARGET]...      TARGET: config, cifar, decode, checkpoint, checkpoint_inner, listing, packed, safetensors, tokenizer; default: all, in turn
+#   launch/fuzz.sh SECONDS [TARGET]...      TARGET: config, cifar, decode, checkpoint, checkpoint_inner, listing, packed, safetensors, table, tokenizer; default: all, in turn
 #
 # Builds into build-fuzz/ and keeps what it has learned in build-fuzz/corpus/TARGET. Inputs that break something are left in
 # build-fuzz/findings/TARGET; build-fuzz/tests/fuzz/fuzz_TARGET FILE shows one again. Exit codes: 0 nothing was found; 1 something was;
@@ -13,7 +13,7 @@ set +Cf # whatever BASH_ENV says
 self=$(realpath -- "${BASH_SOURCE[0]}")
 root=${self%/*/*}
 dir=$root/build-fuzz
-all=(config cifar decode checkpoint checkpoint_inner listing packed safetensors tokenizer)
+all=(config cifar decode checkpoint checkpoint_inner listing packed safetensors table tokenizer)
 
 if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]]; then
     sed -n '3,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2

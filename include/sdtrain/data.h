@@ -32,9 +32,10 @@ enum { SD_CHANNELS = 3 };
     X(SD_DATASET_SYNTHETIC, "synthetic") /* procedural coloured shapes */                                              \
     X(SD_DATASET_CIFAR10, "cifar10")                                                                                   \
     X(SD_DATASET_CIFAR100, "cifar100")                                                                                 \
-    X(SD_DATASET_FOLDER, "folder") /* JPEG and PNG files, in folders that are classes */                               \
-    X(SD_DATASET_HDF5, "hdf5")     /* one file of sd_pack() */                                                         \
-    X(SD_DATASET_TEXT, "text")     /* .tsv or .csv tables of texts and labels */
+    X(SD_DATASET_FOLDER, "folder")                 /* JPEG and PNG files, in folders that are classes */               \
+    X(SD_DATASET_HDF5, "hdf5")                     /* one file of sd_pack() */                                         \
+    X(SD_DATASET_TEXT, "text")                     /* .tsv or .csv tables of texts and labels */                       \
+    X(SD_DATASET_SYNTHETIC_TEXT, "synthetic_text") /* procedural expressions of logic */
 typedef enum sd_dataset_kind { SD_DATASET_LIST(SD_CHOICE_ENUMERATOR) } sd_dataset_kind;
 SD_CHOICE_WORD_OF(sd_dataset_kind, SD_DATASET_LIST)
 
@@ -182,6 +183,8 @@ typedef struct sd_text_lengths {
     double full; /* share of those that fill the sequence: most of them were cut */
 } sd_text_lengths;
 sd_text_lengths sd_dataset_text_lengths(const sd_dataset *dataset);
+/* Of texts: is_touched[id] = 1 for every id of one text of a split. is_touched: [vocabulary]. */
+void sd_dataset_touch(const sd_dataset *dataset, sd_split split, uint32_t index, unsigned char *is_touched);
 /* The name of a class; "" if the data set has none. */
 const char *sd_dataset_class(const sd_dataset *dataset, int label);
 

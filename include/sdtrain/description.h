@@ -36,6 +36,7 @@ typedef struct sd_description {
     int ranks, threads;
     sd_sample_spec samples;
     sd_text_lengths lengths; /* of texts */
+    double touched_rows;     /* of the table of embeddings by a step, on average */
     uint64_t train_images, validation_images, steps_per_epoch, total_steps;
     uint64_t rank_images, shard_images; /* images of the largest rank share of a batch; of a shard */
     /* Memory of a rank: parameters, gradients, optimizer state; activations; images; the program itself; the checkpoint

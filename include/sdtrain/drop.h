@@ -108,8 +108,9 @@ void sd_drop_part_free(sd_drop_part *part);
  * SD_DROP_SCOPE_GLOBAL. */
 void sd_drop_part_draw(const sd_drop_spec *drop, uint64_t step, int rank, sd_range share, sd_drop_part *part);
 
-/* The plan of an evaluation: every branch is kept. */
-void sd_drop_plan_evaluation(const sd_drop_spec *drop, sd_drop_plan *plan);
+/* The plan of an evaluation: every unit is kept, or those that keep (0 or 1, [units]) has; it may be NULL. A kept
+ * branch is scaled as drop says, whatever others there are. */
+void sd_drop_plan_evaluation(const sd_drop_spec *drop, const unsigned char *keep, sd_drop_plan *plan);
 
 #ifdef __cplusplus
 }

@@ -77,6 +77,30 @@ sd_status sd_model_create(const sd_model_spec *spec, const sd_kernels *kernels, 
 /* Likewise without memory for values and activations: to check the spec, and for units and figures. */
 sd_status sd_model_outline(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network);
 
+/* ---- depth on demand ---- */
+
+/* Which blocks of a network an evaluation keeps, or what is left of it when it is pruned (Fan et al. 2020, "Reducing
+ * transformer depth on demand with structured dropout"):
+ *
+ *     0,2,4           these blocks, counted from 0, the others are left out
+ *     every_other:k   floor(j L / k), j = 0 ... k - 1, of the L blocks that can be left out
+ *     first:k, last:k, random:k (drawn by the seed)
+ *
+ * A block whose shortcut changes shapes, as the first of a ResNet's stages, cannot be left out: it stays with every
+ * rule, k does not count it, and a list must have it. keep: [units], 1: kept. SD_ERR_USAGE says what is wrong with the
+ * rule. Local. */
+sd_status sd_model_keep(const sd_network *network, const char *rule, uint32_t seed, unsigned char *keep);
+
+/* How many blocks can be left out. */
+int sd_model_removable_blocks(const sd_network *network);
+
+/* The blocks that are kept, "0,2,4", with this between them. Caller frees *text. SD_ERR_MEMORY. */
+sd_status sd_model_kept_text(const sd_network *network, const unsigned char *keep, char separator, char **text);
+
+/* Learned values, and forward FLOPs of a sample, of what is left. */
+size_t sd_model_kept_parameters(const sd_network *network, const unsigned char *keep);
+double sd_model_kept_flops(const sd_network *network, const unsigned char *keep);
+
 /* ---- values of a file ---- */
 
 /* What sd_model_adopt() has done. */

@@ -91,7 +91,8 @@ typedef struct sd_segment {
 /* A decision unit, for logs and for the savings of a drop. */
 typedef struct sd_unit {
     char name[SD_NAME_BYTES];
-    int depth;      /* l of its block, from 1 */
+    int depth;          /* l of its block, from 1 */
+    bool changes_shape; /* a shortcut of it is no identity: without its branches it is not its input */
     bool post_norm; /* a norm follows the sum of x and F(x), so that no scale of F keeps the expectation of the rest */
     size_t parameters; /* learned values of its branches */
     double flops;      /* forward, per image: 2 x multiply-adds of convolutions and matrix products */

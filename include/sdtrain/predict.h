@@ -66,7 +66,9 @@ typedef struct sd_calibration_spec {
     sd_optimizer *optimizer;    /* of the network; its state changes */
     sd_loss *loss;              /* for the network's classes */
     int min_images, max_images; /* of a pass, that is of a shard: 1 <= min <= max; batch norm needs the least */
-    size_t image_elems;         /* of an image: H W C */
+    const sd_input *input;      /* max_images of them */
+    const int32_t *labels;      /* [max_images] */
+    double touched_rows;        /* of a table of embeddings by a step, on average; 0: all are sent */
     uint32_t seed;              /* of dropout */
     int threads;                /* that the kernels use: noted in the calibration, not set */
     bool bf16;                  /* gradients travel as bf16: what that costs is timed as well */

@@ -29,6 +29,7 @@ typedef enum sd_stream {
     SD_STREAM_DROP_RANK = 8,   /* item: unit << 32 | rank / 4, word rank % 4;   time: step (from 1)  */
     SD_STREAM_DROP_SAMPLE = 9, /* item: unit << 32 | place / 4, word place % 4; time: step; place in the batch */
     /* item and word: sd_dropout (kernels.h); time: site << 32 | step (from 1) */
+    SD_STREAM_KEEP = 13, /* item: place in the shuffle;          time: 0                       */
     SD_STREAM_HIDDEN_DROPOUT = 11,
 } sd_stream;
 

@@ -36,8 +36,13 @@ typedef struct sd_forecast {
 sd_status sd_train_check(sd_comm *comm, const sd_config *config, const char *job, const sd_forecast *forecast);
 
 /* Scores a checkpoint on the validation images and prints one line on rank 0: evaluate loss=L top1=A top5=B images=N.
- * Its normalisation and stochastic depth are the checkpoint's. Collective. */
-sd_status sd_train_evaluate(sd_comm *comm, const sd_config *config, const char *checkpoint);
+ * Its normalisation and stochastic depth are the checkpoint's. keep: rule of the blocks that are computed, with which
+ * the line ends in kept=0,2,4 (sd_model_keep()); NULL: all. Collective. */
+sd_status sd_train_evaluate(sd_comm *comm, const sd_config *config, const char *checkpoint, const char *keep);
+
+/* Scores it at every depth (up to 16 of them), every other block kept, prints a table on rank 0, and writes it to
+ * sweep.csv in the folder of the run that the checkpoint is of. Collective. */
+sd_status sd_train_sweep(sd_comm *comm, const sd_config *config, const char *checkpoint);
 
 #ifdef __cplusplus
 }

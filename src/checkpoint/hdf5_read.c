@@ -160,6 +160,15 @@ static sd_status read_timing(const sd_checkpoint_file *from, sd_checkpoint_info 
                             : sd_hdf5_read_array(from, "/progress/timing", H5T_NATIVE_DOUBLE, 2, shape, info->timing);
 }
 
+/* Of images; texts have none. */
+static sd_status check_normalisation(const sd_checkpoint_file *from, const sd_checkpoint_info *info) {
+    for (int c = 0; c < 3 && info->sequence == 0; c++)
+        if (!isfinite(info->mean[c]) || !isfinite(info->deviation[c]) || !(info->deviation[c] > 0))
+            return sd_fail(SD_ERR_DATA, "%s: /data/mean %g and /data/std %g of channel %d cannot be", from->path,
+                           info->mean[c], info->deviation[c], c);
+    return SD_OK;
+}
+
 static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint_info *info) {
     int version = 0;
     const int three = 3;
@@ -175,11 +184,8 @@ static sd_status describe(const sd_checkpoint_file *from, sd_checkpoint_info *in
     SD_TRY(read_text_attribute(from, "scale", info->scale, sizeof info->scale));
     SD_TRY(sd_hdf5_read_array(from, "/data/mean", H5T_NATIVE_FLOAT, 1, &three, info->mean));
     SD_TRY(sd_hdf5_read_array(from, "/data/std", H5T_NATIVE_FLOAT, 1, &three, info->deviation));
-    for (int c = 0; c < three; c++)
-        if (!isfinite(info->mean[c]) || !isfinite(info->deviation[c]) || !(info->deviation[c] > 0))
-            return sd_fail(SD_ERR_DATA, "%s: /data/mean %g and /data/std %g of channel %d cannot be", from->path,
-                           info->mean[c], info->deviation[c], c);
     SD_TRY(read_data(from, info));
+    SD_TRY(check_normalisation(from, info));
     SD_TRY(read_progress(from, &info->progress));
     if (info->ranks < 1 || info->ranks > 1 << 20)
         return sd_fail(SD_ERR_DATA, "%s: %d ranks cannot be", from->path, info->ranks);

@@ -104,10 +104,15 @@ static sd_status describe(const sd_loaded *l, const double *rate, bool folded, m
     const sd_drop_scale scale = folded ? SD_DROP_SCALE_TRAINING : l->config.stochastic_depth.scale;
     say(m, "model", "%s", l->config.model.name);
     say(m, "classes", "%d", l->samples.classes);
-    say(m, "image_size", "%d", l->samples.image_size);
-    say(m, "mean", "%.9g, %.9g, %.9g", (double)info->mean[0], (double)info->mean[1], (double)info->mean[2]);
-    say(m, "std", "%.9g, %.9g, %.9g", (double)info->deviation[0], (double)info->deviation[1],
-        (double)info->deviation[2]);
+    if (sd_samples_are_texts(l->samples)) {
+        say(m, "sequence", "%d", l->samples.sequence);
+        say(m, "vocabulary", "%d", l->samples.vocabulary);
+    } else {
+        say(m, "image_size", "%d", l->samples.image_size);
+        say(m, "mean", "%.9g, %.9g, %.9g", (double)info->mean[0], (double)info->mean[1], (double)info->mean[2]);
+        say(m, "std", "%.9g, %.9g, %.9g", (double)info->deviation[0], (double)info->deviation[1],
+            (double)info->deviation[2]);
+    }
     say(m, "step", "%" PRIu64, info->progress.step);
     say(m, "scale", "%s", sd_drop_scale_word(scale));
     if (folded)

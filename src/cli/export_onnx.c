@@ -11,7 +11,7 @@ sd_status sd_export_onnx(const sd_loaded *l, double *rate, const char *out, cons
     sd_graph graph = {0};
     sd_status status;
     SD_TRY_CLEANUP(sd_drop_plan_create(drop.units, &plan));
-    sd_drop_plan_evaluation(&drop, &plan);
+    sd_drop_plan_evaluation(&drop, NULL, &plan);
     SD_TRY_CLEANUP(sd_network_describe(l->network, &plan, &graph));
     SD_TRY_CLEANUP(sd_onnx_write(out, &graph, sd_network_values(l->network), metadata));
     printf("%s: %d operations, %zu parameters\n", out, graph.n, sd_network_parameters(l->network));

@@ -87,16 +87,21 @@ static void print_summary(const sd_loaded *l) {
                 printf("%-18s%" PRId64 "\n", "format version", *version);
             free(version);
         }
-    printf("%-18s%s: %zu parameters, %d branches, %d classes, %d x %d pixels\n", "model", l->config.model.name,
-           sd_network_parameters(l->network), sd_network_n_units(l->network), l->samples.classes, l->samples.image_size,
-           l->samples.image_size);
+    printf("%-18s%s: %zu parameters, %d branches, %d classes", "model", l->config.model.name,
+           sd_network_parameters(l->network), sd_network_n_units(l->network), l->samples.classes);
+    if (!c->vocab)
+        printf(", %d x %d pixels", l->samples.image_size, l->samples.image_size);
+    printf("\n");
     print_drop(&l->config);
     printf("%-18s%s\n", "optimizer", sd_config_value(&l->config, "optimizer.name", value, sizeof value));
     printf("%-18s%d rank%s x %d thread%s, %s kernels; seed %u\n", "trained on", c->ranks, plural((uint64_t)c->ranks),
            c->threads, plural((uint64_t)c->threads), c->isa, c->seed);
     print_progress(&c->progress);
-    printf("%-18smean %.6g %.6g %.6g, deviation %.6g %.6g %.6g\n", "images", (double)c->mean[0], (double)c->mean[1],
-           (double)c->mean[2], (double)c->deviation[0], (double)c->deviation[1], (double)c->deviation[2]);
+    if (c->vocab)
+        printf("%-18s%d word pieces, of a vocabulary of %d\n", "texts", c->sequence, c->vocabulary);
+    else
+        printf("%-18smean %.6g %.6g %.6g, deviation %.6g %.6g %.6g\n", "images", (double)c->mean[0], (double)c->mean[1],
+               (double)c->mean[2], (double)c->deviation[0], (double)c->deviation[1], (double)c->deviation[2]);
     sd_group groups[SD_MAX_GROUPS];
     const int n = sd_groups_of(l, groups);
     printf("\n%-18s%12s  %8s\n", "group", "bytes", "datasets");

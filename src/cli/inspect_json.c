@@ -119,10 +119,15 @@ static sd_status fill(cJSON *root, const sd_loaded *l) {
     SD_TRY(add_drop(root, l));
     add_progress(root, &l->info.progress);
     cJSON *data = cJSON_AddObjectToObject(root, "data");
-    cJSON *mean = cJSON_AddArrayToObject(data, "mean"), *deviation = cJSON_AddArrayToObject(data, "std");
-    for (int c = 0; c < 3; c++) {
-        cJSON_AddItemToArray(mean, cJSON_CreateNumber((double)l->info.mean[c]));
-        cJSON_AddItemToArray(deviation, cJSON_CreateNumber((double)l->info.deviation[c]));
+    if (l->info.vocab) {
+        add_number(data, "sequence", l->info.sequence);
+        add_number(data, "vocabulary", l->info.vocabulary);
+    } else {
+        cJSON *mean = cJSON_AddArrayToObject(data, "mean"), *deviation = cJSON_AddArrayToObject(data, "std");
+        for (int c = 0; c < 3; c++) {
+            cJSON_AddItemToArray(mean, cJSON_CreateNumber((double)l->info.mean[c]));
+            cJSON_AddItemToArray(deviation, cJSON_CreateNumber((double)l->info.deviation[c]));
+        }
     }
     add_groups(root, l);
     SD_TRY(add_tensors(root, l));

@@ -10,17 +10,17 @@
 enum { MAX_SETTINGS = 256, MAX_CONFIG_BYTES = 1 << 20 };
 
 typedef struct options {
-    const char *config, *evaluate, *resume, *job;
+    const char *config, *evaluate, *keep, *resume, *job;
     const char *settings[MAX_SETTINGS];
     int n_settings;
-    bool check, help, version, link; /* link: a forecast's link option is given */
+    bool check, sweep, help, version, link; /* link: a forecast's link option is given */
     sd_forecast forecast;
 } options;
 
 static const char usage[] =
     "usage: mpirun -np RANKS sdtrain-mpi CONFIG.ini [--set section.key=value ...] [--resume auto|never|FILE] [--job ID]\n"
     "                                    [--check [--ranks R,... [--link-gbit G] [--latency-us U]]]\n"
-    "                                    [--evaluate CHECKPOINT] [--help] [--version]\n";
+    "                                    [--evaluate CHECKPOINT [--keep RULE | --sweep]] [--help] [--version]\n";
 
 static bool is_job(const char *text) {
     const size_t bytes = strlen(text);
@@ -39,6 +39,8 @@ static sd_status parse_options(int argc, char **argv, options *o) {
             o->version = true;
         } else if (!strcmp(word, "--check")) {
             o->check = true;
+        } else if (!strcmp(word, "--sweep")) {
+            o->sweep = true;
         } else if (sd_forecast_is_option(word)) {
             if (!value)
                 return sd_fail(SD_ERR_USAGE, "%s needs a value (--help shows how)", word);
@@ -46,7 +48,7 @@ static sd_status parse_options(int argc, char **argv, options *o) {
             o->link = o->link || strcmp(word, "--ranks") != 0;
             i++;
         } else if (!strcmp(word, "--set") || !strcmp(word, "--resume") || !strcmp(word, "--job") ||
-                   !strcmp(word, "--evaluate")) {
+                   !strcmp(word, "--evaluate") || !strcmp(word, "--keep")) {
             if (!value)
                 return sd_fail(SD_ERR_USAGE, "%s needs a value (--help shows how)", word);
             if (!strcmp(word, "--resume"))
@@ -55,6 +57,8 @@ static sd_status parse_options(int argc, char **argv, options *o) {
                 o->job = value;
             else if (!strcmp(word, "--evaluate"))
                 o->evaluate = value;
+            else if (!strcmp(word, "--keep"))
+                o->keep = value;
             else if (o->n_settings == MAX_SETTINGS)
                 return sd_fail(SD_ERR_USAGE, "more than %d --set", MAX_SETTINGS);
             else
@@ -75,6 +79,10 @@ static sd_status parse_options(int argc, char **argv, options *o) {
         return sd_fail(SD_ERR_USAGE, "a configuration file is expected (--help shows how)");
     if (o->check && o->evaluate)
         return sd_fail(SD_ERR_USAGE, "--check and --evaluate exclude each other");
+    if ((o->keep || o->sweep) && !o->evaluate)
+        return sd_fail(SD_ERR_USAGE, "--keep and --sweep are for --evaluate CHECKPOINT");
+    if (o->keep && o->sweep)
+        return sd_fail(SD_ERR_USAGE, "--keep and --sweep exclude each other");
     if (o->forecast.n > 0 && !o->check)
         return sd_fail(SD_ERR_USAGE, "--ranks is a question for --check");
     if (o->link && o->forecast.n == 0)
@@ -84,9 +92,11 @@ static sd_status parse_options(int argc, char **argv, options *o) {
 
 /* A hash of the options that must be equal on all ranks, such as --check. */
 static uint64_t options_hash(const options *o) {
-    const uint64_t flags = (uint64_t)o->help << 2 | (uint64_t)o->version << 1 | (uint64_t)o->check;
+    const uint64_t flags =
+        (uint64_t)o->sweep << 3 | (uint64_t)o->help << 2 | (uint64_t)o->version << 1 | (uint64_t)o->check;
     const double link[] = {o->forecast.link_gbit, o->forecast.latency_us};
     return flags ^ (o->evaluate ? sd_hash(o->evaluate, strlen(o->evaluate)) : 0) ^ sd_hash(link, sizeof link) ^
+           (o->keep ? sd_hash(o->keep, strlen(o->keep)) << 5 : 0) ^
            (o->job ? sd_hash(o->job, strlen(o->job)) << 3 : 0) ^
            sd_hash(o->forecast.ranks, (size_t)o->forecast.n * sizeof *o->forecast.ranks);
 }
@@ -94,7 +104,7 @@ static uint64_t options_hash(const options *o) {
 static void print_help(void) {
     fputs(usage, stdout);
     fputs(
-        "\nTrains a ResNet or ViT with stochastic depth, data-parallel over MPI ranks, as CONFIG.ini says.\n\n"
+        "\nTrains a ResNet, ViT or BERT with stochastic depth, data-parallel over MPI ranks, as CONFIG.ini says.\n\n"
         "  --set section.key=value   overrides a key of the file; may be repeated\n"
         "  --resume auto|never|FILE  overrides checkpoint.resume\n"
         "  --job ID                  for supervisors that restart a command: starts with the same ID are one job. The\n"
@@ -105,6 +115,9 @@ static void print_help(void) {
         "  --link-gbit G             bandwidth of each rank, for --ranks; default 10\n"
         "  --latency-us U            latency between ranks, for --ranks; default 30\n"
         "  --evaluate CHECKPOINT     scores a checkpoint on the validation images and prints one line; writes nothing\n"
+        "  --keep RULE               with --evaluate: only these blocks are computed, counted from 0: 0,2,4 or every_other:K, first:K,\n"
+        "                            last:K, random:K; blocks that change shapes always are, and K does not count them\n"
+        "  --sweep                   with --evaluate: a table over all depths, every other block kept; writes it to the run's sweep.csv\n"
         "  --version                 prints version and libraries\n\n"
         "exit codes: 0 finished; 64 usage; 65 bad data; 66 missing input; 70 internal, ranks disagree, or training diverged;\n"
         "            74 input/output; 75 stopped by a signal with a checkpoint written; 78 bad configuration\n\n"
@@ -160,8 +173,10 @@ static sd_status run(sd_comm *comm, const options *o) {
     SD_TRY(load_config(comm, o, &config));
     if (o->check)
         return sd_train_check(comm, &config, o->job, &o->forecast);
+    if (o->sweep)
+        return sd_train_sweep(comm, &config, o->evaluate);
     if (o->evaluate)
-        return sd_train_evaluate(comm, &config, o->evaluate);
+        return sd_train_evaluate(comm, &config, o->evaluate, o->keep);
     sd_signals_catch();
     return sd_train(comm, &config, o->job);
 }

@@ -123,7 +123,7 @@ static sd_status plan_evaluation(prediction *p) {
                              .units = sd_network_n_units(l->network)};
     SD_TRY(sd_rates_of(l, &p->drop.rate));
     SD_TRY(sd_drop_plan_create(p->drop.units, &p->plan));
-    sd_drop_plan_evaluation(&p->drop, &p->plan);
+    sd_drop_plan_evaluation(&p->drop, NULL, &p->plan);
     return SD_OK;
 }
 

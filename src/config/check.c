@@ -120,22 +120,29 @@ static sd_status check_drop(sd_config *config) {
     return SD_OK;
 }
 
-/* Keys that say nothing of this kind of data set must have their defaults. */
-static sd_status check_data(const sd_config *config) {
-    static const char *const of_images[] = {"image_size", "interpolation", "crop_pct",
-                                            "normalise",  "on_bad_image",  "augment"},
-                             *const of_texts[] = {"vocab", "lower_case", "sequence", "text_columns", "label_column"};
-    const bool texts = config->data.dataset == SD_DATASET_TEXT;
-    const char *const *others = texts ? of_images : of_texts;
-    const size_t n = texts ? sizeof of_images / sizeof of_images[0] : sizeof of_texts / sizeof of_texts[0];
-    for (size_t i = 0; i < n; i++) {
+/* Keys, up to NULL, of data that data.dataset is not must have their defaults. */
+static sd_status check_defaults(const sd_config *config, const char *const *names, const char *data) {
+    for (; *names; names++) {
         char full[64], value[SD_CONFIG_TEXT];
-        const key *k = sd_key_find("data", others[i]);
+        const key *k = sd_key_find("data", *names);
         snprintf(full, sizeof full, "data.%s", k->name);
         if (strcmp(sd_config_value(config, full, value, sizeof value), k->initial) != 0)
-            return sd_config_fail(config, full, "%s is for %s, and data.dataset = %s", value,
-                                  texts ? "images" : "texts", sd_dataset_kind_word(config->data.dataset));
+            return sd_config_fail(config, full, "%s is for %s, and data.dataset = %s", value, data,
+                                  sd_dataset_kind_word(config->data.dataset));
     }
+    return SD_OK;
+}
+
+static sd_status check_data(const sd_config *config) {
+    static const char *const of_images[] = {"image_size",   "interpolation", "crop_pct", "normalise",
+                                            "on_bad_image", "augment",       NULL},
+                             *const of_texts[] = {"lower_case", "sequence", NULL},
+                             *const of_tables[] = {"vocab", "text_columns", "label_column", NULL};
+    const bool tables = config->data.dataset == SD_DATASET_TEXT,
+               texts = tables || config->data.dataset == SD_DATASET_SYNTHETIC_TEXT;
+    SD_TRY(texts ? check_defaults(config, of_images, "images") : check_defaults(config, of_texts, "texts"));
+    if (!tables)
+        SD_TRY(check_defaults(config, of_tables, "tables of texts"));
     SD_TRY(sd_config_locate(config, sd_text_columns_check("data.text_columns", config->data.text_columns, 2)));
     return sd_config_locate(config, sd_text_columns_check("data.label_column", config->data.label_column, 1));
 }
@@ -213,7 +220,8 @@ sd_status sd_config_check(sd_config *config, int ranks) {
                               "%lld images cannot be shared by %d ranks; every rank needs one",
                               (long long)config->train.batch_size, ranks);
     SD_TRY(check_shards(config, ranks));
-    if (config->data.dataset != SD_DATASET_SYNTHETIC && config->data.path[0] == '\0')
+    if (config->data.dataset != SD_DATASET_SYNTHETIC && config->data.dataset != SD_DATASET_SYNTHETIC_TEXT &&
+        config->data.path[0] == '\0')
         return sd_config_fail(config, "data.path", "this dataset is read from files; name their folder");
     SD_TRY(check_data(config));
     return sd_config_locate(config, sd_normalise_check(config->data.normalise));

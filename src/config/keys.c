@@ -44,7 +44,7 @@ const key sd_keys[] = {
 
     CHOICE(
         data, dataset, "synthetic", SD_DATASET_LIST, true,
-        "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files; folder: JPEG and PNG files, train/CLASS/ and val/CLASS/, or CLASS/; hdf5: a file that sdtrain pack made of any of these; text: tables of texts, train and validation, valid, val, dev or test, .tsv or .csv"),
+        "synthetic: procedural coloured shapes, no files; cifar10, cifar100: the official binary files; folder: JPEG and PNG files, train/CLASS/ and val/CLASS/, or CLASS/; hdf5: a file that sdtrain pack made of any of these; text: tables of texts, train and validation, valid, val, dev or test, .tsv or .csv; synthetic_text: procedural expressions of logic, no files"),
     PATH(data, path, "", false, "folder of the dataset's files, or its parent; hdf5: the file"),
     PATH(data, vocab, "", false, "text: the vocabulary of word pieces, a vocab.txt as BERT's; empty: the one in path"),
     SWITCH(data, lower_case, "true", true, "text: letters are lowered and lose their accents (uncased vocabularies)"),
@@ -67,8 +67,10 @@ const key sd_keys[] = {
     CHOICE(
         data, on_bad_image, "stop", SD_BAD_IMAGE_LIST, true,
         "an image that cannot be decoded ends the run, or is replaced by the next one (not scored), and listed in bad_images.txt"),
-    WHOLE(data, train_samples, "0", 0, SAMPLES, true, "use the first N training images; 0: all (synthetic: 2000)"),
-    WHOLE(data, val_samples, "0", 0, SAMPLES, true, "use the first N validation images; 0: all (synthetic: 1000)"),
+    WHOLE(data, train_samples, "0", 0, SAMPLES, true,
+          "use the first N training images; 0: all (synthetic: 2000, synthetic_text: 20000)"),
+    WHOLE(data, val_samples, "0", 0, SAMPLES, true,
+          "use the first N validation images; 0: all (synthetic: 1000, synthetic_text: 2000)"),
     {"data", "validation", KEY_WHOLE, AT(data, validation), "test", 1, SAMPLES, "test", true,
      "validation images: the test set, or N training images held out, drawn by the seed"},
     CHOICE(
@@ -79,7 +81,8 @@ const key sd_keys[] = {
     WHOLE(data, workers, "1", 1, 64, false, "threads a rank that prepare batches ahead"),
 
     TEXT(model, name, "resnet20", true, SD_MODEL_NAMES),
-    WHOLE(model, classes, "0", 0, 100000, true, "number of classes; 0: the dataset's (synthetic: 10)"),
+    WHOLE(model, classes, "0", 0, 100000, true,
+          "number of classes; 0: the dataset's (synthetic: 10, synthetic_text: 2)"),
     CHOICE(
         model, stem, "auto", SD_STEM_LIST, true,
         "resnet18 to 152: cifar = 3x3 without pooling, imagenet = 7x7 stride 2 and max pooling; auto: cifar up to 64 pixels"),

@@ -220,6 +220,12 @@ sd_text sd_dataset_text(const sd_dataset *dataset, sd_split split, uint32_t inde
     return dataset->source->text(dataset->source, is_test(dataset, split), source_index(dataset, split, index));
 }
 
+void sd_dataset_touch(const sd_dataset *dataset, sd_split split, uint32_t index, unsigned char *is_touched) {
+    const sd_text text = sd_dataset_text(dataset, split, index);
+    for (int32_t t = 0; t < text.length; t++)
+        is_touched[text.ids[t]] = 1;
+}
+
 sd_text_lengths sd_dataset_text_lengths(const sd_dataset *dataset) {
     sd_text_lengths lengths = {0};
     for (uint32_t i = 0; i < dataset->n_train; i++) {

@@ -107,14 +107,59 @@ static bool next_line(const char *list, size_t bytes, size_t *at, sd_cell *line)
     return true;
 }
 
+static int count_lines(const char *list, size_t bytes) {
+    sd_cell line;
+    int lines = 0;
+    for (size_t at = sd_table_mark_bytes(list, bytes); next_line(list, bytes, &at, &line);)
+        lines++;
+    return lines;
+}
+
+typedef struct listed {
+    sd_cell name;
+    int line; /* from 1 */
+} listed;
+
+static int by_name(const void *a, const void *b) {
+    const listed *x = a, *y = b;
+    const int order = compare_cells(&x->name, &y->name);
+    return order != 0 ? order : x->line - y->line;
+}
+
+static sd_status check_lines(const char *path, const char *list, size_t bytes, listed *lines) {
+    int n = 0;
+    for (size_t at = sd_table_mark_bytes(list, bytes); next_line(list, bytes, &at, &lines[n].name); n++) {
+        lines[n].line = n + 1;
+        if (lines[n].name.bytes == 0)
+            return sd_fail(SD_ERR_DATA, "%s:%d: the line is empty; the name of a class is expected on every line", path,
+                           n + 1);
+    }
+    qsort(lines, (size_t)n, sizeof *lines, by_name);
+    for (int i = 1; i < n; i++)
+        if (!compare_cells(&lines[i - 1].name, &lines[i].name))
+            return sd_fail(SD_ERR_DATA, "%s:%d: the name of the class is that of line %d", path, lines[i].line,
+                           lines[i - 1].line);
+    return SD_OK;
+}
+
+sd_status sd_label_list_check(const char *path, const char *list, size_t bytes) {
+    const int n = count_lines(list, bytes);
+    listed *lines;
+    SD_TRY(sd_table_check_text(path, list, bytes));
+    if (n == 0)
+        return sd_fail(SD_ERR_DATA, "%s: it is empty; the name of a class is expected on every line", path);
+    SD_TRY(sd_alloc(&lines, (size_t)n, sizeof *lines));
+    const sd_status status = check_lines(path, list, bytes, lines);
+    free(lines);
+    return status;
+}
+
 static sd_status read_list(const char *list, size_t bytes, sd_label_names *names) {
     sd_cell line;
-    int classes = 0;
-    for (size_t at = 0; next_line(list, bytes, &at, &line);)
-        classes++;
+    int classes = count_lines(list, bytes);
     SD_TRY(alloc_names(names, classes));
     classes = 0;
-    for (size_t at = 0; next_line(list, bytes, &at, &line);)
+    for (size_t at = sd_table_mark_bytes(list, bytes); next_line(list, bytes, &at, &line);)
         call(names, classes++, &line);
     return SD_OK;
 }

@@ -21,9 +21,13 @@ typedef struct sd_label_names {
     size_t *name_bytes;
 } sd_label_names;
 
-/* labels: [n], of a training table; list: content of the list of names, or NULL, and its length. Both must outlive the
- * names. Returns the first label that is none of the list in *unknown, with SD_ERR_DATA and no message of its own, else
- * -1. SD_ERR_MEMORY. Free in any case. */
+/* Whether a file is such a list: path: for messages. SD_ERR_DATA with file and line: bytes that are no text, an empty
+ * line, a name that is there twice; no line at all. SD_ERR_MEMORY. */
+sd_status sd_label_list_check(const char *path, const char *list, size_t bytes);
+
+/* labels: [n], of a training table; list: content of the list of names, checked, and its length, or NULL. Both must
+ * outlive the names. Returns the first label that is none of the list in *unknown, with SD_ERR_DATA and no message of
+ * its own, else -1. SD_ERR_MEMORY. Free in any case. */
 sd_status sd_label_names_make(size_t n, const sd_cell *labels, const char *list, size_t list_bytes,
                               sd_label_names *names, int64_t *unknown);
 void sd_label_names_free(sd_label_names *names);

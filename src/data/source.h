@@ -63,7 +63,7 @@ typedef struct sd_source_kind {
 } sd_source_kind;
 
 extern const sd_source_kind sd_synthetic_source, sd_cifar10_source, sd_cifar100_source, sd_folder_source,
-    sd_packed_source, sd_text_source;
+    sd_packed_source, sd_text_source, sd_synthetic_text_source;
 
 /* The kind that data.dataset names. */
 const sd_source_kind *sd_source_kind_of(const sd_data_spec *spec);

@@ -14,34 +14,37 @@ static sd_status fail(const sd_table *table, uint64_t line, const char *what) {
     return sd_fail(SD_ERR_DATA, "%s:%llu: %s", table->path, (unsigned long long)line, what);
 }
 
-static sd_status check_bytes(const sd_table *table) {
+sd_status sd_table_check_text(const char *path, const char *text, size_t bytes) {
     size_t bad;
-    const char *zero = memchr(table->bytes, '\0', table->n);
-    const bool is_text = sd_utf8_check(table->bytes, table->n, &bad);
+    const char *zero = memchr(text, '\0', bytes);
+    const bool is_text = sd_utf8_check(text, bytes, &bad);
     if (is_text && !zero)
         return SD_OK;
-    if (zero && (is_text || (size_t)(zero - table->bytes) < bad))
-        bad = (size_t)(zero - table->bytes);
+    if (zero && (is_text || (size_t)(zero - text) < bad))
+        bad = (size_t)(zero - text);
     uint64_t line = 1;
     size_t begin = 0;
     for (size_t i = 0; i < bad; i++)
-        if (table->bytes[i] == '\n') {
+        if (text[i] == '\n') {
             line++;
             begin = i + 1;
         }
     return sd_fail(
         SD_ERR_DATA,
         "%s:%llu: byte %zu of the line is 0x%02x, which is no text in UTF-8; convert the file (iconv), or get it again",
-        table->path, (unsigned long long)line, bad - begin + 1, (unsigned char)table->bytes[bad]);
+        path, (unsigned long long)line, bad - begin + 1, (unsigned char)text[bad]);
+}
+
+size_t sd_table_mark_bytes(const char *text, size_t bytes) {
+    return bytes >= 3 && !memcmp(text, BYTE_ORDER_MARK, 3) ? 3 : 0;
 }
 
 sd_status sd_table_open(const char *path, sd_table *table) {
     const char *dot = strrchr(path, '.');
     *table = (sd_table){.path = path, .is_csv = dot && !strcmp(dot, ".csv"), .line = 1};
     SD_TRY(sd_file_get(path, MOST_FILE_BYTES, &table->bytes, &table->n));
-    if (table->n >= 3 && !memcmp(table->bytes, BYTE_ORDER_MARK, 3))
-        table->at = 3;
-    return check_bytes(table);
+    table->at = sd_table_mark_bytes(table->bytes, table->n);
+    return sd_table_check_text(path, table->bytes, table->n);
 }
 
 void sd_table_close(sd_table *table) {

@@ -44,6 +44,11 @@ typedef struct sd_table {
 sd_status sd_table_open(const char *path, sd_table *table);
 void sd_table_close(sd_table *table);
 
+/* What sd_table_open() looks for, for other files of text: SD_ERR_DATA with line and column of a byte that is not
+ * UTF-8, or 0; the bytes of a byte order mark in front, 3 or 0. */
+sd_status sd_table_check_text(const char *path, const char *text, size_t bytes);
+size_t sd_table_mark_bytes(const char *text, size_t bytes);
+
 /* The next row, valid until the table is closed; *end: there is none. SD_ERR_DATA with file and line: another number of
  * columns, a quote that is not closed or has something behind it, a text that is too long. */
 sd_status sd_table_next(sd_table *table, sd_table_row *row, bool *end);

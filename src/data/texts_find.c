@@ -122,7 +122,8 @@ static sd_status read_vocabulary(reading *r) {
 static sd_status read_list(reading *r) {
     if (!is_there(r, "classes", "txt", r->list_path))
         return SD_OK;
-    return sd_file_get(r->list_path, MOST_LIST_BYTES, &r->list, &r->list_bytes);
+    SD_TRY(sd_file_get(r->list_path, MOST_LIST_BYTES, &r->list, &r->list_bytes));
+    return sd_label_list_check(r->list_path, r->list, r->list_bytes);
 }
 
 /* ---- one table ---- */

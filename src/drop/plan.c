@@ -115,10 +115,11 @@ void sd_drop_part_draw(const sd_drop_spec *drop, uint64_t step, int rank, sd_ran
     }
 }
 
-void sd_drop_plan_evaluation(const sd_drop_spec *drop, sd_drop_plan *plan) {
-    plan->kept_units = drop->units;
+void sd_drop_plan_evaluation(const sd_drop_spec *drop, const unsigned char *keep, sd_drop_plan *plan) {
+    plan->kept_units = 0;
     for (int unit = 0; unit < drop->units; unit++) {
-        plan->kept[unit] = 1;
+        plan->kept[unit] = !keep || keep[unit];
+        plan->kept_units += plan->kept[unit];
         plan->scale[unit] = drop->scale == SD_DROP_SCALE_INFERENCE ? (float)(1 - drop->rate[unit]) : 1.0f;
     }
 }

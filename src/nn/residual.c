@@ -221,6 +221,8 @@ sd_status sd_build_residual_begin(sd_network *network, const sd_residual_spec *s
     SD_TRY(sd_network_add_node(network, &kind, sizeof *r, spec->unit, &r));
     r->unit = spec->unit;
     r->relu = spec->relu;
+    if (spec->unit >= 0 && spec->shortcut != SD_SHORTCUT_IDENTITY)
+        network->units[spec->unit].changes_shape = true;
     r->shortcut = (sd_shortcut){.kind = spec->shortcut, .in = r->node.in, .stride = spec->stride};
     return sd_network_open_branch(network, spec->name, spec->relu);
 }

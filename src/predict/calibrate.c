@@ -35,15 +35,12 @@ typedef struct bench {
 static void bench_free(bench *b) {
     for (int i = 0; i < PLANS; i++)
         sd_drop_plan_free(&b->plan[i]);
-    free(b->x);
-    free(b->labels);
     free(b->samples);
     free(b->now);
 }
 
 static sd_status bench_create(const sd_calibration_spec *spec, bench *b) {
-    const size_t images = (size_t)spec->max_images, elems = images * spec->image_elems;
-    const int classes = sd_network_classes(spec->network), units = sd_network_n_units(spec->network);
+    const int units = sd_network_n_units(spec->network);
     *b = (bench){.spec = spec, .quantities = BACKWARD + sd_network_n_segments(spec->network)};
     for (int p = 0; p < PLANS; p++) {
         SD_TRY(sd_drop_plan_create(units, &b->plan[p]));
@@ -53,18 +50,8 @@ static sd_status bench_create(const sd_calibration_spec *spec, bench *b) {
         }
         b->plan[p].kept_units = p == ALL ? units : 0;
     }
-    SD_TRY(sd_alloc_floats(&b->x, elems));
-    SD_TRY(sd_alloc(&b->labels, images, sizeof *b->labels));
     SD_TRY(sd_alloc(&b->samples, (size_t)SIZES * PLANS * (size_t)b->quantities * MAX_ROUNDS, sizeof *b->samples));
-    SD_TRY(sd_alloc(&b->now, (size_t)b->quantities, sizeof *b->now));
-    uint32_t word = 1;
-    for (size_t i = 0; i < elems; i++) {
-        word = word * 1664525u + 1013904223u; /* any noise of a picture's size will do */
-        b->x[i] = (float)(word >> 8) * (2.0f / (1 << 24)) - 1;
-    }
-    for (int i = 0; i < spec->max_images; i++)
-        b->labels[i] = i % classes;
-    return SD_OK;
+    return sd_alloc(&b->now, (size_t)b->quantities, sizeof *b->now);
 }
 
 /* ---- passes ---- */
@@ -89,19 +76,18 @@ static void segment_done(void *context, int segment) {
 /* A step as train/step.c does it, without data, reduction and logs. Returns its seconds. */
 static double pass(bench *b, int images, const sd_drop_plan *plan) {
     const sd_calibration_spec *spec = b->spec;
-    const sd_targets targets = {.labels = b->labels};
+    const sd_targets targets = {.labels = spec->labels};
     sd_loss_sums sums = {0};
     beat(b, "timing a pass", 0);
     const double begin = b->clock = sd_clock_seconds();
     const sd_pass what = {
         .images = images, .training = true, .plan = plan, .batch_share = 1, .seed = spec->seed, .step = ++b->step};
-    const sd_input input = {.pixels = b->x};
     memset(b->now, 0, (size_t)b->quantities * sizeof *b->now);
-    const float *logits = sd_network_forward(spec->network, &what, &input);
+    const float *logits = sd_network_forward(spec->network, &what, spec->input);
     sd_loss_forward(spec->loss, images, logits, &targets, &sums);
     float *dlogits = sd_loss_backward(spec->loss, images, logits, &targets, (uint64_t)images);
     charge(b, FORWARD);
-    sd_network_backward(spec->network, &what, &input, dlogits, segment_done, b);
+    sd_network_backward(spec->network, &what, spec->input, dlogits, segment_done, b);
     b->clock = sd_clock_seconds();
     sd_network_update_statistics(spec->network, plan);
     sd_optimizer_step(spec->optimizer, plan, LEARNING_RATE, b->step);
@@ -186,6 +172,11 @@ static double weight_of(const bench *b, const double *medians, int segment) {
                : medians[ALL * b->quantities + BACKWARD + segment];
 }
 
+static size_t sent_elems(const sd_calibration_spec *spec, const sd_segment *segment) {
+    const bool some = segment->row_elems > 0 && spec->touched_rows > 0;
+    return some ? (size_t)(spec->touched_rows * (double)segment->row_elems) : segment->elems;
+}
+
 /* Forward is timed as a whole: its branches share the time that all of them cost by their weights. */
 static void fill(const bench *b, const double *medians, sd_calibration *c) {
     const sd_network *network = b->spec->network;
@@ -198,7 +189,7 @@ static void fill(const bench *b, const double *medians, sd_calibration *c) {
         const sd_segment *segment = sd_network_segment(network, i);
         c->segment[i] = (sd_segment_cost){.unit = segment->unit,
                                           .frozen = segment->frozen,
-                                          .elems = segment->elems,
+                                          .elems = sent_elems(b->spec, segment),
                                           .backward = cost_of(b, medians, ALL, BACKWARD + i),
                                           .backward_left = cost_of(b, medians, NONE, BACKWARD + i)};
         branches += segment->unit >= 0 ? weight_of(b, medians, i) : 0;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sdtrain/description.h"
 
+#include <string.h>
+
 #include <stdlib.h>
 
 #include "sdtrain/file.h"
@@ -38,6 +40,24 @@ static void print_groups(FILE *to, const sd_description *d) {
 
 static double mebibytes(size_t bytes) { return (double)bytes / (1 << 20); }
 
+/* The share of all learned values that are embeddings of words which a step's texts do not have. */
+static double untouched(const sd_description *d) {
+    double share = 0;
+    const double parameters = (double)sd_network_parameters(d->network);
+    for (int i = 0; d->touched_rows > 0 && i < sd_network_n_segments(d->network); i++) {
+        const sd_segment *segment = sd_network_segment(d->network, i);
+        const double touched_elems = d->touched_rows * (double)segment->row_elems;
+        if (segment->row_elems > 0 && !segment->frozen)
+            share += ((double)segment->parameter_elems - touched_elems) / parameters;
+    }
+    return share;
+}
+
+/* Of the gradients' bytes, the share that is not sent. */
+static double bytes_skipped(const sd_description *d, const sd_savings *savings) {
+    return d->skip_dropped ? savings->bytes + untouched(d) : savings->frozen;
+}
+
 enum { DRAWN_STEPS = 200, MOST_DRAWS = 1 << 28 };
 
 /* Prints the savings of each scope that is possible, for this run's ranks and batch. */
@@ -60,9 +80,13 @@ static sd_status print_scopes(FILE *to, const sd_description *d, uint64_t images
         SD_TRY(sd_savings_of_slowest(d->network, &drop, images, d->ranks, steps, &slowest));
         fprintf(to, "%-6s  %6.2f %%          %6.2f %%             %6.2f %%        %6.2f %%\n",
                 sd_drop_scope_word(drop.scope), 100 * savings.branches, 100 * savings.flops, 100 * slowest,
-                100 * (d->skip_dropped ? savings.bytes : savings.frozen));
+                100 * bytes_skipped(d, &savings));
     }
     return SD_OK;
+}
+
+static const char *sample_word(const sd_description *d) {
+    return sd_samples_are_texts(d->samples) ? "a text" : "an image";
 }
 
 static void print_model(FILE *to, const sd_description *d) {
@@ -73,7 +97,7 @@ static void print_model(FILE *to, const sd_description *d) {
     else
         fprintf(to, "%d x %d pixels", d->samples.image_size, d->samples.image_size);
     fprintf(to, ": %zu parameters, %.4g MFLOP forward %s\n", sd_network_parameters(d->network), forward * 1e-6,
-            sd_samples_are_texts(d->samples) ? "a text" : "an image");
+            sample_word(d));
 }
 
 static void print_data(FILE *to, const sd_description *d) {
@@ -86,13 +110,26 @@ static void print_data(FILE *to, const sd_description *d) {
                 "padding\n",
                 d->lengths.mean, d->lengths.longest, 100 * d->lengths.full,
                 100 * (1 - d->lengths.mean / d->samples.sequence));
+    if (d->touched_rows > 0)
+        fprintf(to,
+                "words      %.0f of %d are in a step's texts, on average: only their embeddings' gradients are sent\n",
+                d->touched_rows, d->samples.vocabulary);
+}
+
+static int widest_name(const sd_description *d) {
+    int width = 18;
+    for (int i = 0; i < d->drop->units; i++) {
+        const int name = (int)strlen(sd_network_unit(d->network, i)->name);
+        width = name > width ? name : width;
+    }
+    return width;
 }
 
 sd_status sd_description_print(FILE *to, const sd_description *d) {
     const uint64_t images = d->batch_size < d->train_images ? d->batch_size : d->train_images;
     const sd_savings savings = sd_savings_expected(d->network, d->drop, images);
     const double forward = sd_network_flops(d->network);
-    const double skipped = d->skip_dropped ? savings.bytes : savings.frozen;
+    const double skipped = bytes_skipped(d, &savings);
     const size_t parameters = sd_network_parameters(d->network), trained = sd_network_trained(d->network);
     const double full_bytes = (double)d->wire_value_bytes * (double)sd_network_parameters(d->network);
     print_model(to, d);
@@ -115,10 +152,11 @@ sd_status sd_description_print(FILE *to, const sd_description *d) {
         mebibytes(d->program_bytes), mebibytes(d->checkpoint_bytes));
     fprintf(to, "files      %s (checkpoint.resume = %s)\n", d->folder, d->resume);
     fprintf(to, "start      %s\n", d->start);
-    fprintf(to, "\nbranch  name                depth  drop rate  parameters      MFLOP\n");
+    const int width = widest_name(d);
+    fprintf(to, "\nbranch  %-*s  depth  drop rate  parameters      MFLOP\n", width, "name");
     for (int i = 0; i < d->drop->units; i++) {
         const sd_unit *unit = sd_network_unit(d->network, i);
-        fprintf(to, "%6d  %-18s  %5d  %9.6f  %10zu  %9.3f\n", i + 1, unit->name, unit->depth, d->drop->rate[i],
+        fprintf(to, "%6d  %-*s  %5d  %9.6f  %10zu  %9.3f\n", i + 1, width, unit->name, unit->depth, d->drop->rate[i],
                 unit->parameters, unit->flops * 1e-6);
     }
     fprintf(to, "\nexpected of a step, of the whole network:\n");
@@ -127,8 +165,8 @@ sd_status sd_description_print(FILE *to, const sd_description *d) {
     if (d->drop->min_kept > 0)
         fprintf(to, ", never fewer than %d", d->drop->min_kept);
     fprintf(to, ")\n");
-    fprintf(to, "  FLOPs skipped           %6.2f %%   (forward %.4g of %.4g MFLOP an image)\n", 100 * savings.flops,
-            forward * (1 - savings.flops) * 1e-6, forward * 1e-6);
+    fprintf(to, "  FLOPs skipped           %6.2f %%   (forward %.4g of %.4g MFLOP %s)\n", 100 * savings.flops,
+            forward * (1 - savings.flops) * 1e-6, forward * 1e-6, sample_word(d));
     if (d->skip_dropped || savings.frozen > 0)
         fprintf(to, "  gradient bytes skipped  %6.2f %%   (%.0f of %.0f bytes a rank%s)\n", 100 * skipped,
                 full_bytes * (1 - skipped), full_bytes, d->ranks == 1 ? "; with one rank nothing is sent" : "");

@@ -20,15 +20,17 @@
 /* Copies of parameters and optimizer state: as they were, as HDF5 builds the file, and the file. */
 enum { CHECKPOINT_COPIES = 3 };
 
-static sd_status print_description(const sd_run *run, const char *start, size_t program_bytes) {
+static sd_status print_description(sd_run *run, const char *start, size_t program_bytes) {
     const sd_session *session = &run->session;
-    const sd_pipeline *pipeline = &run->pipeline;
+    sd_pipeline *pipeline = &run->pipeline;
+    const sd_config *config = session->config;
+    const double touched_rows =
+        config->communication.skip_dropped ? sd_pipeline_mean_rows(pipeline, (uint32_t)config->run.seed) : 0;
     const sd_trainer *trainer = &run->trainer;
     const size_t states = (size_t)sd_optimizer_n_states(trainer->optimizer);
     const size_t buffer_bytes = sd_network_buffer_elems(trainer->network) * sizeof(float);
     const sd_sample_spec samples = sd_dataset_samples(pipeline->dataset);
     const size_t batch_elems = (size_t)pipeline->max_images * sd_sample_elems(samples);
-    const sd_config *config = session->config;
     const sd_description description = {
         .model = config->model.name,
         .resume = config->checkpoint.resume,
@@ -46,6 +48,7 @@ static sd_status print_description(const sd_run *run, const char *start, size_t 
         .threads = session->threads,
         .samples = samples,
         .lengths = sd_samples_are_texts(samples) ? sd_dataset_text_lengths(pipeline->dataset) : (sd_text_lengths){0},
+        .touched_rows = touched_rows,
         .train_images = sd_dataset_images(pipeline->dataset, SD_SPLIT_TRAIN),
         .validation_images = sd_dataset_images(pipeline->dataset, SD_SPLIT_VALIDATION),
         .steps_per_epoch = pipeline->epoch_plan.steps,

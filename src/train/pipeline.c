@@ -73,6 +73,7 @@ static sd_status allocate(sd_pipeline *pipeline) {
     const uint64_t at_once = (uint64_t)pipeline->max_images, shards = (uint64_t)pipeline->shards_here;
     const uint64_t of_epoch = pipeline->epoch_plan.steps * shards,
                    of_scoring = train / at_once + validation / at_once + 1 + shards;
+    SD_TRY(sd_touched_open(&pipeline->touched, sd_dataset_samples(pipeline->dataset)));
     SD_TRY(sd_alloc(&pipeline->order, train, sizeof *pipeline->order));
     return sd_alloc(&pipeline->ranges, of_epoch > of_scoring ? of_epoch : of_scoring, sizeof *pipeline->ranges);
 }
@@ -94,6 +95,7 @@ void sd_pipeline_close(sd_pipeline *pipeline) {
     sd_loader_destroy(&pipeline->loader);
     sd_dataset_close(&pipeline->dataset);
     sd_found_free(&pipeline->found);
+    sd_touched_close(&pipeline->touched);
     free(pipeline->order);
     free(pipeline->ranges);
 }
@@ -156,6 +158,23 @@ void sd_pipeline_begin_epoch(sd_pipeline *pipeline, sd_augment augment, uint32_t
                                                         .order = pipeline->order,
                                                         .ranges = pipeline->ranges,
                                                         .n_batches = n});
+}
+
+const sd_row_set *sd_pipeline_rows(sd_pipeline *pipeline, uint64_t batch) {
+    const sd_epoch_plan *plan = &pipeline->epoch_plan;
+    return sd_touched_by(&pipeline->touched, pipeline->dataset, pipeline->order + batch * plan->batch_size,
+                         sd_epoch_plan_batch_images(plan, batch));
+}
+
+double sd_pipeline_mean_rows(sd_pipeline *pipeline, uint32_t seed) {
+    enum { MOST_BATCHES = 100 };
+    const sd_epoch_plan *plan = &pipeline->epoch_plan;
+    const uint64_t batches = plan->steps < MOST_BATCHES ? plan->steps : MOST_BATCHES;
+    double rows = 0;
+    sd_random_permutation(seed, SD_STREAM_ORDER, 1, pipeline->order, (uint32_t)plan->images);
+    for (uint64_t b = 0; b < batches && pipeline->touched.vocabulary > 0; b++)
+        rows += (double)sd_pipeline_rows(pipeline, b)->n / (double)batches;
+    return rows;
 }
 
 void sd_pipeline_begin_scoring(sd_pipeline *pipeline, sd_split split, uint64_t n) {

@@ -5,6 +5,7 @@
 
 #include "sdtrain/data.h"
 #include "session.h"
+#include "touched.h"
 
 typedef struct sd_pipeline {
     sd_data_spec spec; /* with what was found */
@@ -19,6 +20,7 @@ typedef struct sd_pipeline {
     uint64_t min_shard_images; /* batch norm and fairness need so many */
     uint32_t *order;           /* of the training images in the epoch under way */
     sd_range *ranges;          /* this rank's shards of each batch */
+    sd_touched touched;        /* by a batch */
 } sd_pipeline;
 
 /* How many shards a batch has: communication.shards with reduction = reproducible, else as many as ranks. */
@@ -50,6 +52,14 @@ sd_range sd_pipeline_shard(const sd_pipeline *pipeline, uint64_t images, int sha
 /* Begins to prepare this rank's shards of an epoch (from 1), from batch `batch` (from 0) on, in the epoch's order,
  * which the seed draws. A loader that has begun is ended before it begins again. */
 void sd_pipeline_begin_epoch(sd_pipeline *pipeline, sd_augment augment, uint32_t seed, uint64_t epoch, uint64_t batch);
+
+/* The rows of the table of embeddings that batch `batch` of the epoch under way touches, over all ranks; NULL: of
+ * images. Valid until the next call. */
+const sd_row_set *sd_pipeline_rows(sd_pipeline *pipeline, uint64_t batch);
+
+/* How many rows a batch touches, on average over some batches of the first epoch; 0: of images. The epoch under way is
+ * left. */
+double sd_pipeline_mean_rows(sd_pipeline *pipeline, uint32_t seed);
 
 /* The same for the first n images of a split, in file order and without augmentation: this rank's shards one after
  * another, each cut into passes of up to max_images. */

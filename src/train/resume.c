@@ -47,7 +47,8 @@ sd_status sd_resume_apply(sd_resume *resume, sd_run *run, bool with_optimizer) {
         status = sd_checkpoint_apply(resume->file, trainer->network, with_optimizer ? trainer->optimizer : NULL);
     SD_TRY(sd_comm_agree(comm, status));
     SD_TRY(broadcast_state(comm, trainer, with_optimizer));
-    sd_dataset_set_normalisation(run->pipeline.dataset, resume->info.mean, resume->info.deviation);
+    if (!sd_samples_are_texts(sd_dataset_samples(run->pipeline.dataset)))
+        sd_dataset_set_normalisation(run->pipeline.dataset, resume->info.mean, resume->info.deviation);
     if (!with_optimizer)
         return SD_OK;
     run->progress = resume->info.progress;

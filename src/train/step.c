@@ -8,6 +8,7 @@
 
 #include "epoch.h"
 #include "sdtrain/clock.h"
+#include "sdtrain/hash.h"
 
 /* How many branches are computed for an image of the batch, on average. */
 static double mean_kept(const sd_drop_plan *plan, uint64_t images) {
@@ -102,6 +103,13 @@ static void charge_reduction(sd_record *record, const sd_traffic *traffic, doubl
     timing->waited += traffic->waiting;
 }
 
+/* Of what all ranks must have decided alike before the step. */
+static uint64_t hash_of(const sd_trainer *trainer, uint64_t step, const sd_row_set *rows) {
+    const uint64_t plan = sd_drop_plan_hash(&trainer->drop, step, &trainer->plan);
+    const uint64_t parts[] = {plan, rows ? sd_hash(rows->row, rows->n * sizeof *rows->row) : 0};
+    return rows ? sd_hash(parts, sizeof parts) : plan;
+}
+
 /* The sums over all shards come into sums[0..SUMS), the loss of this rank's into *loss_here. Collective. */
 static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double *sums, double *loss_here,
                             sd_traffic *traffic) {
@@ -109,7 +117,8 @@ static sd_status run_shards(sd_run *run, uint64_t step, uint64_t images, double 
     const int shards = run->pipeline.shards_here;
     memset(sums, 0, (size_t)shards * SUMS * sizeof *sums);
     ask(run, images, sums);
-    sd_reducer_begin(trainer->reducer, &trainer->plan, NULL, sd_drop_plan_hash(&trainer->drop, step, &trainer->plan));
+    const sd_row_set *rows = sd_pipeline_rows(&run->pipeline, run->progress.batch);
+    sd_reducer_begin(trainer->reducer, &trainer->plan, rows, hash_of(trainer, step, rows));
     sd_status read = SD_OK;
     for (int shard = 0; shard < shards; shard++)
         read = run_shard(run, shard, step, images, sums + shard * SUMS); /* once not OK, it stays so */

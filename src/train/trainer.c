@@ -64,7 +64,7 @@ static sd_status build_drop(sd_trainer *trainer, const sd_session *session, cons
     SD_TRY(sd_drop_plan_create(units, &trainer->evaluation_plan));
     if (trainer->drop.scope != SD_DROP_SCOPE_GLOBAL)
         SD_TRY(sd_drop_part_create(units, pipeline->max_images, &trainer->part));
-    sd_drop_plan_evaluation(&trainer->drop, &trainer->evaluation_plan);
+    sd_drop_plan_evaluation(&trainer->drop, NULL, &trainer->evaluation_plan);
     return SD_OK;
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares the ONNX files of `sdtrain export --onnx` with our own evaluation, image by image.
+"""Compares the ONNX files of `sdtrain export --onnx` with our own evaluation, sample by sample.
 
     check_onnx.py BUILD [CASE ...]
 
@@ -7,9 +7,9 @@ BUILD is the folder of a build. For each case it trains a network a few steps (s
 last norm starts at 0, are not trivial), exports it, and checks:
   - onnx.checker with full_check (operators, attributes, types and shapes), and that protobuf's own encoder writes the same bytes;
   - that every tensor of the checkpoint's state_dict is an initializer with the same bits, matrices transposed as NAME.T, and
-    that the metadata have its mean and std;
+    that the metadata of images have its mean and std;
   - logits of ONNX Runtime, at each level of graph optimisation, against ours (logits.c): max |difference| <= 1e-4 max |logit|, for
-    1 and 5 images;
+    1 and 5 samples; texts with padding and pairs;
   - that dropping the factor 1 - p (scale = inference) or adding one (training) would be seen, at 10 times the tolerance.
 """
 
@@ -35,6 +35,10 @@ COMMON = {"run.seed": 3, "data.train_samples": 40, "data.val_samples": 8, "train
           "stochastic_depth.rate": 0.5, "lr.base": 0.05}  # fmt: skip
 SMALL = {**COMMON, "train.epochs": 1, "train.max_steps": 3}
 VIT = {**SMALL, "model.name": "vit_tiny", "lr.base": 0.001, "optimizer.name": "adamw"}
+# The folder of a run has the tables of write_texts().
+BERT = {**COMMON, "run.seed": 5, "model.name": "bert_L3_H64_A4", "data.dataset": "text", "data.path": "texts", "data.vocab": "vocab.txt",
+        "data.sequence": 12, "lr.base": 0.001, "optimizer.name": "adamw", "model.hidden_dropout": 0.1,
+        "stochastic_depth.scale": "none", "stochastic_depth.schedule": "constant", "stochastic_depth.unit": "block"}  # fmt: skip
 TRAINING = {"stochastic_depth.scale": "training"}
 CASES = {
     "resnet20": {**COMMON, "model.name": "resnet20"},
@@ -49,8 +53,21 @@ CASES = {
     "resnet50-training": {**SMALL, "model.name": "resnet50", "model.stem": "imagenet", "data.image_size": 65, **TRAINING},
     "vit_tiny": {**VIT, "data.image_size": 32, "model.patch_size": 4, "model.dropout": 0.2},
     "vit_tiny-training": {**VIT, "data.image_size": 48, "model.patch_size": 16, **TRAINING},
+    "bert": BERT,
+    "bert-padding": {**BERT, "data.sequence": 40, "stochastic_depth.unit": "branch"},
     "vit_tiny-block": {**VIT, "data.image_size": 32, "model.patch_size": 8, "stochastic_depth.unit": "block"},
 }  # fmt: skip
+
+
+def write_texts(folder: Path) -> None:
+    """A vocabulary of 25, and texts of 2 to 14 words in two classes."""
+    words = [f"w{i}" for i in range(20)]
+    rng = np.random.default_rng(0)
+    (folder / "texts").mkdir(exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]) + "\n")
+    for name in ("train.tsv", "dev.tsv"):
+        lines = [f"{' '.join(rng.choice(words, rng.integers(2, 15)))}\t{i % 2}\n" for i in range(40)]
+        (folder / "texts" / name).write_text("sentence\tlabel\n" + "".join(lines))
 
 
 def train(build: Path, folder: Path, name: str, settings: dict) -> Path:
@@ -61,14 +78,31 @@ def train(build: Path, folder: Path, name: str, settings: dict) -> Path:
         sections.setdefault(section, []).append(f"{plain} = {value}\n")
     config = folder / f"{name}.ini"
     config.write_text("".join(f"[{section}]\n{''.join(lines)}" for section, lines in sections.items()))
-    subprocess.run([build / "src/sdtrain-mpi", config], check=True, capture_output=True)
+    write_texts(folder)
+    subprocess.run([build.resolve() / "src/sdtrain-mpi", config], check=True, capture_output=True, cwd=folder)
     return (folder / name / "checkpoints/latest").resolve()
 
 
-def our_logits(build: Path, checkpoint: Path, images: np.ndarray) -> np.ndarray:
-    """images: [N, H, W, 3]."""
-    done = subprocess.run([build / "tests/logits", checkpoint], input=images.tobytes(), check=True, capture_output=True)
-    return np.frombuffer(done.stdout, dtype="<f4").reshape(len(images), -1)
+def our_logits(build: Path, checkpoint: Path, samples: np.ndarray) -> np.ndarray:
+    """samples: images [N, H, W, 3], or texts [N, sequence + 2] (logits.c)."""
+    done = subprocess.run([build / "tests/logits", checkpoint], input=samples.tobytes(), check=True, capture_output=True)
+    return np.frombuffer(done.stdout, dtype="<f4").reshape(len(samples), -1)
+
+
+def draw_samples(model: onnx.ModelProto, n: int, settings: dict) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Samples for our_logits(), and the same as inputs of the model: images, or texts of all lengths, of which some are pairs."""
+    rng = np.random.default_rng(n)
+    if model.graph.input[0].name == "input":
+        shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+        images = rng.standard_normal((n, *shape[2:], shape[1])).astype(np.float32)
+        return images, {"input": np.ascontiguousarray(images.transpose(0, 3, 1, 2))}
+    sequence = settings["data.sequence"]
+    lengths = rng.integers(2, sequence + 1, (n, 1))
+    second = np.where(rng.random((n, 1)) < 0.5, rng.integers(1, lengths), lengths)
+    place = np.arange(sequence)
+    ids = np.where(place < lengths, rng.integers(5, 25, (n, sequence)), 0)
+    inputs = {"input_ids": ids, "attention_mask": place < lengths, "token_type_ids": (place >= second) & (place < lengths)}
+    return np.hstack([ids, lengths, second]).astype("<i4"), {name: value.astype(np.int64) for name, value in inputs.items()}
 
 
 def check_content(model: onnx.ModelProto, checkpoint: Path) -> int:
@@ -78,7 +112,7 @@ def check_content(model: onnx.ModelProto, checkpoint: Path) -> int:
     with h5py.File(checkpoint, "r") as file:
         state = {name: np.asarray(data[()]) for name, data in file["model"].items()
                  if not name.endswith("num_batches_tracked")}  # fmt: skip
-        for key in ("mean", "std"):
+        for key in {"mean", "std"} & metadata.keys():
             if not np.array_equal(np.float32(metadata[key].split(",")), file[f"data/{key}"][()]):
                 raise SystemExit(f"check_onnx: {key} is {metadata[key]}, and {file[f'data/{key}'][()]} in the checkpoint")
     for name, value in state.items():
@@ -110,15 +144,15 @@ def without_scale(model: onnx.ModelProto) -> onnx.ModelProto:
     return other
 
 
-def run_onnx(model: bytes, images: np.ndarray, level: ort.GraphOptimizationLevel) -> np.ndarray:
+def run_onnx(model: bytes, inputs: dict[str, np.ndarray], level: ort.GraphOptimizationLevel) -> np.ndarray:
     options = ort.SessionOptions()
     options.graph_optimization_level = level
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return session.run(["logits"], {"input": np.ascontiguousarray(images.transpose(0, 3, 1, 2))})[0]
+    return session.run(["logits"], inputs)[0]
 
 
-def check(build: Path, checkpoint: Path, out: Path) -> str:
+def check(build: Path, checkpoint: Path, out: Path, settings: dict) -> str:
     subprocess.run([build / "src/sdtrain", "export", checkpoint, "--onnx", out], check=True, stdout=subprocess.DEVNULL)
     content = out.read_bytes()
     model = onnx.load_from_string(content)
@@ -126,14 +160,13 @@ def check(build: Path, checkpoint: Path, out: Path) -> str:
     if model.SerializeToString(deterministic=True) != content:
         raise SystemExit("check_onnx: protobuf encodes the model in other bytes")
     tensors = check_content(model, checkpoint)
-    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
     worst, seen = 0.0, 0.0
     for n in BATCHES:
-        images = np.random.default_rng(n).standard_normal((n, *shape[2:], shape[1])).astype(np.float32)
-        ours = our_logits(build, checkpoint, images)
+        samples, inputs = draw_samples(model, n, settings)
+        ours = our_logits(build, checkpoint, samples)
         for level in LEVELS.values():
-            worst = max(worst, relative_error(run_onnx(content, images, level), ours))
-        changed = run_onnx(without_scale(model).SerializeToString(), images, LEVELS["plain"])
+            worst = max(worst, relative_error(run_onnx(content, inputs, level), ours))
+        changed = run_onnx(without_scale(model).SerializeToString(), inputs, LEVELS["plain"])
         seen = max(seen, relative_error(changed, ours))
     text = f"{len(model.graph.node)} nodes, {tensors} tensors, error {worst:.1e}, without its scale {seen:.1e}"
     if not worst <= TOLERANCE:
@@ -151,7 +184,7 @@ def main() -> None:
     for name in arguments.cases or CASES:
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = train(arguments.build, Path(folder), name, CASES[name])
-            print(f"{name}: {check(arguments.build, checkpoint, Path(folder) / f'{name}.onnx')}", flush=True)
+            print(f"{name}: {check(arguments.build, checkpoint, Path(folder) / f'{name}.onnx', CASES[name])}", flush=True)
 
 
 if __name__ == "__main__":

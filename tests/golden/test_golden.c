@@ -269,7 +269,7 @@ static double train_pass(golden *g, int step, const float **logits) {
 static void check_evaluation(golden *g) {
     reset_weights(g);
     make_batch(g, 0);
-    sd_drop_plan_evaluation(&g->drop, &g->plan);
+    sd_drop_plan_evaluation(&g->drop, NULL, &g->plan);
     const sd_pass pass = {.images = g->batch, .plan = &g->plan};
     const sd_input input = input_from(g, 0);
     const float *logits = sd_network_forward(g->network, &pass, &input);

@@ -138,6 +138,10 @@ class InitTest(RunTest):
         self.assert_begun_from("run", source)
         result = self.train("scaled", 1, {**STILL, "model.init": source, "stochastic_depth.scale": "training"})
         self.assertIn("scale = inference", result.warnings[0])
+        result = self.train("layers", 1, {**STILL, "model.init": source, "stochastic_depth.scale": "none"})
+        self.assertIn("scale = inference, and this run has none", result.warnings[0])
+        result = self.train("again", 1, {**STILL, "model.init": self.latest("layers"), "stochastic_depth.scale": "training"})
+        self.assertEqual(result.warnings, [])  # neither needs a factor at evaluation
 
     # ---- later starts ----
 

@@ -31,6 +31,9 @@ typedef struct bench {
     double gathered[SD_MAX_SUMS];
     sd_comm comm;
     sd_calibration_spec spec;
+    float *pixels;
+    sd_input input;
+    int32_t labels[IMAGES];
 } bench;
 
 static void bench_init(bench *b) {
@@ -39,9 +42,14 @@ static void bench_init(bench *b) {
     b->spec = (sd_calibration_spec){.comm = &b->comm,
                                     .min_images = 2,
                                     .max_images = IMAGES,
-                                    .image_elems = SIDE * SIDE * 3,
+                                    .input = &b->input,
+                                    .labels = b->labels,
                                     .seed = SUPPORT_SEED,
                                     .threads = 1};
+    b->pixels = normal_floats(IMAGES * SIDE * SIDE * 3, 1, 0, 1);
+    b->input.pixels = b->pixels;
+    for (int i = 0; i < IMAGES; i++)
+        b->labels[i] = i % CLASSES;
     b->spec.network = new_model((sd_model_spec){.name = "resnet20", .image_size = SIDE, .classes = CLASSES}, IMAGES);
     sd_network_initialise(b->spec.network, SUPPORT_SEED);
     expect_ok(sd_loss_create(&(sd_loss_spec){0}, best_kernels(), IMAGES, CLASSES, &b->spec.loss));
@@ -52,6 +60,7 @@ static void bench_free(bench *b) {
     sd_optimizer_destroy(&b->spec.optimizer);
     sd_loss_destroy(&b->spec.loss);
     sd_network_destroy(&b->spec.network);
+    free(b->pixels);
 }
 
 static double at(sd_cost cost, double images) { return cost.fixed + cost.per_image * images; }

@@ -609,10 +609,40 @@ START_TEST(schedules_that_contradict_themselves_are_refused) {
 }
 END_TEST
 
+START_TEST(keys_of_other_data_are_refused) {
+    static const char *const of_images[] = {"image_size = 64",  "interpolation = bicubic", "crop_pct = 0.9",
+                                            "normalise = half", "on_bad_image = skip",     "augment = crop_flip"},
+                             *const of_texts[] = {"sequence = 64", "lower_case = false"},
+                             *const of_tables[] = {"vocab = vocab.txt", "text_columns = a, b", "label_column = c"};
+    static const struct {
+        const char *const *keys;
+        size_t n;
+        bool synthetic, synthetic_text, text; /* allowed */
+    } rows[] = {
+        {of_images, 6, true, false, false}, {of_texts, 2, false, true, true}, {of_tables, 3, false, false, true}};
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++)
+        for (size_t k = 0; k < rows[r].n; k++) {
+            const char *const words[] = {"synthetic", "synthetic_text", "text"};
+            const bool allowed[] = {rows[r].synthetic, rows[r].synthetic_text, rows[r].text};
+            for (int kind = 0; kind < 3; kind++) {
+                char text[256], name[64];
+                snprintf(text, sizeof text, "[data]\ndataset = %s\npath = /data\n%s\n", words[kind], rows[r].keys[k]);
+                snprintf(name, sizeof name, "data.%.*s", (int)strcspn(rows[r].keys[k], " "), rows[r].keys[k]);
+                if (allowed[kind])
+                    expect_check_ok(text, 1);
+                else
+                    expect_check_refused(text, 1, "run.ini:4", name, words[kind], NULL);
+            }
+        }
+}
+END_TEST
+
 START_TEST(a_dataset_of_files_needs_a_path) {
     expect_check_refused("[data]\ndataset = cifar10\n", 1, "data.path", NULL);
     expect_check_refused("[data]\ndataset = cifar100\n", 1, "data.path", NULL);
     expect_check_ok("[data]\ndataset = cifar10\npath = /data\n", 1);
+    expect_check_refused("[data]\ndataset = text\n", 1, "data.path", NULL);
+    expect_check_ok("[data]\ndataset = synthetic_text\n", 1);
 }
 END_TEST
 
@@ -1171,6 +1201,7 @@ int main(void) {
     tcase_add_test(cases, nesterov_needs_momentum);
     tcase_add_test(cases, every_rank_needs_an_image);
     tcase_add_test(cases, schedules_that_contradict_themselves_are_refused);
+    tcase_add_test(cases, keys_of_other_data_are_refused);
     tcase_add_test(cases, a_dataset_of_files_needs_a_path);
     tcase_add_test(cases, experience_warns);
     tcase_add_test(cases, a_run_is_named_by_its_file_and_never_a_path);

@@ -808,7 +808,7 @@ static sd_source *new_broken(uint32_t first_bad, uint32_t bad_stride, int size, 
     static const float zeros[SD_CHANNELS] = {0}, ones[SD_CHANNELS] = {1, 1, 1};
     broken_source *broken = calloc(1, sizeof *broken);
     *closed = false;
-    *broken = (broken_source){.source = {.samples = {SMALL, LOADED},
+    *broken = (broken_source){.source = {.samples = {.image_size = SMALL, .classes = LOADED},
                                          .n_train = LOADED,
                                          .n_test = LOADED,
                                          .mean = measured ? NULL : zeros,

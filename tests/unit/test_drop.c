@@ -371,7 +371,7 @@ START_TEST(inference_convention_scales_at_evaluation_alone) {
     sd_drop_plan_draw(&drop, 1, 8, &plan);
     for (int i = 0; i < drop.units; i++)
         ck_assert(plan.scale[i] == 1);
-    sd_drop_plan_evaluation(&drop, &plan);
+    sd_drop_plan_evaluation(&drop, NULL, &plan);
     for (int i = 0; i < drop.units; i++)
         ck_assert(plan.scale[i] == (float)(1 - 0.05 * (i + 1)));
     sd_drop_plan_free(&plan);
@@ -385,7 +385,7 @@ START_TEST(training_convention_scales_in_training_alone) {
     sd_drop_plan_draw(&drop, 1, 8, &plan);
     for (int i = 0; i < drop.units; i++)
         expect_number("scale", plan.scale[i], 1 / (1 - 0.05 * (i + 1)), 1e-7);
-    sd_drop_plan_evaluation(&drop, &plan);
+    sd_drop_plan_evaluation(&drop, NULL, &plan);
     for (int i = 0; i < drop.units; i++)
         ck_assert(plan.scale[i] == 1);
     sd_drop_plan_free(&plan);
@@ -400,7 +400,7 @@ START_TEST(both_conventions_keep_the_expectation) {
         sd_drop_spec drop = law_of(SD_DROP_LINEAR, 0.6, 12, 3, (sd_drop_scale)scale);
         sd_drop_plan train = plan_of(&drop), evaluation = plan_of(&drop);
         sd_drop_plan_draw(&drop, 1, 8, &train);
-        sd_drop_plan_evaluation(&drop, &evaluation);
+        sd_drop_plan_evaluation(&drop, NULL, &evaluation);
         for (int i = 0; i < drop.units; i++)
             expect_number("expected scale", (1 - drop.rate[i]) * train.scale[i], evaluation.scale[i], 1e-6);
         sd_drop_plan_free(&train);
@@ -414,7 +414,7 @@ START_TEST(evaluation_keeps_every_unit) {
     sd_drop_spec drop = law_of(SD_DROP_CONSTANT, 1, 9, 3, SD_DROP_SCALE_INFERENCE);
     sd_drop_plan plan = plan_of(&drop);
     sd_drop_plan_draw(&drop, 1, 8, &plan);
-    sd_drop_plan_evaluation(&drop, &plan);
+    sd_drop_plan_evaluation(&drop, NULL, &plan);
     ck_assert_int_eq(plan.kept_units, 9);
     for (int i = 0; i < 9; i++) {
         ck_assert_int_eq(plan.kept[i], 1);
@@ -439,7 +439,7 @@ START_TEST(without_a_scale_branches_are_kept_or_not_and_nothing_else) {
             ck_assert(plan.scale[i] == 1);
         }
     }
-    sd_drop_plan_evaluation(&drop, &plan);
+    sd_drop_plan_evaluation(&drop, NULL, &plan);
     ck_assert_int_eq(plan.kept_units, 12);
     for (int i = 0; i < drop.units; i++)
         ck_assert(plan.scale[i] == 1);
@@ -494,6 +494,22 @@ START_TEST(rates_of_plans_that_keep_enough_are_those_of_all_such_plans) {
 }
 END_TEST
 
+/* Draws attempts 0, 1, ... by the counters that random.h documents. */
+static void expect_first_that_keeps(const sd_drop_spec *drop, uint64_t step, const sd_drop_plan *plan) {
+    for (uint64_t attempt = 0;; attempt++) {
+        unsigned char kept[16];
+        int sum = 0;
+        for (int i = 0; i < drop->units; i++) {
+            const double u = sd_random_at(drop->seed, 1, attempt << 32 | (uint64_t)i, step).word[0] * 0x1p-32;
+            sum += kept[i] = !(u < drop->threshold[i]);
+        }
+        if (sum < drop->min_kept)
+            continue;
+        ck_assert_mem_eq(plan->kept, kept, (size_t)drop->units);
+        return;
+    }
+}
+
 START_TEST(plans_that_keep_too_few_are_drawn_again_and_whole) {
     enum { STEPS = 20000, L = 12, MIN_KEPT = 6 };
     double threshold[L], rate[L];
@@ -513,6 +529,7 @@ START_TEST(plans_that_keep_too_few_are_drawn_again_and_whole) {
             ck_assert_mem_eq(plan.kept, first.kept, L);
         else
             redrawn++;
+        expect_first_that_keeps(&drop, step, &plan);
         for (int i = 0; i < L; i++) {
             dropped[i] += !plan.kept[i];
             ck_assert(plan.scale[i] == (float)(1 / (1 - rate[i])));
@@ -531,7 +548,7 @@ START_TEST(a_network_without_units_has_an_empty_plan) {
     sd_drop_plan plan = plan_of(&drop);
     sd_drop_plan_draw(&drop, 1, 8, &plan);
     ck_assert_int_eq(plan.kept_units, 0);
-    sd_drop_plan_evaluation(&drop, &plan);
+    sd_drop_plan_evaluation(&drop, NULL, &plan);
     ck_assert_int_eq(plan.kept_units, 0);
     sd_drop_plan_free(&plan);
 }

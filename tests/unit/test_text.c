@@ -213,7 +213,13 @@ START_TEST(classes_are_in_the_order_of_numbers_or_bytes_or_a_list) {
                 {{"b", "B", "a", "a"}, NULL, {"B", "a", "b"}, 3, 2},
                 {{"b", "a", "a", "b"}, "b\na\nc\n", {"b", "a", "c"}, 3, 0},
                 {{"1", "2", "3", "3"}, "world\nsport\ntrade\n", {"world", "sport", "trade"}, 3, 0},
-                {{"1", "2", "0", "0"}, "world\nsport\ntrade", {"world", "sport", "trade"}, 3, 1}};
+                {{"1", "2", "0", "0"}, "world\nsport\ntrade", {"world", "sport", "trade"}, 3, 1},
+                {{"b", "a", "a", "b"},
+                 "\xef\xbb\xbf"
+                 "b\r\na\r\n",
+                 {"b", "a"},
+                 2,
+                 0}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char table[128];
         snprintf(table, sizeof table, "text\tlabel\na\t%s\nb\t%s\nc\t%s\nd\t%s\n", rows[i].labels[0], rows[i].labels[1],
@@ -253,6 +259,26 @@ START_TEST(labels_that_are_not_known_are_named_with_their_line) {
     put("classes.txt", "x\nw\n");
     REFUSED(&spec, SD_ERR_DATA, "train.tsv:3: ", "'y'", "classes.txt");
     end();
+}
+END_TEST
+
+START_TEST(a_list_of_classes_that_is_none_is_refused_with_its_line) {
+    static const struct {
+        const char *list;
+        size_t bytes;
+        const char *words[2];
+    } rows[] = {
+        {"x\n\ny\n", 5, {"classes.txt:2: ", "empty"}},        {"x\ny\n\n", 5, {"classes.txt:3: ", "empty"}},
+        {"x\nz\ny\nz\n", 8, {"classes.txt:4: ", "line 2"}},   {"x\ny\0\n", 5, {"classes.txt:2: byte 2 ", "0x00"}},
+        {"x\n\xff\n", 4, {"classes.txt:2: byte 1 ", "0xff"}}, {"", 0, {"classes.txt: ", "empty"}}};
+    const char *const table = "text\tlabel\na\tx\nb\ty\n";
+    sd_data_spec spec = spec_of();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        begin(table, table);
+        put_bytes("classes.txt", rows[i].list, rows[i].bytes);
+        REFUSED(&spec, SD_ERR_DATA, rows[i].words[0], rows[i].words[1]);
+        end();
+    }
 }
 END_TEST
 
@@ -417,6 +443,7 @@ int main(void) {
     tcase_add_test(cases, columns_that_are_not_there_are_named);
     tcase_add_test(cases, classes_are_in_the_order_of_numbers_or_bytes_or_a_list);
     tcase_add_test(cases, labels_that_are_not_known_are_named_with_their_line);
+    tcase_add_test(cases, a_list_of_classes_that_is_none_is_refused_with_its_line);
     tcase_add_test(cases, files_that_are_missing_or_there_twice_are_named);
     tcase_add_test(cases, batches_hold_padded_ids_whatever_the_number_of_workers);
     tcase_add_test(cases, other_texts_labels_or_vocabularies_have_another_hash);
