@@ -59,6 +59,7 @@ typedef struct sd_model_spec {
     int image_size;           /* height and width; 3 channels; of texts 0 */
     int sequence, vocabulary; /* tokens of a text, at most; different ones; of images 0 */
     int classes;
+    int layers; /* ViT, BERT: blocks; 0: as the name says */
     sd_stem_choice stem;
     int patch_size;           /* ViT: divides image_size */
     double dropout;           /* before the classifier */
@@ -100,6 +101,13 @@ sd_status sd_model_kept_text(const sd_network *network, const unsigned char *kee
 /* Learned values, and forward FLOPs of a sample, of what is left. */
 size_t sd_model_kept_parameters(const sd_network *network, const unsigned char *keep);
 double sd_model_kept_flops(const sd_network *network, const unsigned char *keep);
+
+/* Copies what is kept of a network into one that has only these blocks: values, or any buffer laid out like them, and
+ * how often each segment was kept. `to` is built as `from`, but for the number of layers: SD_ERR_INTERNAL if the
+ * tensors do not match one by one. Local. */
+sd_status sd_model_copy_kept(const sd_network *from, const unsigned char *keep, const float *from_buffer,
+                             const sd_network *to, float *to_buffer);
+sd_status sd_model_copy_kept_steps(const sd_network *from, const unsigned char *keep, sd_network *to);
 
 /* ---- values of a file ---- */
 

@@ -14,7 +14,7 @@
 #include "tools.h"
 
 typedef struct options {
-    const char *file, *out;
+    const char *file, *out, *keep;
     bool fold, onnx;
 } options;
 
@@ -29,6 +29,8 @@ static sd_status parse_options(int n, char **words, options *o) {
             o->fold = true;
         else if (!strcmp(words[i], "--onnx"))
             o->onnx = true;
+        else if (!strcmp(words[i], "--keep") && i + 1 < n)
+            o->keep = words[++i];
         else if (words[i][0] == '-')
             return sd_fail(SD_ERR_USAGE, "export has no option %s (--help lists all)", words[i]);
         else if (!o->file)
@@ -149,7 +151,10 @@ cleanup:
     return status;
 }
 
-static sd_status export(sd_loaded *l, const options *o) {
+static sd_status export(sd_loaded *l, void *context) {
+    const options *o = context;
+    if (o->keep)
+        SD_TRY(sd_loaded_prune(l, o->keep));
     const bool folds = o->fold && l->config.stochastic_depth.scale == SD_DROP_SCALE_INFERENCE;
     double *rate = NULL;
     sd_status status;
@@ -166,15 +171,8 @@ cleanup:
 }
 
 sd_status sd_tool_export(int n, char **words, int *exit_code) {
-    static sd_loaded l; /* large */
     options o = {0};
     (void)exit_code;
     SD_TRY(parse_options(n, words, &o));
-    sd_status status = sd_loaded_open(o.file, &l);
-    if (status == SD_OK)
-        status = sd_loaded_apply(&l);
-    if (status == SD_OK)
-        status = export(&l, &o);
-    sd_loaded_close(&l);
-    return status;
+    return sd_loaded_use(o.file, export, &o);
 }

@@ -140,7 +140,8 @@ static sd_status print_tensors(const sd_loaded *l) {
     return SD_OK;
 }
 
-static sd_status inspect(const sd_loaded *l, const options *o) {
+static sd_status inspect(sd_loaded *l, void *context) {
+    const options *o = context;
     if (o->json)
         return sd_inspect_json(l);
     print_summary(l);
@@ -154,15 +155,8 @@ static sd_status inspect(const sd_loaded *l, const options *o) {
 }
 
 sd_status sd_tool_inspect(int n, char **words, int *exit_code) {
-    static sd_loaded l; /* large */
     options o = {0};
     (void)exit_code;
     SD_TRY(parse_options(n, words, &o));
-    sd_status status = sd_loaded_open(o.file, &l);
-    if (status == SD_OK)
-        status = sd_loaded_apply(&l);
-    if (status == SD_OK)
-        status = inspect(&l, &o);
-    sd_loaded_close(&l);
-    return status;
+    return sd_loaded_use(o.file, inspect, &o);
 }

@@ -66,6 +66,17 @@ sd_status sd_loaded_activation_bytes(const sd_loaded *l, int max_images, size_t 
     return SD_OK;
 }
 
+sd_status sd_loaded_use(const char *path, sd_status (*use)(sd_loaded *loaded, void *context), void *context) {
+    static sd_loaded l; /* large */
+    sd_status status = sd_loaded_open(path, &l);
+    if (status == SD_OK)
+        status = sd_loaded_apply(&l);
+    if (status == SD_OK)
+        status = use(&l, context);
+    sd_loaded_close(&l);
+    return status;
+}
+
 sd_status sd_loaded_apply(sd_loaded *l) { return sd_checkpoint_apply(l->file, l->network, l->optimizer); }
 
 void sd_loaded_close(sd_loaded *l) {

@@ -38,6 +38,14 @@ sd_status sd_loaded_open_network(sd_loaded *loaded, int max_images);
  * describes none. */
 sd_status sd_loaded_activation_bytes(const sd_loaded *loaded, int max_images, size_t *bytes);
 
+/* Opens a file, copies its tensors, and leaves it to use(); closes it in any case. */
+sd_status sd_loaded_use(const char *path, sd_status (*use)(sd_loaded *loaded, void *context), void *context);
+
+/* Makes what was loaded a network of the blocks that a rule keeps (sd_model_keep(); random: by the run's seed), with
+ * its optimizer state, and a configuration that describes it: model.layers, and the rates of the blocks that are left.
+ * Of ViT and BERT; SD_ERR_CONFIG for others. entries are still those of the file. */
+sd_status sd_loaded_prune(sd_loaded *loaded, const char *rule);
+
 void sd_loaded_close(sd_loaded *loaded);
 
 /* Whether an entry lies in a group, such as "/model". */

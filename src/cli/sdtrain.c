@@ -12,15 +12,16 @@ static const struct tool {
     sd_tool *run;
 } tools[] = {{"verify", sd_tool_verify}, {"inspect", sd_tool_inspect}, {"diff", sd_tool_diff},
              {"export", sd_tool_export}, {"pack", sd_tool_pack},       {"predict", sd_tool_predict},
-             {"vocab", sd_tool_vocab}};
+             {"prune", sd_tool_prune},   {"vocab", sd_tool_vocab}};
 enum { N_TOOLS = sizeof tools / sizeof tools[0] };
 
 static const char help[] =
     "usage: sdtrain verify FILE...\n"
     "       sdtrain inspect FILE [--rates] [--tensors] [--config] [--json]\n"
     "       sdtrain diff A B [--all]\n"
-    "       sdtrain export FILE OUT.safetensors [--fold]\n"
-    "       sdtrain export FILE --onnx OUT.onnx\n"
+    "       sdtrain export FILE OUT.safetensors [--fold] [--keep RULE]\n"
+    "       sdtrain export FILE --onnx OUT.onnx [--keep RULE]\n"
+    "       sdtrain prune FILE --keep RULE OUT.h5\n"
     "       sdtrain pack SOURCE OUT.h5 [--decoded] [--skip-bad]\n"
     "       sdtrain predict CHECKPOINT INPUT... [--top K] [--csv | --json] [--threads N]\n"
     "       sdtrain vocab TEXTS... --size N [--text-columns NAMES] [--cased] [--alphabet K]\n"
@@ -45,6 +46,11 @@ static const char help[] =
     "    --onnx     writes FILE's evaluation for inference runtimes instead, as ONNX (opset 17): input [N, 3, H, W],\n"
     "               any N, normalised by mean and std of the metadata, or of texts input_ids, attention_mask and\n"
     "               token_type_ids [N, T], any N and T; output logits [N, classes]\n"
+    "    --keep RULE  only these blocks, as prune has them\n"
+    "  prune      makes a checkpoint of some of FILE's blocks, of a ViT or BERT, renumbered from 0, with their optimizer\n"
+    "             state: it is evaluated, resumed and exported as any, and computes what sdtrain-mpi --evaluate FILE\n"
+    "             --keep RULE does. Its configuration has model.layers and the rates of the blocks that are left\n"
+    "    --keep RULE  0,2,4 (counted from 0), every_other:K, first:K, last:K, random:K (drawn by the run's seed)\n"
     "  pack       makes one file of a data set, for data.dataset = hdf5 and data.path = OUT.h5. SOURCE: a folder of\n"
     "             JPEG and PNG files as of dataset = folder, a folder of CIFAR's binary files, or an HDF5 file with\n"
     "             uint8 images [N, H, W, 3] or [N, 3, H, W] and integer labels (train/images, train/labels, val/...;\n"
@@ -95,8 +101,9 @@ static sd_status run(int argc, char **argv, int *exit_code) {
             return tools[i].run(argc - 2, argv + 2, exit_code);
     return name[0]
                ? sd_fail(SD_ERR_USAGE, "unknown tool %s (--help lists all)", name)
-               : sd_fail(SD_ERR_USAGE,
-                         "a tool is expected: verify, inspect, diff, export, pack, predict, vocab (--help shows how)");
+               : sd_fail(
+                     SD_ERR_USAGE,
+                     "a tool is expected: verify, inspect, diff, export, pack, predict, prune, vocab (--help shows how)");
 }
 
 int main(int argc, char **argv) {

@@ -83,6 +83,8 @@ const key sd_keys[] = {
     TEXT(model, name, "resnet20", true, SD_MODEL_NAMES),
     WHOLE(model, classes, "0", 0, 100000, true,
           "number of classes; 0: the dataset's (synthetic: 10, synthetic_text: 2)"),
+    WHOLE(model, layers, "0", 0, 1000, true,
+          "ViT, BERT: number of layers, where it is another than the name says, as of pruned networks; 0: as it says"),
     CHOICE(
         model, stem, "auto", SD_STEM_LIST, true,
         "resnet18 to 152: cifar = 3x3 without pooling, imagenet = 7x7 stride 2 and max pooling; auto: cifar up to 64 pixels"),

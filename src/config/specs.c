@@ -32,6 +32,7 @@ sd_model_spec sd_config_model(const sd_config *config, sd_sample_spec samples) {
                            .sequence = samples.sequence,
                            .vocabulary = samples.vocabulary,
                            .classes = samples.classes,
+                           .layers = (int)config->model.layers,
                            .stem = config->model.stem,
                            .convolution = config->run.convolution,
                            .patch_size = (int)config->model.patch_size,

@@ -122,7 +122,7 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
                                          .epsilon = EPSILON,
                                          .dropout = spec->hidden_dropout};
     SD_TRY(sd_build_embedding_stem(network, &embedding));
-    for (int depth = 1; depth <= size.layers; depth++)
+    for (int depth = 1; depth <= (spec->layers > 0 ? spec->layers : size.layers); depth++)
         SD_TRY(add_layer(spec, &size, network, depth));
     return sd_build_pooler_head(network, "bert.pooler.dense", "classifier", spec->dropout);
 }

@@ -65,6 +65,9 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
     if (net.cifar && spec->stem == SD_STEM_IMAGENET)
         return sd_fail(SD_ERR_CONFIG, "model.stem: %s is a CIFAR network and has the cifar stem; use auto or cifar",
                        spec->name);
+    if (spec->layers > 0)
+        return sd_fail(SD_ERR_CONFIG, "model.layers: of %s the name says the number of layers; 0 is expected",
+                       spec->name);
     const sd_shape image = {spec->image_size, spec->image_size, 3};
     bool small = net.cifar || spec->stem == SD_STEM_CIFAR ||
                  (spec->stem == SD_STEM_AUTO && spec->image_size <= CIFAR_STEM_UP_TO);

@@ -63,7 +63,7 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
                        spec->patch_size, spec->image_size, MAX_PATCH_SIZE);
     const sd_shape image = {spec->image_size, spec->image_size, 3};
     SD_TRY(sd_build_patch_stem(network, image, size->dim, spec->patch_size));
-    for (int i = 0; i < DEPTH; i++) {
+    for (int i = 0; i < (spec->layers > 0 ? spec->layers : DEPTH); i++) {
         char block[32];
         snprintf(block, sizeof block, "blocks.%d", i);
         SD_TRY(add_block(spec, size, network, block, i + 1));

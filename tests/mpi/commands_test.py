@@ -13,7 +13,7 @@ KEYS = {
     "run": "name output seed threads max_seconds convolution stall_seconds",
     "data": "dataset path vocab lower_case sequence text_columns label_column image_size interpolation crop_pct "
             "normalise on_bad_image train_samples val_samples validation augment last_batch workers",
-    "model": "name classes stem patch_size dropout hidden_dropout attention_dropout freeze zero_init_residual init init_digest",
+    "model": "name classes layers stem patch_size dropout hidden_dropout attention_dropout freeze zero_init_residual init init_digest",
     "stochastic_depth": "rate survival_prob schedule rates scope rank_divisor scale min_kept unit dropped_update",
     "optimizer": "name momentum nesterov weight_decay decay layer_decay beta1 beta2 epsilon clip_norm",
     "lr": "schedule base warmup_epochs milestones gamma minimum",

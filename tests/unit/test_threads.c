@@ -5,7 +5,7 @@
 
 #include "../support.h"
 
-enum { ROUNDS = 50, ROUND_MS = 10 };
+enum { ROUNDS = 50, ROUND_MS = 10, TRIALS = 5 };
 
 static double cpu_seconds(void) {
     struct timespec now;
@@ -29,7 +29,9 @@ static double waiting_seconds(void) {
 START_TEST(threads_that_share_processors_sleep_while_they_wait) {
     sd_kernels_set_threads(2);
     sd_kernels_share_processors();
-    const double seconds = waiting_seconds();
+    double seconds = waiting_seconds();
+    for (int trial = 1; trial < TRIALS; trial++) /* others on the machine only add to it */
+        seconds = fmin(seconds, waiting_seconds());
     expect(seconds < 0.1, "threads that wait take %.0f of %d ms", 1e3 * seconds, ROUNDS * ROUND_MS);
 }
 END_TEST
