@@ -59,7 +59,8 @@ typedef struct sd_config {
     struct {
         char name[SD_CONFIG_TEXT], init[SD_CONFIG_TEXT], init_digest[SD_CONFIG_TEXT];
         sd_stem_choice stem;
-        int64_t classes, patch_size, layers;
+        int64_t classes, patch_size;
+        sd_list layers;
         double dropout, hidden_dropout, attention_dropout;
         bool zero_init_residual;
         char freeze[SD_CONFIG_TEXT];

@@ -55,12 +55,18 @@ SD_CHOICE_WORD_OF(sd_convolution_choice, SD_CONVOLUTION_LIST)
 typedef enum sd_unit_choice { SD_UNIT_LIST(SD_CHOICE_ENUMERATOR) } sd_unit_choice;
 SD_CHOICE_WORD_OF(sd_unit_choice, SD_UNIT_LIST)
 
+/* The blocks of a network, stage by stage from the input on; transformers have one stage. */
+enum { SD_MAX_STAGES = 4 };
+typedef struct sd_stages {
+    int n, blocks[SD_MAX_STAGES];
+} sd_stages;
+
 typedef struct sd_model_spec {
     const char *name;
     int image_size;           /* height and width; 3 channels; of texts 0 */
     int sequence, vocabulary; /* tokens of a text, at most; different ones; of images 0 */
     int classes;              /* of masked tokens: vocabulary */
-    int layers;               /* ViT, BERT: blocks; 0: as the name says */
+    sd_stages stages;         /* n = 0: as the name says; SD_ERR_CONFIG if the model has others than n */
     sd_objective objective;
     sd_stem_choice stem;
     int patch_size;           /* ViT: divides image_size */
@@ -79,6 +85,9 @@ sd_status sd_model_create(const sd_model_spec *spec, const sd_kernels *kernels, 
 
 /* Likewise without memory for values and activations: to check the spec, and for units and figures. */
 sd_status sd_model_outline(const sd_model_spec *spec, const sd_kernels *kernels, int max_images, sd_network **network);
+
+/* The blocks of the network that a spec describes. Local. SD_ERR_CONFIG. */
+sd_status sd_model_stages(const sd_model_spec *spec, sd_stages *stages);
 
 /* ---- depth on demand ---- */
 
@@ -104,9 +113,15 @@ sd_status sd_model_kept_text(const sd_network *network, const unsigned char *kee
 size_t sd_model_kept_parameters(const sd_network *network, const unsigned char *keep);
 double sd_model_kept_flops(const sd_network *network, const unsigned char *keep);
 
+/* The stages of what is left of a network of these stages. */
+sd_stages sd_model_kept_stages(const sd_network *network, const sd_stages *stages, const unsigned char *keep);
+
+/* Whether a segment is of what is kept. */
+bool sd_model_keeps(const sd_network *network, const unsigned char *keep, int segment);
+
 /* Copies what is kept of a network into one that has only these blocks: values, or any buffer laid out like them, and
- * how often each segment was kept. `to` is built as `from`, but for the number of layers: SD_ERR_INTERNAL if the
- * tensors do not match one by one. Local. */
+ * how often each segment was kept. `to` is built as `from`, but for its stages: SD_ERR_INTERNAL if the tensors do not
+ * match one by one. Local. */
 sd_status sd_model_copy_kept(const sd_network *from, const unsigned char *keep, const float *from_buffer,
                              const sd_network *to, float *to_buffer);
 sd_status sd_model_copy_kept_steps(const sd_network *from, const unsigned char *keep, sd_network *to);

@@ -30,8 +30,8 @@ static sd_status parse_options(int n, char **words, options *o) {
             o->fold = true;
         else if (!strcmp(words[i], "--onnx"))
             o->onnx = true;
-        else if (!strcmp(words[i], "--keep") && i + 1 < n)
-            o->keep = words[++i];
+        else if (!strcmp(words[i], "--keep"))
+            SD_TRY(sd_tool_value(n, words, &i, &o->keep));
         else if (words[i][0] == '-')
             return sd_fail(SD_ERR_USAGE, "export has no option %s (--help lists all)", words[i]);
         else if (!o->file)
@@ -106,6 +106,7 @@ static sd_status say_rates(metadata *m, const double *rate, int units) {
 /* scale says what the network in the file needs at evaluation, so a folded one is of "training". */
 static sd_status describe(const sd_loaded *l, const double *rate, bool folded, metadata *m) {
     const sd_checkpoint_info *info = &l->info;
+    char layers[64];
     const sd_drop_scale scale = folded ? SD_DROP_SCALE_TRAINING : l->config.stochastic_depth.scale;
     say(m, "model", "%s", l->config.model.name);
     say(m, "classes", "%d", l->samples.classes);
@@ -122,6 +123,8 @@ static sd_status describe(const sd_loaded *l, const double *rate, bool folded, m
     say(m, "scale", "%s", sd_drop_scale_word(scale));
     if (folded)
         say(m, "folded", "true");
+    if (l->config.model.layers.n > 0)
+        say(m, "layers", "%s", sd_config_value(&l->config, "model.layers", layers, sizeof layers));
     say(m, "sdtrain", "%s", SD_VERSION);
     return say_rates(m, rate, sd_network_n_units(l->network));
 }

@@ -83,6 +83,8 @@ void sd_loaded_close(sd_loaded *l) {
     sd_checkpoint_close(&l->file);
     sd_optimizer_destroy(&l->optimizer);
     sd_network_destroy(&l->network);
+    sd_network_destroy(&l->whole);
+    free(l->keep);
     sd_checkpoint_info_free(&l->info);
     free(l->entries);
 }

@@ -17,6 +17,8 @@ typedef struct sd_loaded {
     sd_checkpoint_info info;
     const sd_kernels *kernels; /* of SD_ISA */
     sd_network *network;
+    sd_network *whole;   /* after sd_loaded_prune(): the network in the file, */
+    unsigned char *keep; /* and its units that are kept; else NULL */
     sd_optimizer *optimizer;
     sd_config config;
     sd_sample_spec samples;
@@ -42,8 +44,9 @@ sd_status sd_loaded_activation_bytes(const sd_loaded *loaded, int max_images, si
 sd_status sd_loaded_use(const char *path, sd_status (*use)(sd_loaded *loaded, void *context), void *context);
 
 /* Makes what was loaded a network of the blocks that a rule keeps (sd_model_keep(); random: by the run's seed), with
- * its optimizer state, and a configuration that describes it: model.layers, and the rates of the blocks that are left.
- * Of ViT and BERT; SD_ERR_CONFIG for others. entries are still those of the file. */
+ * its optimizer state, and a configuration that describes it: model.layers, the rates of what is left, and no
+ * model.freeze if its patterns would mean others, of which a warning tells. file and entries stay as they are.
+ * SD_ERR_USAGE: it is no rule, or nothing is left. */
 sd_status sd_loaded_prune(sd_loaded *loaded, const char *rule);
 
 void sd_loaded_close(sd_loaded *loaded);

@@ -22,7 +22,7 @@ static const char help[] =
     "       sdtrain export FILE OUT.safetensors [--fold] [--keep RULE]\n"
     "       sdtrain export FILE FOLDER/ [--keep RULE]\n"
     "       sdtrain export FILE --onnx OUT.onnx [--keep RULE]\n"
-    "       sdtrain prune FILE --keep RULE OUT.h5\n"
+    "       sdtrain prune FILE --keep RULE OUT.h5 [--config NEW.ini]\n"
     "       sdtrain pack SOURCE OUT.h5 [--decoded] [--skip-bad]\n"
     "       sdtrain predict CHECKPOINT INPUT... [--top K] [--csv | --json] [--threads N]\n"
     "       sdtrain vocab TEXTS... --size N [--text-columns NAMES] [--cased] [--alphabet K]\n"
@@ -50,10 +50,12 @@ static const char help[] =
     "               any N, normalised by mean and std of the metadata, or of texts input_ids, attention_mask and\n"
     "               token_type_ids [N, T], any N and T; output logits [N, classes]\n"
     "    --keep RULE  only these blocks, as prune has them\n"
-    "  prune      makes a checkpoint of some of FILE's blocks, of a ViT or BERT, renumbered from 0, with their optimizer\n"
-    "             state: it is evaluated, resumed and exported as any, and computes what sdtrain-mpi --evaluate FILE\n"
-    "             --keep RULE does. Its configuration has model.layers and the rates of the blocks that are left\n"
-    "    --keep RULE  0,2,4 (counted from 0), every_other:K, first:K, last:K, random:K (drawn by the run's seed)\n"
+    "  prune      makes a checkpoint of some of FILE's blocks, renumbered from 0, with their optimizer state. It computes\n"
+    "             what sdtrain-mpi --evaluate FILE --keep RULE does, to the bit, and is resumed, exported and used as any:\n"
+    "             its configuration has model.layers and the rates of the blocks that are left, and run.name = OUT\n"
+    "    --keep RULE  0,2,4 (counted from 0), every_other:K, first:K, last:K, random:K (drawn by the run's seed). Blocks\n"
+    "               that change shapes, as the first of a ResNet's stages, stay: lists must have them, K counts none\n"
+    "    --config NEW.ini  also writes the configuration: sdtrain-mpi NEW.ini --resume OUT.h5 goes on training\n"
     "  pack       makes one file of a data set, for data.dataset = hdf5 and data.path = OUT.h5. SOURCE: a folder of\n"
     "             JPEG and PNG files as of dataset = folder, a folder of CIFAR's binary files, or an HDF5 file with\n"
     "             uint8 images [N, H, W, 3] or [N, 3, H, W] and integer labels (train/images, train/labels, val/...;\n"
@@ -78,6 +80,13 @@ static const char help[] =
     "exit codes: 0 good, equal; 1 different (diff); 64 usage; 65 damaged; 66 missing or unreadable; 70 internal;\n"
     "            74 output; 75 stopped by a signal (pack: nothing is left)\n"
     "            verify, predict: 65 if any file is damaged, else 66 if any is missing\n";
+
+sd_status sd_tool_value(int n, char **words, int *i, const char **value) {
+    if (*i + 1 >= n)
+        return sd_fail(SD_ERR_USAGE, "%s needs a value (--help shows how)", words[*i]);
+    *value = words[++*i];
+    return SD_OK;
+}
 
 sd_status sd_tool_number(const char *option, const char *text, int most, int *number) {
     char *end = NULL;

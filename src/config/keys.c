@@ -22,6 +22,9 @@
 #define LIST(s, n, low, high, results, help)                                                                           \
     { #s, #n, KEY_LIST, AT(s, n), "", low, high, NULL, results, help }
 
+#define WHOLES(s, n, low, high, results, help)                                                                         \
+    { #s, #n, KEY_WHOLES, AT(s, n), "", low, high, NULL, results, help }
+
 #define SAMPLES 4294967295.0
 #define MANY 9007199254740992.0 /* 2^53 */
 
@@ -83,8 +86,9 @@ const key sd_keys[] = {
     TEXT(model, name, "resnet20", true, SD_MODEL_NAMES),
     WHOLE(model, classes, "0", 0, 100000, true,
           "number of classes; 0: the dataset's (synthetic: 10, synthetic_text: 2)"),
-    WHOLE(model, layers, "0", 0, 1000, true,
-          "ViT, BERT: number of layers, where it is another than the name says, as of pruned networks; 0: as it says"),
+    WHOLES(
+        model, layers, 0, 1000, true,
+        "blocks of each stage, if not those of the name, as in pruned networks: of a ViT or BERT one number, of resnet50 four (3, 4, 6, 3)"),
     CHOICE(
         model, stem, "auto", SD_STEM_LIST, true,
         "resnet18 to 152: cifar = 3x3 without pooling, imagenet = 7x7 stride 2 and max pooling; auto: cifar up to 64 pixels"),

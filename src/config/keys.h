@@ -5,14 +5,23 @@
 
 #include "sdtrain/config.h"
 
-typedef enum key_type { KEY_TEXT, KEY_PATH, KEY_WHOLE, KEY_REAL, KEY_SWITCH, KEY_CHOICE, KEY_LIST } key_type;
+typedef enum key_type {
+    KEY_TEXT,
+    KEY_PATH,
+    KEY_WHOLE,
+    KEY_REAL,
+    KEY_SWITCH,
+    KEY_CHOICE,
+    KEY_LIST,
+    KEY_WHOLES
+} key_type;
 
 typedef struct key {
     const char *section, *name;
     key_type type;
     size_t offset; /* in sd_config */
     const char *initial;
-    double low, high;    /* KEY_WHOLE, KEY_REAL and the values of KEY_LIST; both ends allowed */
+    double low, high;    /* KEY_WHOLE, KEY_REAL and the values of lists; both ends allowed */
     const char *choices; /* KEY_CHOICE: "first|second"; KEY_WHOLE: a word that stands for 0, or NULL */
     bool results;        /* changes results: a resume with another value is refused */
     const char *help;
@@ -25,6 +34,8 @@ extern const int sd_n_keys;
 extern const char *const sd_keys_later[];
 
 const key *sd_key_find(const char *section, const char *name);
+/* Of real (KEY_LIST) or whole numbers (KEY_WHOLES). */
+static inline bool sd_key_is_list(const key *k) { return k->type == KEY_LIST || k->type == KEY_WHOLES; }
 static inline void *sd_key_value(const key *k, const sd_config *config) { return (char *)config + k->offset; }
 
 /* The index of word in "a|b|c", or -1. */

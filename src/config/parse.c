@@ -87,10 +87,10 @@ static sd_status set_key(sd_config *config, const char *section, const char *nam
     int *known_line = &config->line[k - sd_keys];
     const char *indented =
         more ? "; an indented line goes on with the value above it, so a key must not be indented" : "";
-    if (line != COMMAND_LINE && *known_line > 0 && !(more && k->type == KEY_LIST))
+    if (line != COMMAND_LINE && *known_line > 0 && !(more && sd_key_is_list(k)))
         return sd_fail(SD_ERR_CONFIG, "%s%s.%s is given a second time (first in line %d)%s", place, section, name,
                        *known_line, indented);
-    if (k->type == KEY_LIST && !more)
+    if (sd_key_is_list(k) && !more)
         ((sd_list *)sd_key_value(k, config))->n = 0;
     if (!sd_key_read(k, config, text)) {
         sd_key_allowed(k, allowed, sizeof allowed);

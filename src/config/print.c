@@ -78,6 +78,7 @@ void sd_config_help(FILE *out) {
             snprintf(left, sizeof left, "%s = %s", k->name, k->choices);
             break;
         case KEY_LIST:
+        case KEY_WHOLES:
             snprintf(left, sizeof left, "%s = A, B, ...", k->name);
             break;
         default:

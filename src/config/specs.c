@@ -27,13 +27,21 @@ sd_data_spec sd_config_data(const sd_config *config) {
                           .label_column = config->data.label_column};
 }
 
+/* Of more numbers than any model has stages, which none accepts, the first. */
+static sd_stages stages_of(const sd_list *layers) {
+    sd_stages stages = {.n = layers->n};
+    for (int s = 0; s < layers->n && s < SD_MAX_STAGES; s++)
+        stages.blocks[s] = (int)layers->value[s];
+    return stages;
+}
+
 sd_model_spec sd_config_model(const sd_config *config, sd_sample_spec samples) {
     return (sd_model_spec){.name = config->model.name,
                            .image_size = samples.image_size,
                            .sequence = samples.sequence,
                            .vocabulary = samples.vocabulary,
                            .classes = samples.classes,
-                           .layers = (int)config->model.layers,
+                           .stages = stages_of(&config->model.layers),
                            .objective = config->train.objective,
                            .stem = config->model.stem,
                            .convolution = config->run.convolution,

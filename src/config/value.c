@@ -39,6 +39,16 @@ static bool read_real(const char *text, const key *k, double *value) {
     return isfinite(number) && number >= k->low && number <= k->high && (number != 0 || !not_zero);
 }
 
+static bool read_item(const char *text, const key *k, double *value) {
+    int64_t whole;
+    if (k->type == KEY_LIST)
+        return read_real(text, k, value);
+    if (!read_whole(text, k, &whole))
+        return false;
+    *value = (double)whole;
+    return true;
+}
+
 /* Appends entries. A comma may end the text (the list continues on the next line); other empty entries are refused. */
 static bool read_list(const char *text, const key *k, sd_list *list) {
     char item[256];
@@ -47,7 +57,7 @@ static bool read_list(const char *text, const key *k, sd_list *list) {
         if (bytes >= sizeof item || list->n == SD_LIST_MAX)
             return false;
         snprintf(item, sizeof item, "%.*s", (int)bytes, text);
-        if (!read_real(item, k, &list->value[list->n]))
+        if (!read_item(item, k, &list->value[list->n]))
             return false;
         list->n++;
         text += bytes + (text[bytes] == ',');
@@ -94,6 +104,7 @@ bool sd_key_read(const key *k, sd_config *config, const char *text) {
         return choice >= 0;
     }
     case KEY_LIST:
+    case KEY_WHOLES:
         return read_list(text, k, value);
     }
     return false;
@@ -123,8 +134,9 @@ void sd_key_allowed(const key *k, char *text, size_t text_bytes) {
             *bar = ' ';
         break;
     case KEY_LIST:
-        snprintf(text, text_bytes, "decimal numbers from %g to %g, a comma between two, at most %d", k->low, k->high,
-                 SD_LIST_MAX);
+    case KEY_WHOLES:
+        snprintf(text, text_bytes, "%s numbers from %g to %g, a comma between two, at most %d",
+                 k->type == KEY_LIST ? "decimal" : "whole", k->low, k->high, SD_LIST_MAX);
         break;
     }
 }
@@ -172,7 +184,8 @@ void sd_key_print(const key *k, const sd_config *config, char *text, size_t text
         sd_choice_name(k->choices, choice, text, text_bytes);
         break;
     }
-    case KEY_LIST: {
+    case KEY_LIST:
+    case KEY_WHOLES: {
         const sd_list *list = value;
         size_t used = 0, line = 0;
         text[0] = '\0';

@@ -113,6 +113,12 @@ static sd_status check(const sd_model_spec *spec, const bert *size) {
     return SD_OK;
 }
 
+static sd_stages stages_of(const char *name) {
+    bert size = {0};
+    find(name, &size);
+    return (sd_stages){.n = 1, .blocks = {size.layers}};
+}
+
 static sd_status add_head(const sd_model_spec *spec, sd_network *network) {
     const sd_masked_head_spec masked = {
         .name = "cls.predictions", .masked = sd_masked_most(spec->sequence), .epsilon = EPSILON};
@@ -121,7 +127,7 @@ static sd_status add_head(const sd_model_spec *spec, sd_network *network) {
     return sd_build_pooler_head(network, "bert.pooler.dense", "classifier", spec->dropout);
 }
 
-static sd_status build(const sd_model_spec *spec, sd_network *network) {
+static sd_status build(const sd_model_spec *spec, const sd_stages *stages, sd_network *network) {
     bert size = {0};
     find(spec->name, &size);
     SD_TRY(check(spec, &size));
@@ -133,9 +139,9 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
                                          .epsilon = EPSILON,
                                          .dropout = spec->hidden_dropout};
     SD_TRY(sd_build_embedding_stem(network, &embedding));
-    for (int depth = 1; depth <= (spec->layers > 0 ? spec->layers : size.layers); depth++)
+    for (int depth = 1; depth <= stages->blocks[0]; depth++)
         SD_TRY(add_layer(spec, &size, network, depth));
     return add_head(spec, network);
 }
 
-const sd_model_family sd_bert_family = {.matches = matches, .build = build, .reads_texts = true};
+const sd_model_family sd_bert_family = {.matches = matches, .stages = stages_of, .build = build, .reads_texts = true};

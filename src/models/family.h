@@ -8,8 +8,11 @@
 
 typedef struct sd_model_family {
     bool (*matches)(const char *name);
-    /* Builds the network of a matching name; the caller calls sd_network_finish(). */
-    sd_status (*build)(const sd_model_spec *spec, sd_network *network);
+    /* The stages of a matching name. */
+    sd_stages (*stages)(const char *name);
+    /* Builds the network of a matching name with these stages, as many as the name has, each of at least one block, but
+     * for the first of several, which may have none; the caller calls sd_network_finish(). */
+    sd_status (*build)(const sd_model_spec *spec, const sd_stages *stages, sd_network *network);
     bool reads_texts; /* and no images */
 } sd_model_family;
 

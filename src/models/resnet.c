@@ -9,8 +9,9 @@
 enum { STAGES = 4, CIFAR_STAGES = 3, EXPANSION = 4, CIFAR_STEM_UP_TO = 64 };
 
 typedef struct resnet {
-    bool cifar, bottleneck;              /* cifar: the 6n+2 family */
-    int stages, blocks[STAGES], filters; /* filters of the first stage */
+    bool cifar, bottleneck; /* cifar: the 6n+2 family */
+    int filters;            /* of the first stage */
+    sd_stages stages;
 } resnet;
 
 static bool find(const char *name, resnet *net) {
@@ -31,14 +32,14 @@ static bool find(const char *name, resnet *net) {
     const int depth = atoi(digits);
     for (size_t i = 0; i < sizeof imagenet / sizeof imagenet[0]; i++)
         if (depth == imagenet[i].depth) {
-            *net = (resnet){.bottleneck = imagenet[i].bottleneck, .stages = STAGES, .filters = 64};
-            memcpy(net->blocks, imagenet[i].blocks, sizeof net->blocks);
+            *net = (resnet){.bottleneck = imagenet[i].bottleneck, .filters = 64, .stages.n = STAGES};
+            memcpy(net->stages.blocks, imagenet[i].blocks, sizeof imagenet[i].blocks);
             return true;
         }
     int n = (depth - 2) / 6;
     if (depth < 20 || depth > 1202 || 6 * n + 2 != depth)
         return false;
-    *net = (resnet){.cifar = true, .stages = CIFAR_STAGES, .blocks = {n, n, n}, .filters = 16};
+    *net = (resnet){.cifar = true, .filters = 16, .stages = {.n = CIFAR_STAGES, .blocks = {n, n, n}}};
     return true;
 }
 
@@ -59,14 +60,22 @@ static sd_status add_block(const sd_model_spec *spec, const resnet *net, sd_netw
 
 static bool matches(const char *name) { return find(name, &(resnet){0}); }
 
-static sd_status build(const sd_model_spec *spec, sd_network *network) {
+static sd_stages stages_of(const char *name) {
+    resnet net = {0};
+    find(name, &net);
+    return net.stages;
+}
+
+static sd_status build(const sd_model_spec *spec, const sd_stages *stages, sd_network *network) {
     resnet net = {0};
     find(spec->name, &net);
     if (net.cifar && spec->stem == SD_STEM_IMAGENET)
         return sd_fail(SD_ERR_CONFIG, "model.stem: %s is a CIFAR network and has the cifar stem; use auto or cifar",
                        spec->name);
-    if (spec->layers > 0)
-        return sd_fail(SD_ERR_CONFIG, "model.layers: of %s the name says the number of layers; 0 is expected",
+    if (net.bottleneck && stages->blocks[0] == 0)
+        return sd_fail(SD_ERR_CONFIG,
+                       "model.layers: %s has no block left in stage 1, whose first one widens the stem's output; at "
+                       "least 1 is expected",
                        spec->name);
     const sd_shape image = {spec->image_size, spec->image_size, 3};
     bool small = net.cifar || spec->stem == SD_STEM_CIFAR ||
@@ -74,8 +83,8 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
     const sd_conv_spec stem = {net.filters, small ? 3 : 7, small ? 1 : 2};
     SD_TRY(sd_build_conv_stem(network, image, &stem, !small));
     int depth = 1, filters = net.filters;
-    for (int stage = 0; stage < net.stages; stage++, filters *= 2)
-        for (int block = 0; block < net.blocks[stage]; block++, depth++) {
+    for (int stage = 0; stage < stages->n; stage++, filters *= 2)
+        for (int block = 0; block < stages->blocks[stage]; block++, depth++) {
             char name[32];
             snprintf(name, sizeof name, "layer%d.%d", stage + 1, block);
             SD_TRY(add_block(spec, &net, network, name, depth, filters, stage > 0 && block == 0 ? 2 : 1));
@@ -83,4 +92,4 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
     return sd_build_pool_head(network, spec->dropout);
 }
 
-const sd_model_family sd_resnet_family = {.matches = matches, .build = build};
+const sd_model_family sd_resnet_family = {.matches = matches, .stages = stages_of, .build = build};

@@ -56,14 +56,19 @@ static sd_status add_block(const sd_model_spec *spec, const vit *size, sd_networ
 
 static bool matches(const char *name) { return find(name) != NULL; }
 
-static sd_status build(const sd_model_spec *spec, sd_network *network) {
+static sd_stages stages_of(const char *name) {
+    (void)name;
+    return (sd_stages){.n = 1, .blocks = {DEPTH}};
+}
+
+static sd_status build(const sd_model_spec *spec, const sd_stages *stages, sd_network *network) {
     const vit *size = find(spec->name);
     if (spec->patch_size < 1 || spec->patch_size > MAX_PATCH_SIZE || spec->image_size % spec->patch_size)
         return sd_fail(SD_ERR_CONFIG, "model.patch_size: %d does not divide the image size %d, or is more than %d",
                        spec->patch_size, spec->image_size, MAX_PATCH_SIZE);
     const sd_shape image = {spec->image_size, spec->image_size, 3};
     SD_TRY(sd_build_patch_stem(network, image, size->dim, spec->patch_size));
-    for (int i = 0; i < (spec->layers > 0 ? spec->layers : DEPTH); i++) {
+    for (int i = 0; i < stages->blocks[0]; i++) {
         char block[32];
         snprintf(block, sizeof block, "blocks.%d", i);
         SD_TRY(add_block(spec, size, network, block, i + 1));
@@ -71,4 +76,4 @@ static sd_status build(const sd_model_spec *spec, sd_network *network) {
     return sd_build_token_head(network, spec->dropout, EPSILON);
 }
 
-const sd_model_family sd_vit_family = {.matches = matches, .build = build};
+const sd_model_family sd_vit_family = {.matches = matches, .stages = stages_of, .build = build};

@@ -13,16 +13,19 @@
 #include "sdtrain/models.h"
 #include "sdtrain/train.h"
 
-/* The configuration asked for, with the checkpoint's stochastic depth: weights belong to their scale and rates. stored:
- * room for the checkpoint's configuration. Collective. */
-static sd_status adopt_drop(sd_comm *comm, const sd_resume *resume, sd_config *stored, sd_config *config) {
+/* The configuration asked for, with the checkpoint's stochastic depth and layers: weights belong to their scale and
+ * rates, and a pruned network has less of both. stored: room for the checkpoint's configuration. Collective. */
+static sd_status adopt_depth(sd_comm *comm, const sd_resume *resume, sd_config *stored, sd_config *config) {
     sd_status status = SD_OK;
     sd_config_init(stored);
     if (sd_comm_rank(comm) == 0)
         status = sd_config_parse(stored, resume->info.config, resume->path);
     SD_TRY(sd_comm_agree(comm, status));
     SD_TRY(sd_comm_broadcast(comm, &stored->stochastic_depth, sizeof stored->stochastic_depth));
+    SD_TRY(sd_comm_broadcast(comm, &stored->model, sizeof stored->model));
     config->stochastic_depth = stored->stochastic_depth;
+    if (!strcmp(config->model.name, stored->model.name)) /* else the checkpoint does not fit, and says so */
+        config->model.layers = stored->model.layers;
     return SD_OK;
 }
 
@@ -31,7 +34,7 @@ static sd_status adopt_drop(sd_comm *comm, const sd_resume *resume, sd_config *s
 static sd_status open_run(sd_comm *comm, sd_config *config, sd_resume *resume, sd_run *run) {
     config->log.trace[0] = '\0';          /* it writes nothing */
     config->run.seed = resume->info.seed; /* which images are held out */
-    SD_TRY(adopt_drop(comm, resume, config + 1, config));
+    SD_TRY(adopt_depth(comm, resume, config + 1, config));
     SD_TRY(sd_run_open(run, comm, config, NULL, NULL));
     sd_resume_compare_data(resume, run->pipeline.dataset);
     return sd_resume_apply(resume, run, false);

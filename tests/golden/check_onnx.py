@@ -53,6 +53,8 @@ CASES = {
     "resnet50-training": {**SMALL, "model.name": "resnet50", "model.stem": "imagenet", "data.image_size": 65, **TRAINING},
     "vit_tiny": {**VIT, "data.image_size": 32, "model.patch_size": 4, "model.dropout": 0.2},
     "vit_tiny-training": {**VIT, "data.image_size": 48, "model.patch_size": 16, **TRAINING},
+    "vit_tiny-layers": {**VIT, "data.image_size": 32, "model.patch_size": 8, "model.layers": "3"},
+    "resnet20-layers": {**COMMON, "model.name": "resnet20", "model.layers": "0, 2, 1"},
     "bert": BERT,
     "bert-padding": {**BERT, "data.sequence": 40, "stochastic_depth.unit": "branch"},
     "vit_tiny-block": {**VIT, "data.image_size": 32, "model.patch_size": 8, "stochastic_depth.unit": "block"},

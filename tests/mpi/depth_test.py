@@ -1,22 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth on demand: an evaluation of some of the blocks."""
-import os
 import re
-import subprocess
 
 import harness
-from harness import BAD_CONFIG, OK, USAGE, TINY, TINY_VIT, RunTest
+from harness import USAGE, TINY, TINY_VIT, RunTest
 
 NUMBERS = re.compile(r"evaluate loss=(\S+) top1=(\S+) top5=(\S+) images=(\d+)(?: kept=(\S*))?")
 
 
 class DepthTest(RunTest):
-    def sdtrain(self, *words, code=OK):
-        program = os.path.join(os.path.dirname(harness.PROGRAM), "sdtrain")
-        result = subprocess.run([program, *words], cwd=self.folder, capture_output=True, text=True, timeout=60, check=False)
-        self.assertEqual(result.returncode, code, "%s\n%s%s" % (words, result.stdout, result.stderr))
-        return result.stdout if code == OK else result.stderr
-
     def evaluate(self, name, *words, ranks=1):
         result = self.mpirun(ranks, name + ".ini", "--evaluate", self.latest(name), *words)
         return NUMBERS.search(result.out).groups()
@@ -51,41 +43,18 @@ class DepthTest(RunTest):
             self.assertAlmostEqual(float(loss), float(row["loss"]), delta=2e-6)
             self.assertAlmostEqual(float(top1), float(row["top1"]), delta=1e-6)
 
-    def test_a_pruned_network_is_the_masked_one_to_the_bit_and_goes_on(self):
-        texts = {**TINY, "data.dataset": "synthetic_text", "data.sequence": 16, "model.name": "bert_L4_H32_A2",
-                 "stochastic_depth.unit": "block", "stochastic_depth.schedule": "constant", "lr.base": 0.001}
-        cases = [("vit" + scale, TINY_VIT, scale, "every_other:6", 6) for scale in ("inference", "training")]
-        for name, base, scale, rule, left in (*cases, ("bert", texts, "none", "0,2,3", 3)):
-            settings = {"stochastic_depth.scale": scale, "optimizer.name": "adamw"}
-            self.train(name, 1, settings, base)
-            masked = self.evaluate(name, "--keep", rule)
-            small = self.path(name + ".h5")
-            self.assertIn("%d of" % left, self.sdtrain("prune", self.latest(name), "--keep", rule, small))
-            self.assertIn("good", self.sdtrain("verify", small))
-            config = self.sdtrain("inspect", small, "--config")
-            config = config[config.index("[run]"):].replace("name = %s\n" % name, "name = small_%s\n" % name, 1)
-            with open(self.path("small_%s.ini" % name), "w", encoding="utf-8") as file:
-                file.write(config)
-            whole = self.mpirun(2, "small_%s.ini" % name, "--evaluate", small).out
-            self.assertEqual(NUMBERS.search(whole).groups()[:4], masked[:4])
-            self.mpirun(2, "small_%s.ini" % name, "--resume", small, "--set", "train.max_steps=1000")
-            self.assertEqual(len(self.rows("small_" + name, "schedule.csv")), left * (1 if name == "bert" else 2))
-            for words in (("export", self.path(name + ".safetensors")), ("export", "--onnx", self.path(name + ".onnx"))):
-                self.sdtrain(words[0], small, *words[1:])
-            masked_out = self.path(name + "_masked.safetensors")
-            self.sdtrain("export", self.latest(name), masked_out, "--keep", rule)
-            with open(masked_out, "rb") as a, open(self.path(name + ".safetensors"), "rb") as b:
-                self.assertEqual(a.read()[-4096:], b.read()[-4096:])
-
-    def test_what_cannot_be_pruned_is_refused(self):
-        self.train("run", 1)
-        for words, code, said in (((self.latest("run"), "--keep", "first:2", "x.h5"), BAD_CONFIG, "resnet20 cannot be pruned"),
-                                  ((self.latest("run"), "x.h5"), USAGE, "--keep RULE"),
-                                  ((self.latest("run"), "--keep", "first:9", "x.h5"), USAGE, "7 blocks"),
-                                  ((self.latest("run"), "--keep", "first:2", "x.safetensors"), USAGE, ".h5")):
-            result = self.sdtrain("prune", *words, code=code)
-            self.assertIn(said, result)
-            self.assertFalse(os.path.exists(self.path("x.h5")))
+    def test_a_sweep_of_a_resnet_keeps_what_changes_shapes(self):
+        self.train("run", 1, {"train.max_steps": 1, "lr.base": 0})  # as it was drawn
+        self.mpirun(2, "run.ini", "--evaluate", self.latest("run"), "--sweep")
+        rows = self.rows("run", "sweep.csv")
+        self.assertEqual([int(row["depth"]) for row in rows], list(range(9, 2, -1)))
+        self.assertEqual(rows[0]["kept"], "0 1 2 3 4 5 6 7 8")
+        self.assertEqual([row["kept"] for row in rows[-2:]], ["0 3 4 6", "0 3 6"])
+        units = {int(unit["depth"]) - 1: unit for unit in self.rows("run", "schedule.csv")}
+        for row in rows:
+            left_out = [unit for block, unit in units.items() if str(block) not in row["kept"].split()]
+            for column in ("parameters", "flops"):
+                self.assertEqual(int(row[column]), int(rows[0][column]) - sum(int(unit[column]) for unit in left_out))
 
     def test_wrong_rules_are_refused_once(self):
         self.train("run", 1, None, TINY_VIT)

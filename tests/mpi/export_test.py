@@ -4,7 +4,6 @@ an ONNX file has the factors of an evaluation.
 
 The tools are named by the environment: SD_SDTRAIN.
 """
-import json
 import os
 import re
 import shutil
@@ -12,24 +11,10 @@ import struct
 import subprocess
 
 import harness
-from harness import BAD_DATA, NO_INPUT, OK, USAGE, RunTest, TINY_VIT
+from harness import BAD_DATA, NO_INPUT, OK, USAGE, RunTest, TINY_VIT, read_safetensors
 
 STEPS = 10  # of TINY
 STILL = {"train.max_steps": 1, "lr.base": 0, "stochastic_depth.rate": 0}
-
-
-def read_safetensors(path):
-    """{name: (dtype, shape, values)}, metadata."""
-    with open(path, "rb") as file:
-        content = file.read()
-    begin = 8 + struct.unpack("<Q", content[:8])[0]
-    header = json.loads(content[8:begin])
-    metadata, tensors = header.pop("__metadata__"), {}
-    for name, entry in header.items():
-        part = content[begin + entry["data_offsets"][0]:begin + entry["data_offsets"][1]]
-        kind = {"F32": "f", "I64": "q"}[entry["dtype"]]
-        tensors[name] = entry["dtype"], entry["shape"], list(struct.unpack("<%d%s" % (len(part) // struct.calcsize(kind), kind), part))
-    return tensors, metadata
 
 
 def rounded(value):

@@ -308,6 +308,20 @@ def count_lines(path):
         return 0
 
 
+def read_safetensors(path):
+    """{name: (dtype, shape, values)}, metadata."""
+    with open(path, "rb") as file:
+        content = file.read()
+    begin = 8 + struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8:begin])
+    metadata, tensors = header.pop("__metadata__"), {}
+    for name, entry in header.items():
+        part = content[begin + entry["data_offsets"][0]:begin + entry["data_offsets"][1]]
+        kind = {"F32": "f", "I64": "q"}[entry["dtype"]]
+        tensors[name] = entry["dtype"], entry["shape"], list(struct.unpack("<%d%s" % (len(part) // struct.calcsize(kind), kind), part))
+    return tensors, metadata
+
+
 # ---- data ----
 
 def write_cifar10(folder, images_a_file=12, label=lambda i: i % 10):

@@ -44,6 +44,9 @@ static void print_values(const key *k) {
     case KEY_LIST:
         printf("list, %g to %g", k->low, k->high);
         break;
+    case KEY_WHOLES:
+        printf("list of whole numbers, %g to %g", k->low, k->high);
+        break;
     }
 }
 
